@@ -1,0 +1,11 @@
+# The doors for people. Each target is one line that calls a program.
+
+.PHONY: demo test test-setup check
+demo:        ## a ward that runs: simulated devices, broker, gateway and receiver in one terminal. ARGS="--for 20s --json"
+	@tests/demo $(ARGS)
+test:        ## installs what the tests need and passes everything; prints the time of each part
+	@tests/run
+test-setup:  ## only installs what the tests need
+	@tests/setup
+check:       ## formatting, lints, licences
+	@tests/check

@@ -1,0 +1,52 @@
+//! The map's text as words: blanks between them, double quotes around what holds blanks, `#` to the end of the line. Pure.
+
+/// The words of one line. `None`: a quote is not closed.
+pub fn words(line: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut begun, mut quoted) = (Vec::new(), String::new(), false, false);
+    for c in line.chars() {
+        match c {
+            '"' => (begun, quoted) = (true, !quoted),
+            '#' if !quoted && !begun => break,
+            c if c.is_whitespace() && !quoted => {
+                if begun {
+                    words.push(std::mem::take(&mut word));
+                }
+                begun = false;
+            }
+            c => {
+                word.push(c);
+                begun = true;
+            }
+        }
+    }
+    if begun {
+        words.push(word);
+    }
+    (!quoted).then_some(words)
+}
+
+/// Decimal or 0x hexadecimal; -1 is allowed where a width makes sense of it.
+pub fn integer(text: &str) -> Option<i128> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (digits, radix) = match digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+        Some(hex) => (hex, 16),
+        None => (digits, 10),
+    };
+    let plain = !digits.is_empty() && digits.len() <= 20 && digits.chars().all(|c| c.is_digit(radix));
+    let number = plain.then(|| i128::from_str_radix(digits, radix).ok())??;
+    Some(if negative { -number } else { number })
+}
+
+/// "500ms", "5s", "2m" in milliseconds.
+pub fn period_ms(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(split);
+    let each = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(each)
+}

@@ -1,0 +1,10 @@
+//! The native tests of all plugins: one binary.
+
+mod generator;
+mod golden;
+mod ivy450c;
+mod ivy450c_capture;
+mod ivy450c_decode;
+mod modbus_map;
+mod modbus_map_poll;
+mod random;

@@ -1,0 +1,305 @@
+//! What waits for one instance, in the order in which it happened; one type for all links.
+//!
+//! A link never waits for an instance. So that nothing grows without bound either, each kind of event has its own rule:
+//! - **bytes** are bounded by their number ([`inbox`]'s `bytes_max`: ten seconds of the line). What does not fit is dropped as it
+//!   comes, one `faulted(overrun)` stands where the hole is, and bytes are taken again once the instance has come to that mark:
+//!   then the queue before it is empty, so a slow instance sees few large holes and not many small ones;
+//! - **answers** have their room reserved when the question is taken (the permit in [`Answer`] goes back when the instance takes the
+//!   answer), so they always fit;
+//! - **link changes and line faults** count as events; when there are too many they make the same hole, and the link's state at its
+//!   end is told behind the mark.
+//!
+//! `faulted(overrun)` comes from here only: a supervisor that takes one knows that the gateway lost bytes (`gateway-overrun`).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+use super::quota::Quota;
+use crate::contract::Event;
+use crate::contract::serial::LineFault;
+use crate::contract::types::Moment;
+
+/// The longest piece handed to a plugin at once.
+pub const PIECE_BYTES_MAX: usize = 1024; // one copy into the guest, far below its memory; a second at 9600 baud
+/// While pieces wait, one that came this soon after the first byte of the one before joins it.
+pub const JOIN_NS_MAX: u64 = 5_000_000; // a waveform's moment may be off by no more; it bounds a second of line to 200 events
+/// Events that wait, answers apart.
+pub const EVENTS_MAX: usize = 4096; // ten seconds of pieces 5 ms apart, and as many link events again
+
+/// Something of the supervisor's own did not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{EVENTS_MAX} events wait")]
+pub struct Full;
+
+/// An inbox of one instance: what fills it and what empties it. `bytes_max` is [`crate::capability::serial::Grant::inbox_bytes`], or 0.
+pub fn inbox(instance: Arc<str>, bytes_max: usize) -> (Sender, Inbox) {
+    let shared = Arc::new(Shared { instance, bytes_max, waiting: Mutex::default(), news: Notify::new() });
+    (Sender(shared.clone()), Inbox(shared))
+}
+
+/// The side of the links.
+#[derive(Clone)]
+pub struct Sender(Arc<Shared>);
+
+/// The side of the supervisor.
+pub struct Inbox(Arc<Shared>);
+
+/// Room for one answer. It is bound to the run of the instance that asked: after [`Inbox::reopen`] it is given to nobody.
+pub struct Answer {
+    to: Sender,
+    run: u64,
+    permit: OwnedSemaphorePermit,
+}
+
+struct Shared {
+    instance: Arc<str>,
+    bytes_max: usize,
+    waiting: Mutex<Waiting>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: VecDeque<Entry>,
+    bytes: usize,
+    /// Entries without a permit.
+    events: usize,
+    /// The mark of a hole waits in the queue; until it is taken nothing unreserved is.
+    hole: bool,
+    overruns: u64,
+    bytes_lost: u64,
+    run: u64,
+    /// Newest state told by each link, and whether it fell into the hole.
+    links: [Option<(Moment, Event, bool)>; 2],
+    /// Boot and nanoseconds of the newest event taken.
+    last: (u64, u64),
+}
+
+struct Entry {
+    moment: Moment,
+    /// When its first byte came, where pieces were joined.
+    first_ns: u64,
+    event: Event,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no holder panics")
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Waiting)) {
+        change(&mut self.lock());
+        self.news.notify_one();
+    }
+}
+
+impl Sender {
+    pub fn instance(&self) -> &Arc<str> {
+        &self.0.instance
+    }
+
+    /// Bytes as they were read, never more than a few KiB at once.
+    pub fn bytes(&self, moment: Moment, bytes: &[u8]) {
+        self.0.change(|w| {
+            for piece in bytes.chunks(PIECE_BYTES_MAX) {
+                w.bytes(moment, piece, self.0.bytes_max);
+            }
+        });
+    }
+
+    pub fn fault(&self, moment: Moment, fault: LineFault) {
+        self.0.change(|w| w.fault(moment, fault));
+    }
+
+    /// `ModbusLink` or `SerialLink`; a state that was told already is not told again.
+    pub fn link(&self, moment: Moment, event: Event) {
+        self.0.change(|w| w.link(moment, event));
+    }
+
+    /// What is neither the link's nor an answer of it: timers, commands, `durable`, `close`. Bounded by the caller's own limits.
+    pub fn tell(&self, moment: Moment, event: Event) -> Result<(), Full> {
+        let mut w = self.0.lock();
+        if w.events >= EVENTS_MAX {
+            return Err(Full);
+        }
+        w.push(Entry { moment, first_ns: moment.monotonic_ns, event, permit: None });
+        drop(w);
+        self.0.news.notify_one();
+        Ok(())
+    }
+
+    /// Reserves room for an answer to the run that is open now; None when the quota has none left.
+    pub(super) fn answer(&self, quota: &Quota) -> Option<Answer> {
+        let run = self.run();
+        Some(Answer { run, to: self.clone(), permit: quota.take(run)? })
+    }
+
+    /// Counts how often the instance was opened anew.
+    pub(super) fn run(&self) -> u64 {
+        self.0.lock().run
+    }
+
+    pub fn overruns(&self) -> u64 {
+        self.0.lock().overruns
+    }
+
+    pub fn bytes_lost(&self) -> u64 {
+        self.0.lock().bytes_lost
+    }
+}
+
+impl Answer {
+    pub fn give(self, moment: Moment, event: Event) {
+        self.to.0.change(|w| {
+            if w.run == self.run {
+                w.push(Entry { moment, first_ns: moment.monotonic_ns, event, permit: Some(self.permit) });
+            }
+        });
+    }
+
+    /// Whoever asked is gone: there is no reason left to ask the device.
+    pub fn is_stale(&self) -> bool {
+        self.to.0.lock().run != self.run
+    }
+}
+
+impl Inbox {
+    /// Waits for the next event. Nothing is lost when the wait is given up.
+    pub async fn recv(&self) -> (Moment, Event) {
+        loop {
+            if let Some(next) = self.try_recv() {
+                return next;
+            }
+            self.0.news.notified().await;
+        }
+    }
+
+    pub fn try_recv(&self) -> Option<(Moment, Event)> {
+        self.0.lock().take()
+    }
+
+    /// Just before `open` of a new run: forgets what the run before it had waiting, and what is still on its way to it. The state of
+    /// each link is told anew, at `now`.
+    pub fn reopen(&self, now: Moment) {
+        self.0.change(|w| {
+            w.queue.clear();
+            (w.bytes, w.events, w.hole) = (0, 0, false);
+            w.run += 1;
+            for at in 0..w.links.len() {
+                if let Some((_, event, _)) = w.links[at].clone() {
+                    w.links[at] = Some((now, event.clone(), false));
+                    w.event(now, event);
+                }
+            }
+        });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().queue.is_empty()
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, entry: Entry) {
+        self.events += usize::from(entry.permit.is_none());
+        self.queue.push_back(entry);
+    }
+
+    fn event(&mut self, moment: Moment, event: Event) {
+        self.push(Entry { moment, first_ns: moment.monotonic_ns, event, permit: None });
+    }
+
+    fn overrun(&mut self, moment: Moment) {
+        self.hole = true;
+        self.overruns += 1;
+        self.event(moment, Event::SerialFaulted(LineFault::Overrun));
+    }
+
+    fn bytes(&mut self, moment: Moment, piece: &[u8], bytes_max: usize) {
+        if !self.hole && (self.bytes + piece.len() > bytes_max || self.events >= EVENTS_MAX) {
+            self.overrun(moment);
+        }
+        if self.hole {
+            self.bytes_lost += piece.len() as u64;
+            return;
+        }
+        self.bytes += piece.len();
+        if let Some(Entry { moment: at, first_ns, event: Event::SerialReceived(held), .. }) = self.queue.back_mut()
+            && held.len() + piece.len() <= PIECE_BYTES_MAX
+            && moment.monotonic_ns.saturating_sub(*first_ns) <= JOIN_NS_MAX
+        {
+            held.extend_from_slice(piece);
+            *at = moment;
+            return;
+        }
+        self.event(moment, Event::SerialReceived(piece.to_vec()));
+    }
+
+    fn fault(&mut self, moment: Moment, fault: LineFault) {
+        let event = Event::SerialFaulted(fault);
+        if self.queue.back().is_some_and(|last| last.event == event) {
+            return; // a line at the wrong speed faults with every byte: one event says it
+        }
+        if !self.hole && self.events >= EVENTS_MAX {
+            self.overrun(moment);
+        }
+        if !self.hole {
+            self.event(moment, event);
+        }
+    }
+
+    fn link(&mut self, moment: Moment, event: Event) {
+        let at = match event {
+            Event::ModbusLink(_) => 0,
+            Event::SerialLink(_) => 1,
+            _ => unreachable!("only the links tell their states"),
+        };
+        if self.links[at].as_ref().is_some_and(|(_, told, _)| *told == event) {
+            return;
+        }
+        if !self.hole && self.events >= EVENTS_MAX {
+            self.overrun(moment);
+        }
+        self.links[at] = Some((moment, event.clone(), self.hole));
+        if !self.hole {
+            self.event(moment, event);
+        }
+    }
+
+    fn take(&mut self) -> Option<(Moment, Event)> {
+        let entry = self.queue.pop_front()?;
+        self.events -= usize::from(entry.permit.is_none());
+        match &entry.event {
+            Event::SerialReceived(bytes) => self.bytes -= bytes.len(),
+            Event::SerialFaulted(LineFault::Overrun) => self.hole_ends(),
+            _ => (),
+        }
+        // Two links read the clock before they take the lock: for the plugin time still never goes back.
+        let mut moment = entry.moment;
+        if moment.boot == self.last.0 {
+            moment.monotonic_ns = moment.monotonic_ns.max(self.last.1);
+        }
+        self.last = (moment.boot, moment.monotonic_ns);
+        Some((moment, entry.event))
+    }
+
+    fn hole_ends(&mut self) {
+        self.hole = false;
+        for at in 0..self.links.len() {
+            if let Some((moment, event, unsaid @ true)) = &mut self.links[at] {
+                *unsaid = false;
+                let entry = Entry { moment: *moment, first_ns: moment.monotonic_ns, event: event.clone(), permit: None };
+                // Answers went on meanwhile: the change takes its place among them.
+                let before = self.queue.iter().take_while(|e| e.moment.monotonic_ns <= moment.monotonic_ns).count();
+                self.queue.insert(before, entry);
+                self.events += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+//! Room 1, device to bytes: one folder a noun, the same files in each, and the inbox that they all fill.
+
+pub mod inbox;
+pub mod modbus;
+mod once;
+mod quota;
+pub mod serial;
+
+use crate::contract::types::Moment;
+
+/// Reads the corridor's clock.
+pub type Clock = fn() -> Moment;
+
+/// The instance asks faster than it takes its answers. Nothing was queued; the supervisor ends the instance as for any quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {REFUSED_WAITING_MAX} refusals wait to be taken: the plugin keeps asking for what it was refused")]
+pub struct Flooded;
+
+/// Refusals of one instance on one link that may wait in its inbox.
+pub const REFUSED_WAITING_MAX: usize = 64; // more than any device has polls in hand; a plugin that asks twice for each refusal would grow without end

@@ -1,0 +1,153 @@
+//! What the site allows one instance on its serial port: which port, how fast, and which whole frames it may write.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::pattern::{FRAME_BYTES_MAX, Pattern};
+use crate::config::SerialGrant;
+
+/// What the inbox of a port holds.
+pub const INBOX_S: u32 = 10; // SD cards stall for seconds while they flush, and a device never waits
+const BAUD_MIN: u32 = 50; // below, no line works; and 0 hangs up
+const BAUD_MAX: u32 = 4_000_000; // the fastest USB adapters; it bounds the inbox to 4 MB
+const PATTERNS_MAX: usize = 64; // each write is held against each of them; a device knows some ten commands
+
+/// `[instance.NAME.grants.serial]`, read and checked.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    instance: String,
+    port: PathBuf,
+    baud: u32,
+    framing: Framing,
+    writes: Vec<Pattern>,
+}
+
+/// How a byte looks on the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// 5 to 8
+    pub data: u8,
+    pub parity: Parity,
+    /// 1 or 2
+    pub stop: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    None,
+    Even,
+    Odd,
+}
+
+/// What is wrong with a grant, by its key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("[instance.{instance}.grants.serial] {key}: {why}")]
+pub struct GrantError {
+    pub instance: String,
+    pub key: String,
+    pub why: String,
+}
+
+/// Why a frame was not written, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "asked to write {frame}, which no pattern in gateway.toml matches as a whole. To allow it, under [instance.{instance}.grants.serial] add to writes: '{frame}'"
+    )]
+    NoPattern { instance: String, frame: String },
+    #[error("asked to write {bytes} bytes at once: a frame has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
+    Impossible { bytes: usize },
+}
+
+impl Grant {
+    pub fn new(instance: &str, from: &SerialGrant) -> Result<Self, GrantError> {
+        let fail = |key: &str, why: String| GrantError { instance: instance.to_owned(), key: key.to_owned(), why };
+        if !from.port.is_absolute() {
+            let why = format!("{} is not the path of a port. Write a stable one, like \"/dev/serial/by-id/...\"", from.port.display());
+            return Err(fail("port", why));
+        }
+        if !(BAUD_MIN..=BAUD_MAX).contains(&from.baud) {
+            return Err(fail("baud", format!("{} is not within {BAUD_MIN} to {BAUD_MAX}", from.baud)));
+        }
+        let framing = Framing::parse(&from.framing).ok_or_else(|| {
+            let why = "is not a framing: write data bits (5 to 8), parity (N, E or O) and stop bits (1 or 2), like \"8N1\" or \"7E1\"";
+            fail("framing", format!("{:?} {why}", from.framing))
+        })?;
+        if from.writes.len() > PATTERNS_MAX {
+            return Err(fail("writes", format!("{} patterns are more than {PATTERNS_MAX}", from.writes.len())));
+        }
+        let read = |(n, text): (usize, &String)| Pattern::parse(text).map_err(|e| fail(&format!("writes[{n}]"), e.to_string()));
+        let writes = from.writes.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { instance: instance.to_owned(), port: from.port.clone(), baud: from.baud, framing, writes })
+    }
+
+    pub fn port(&self) -> &Path {
+        &self.port
+    }
+
+    pub fn baud(&self) -> u32 {
+        self.baud
+    }
+
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Bytes that the line brings in [`INBOX_S`] seconds.
+    pub fn inbox_bytes(&self) -> usize {
+        (u64::from(self.baud) * u64::from(INBOX_S)).div_ceil(self.framing.bits().into()) as usize
+    }
+
+    /// One write is one frame: it matches one pattern from its first byte to its last, or it is not written.
+    pub fn permits(&self, frame: &[u8]) -> Result<(), Refusal> {
+        if frame.is_empty() || frame.len() > FRAME_BYTES_MAX {
+            return Err(Refusal::Impossible { bytes: frame.len() });
+        }
+        if self.writes.iter().any(|p| p.matches(frame)) {
+            return Ok(());
+        }
+        Err(Refusal::NoPattern { instance: self.instance.clone(), frame: Pattern::of(frame) })
+    }
+
+    /// One sentence for `wardgate check`.
+    pub fn explain(&self) -> String {
+        let head = format!("on serial port {} at {} baud {}, it may read all that comes", self.port.display(), self.baud, self.framing);
+        if self.writes.is_empty() {
+            return format!("{head}; it only listens: it may write nothing");
+        }
+        let frames: Vec<_> = self.writes.iter().map(Pattern::to_string).collect();
+        format!("{head}; IT MAY WRITE whole frames to the device: {}", frames.join(", or "))
+    }
+}
+
+impl Framing {
+    pub fn parse(text: &str) -> Option<Self> {
+        let [data @ b'5'..=b'8', parity, stop @ b'1'..=b'2'] = text.as_bytes() else { return None };
+        let parity = match parity {
+            b'N' => Parity::None,
+            b'E' => Parity::Even,
+            b'O' => Parity::Odd,
+            _ => return None,
+        };
+        Some(Self { data: data - b'0', parity, stop: stop - b'0' })
+    }
+
+    /// On the line for one byte, start bit included.
+    pub fn bits(self) -> u32 {
+        u32::from(1 + self.data + u8::from(self.parity != Parity::None) + self.stop)
+    }
+}
+
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parity = match self.parity {
+            Parity::None => 'N',
+            Parity::Even => 'E',
+            Parity::Odd => 'O',
+        };
+        write!(f, "{}{parity}{}", self.data, self.stop)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! `wardgate plugin`: what the writer of a plugin needs.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::fault::{Fault, Guilty};
+use crate::plugin::{self, Built};
+
+#[derive(Debug, Args)]
+pub struct Plugin {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build a plugin's folder into a package that a gateway loads
+    #[command(after_help = "The folder holds Cargo.toml and manifest.toml. The package is put under target/packages/NAME-VERSION, \
+                            beside cargo's own output.")]
+    Build {
+        /// The plugin's folder
+        #[arg(value_name = "DIR", default_value = ".")]
+        folder: PathBuf,
+    },
+}
+
+pub fn run(args: &Plugin) -> Result<(), Fault> {
+    match &args.verb {
+        Verb::Build { folder } => {
+            let built =
+                plugin::build(folder).map_err(|e| Fault::new(Guilty::Plugin, e, "correct it in the plugin's folder, then build again"))?;
+            tell(&built, &mut io::stdout().lock()).map_err(|e| Fault::new(Guilty::Port, format!("cannot write to the terminal: {e}"), ""))
+        }
+    }
+}
+
+fn tell(built: &Built, out: &mut impl Write) -> io::Result<()> {
+    let Built { manifest, surface, folder, component_bytes } = built;
+    writeln!(out, "{} {}: {:.1} kB, {}", manifest.name, manifest.version, *component_bytes as f64 / 1000.0, surface.in_words())?;
+    if !manifest.summary.is_empty() {
+        writeln!(out, "    {}", manifest.summary)?;
+    }
+    for import in &surface.imports {
+        writeln!(out, "    imports {import}")?;
+    }
+    for export in &surface.exports {
+        writeln!(out, "    exports {export}")?;
+    }
+    writeln!(out, "package: {}", folder.display())?;
+    writeln!(out, "next: name it in gateway.toml, then `wardgate check`:")?;
+    writeln!(out, "    [instance.bed-1]")?;
+    writeln!(out, "    package = {:?}", folder.display().to_string())?;
+    if !manifest.links.is_empty() {
+        writeln!(out, "    [instance.bed-1.grants] # without this it touches nothing")?;
+    }
+    for link in &manifest.links {
+        match manifest.asks.get(link) {
+            Some(ask) => writeln!(out, "    # {}\n    {}", ask.needs, ask.grant)?,
+            None => writeln!(out, "    {link} = {{ ... }}")?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::Manifest;
+    use crate::plugin::Surface;
+
+    #[derive(Debug, Parser)]
+    struct Door {
+        #[command(flatten)]
+        plugin: Plugin,
+    }
+
+    #[test]
+    fn the_folder_is_here_unless_it_is_named() {
+        for (words, expected) in [(&["wardgate", "build"][..], "."), (&["wardgate", "build", "plugins/x"], "plugins/x")] {
+            let Verb::Build { folder } = Door::parse_from(words).plugin.verb;
+            assert_eq!(folder, PathBuf::from(expected));
+        }
+        assert!(Door::try_parse_from(["wardgate", "build", "a", "b"]).is_err());
+    }
+
+    #[test]
+    fn it_tells_what_was_built_and_what_comes_next() {
+        let text = "name = \"pump\"\nversion = \"1.2.3\"\nsummary = \"An infusion pump\"\nlinks = [\"serial\"]\n[channels]\n\
+                    [asks.serial]\nneeds = \"It listens.\"\ngrant = 'serial = { port = \"/dev/x\" }'\n";
+        let name = |interface: &str| format!("wardgate:device/{interface}@0.1.0");
+        let built = Built {
+            folder: "target/packages/pump-1.2.3".into(),
+            manifest: Manifest::parse(text).unwrap(),
+            surface: Surface {
+                imports: vec![name("types"), name("gateway"), name("serial")],
+                exports: vec![name("lifecycle"), name("serial-events")],
+            },
+            component_bytes: 41_234,
+        };
+        let mut out = Vec::new();
+        tell(&built, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        for line in [
+            "pump 1.2.3: 41.2 kB, reaches serial; hears serial\n    An infusion pump\n",
+            "    imports wardgate:device/serial@0.1.0\n",
+            "package: target/packages/pump-1.2.3\n",
+            "    package = \"target/packages/pump-1.2.3\"\n    [instance.bed-1.grants] #",
+            "    # It listens.\n    serial = { port = \"/dev/x\" }\n",
+        ] {
+            assert!(out.contains(line), "{out}");
+        }
+    }
+}

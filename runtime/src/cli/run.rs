@@ -1,0 +1,27 @@
+//! `wardgate run`: runs the gateway until it is told to stop.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::fault::{Fault, Guilty};
+use crate::gateway;
+
+#[derive(Args)]
+pub struct Run {
+    /// The gateway's configuration; runtime/gateway.toml lists every setting
+    #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+    config: PathBuf,
+}
+
+pub fn run(args: &Run) -> Result<(), Fault> {
+    let config = Config::load(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(gateway::WORKER_THREADS)
+        .max_blocking_threads(gateway::BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(|e| Fault::new(Guilty::Internal, format!("no threads: {e}"), "look at the limits of this process (ulimit -u)"))?;
+    runtime.block_on(gateway::run(config))
+}

@@ -1,0 +1,232 @@
+//! Contract 1, gateway to plugin: the one file that knows the WIT. Types are generated once; what a component may import is linked
+//! by what it is granted, and its event interfaces are looked up one by one.
+
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::{Engine, Store};
+
+mod held;
+mod host;
+mod text;
+mod trap;
+
+mod wit {
+    wasmtime::component::bindgen!({
+        inline: "package wardgate:host; world everything {
+            import wardgate:device/gateway@0.1.0; import wardgate:device/modbus@0.1.0;
+            import wardgate:device/serial@0.1.0; import wardgate:device/ble@0.1.0;
+            export wardgate:device/lifecycle@0.1.0; export wardgate:device/modbus-events@0.1.0;
+            export wardgate:device/serial-events@0.1.0; export wardgate:device/ble-events@0.1.0;
+            export wardgate:device/filter-events@0.1.0; }",
+        path: "../wit",
+        world: "wardgate:host/everything",
+        imports: { default: trappable },
+        additional_derives: [PartialEq],
+    });
+}
+pub use held::Held;
+pub use host::{Limits, Log, State};
+pub use text::printable;
+pub use trap::{CallError, Failed, Trap};
+pub use wit::exports::wardgate::device::{ble_events, filter_events, lifecycle, modbus_events, serial_events};
+pub use wit::wardgate::device::{ble, gateway, modbus, serial, types};
+
+use types::{Alert, Channel, Description, Fact, Health, LinkState, Missing, Moment, Observation, Problem, Tag, Waveform};
+
+/// The package and version that components name.
+pub const PACKAGE: &str = "wardgate:device";
+pub const VERSION: &str = "0.1.0";
+
+/// How often the call deadline is looked at while a guest call runs.
+pub const TICK_MS: u64 = 10; // a tenth of the usual deadline; finer would only wake the machine more often
+
+/// One thing that a plugin said during a call. `log` is not among them: it counts at once, whatever becomes of the call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    Describe(Channel, Description),
+    Identify(Vec<Fact>),
+    Emit(Vec<Observation>),
+    EmitWaveform(Vec<Waveform>),
+    Missed(Channel, Option<u64>, Missing),
+    Raise(Alert),
+    Keep(Vec<u8>),
+    WhenDurable(Tag),
+    SetTimer(Tag, u64),
+    CancelTimer(Tag),
+    Report(Health, String),
+    Answer(Tag, Result<Vec<u8>, Problem>),
+    ModbusSubmit(Tag, u8, modbus::Request),
+    ModbusCancel(Tag),
+    SerialWrite(Tag, Vec<u8>),
+    BleRead(Tag, u16),
+    BleWrite(Tag, u16, Vec<u8>, bool),
+    BleSubscribe(Tag, u16),
+    BleUnsubscribe(Tag, u16),
+}
+
+/// One thing that happens to an open plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Timer(Tag),
+    Durable(Tag),
+    Command { tag: Tag, id: String, name: String, argument: Vec<u8> },
+    Close,
+    ModbusLink(LinkState),
+    ModbusReply(Tag, Result<modbus::Response, modbus::Failure>),
+    SerialLink(LinkState),
+    SerialWritten(Tag, Result<(), serial::Failure>),
+    SerialReceived(Vec<u8>),
+    SerialFaulted(serial::LineFault),
+}
+
+/// Which link imports a component may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    pub modbus: bool,
+    pub serial: bool,
+    pub ble: bool,
+}
+
+/// What a finished call said. It takes effect as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    pub said: Vec<Said>,
+    pub logs: Vec<Log>,
+    /// Not fatal, or the call would have failed.
+    pub problem: Option<Problem>,
+}
+
+/// A component with its imports linked and its exports found: cheap to instantiate from, shared by instances.
+pub struct Plugin {
+    pre: InstancePre<State>,
+    lifecycle: lifecycle::GuestIndices,
+    modbus: Option<modbus_events::GuestIndices>,
+    serial: Option<serial_events::GuestIndices>,
+    ble: Option<ble_events::GuestIndices>,
+    filter: Option<filter_events::GuestIndices>,
+}
+
+impl Plugin {
+    /// Imports and their types are checked here, the presence of exported functions too; the types of exports in [`Plugin::start`].
+    pub fn new(engine: &Engine, component: &Component, granted: Granted) -> wasmtime::Result<Self> {
+        let pre = linker(engine, granted)?.instantiate_pre(component)?;
+        // Absent is fine; present and of another shape is not.
+        macro_rules! found {
+            ($half:ident, $name:literal) => {
+                match component.get_export_index(None, &format!("{PACKAGE}/{}@{VERSION}", $name)) {
+                    Some(_) => Some($half::GuestIndices::new(&pre)?),
+                    None => None,
+                }
+            };
+        }
+        Ok(Self {
+            lifecycle: lifecycle::GuestIndices::new(&pre)?,
+            modbus: found!(modbus_events, "modbus-events"),
+            serial: found!(serial_events, "serial-events"),
+            ble: found!(ble_events, "ble-events"),
+            filter: found!(filter_events, "filter-events"),
+            pre,
+        })
+    }
+
+    /// A fresh instance, not yet opened. Runs guest code (constructors), so every limit is set before.
+    pub fn start(&self, limits: Limits) -> Result<Running, Failed> {
+        let mut store = Store::new(self.pre.engine(), State::new(limits));
+        store.limiter(|state| state);
+        store.set_hostcall_fuel(limits.said_bytes_max);
+        store.epoch_deadline_callback(|held| held.data().deadline());
+        host::begin(&mut store);
+        let begun = self.load(&mut store);
+        match begun {
+            Ok(guest) => Ok(Running { guest, store }),
+            Err(why) => Err(Failed::new(trap::read(&why), store.data_mut().take_logs())),
+        }
+    }
+
+    fn load(&self, store: &mut Store<State>) -> wasmtime::Result<Guest> {
+        let i = self.pre.instantiate(&mut *store)?;
+        Ok(Guest {
+            lifecycle: self.lifecycle.load(&mut *store, &i)?,
+            modbus: self.modbus.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
+            serial: self.serial.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
+            _ble: self.ble.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
+            _filter: self.filter.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
+        })
+    }
+}
+
+fn linker(engine: &Engine, granted: Granted) -> wasmtime::Result<Linker<State>> {
+    let mut l = Linker::new(engine);
+    types::add_to_linker::<_, HasSelf<State>>(&mut l, |s| s)?;
+    gateway::add_to_linker::<_, HasSelf<State>>(&mut l, |s| s)?;
+    if granted.modbus {
+        modbus::add_to_linker::<_, HasSelf<State>>(&mut l, |s| s)?;
+    }
+    if granted.serial {
+        serial::add_to_linker::<_, HasSelf<State>>(&mut l, |s| s)?;
+    }
+    if granted.ble {
+        ble::add_to_linker::<_, HasSelf<State>>(&mut l, |s| s)?;
+    }
+    Ok(l)
+}
+
+struct Guest {
+    lifecycle: lifecycle::Guest,
+    modbus: Option<modbus_events::Guest>,
+    serial: Option<serial_events::Guest>,
+    // Loading checks their types; their events come with their rooms.
+    _ble: Option<ble_events::Guest>,
+    _filter: Option<filter_events::Guest>,
+}
+
+/// One instance of a plugin. After a failed call it is spent: drop it, so that its slot in the pool is free.
+pub struct Running {
+    store: Store<State>,
+    guest: Guest,
+}
+
+impl Running {
+    pub fn open(&mut self, now: Moment, start: &lifecycle::Opening) -> Result<Outcome, Failed> {
+        self.call_with(|guest, store| guest.lifecycle.call_open(store, now, start))
+    }
+
+    /// `Ok`: what was said takes effect. `Err`: nothing does, its log lines apart, and the instance is spent.
+    pub fn call(&mut self, now: Moment, event: &Event) -> Result<Outcome, Failed> {
+        self.call_with(|guest, store| match event {
+            Event::Timer(tag) => guest.lifecycle.call_timer(store, now, *tag),
+            Event::Durable(tag) => guest.lifecycle.call_durable(store, now, *tag),
+            Event::Command { tag, id, name, argument } => guest.lifecycle.call_command(store, now, *tag, id, name, argument),
+            Event::Close => guest.lifecycle.call_close(store, now),
+            Event::ModbusLink(state) => deaf(&guest.modbus)?.call_link_changed(store, now, *state),
+            Event::ModbusReply(tag, outcome) => {
+                deaf(&guest.modbus)?.call_reply(store, now, *tag, outcome.as_ref().map_err(|failure| *failure))
+            }
+            Event::SerialLink(state) => deaf(&guest.serial)?.call_link_changed(store, now, *state),
+            Event::SerialWritten(tag, outcome) => deaf(&guest.serial)?.call_written(store, now, *tag, *outcome),
+            Event::SerialReceived(bytes) => deaf(&guest.serial)?.call_received(store, now, bytes),
+            Event::SerialFaulted(fault) => deaf(&guest.serial)?.call_faulted(store, now, *fault),
+        })
+    }
+
+    fn call_with(
+        &mut self,
+        call: impl FnOnce(&Guest, &mut Store<State>) -> wasmtime::Result<Result<(), Problem>>,
+    ) -> Result<Outcome, Failed> {
+        host::begin(&mut self.store);
+        let done = call(&self.guest, &mut self.store);
+        // First take what was said, then look how the call ended: nothing is left behind for the next call.
+        let state = self.store.data_mut();
+        let (said, logs) = (state.take_said(), state.take_logs());
+        match done {
+            Ok(Ok(())) => Ok(Outcome { said, logs, problem: None }),
+            Ok(Err(problem)) if !problem.fatal => Ok(Outcome { said, logs, problem: Some(problem) }),
+            Ok(Err(problem)) => Err(Failed::new(CallError::Fatal(problem), logs)),
+            Err(why) => Err(Failed::new(trap::read(&why), logs)),
+        }
+    }
+}
+
+/// Packages are admitted only with the events of their links, so this is a fault of the gateway and not of the plugin.
+fn deaf<T>(half: &Option<T>) -> wasmtime::Result<&T> {
+    half.as_ref().ok_or_else(|| wasmtime::Error::from(trap::Deaf))
+}

@@ -1,0 +1,205 @@
+//! What a plugin may call, and the limits it calls under: every import only writes down what was said, or ends the call.
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{ResourceLimiter, Result, Store, UpdateDeadline};
+
+use super::held::Held;
+use super::types::{Alert, Channel, Description, Fact, Health, Missing, Observation, Problem, Tag, Waveform};
+use super::{Said, TICK_MS, ble, gateway, modbus, printable, serial, types};
+
+const LOG_LINE_BYTES_MAX: usize = 1024; // a panic with its place; longer is a dump, not a line
+const CALL_COST_BYTES: usize = 64; // what a call costs beside its data: the place in the list of what was said
+const TABLE_ELEMENTS_MAX: usize = 20_000; // the pool's own bound; a Rust adapter has a few hundred functions in its table
+
+/// What one instance may use. Time is the processor's, not the wall's: a busy gateway never puts the blame on a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub memory_bytes_max: usize,
+    /// Of one call.
+    pub cpu_ms_max: u64,
+    /// To the gateway, in one call.
+    pub calls_max: u32,
+    /// Said in one call.
+    pub said_bytes_max: usize,
+}
+
+/// A line that a plugin logged, already safe to show.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// How much had been said before it in the same call.
+    pub after: usize,
+    pub level: gateway::Level,
+    pub text: String,
+}
+
+/// What lives beside a guest in its store.
+pub struct State {
+    limits: Limits,
+    said: Vec<Said>,
+    logs: Vec<Log>,
+    calls_left: u32,
+    bytes_left: usize,
+    began_cpu_ns: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("over the quota: {0}")]
+pub(super) struct OverQuota(pub(super) &'static str);
+
+#[derive(Debug, thiserror::Error)]
+#[error("over its processor time")]
+pub(super) struct OverTime {
+    pub(super) used_ms: u64,
+    pub(super) max_ms: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("over its memory")]
+pub(super) struct OverMemory {
+    pub(super) asked_bytes: usize,
+    pub(super) max_bytes: usize,
+}
+
+/// Every call into a guest starts here, on the thread that makes it.
+pub(super) fn begin(store: &mut Store<State>) {
+    let state = store.data_mut();
+    state.calls_left = state.limits.calls_max;
+    state.bytes_left = state.limits.said_bytes_max;
+    state.began_cpu_ns = thread_cpu_ns();
+    let ticks = state.limits.cpu_ms_max.div_ceil(TICK_MS);
+    store.set_epoch_deadline(ticks.max(1));
+}
+
+/// How long this thread has computed. A meter, not a clock: it stands still while the thread waits for its turn.
+fn thread_cpu_ns() -> u64 {
+    let t = clock_gettime(ClockId::ThreadCPUTime);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+impl State {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, said: Vec::new(), logs: Vec::new(), calls_left: 0, bytes_left: 0, began_cpu_ns: 0 }
+    }
+
+    pub(super) fn take_said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
+    }
+
+    pub(super) fn take_logs(&mut self) -> Vec<Log> {
+        std::mem::take(&mut self.logs)
+    }
+
+    /// The ticker counts wall time; only what the guest has really computed ends its call.
+    pub(super) fn deadline(&self) -> Result<UpdateDeadline> {
+        let used_ms = thread_cpu_ns().saturating_sub(self.began_cpu_ns) / 1_000_000;
+        let max_ms = self.limits.cpu_ms_max;
+        match max_ms.checked_sub(used_ms) {
+            None | Some(0) => Err(OverTime { used_ms, max_ms }.into()),
+            Some(left_ms) => Ok(UpdateDeadline::Continue(left_ms.div_ceil(TICK_MS))),
+        }
+    }
+
+    fn pay(&mut self, bytes: usize) -> Result<()> {
+        self.calls_left = self.calls_left.checked_sub(1).ok_or(OverQuota("number of calls to the gateway"))?;
+        self.bytes_left = self.bytes_left.checked_sub(bytes.saturating_add(CALL_COST_BYTES)).ok_or(OverQuota("bytes said"))?;
+        Ok(())
+    }
+
+    fn say(&mut self, bytes: usize, what: Said) -> Result<()> {
+        self.pay(bytes)?;
+        self.said.push(what);
+        Ok(())
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let max_bytes = self.limits.memory_bytes_max;
+        if desired > max_bytes {
+            return Err(OverMemory { asked_bytes: desired, max_bytes }.into());
+        }
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+impl types::Host for State {}
+
+impl gateway::Host for State {
+    fn describe(&mut self, channel: Channel, meaning: Description) -> Result<()> {
+        self.say(meaning.held_bytes(), Said::Describe(channel, meaning))
+    }
+    fn identify(&mut self, facts: Vec<Fact>) -> Result<()> {
+        self.say(facts.held_bytes(), Said::Identify(facts))
+    }
+    fn emit(&mut self, observations: Vec<Observation>) -> Result<()> {
+        self.say(observations.held_bytes(), Said::Emit(observations))
+    }
+    fn emit_waveform(&mut self, blocks: Vec<Waveform>) -> Result<()> {
+        self.say(blocks.held_bytes(), Said::EmitWaveform(blocks))
+    }
+    fn missed(&mut self, channel: Channel, count: Option<u64>, because: Missing) -> Result<()> {
+        self.say(0, Said::Missed(channel, count, because))
+    }
+    fn raise(&mut self, alert: Alert) -> Result<()> {
+        self.say(alert.held_bytes(), Said::Raise(alert))
+    }
+    fn keep(&mut self, state: Vec<u8>) -> Result<()> {
+        self.say(state.len(), Said::Keep(state))
+    }
+    fn when_durable(&mut self, tag: Tag) -> Result<()> {
+        self.say(0, Said::WhenDurable(tag))
+    }
+    fn set_timer(&mut self, tag: Tag, after_ms: u64) -> Result<()> {
+        self.say(0, Said::SetTimer(tag, after_ms))
+    }
+    fn cancel_timer(&mut self, tag: Tag) -> Result<()> {
+        self.say(0, Said::CancelTimer(tag))
+    }
+    fn report(&mut self, health: Health, detail: String) -> Result<()> {
+        self.say(detail.len(), Said::Report(health, detail))
+    }
+    fn answer(&mut self, tag: Tag, outcome: std::result::Result<Vec<u8>, Problem>) -> Result<()> {
+        let bytes = outcome.as_ref().map_or_else(|problem| problem.detail.len(), Vec::len);
+        self.say(bytes, Said::Answer(tag, outcome))
+    }
+    fn log(&mut self, level: gateway::Level, message: String) -> Result<()> {
+        self.pay(message.len())?;
+        let text = printable(&message, LOG_LINE_BYTES_MAX);
+        self.logs.push(Log { after: self.said.len(), level, text });
+        Ok(())
+    }
+}
+
+impl modbus::Host for State {
+    fn submit(&mut self, tag: Tag, server: u8, request: modbus::Request) -> Result<()> {
+        self.say(request.held_bytes(), Said::ModbusSubmit(tag, server, request))
+    }
+    fn cancel(&mut self, tag: Tag) -> Result<()> {
+        self.say(0, Said::ModbusCancel(tag))
+    }
+}
+
+impl serial::Host for State {
+    fn write(&mut self, tag: Tag, frame: Vec<u8>) -> Result<()> {
+        self.say(frame.len(), Said::SerialWrite(tag, frame))
+    }
+}
+
+impl ble::Host for State {
+    fn read(&mut self, tag: Tag, handle: u16) -> Result<()> {
+        self.say(0, Said::BleRead(tag, handle))
+    }
+    fn write(&mut self, tag: Tag, handle: u16, bytes: Vec<u8>, with_response: bool) -> Result<()> {
+        self.say(bytes.len(), Said::BleWrite(tag, handle, bytes, with_response))
+    }
+    fn subscribe(&mut self, tag: Tag, handle: u16) -> Result<()> {
+        self.say(0, Said::BleSubscribe(tag, handle))
+    }
+    fn unsubscribe(&mut self, tag: Tag, handle: u16) -> Result<()> {
+        self.say(0, Said::BleUnsubscribe(tag, handle))
+    }
+}

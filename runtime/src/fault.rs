@@ -1,0 +1,57 @@
+//! Who is to blame, and what to do about it: the form in which every room's errors leave the process.
+
+use std::fmt;
+
+/// Decides the exit code, so that a unit file or a script can tell a wrong setting from a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guilty {
+    /// A bug of ours.
+    Internal,
+    Configuration,
+    Plugin,
+    Store,
+    /// A device port, a socket or an address that something else holds or that is not there.
+    Port,
+    /// Credentials and certificates.
+    Uplink,
+}
+
+impl Guilty {
+    /// 2 is left to wrong usage of the command line.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::Configuration => 3,
+            Self::Plugin => 4,
+            Self::Store => 5,
+            Self::Port => 6,
+            Self::Uplink => 7,
+        }
+    }
+}
+
+/// One sentence that names the guilty, one that names the remedy.
+#[derive(Debug)]
+pub struct Fault {
+    pub guilty: Guilty,
+    pub what: String,
+    pub remedy: String,
+}
+
+impl Fault {
+    pub fn new(guilty: Guilty, what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Self { guilty, what: what.to_string(), remedy: remedy.to_string() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.remedy.is_empty() {
+            write!(f, "\n  what to do: {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}

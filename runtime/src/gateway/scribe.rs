@@ -1,0 +1,236 @@
+//! The corridor's one task that takes down what instances say and makes it durable: pipeline and store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, warn};
+use wardgate_wire as wire;
+
+use super::STOP_S_MAX;
+use super::clock::{self, moment};
+use crate::contract::types;
+use crate::fault::{Fault, Guilty};
+use crate::pipeline::{Pipeline, PipelineError, Sealed, Urgency};
+use crate::plugin::{FromPipeline, Spoken, ToPipeline};
+use crate::status::Status;
+use crate::store::{Group, Record, Shelf, Store};
+
+/// An alert or a device that waits for its acknowledgement brings a commit forward, but the flash gets its rest.
+const URGENT_COMMIT_MS_MIN: u64 = 100;
+/// A commit that failed is tried again after this: a card that stalls needs seconds, and nothing is lost meanwhile.
+const COMMIT_RETRY_MS: u64 = 1000;
+/// What waits in memory while the card stalls: behind it instances wait, and behind them their inboxes.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+/// A disconnect or reconnect begins a new epoch only when the present one is this old: a flapping link makes no epochs.
+const EPOCH_AGE_S_MIN: u64 = 60;
+/// Offline, the newest minutes are sent first when the link comes back: so epochs are short in the first hour.
+const EPOCH_OFFLINE_S: u64 = 60;
+const EPOCH_OFFLINE_SHORT_FOR_S: u64 = 3600;
+/// Otherwise: short enough that a receiver's books close soon, long enough that closings cost nothing.
+const EPOCH_S: u64 = 900;
+/// How often the wall clock is looked at for a step.
+const CLOCK_LOOK_S: u64 = 10;
+/// A wall clock that moved by more than this against the monotonic one was set.
+const CLOCK_STEP_NS: u64 = 50_000_000;
+
+/// Takes down what instances say, and makes it durable.
+pub(super) struct Scribe {
+    pub pipeline: Pipeline,
+    /// Away while a commit runs on a blocking thread.
+    pub store: Option<Store>,
+    pub shelf: Shelf,
+    pub status: Status,
+    /// Who is told `durable`.
+    pub backs: BTreeMap<Arc<str>, mpsc::Sender<FromPipeline>>,
+    /// Bumped after each commit.
+    pub news: watch::Sender<u64>,
+    pub present: watch::Sender<(wire::Life, wire::Epoch)>,
+    pub online: watch::Receiver<bool>,
+    pub commit: Duration,
+    pub last_commit: Instant,
+    pub epoch_since: Instant,
+    pub offline_since: Option<Instant>,
+    /// Wall minus monotonic, as last recorded.
+    pub clock: Option<(i64, wire::ClockQuality)>,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Scribe {
+    /// Until every instance has said its last word and is gone.
+    pub async fn run(mut self, mut words: mpsc::Receiver<ToPipeline>) -> Result<(), Fault> {
+        let mut look = tokio::time::interval(Duration::from_secs(CLOCK_LOOK_S));
+        loop {
+            let due = self.commit_due();
+            tokio::select! {
+                word = words.recv() => match word {
+                    Some(word) => {
+                        self.take(word).await;
+                        while self.pipeline.waiting_bytes() < WAITING_BYTES_MAX && let Ok(word) = words.try_recv() {
+                            self.take(word).await;
+                        }
+                    }
+                    None => break,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                _ = look.tick() => self.look_at_clock(),
+                Ok(()) = self.online.changed() => self.link_changed(),
+            }
+            self.begin_epoch_when_due();
+            if self.commit_due().is_some_and(|due| due <= Instant::now()) {
+                self.commit().await?;
+            }
+            self.show();
+        }
+        self.pipeline.stop(self.nothing_older());
+        self.commit().await
+    }
+
+    async fn take(&mut self, word: ToPipeline) {
+        match word {
+            ToPipeline::Opened { instance, moment, why } => self.pipeline.opened(&instance, moment, why),
+            ToPipeline::Lost { instance, moment, why } => {
+                self.status.instance(&instance, |i| i.overruns += 1);
+                self.pipeline.lost(&instance, moment, why);
+            }
+            ToPipeline::Fault { instance, moment, why } => self.pipeline.fault(&instance, moment, why),
+            ToPipeline::Closed { instance, moment } => self.pipeline.closed(&instance, moment),
+            ToPipeline::Spoken(Spoken { instance, moment, said }) => match self.pipeline.spoken(&instance, moment, said) {
+                Ok(()) => {}
+                Err(tail @ PipelineError::NotOpen { .. }) => debug!("{tail}"),
+                Err(refused) => {
+                    warn!("{refused}");
+                    self.tell(&instance, FromPipeline::Refused(refused.to_string())).await;
+                }
+            },
+        }
+    }
+
+    /// An instance takes these at any time; one that has gone needs them no more.
+    async fn tell(&self, instance: &Arc<str>, word: FromPipeline) {
+        if let Some(back) = self.backs.get(instance) {
+            let _ = back.send(word).await;
+        }
+    }
+
+    /// When the next group is to be written; `None` while nothing asks for it.
+    fn commit_due(&self) -> Option<Instant> {
+        let news = self.store.as_ref().is_some_and(Store::has_news);
+        match self.pipeline.wants_commit() {
+            Urgency::Now => Some(self.last_commit + Duration::from_millis(URGENT_COMMIT_MS_MIN)),
+            Urgency::No if !news => None,
+            _ => Some(self.last_commit + self.commit),
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Fault> {
+        let store = self.store.as_ref().expect("it is back after each commit");
+        if self.pipeline.wants_commit() == Urgency::No && !store.has_news() {
+            return Ok(());
+        }
+        let sealed = self.pipeline.seal(store.wants_full_heads(), moment());
+        let Sealed { batches, states, heads: (full, bytes), durable } =
+            sealed.map_err(|e| Fault::new(Guilty::Internal, e, "please report this"))?;
+        let mut records: Vec<_> = batches.into_iter().map(|(key, digest, bytes)| Record::Batch { key, digest, bytes }).collect();
+        records.extend(states.into_iter().map(|(instance, bytes)| Record::State { instance, bytes }));
+        records.push(Record::Heads { full, bytes });
+        let keys = records.iter().filter_map(|r| if let Record::Batch { key, .. } = r { Some(*key) } else { None });
+        let keys: Vec<String> = keys.map(|k| k.to_string()).collect();
+        debug!(batches = keys.join(" "), "committing");
+        self.write(Group { records }).await?;
+        self.committed(durable).await;
+        Ok(())
+    }
+
+    /// The same bytes again and again, until they are on flash: nothing is lost meanwhile, because instances wait behind the full channel.
+    async fn write(&mut self, mut group: Group) -> Result<(), Fault> {
+        let mut patience = STOP_S_MAX * 1000 / COMMIT_RETRY_MS;
+        loop {
+            let mut store = self.store.take().expect("it is back after each try");
+            let done;
+            (store, group, done) = tokio::task::spawn_blocking(move || {
+                let done = store.commit(&group);
+                (store, group, done)
+            })
+            .await
+            .map_err(|e| Fault::new(Guilty::Internal, format!("the store's thread ended: {e}"), "please report this"))?;
+            self.store = Some(store);
+            let Err(e) = done else { return Ok(()) };
+            self.status.store(|s| {
+                if s.last_error != e.to_string() {
+                    error!("{e}");
+                }
+                s.last_error = e.to_string();
+            });
+            if *self.stopping.borrow() {
+                patience = patience.saturating_sub(1);
+            }
+            if patience == 0 {
+                return Err(Fault::new(Guilty::Store, e, "what was taken since the last group is a gap after the next start"));
+            }
+            tokio::time::sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
+        }
+    }
+
+    async fn committed(&mut self, durable: Vec<(Arc<str>, types::Tag)>) {
+        self.last_commit = Instant::now();
+        self.status.store(|s| s.last_error.clear());
+        for (instance, tag) in durable {
+            debug!(%instance, tag, "durable");
+            self.tell(&instance, FromPipeline::Durable(tag)).await;
+        }
+        let at = (self.pipeline.life(), self.pipeline.epoch());
+        if self.present.send_replace(at) != at {
+            self.epoch_since = Instant::now();
+            self.clock = None; // each epoch holds a clock record of its own
+            self.look_at_clock();
+        }
+        self.news.send_modify(|n| *n += 1);
+    }
+
+    fn show(&self) {
+        let (waiting, epoch) = (self.shelf.waiting(), self.pipeline.epoch());
+        let figures = self.store.as_ref().map(Store::figures).unwrap_or_default();
+        self.status.with(|s| {
+            s.epoch = epoch;
+            (s.store.batches_waiting, s.store.bytes_waiting) = waiting;
+            (s.store.commits, s.store.failed_flushes) = (figures.commits, figures.failed_commits);
+            (s.store.bytes_written, s.store.bytes_on_disk) = (figures.bytes_written, figures.bytes_on_disk);
+        });
+    }
+
+    fn nothing_older(&self) -> bool {
+        !self.shelf.holds_older_than(self.pipeline.life(), self.pipeline.epoch())
+    }
+
+    fn link_changed(&mut self) {
+        let online = *self.online.borrow_and_update();
+        self.offline_since = if online { None } else { Some(self.offline_since.unwrap_or_else(Instant::now)) };
+        if self.epoch_since.elapsed() >= Duration::from_secs(EPOCH_AGE_S_MIN) {
+            self.pipeline.begin_epoch(self.nothing_older());
+        }
+    }
+
+    fn begin_epoch_when_due(&mut self) {
+        let short = self.offline_since.is_some_and(|since| since.elapsed() < Duration::from_secs(EPOCH_OFFLINE_SHORT_FOR_S));
+        let seconds = if short { EPOCH_OFFLINE_S } else { EPOCH_S };
+        if self.epoch_since.elapsed() >= Duration::from_secs(seconds) {
+            self.pipeline.begin_epoch(self.nothing_older());
+            self.epoch_since = Instant::now();
+        }
+    }
+
+    /// A record when the clock was set or stepped, when its quality changed, and once in each epoch.
+    fn look_at_clock(&mut self) {
+        let now = moment();
+        let Some(wall_ns) = now.wall else { return };
+        let (ahead, quality) = (wall_ns - now.monotonic_ns.cast_signed(), clock::quality());
+        if self.clock.is_some_and(|(was, q)| was.abs_diff(ahead) < CLOCK_STEP_NS && q == quality) {
+            return;
+        }
+        self.clock = Some((ahead, quality));
+        self.pipeline.clock(now, wall_ns, clock::uncertainty_ns(quality), quality);
+    }
+}

@@ -1,0 +1,16 @@
+//! The gateway: device =bytes=> capability =WIT=> plugin =Reading=> pipeline =Batch=> store =entry=> uplink =payload=> cloud.
+//!
+//! The modules are rooms in the order in which data walks. ARCHITECTURE.md says which room may name which.
+
+pub mod capability;
+pub mod cli;
+pub mod config;
+pub mod console;
+pub mod contract;
+pub mod fault;
+pub mod gateway;
+pub mod pipeline;
+pub mod plugin;
+pub mod status;
+pub mod store;
+pub mod uplink;

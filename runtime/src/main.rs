@@ -1,0 +1,66 @@
+//! The binary `wardgate`: parse, log, call a verb, map its error to an exit code.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use wardgate::cli;
+use wardgate::plugin::Compiler;
+
+/// A gateway for a hospital ward: reads devices through sandboxed plugins, keeps every batch safe on flash, forwards it to the cloud.
+///
+/// Not for active patient monitoring: the device's own alarm stays the primary one.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  wardgate plugin build plugins/ivy450c        make a package of a plugin's source
+  wardgate check --config gateway.toml         is the configuration right, and what may each plugin reach?
+  wardgate run --config gateway.toml           run the gateway; SIGTERM stops it cleanly
+  wardgate status --config gateway.toml        ask the running gateway how it is
+
+Exit codes: 0 well, 1 a fault of ours, 2 wrong usage, 3 configuration, 4 plugin, 5 store or disk, 6 port or address, 7 uplink credentials.
+Logs go to standard error; RUST_LOG=wardgate=debug shows more.";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Run(cli::run::Run),
+    /// Read the configuration and say in plain words what each instance may reach
+    Check(cli::check::Check),
+    /// Ask the running gateway how it is
+    Status(cli::status::Status),
+    /// Make plugins
+    Plugin(cli::plugin::Plugin),
+}
+
+fn main() -> ExitCode {
+    // the gateway's own child, which compiles one component under resource limits: no verb for people
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some((_, rest)) = words.split_first().filter(|(verb, _)| *verb == Compiler::VERB) {
+        return wardgate::plugin::child_main(rest);
+    }
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).init();
+    let done = match &arguments.verb {
+        Verb::Run(run) => cli::run::run(run),
+        Verb::Check(check) => cli::check::run(check),
+        Verb::Status(status) => cli::status::run(status),
+        Verb::Plugin(plugin) => cli::plugin::run(plugin),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("wardgate: {fault}");
+            ExitCode::from(fault.guilty.exit_code())
+        }
+    }
+}

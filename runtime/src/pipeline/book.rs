@@ -1,0 +1,203 @@
+//! The book: gives every value its position, and writes into the ledger what makes positions checkable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wardgate_wire::{
+    Alert, DeviceTime, Entry, GapReason, LastKnown, Moment, NumberedAlert, NumberedObservation, NumberedReading, Piece, Run, Source,
+    Stream, Value,
+};
+
+use super::heads::{Heads, OpenGap, Range, stretch};
+use super::open::{Open, track};
+use super::said::{Channel, Meaning};
+
+/// Where a stream stands in this life.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbering {
+    /// The newest run; 0 before the first.
+    run: Run,
+    next: u64,
+    /// The newest run holds values.
+    held: bool,
+    /// Described (or opened, for alerts) since the newest run began: the next value begins another.
+    anew: bool,
+}
+
+/// An instance that speaks, and when.
+pub(super) struct Voice<'a> {
+    pub instance: &'a Arc<str>,
+    pub numbering: &'a mut BTreeMap<Source, Numbering>,
+    pub moment: Moment,
+}
+
+/// Everything that is not yet sealed, with the heads as they stand after it.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub heads: Heads,
+    pub open: Open,
+    /// Why the streams of earlier lives stopped.
+    pub restart: GapReason,
+    /// The present epoch holds something besides its opening.
+    pub holds: bool,
+    /// Runs begun in the present epoch.
+    pub runs_in_epoch: usize,
+}
+
+/// A run that has just begun.
+struct Begun {
+    described: bool,
+    reason: Option<GapReason>,
+}
+
+impl Numbering {
+    /// It has had a run in this life.
+    pub fn spoke(&self) -> bool {
+        self.run > 0
+    }
+}
+
+impl Voice<'_> {
+    fn of(&mut self, source: Source) -> &mut Numbering {
+        self.numbering.entry(source).or_default()
+    }
+
+    fn stream(&self, source: Source) -> Stream {
+        Stream { instance: self.instance.to_string(), source }
+    }
+
+    /// The next value of this stream begins a run.
+    pub fn anew(&mut self, source: Source) {
+        self.of(source).anew = true;
+    }
+}
+
+impl Book {
+    pub fn entry(&mut self, entry: Entry) {
+        self.holds = true;
+        self.open.entry(entry);
+    }
+
+    /// Values of this stream were lost, or may have been: the next one begins a run that says so. The first reason stays, unless `instead`.
+    /// Returns whether this is news: of a stream that has not spoken in this life, the opening already says that it stopped.
+    pub fn cut(&mut self, voice: &Voice, source: Source, reason: GapReason, instead: bool) -> bool {
+        let life = self.heads.life;
+        let head = self.heads.stream(voice.instance, source);
+        match &mut head.open {
+            Some(gap) if instead && gap.reason != reason => gap.reason = reason,
+            Some(_) => return false,
+            None => {
+                let since = head.last.filter(|l| l.life == life).map_or(voice.moment, |l| l.moment);
+                head.open = Some(OpenGap { reason, since });
+            }
+        }
+        let news = head.last.is_some_and(|l| l.life == life);
+        self.holds |= news;
+        news
+    }
+
+    pub fn observation(&mut self, voice: &mut Voice, at: DeviceTime, said: Vec<(u16, Value, u16)>, channels: &BTreeMap<u16, Channel>) {
+        let mut readings = Vec::with_capacity(said.len());
+        for (channel, value, quality) in said {
+            let source = Source::Channel(channel);
+            self.begin(voice, source, channels.get(&channel).map(|c| &*c.meaning));
+            let (run, index) = self.take(voice, source, 1);
+            readings.push(NumberedReading { channel, run, index, value, quality });
+        }
+        self.open.observation(voice.instance, NumberedObservation { moment: voice.moment, at, readings });
+    }
+
+    pub fn alert(&mut self, voice: &mut Voice, alert: Alert) {
+        self.begin(voice, Source::Alerts, None);
+        let (run, index) = self.take(voice, Source::Alerts, 1);
+        self.open.alert(voice.instance, NumberedAlert { run, index, moment: voice.moment, alert });
+    }
+
+    /// Samples from the plugin's index `first` on. A jump takes exactly its positions, in a gap.
+    pub fn block(&mut self, voice: &mut Voice, number: u16, channel: &mut Channel, first: u64, piece: Piece, counts: Vec<i32>) {
+        let source = Source::Channel(number);
+        let begun = self.begin(voice, source, Some(&channel.meaning));
+        let base_moves = begun.as_ref().is_some_and(|b| !b.described);
+        let jump = if base_moves { 0 } else { first - channel.expected }; // a run without `describe` starts where its first sample is
+        if jump > 0 {
+            let reason = channel.jump.take().or(begun.and_then(|b| b.reason)).unwrap_or(GapReason::Unknown);
+            self.gap(voice, source, jump, Some(jump), reason);
+        } else if base_moves {
+            channel.jump = None; // the start of the run says it
+        }
+        channel.expected = first + counts.len() as u64;
+        let (run, index) = self.take(voice, source, counts.len() as u64);
+        self.open.block(track(voice.instance, number, run, index, piece, counts));
+    }
+
+    /// A plugin said that readings are missing: one position that a gap covers.
+    pub fn missed_readings(&mut self, voice: &mut Voice, channel: u16, meaning: &Meaning, values: Option<u64>, reason: GapReason) {
+        let source = Source::Channel(channel);
+        self.begin(voice, source, Some(meaning));
+        self.gap(voice, source, 1, values, reason);
+    }
+
+    /// Begins a run if one is due. `None`: the present one goes on.
+    fn begin(&mut self, voice: &mut Voice, source: Source, meaning: Option<&Meaning>) -> Option<Begun> {
+        let numbering = *voice.of(source);
+        let head = self.heads.stream(voice.instance, source);
+        if numbering.run > 0 && !numbering.anew && head.open.is_none() {
+            return None;
+        }
+        let (gap, before, run) = (head.open.take(), head.last, numbering.run + 1);
+        *voice.of(source) = Numbering { run, ..Numbering::default() };
+        let (moment, stream) = (voice.moment, voice.stream(source));
+        // what an earlier life lost, its end explains; a fault since then is told as a stretch of its own
+        let reason = match (before, gap) {
+            (Some(last), gap) if run == 1 => {
+                if let Some(gap) = gap.filter(|g| g.since != moment) {
+                    self.open.entry(stretch(stream.clone(), last, gap, moment));
+                }
+                Some(self.restart)
+            }
+            (_, gap) => gap.map(|g| g.reason),
+        };
+        if let Some(meaning) = meaning
+            && self.heads.described.insert(meaning.digest)
+        {
+            self.open.entry(Entry::Description { digest: meaning.digest, description: meaning.description.clone() });
+        }
+        self.runs_in_epoch += 1;
+        self.entry(Entry::Run { stream, run, description: meaning.map(|m| m.digest), moment, before, reason });
+        Some(Begun { described: numbering.anew, reason })
+    }
+
+    /// Takes positions for `n` values.
+    fn take(&mut self, voice: &mut Voice, source: Source, n: u64) -> (Run, u64) {
+        let (moment, life) = (voice.moment, self.heads.life);
+        let numbering = voice.of(source);
+        let first = numbering.next;
+        (numbering.next, numbering.held) = (first + n, true);
+        let (run, next) = (numbering.run, numbering.next);
+        let head = self.heads.stream(voice.instance, source);
+        let range = head.ranges.entry(run).or_insert(Range { first, next, count: 0, first_moment: moment, last_moment: moment });
+        (range.next, range.last_moment) = (next, moment);
+        range.count += n;
+        head.last = Some(LastKnown { life, run, next, moment });
+        self.holds = true;
+        (run, first)
+    }
+
+    /// Takes positions that hold nothing.
+    fn gap(&mut self, voice: &mut Voice, source: Source, indices: u64, values: Option<u64>, reason: GapReason) {
+        let (moment, stream, life) = (voice.moment, voice.stream(source), self.heads.life);
+        let numbering = voice.of(source);
+        let first = numbering.next;
+        numbering.next += indices;
+        let (run, next, held) = (numbering.run, numbering.next, numbering.held);
+        let head = self.heads.stream(voice.instance, source);
+        let range = head.ranges.entry(run).or_insert(Range { first, next, count: 0, first_moment: moment, last_moment: moment });
+        range.next = next;
+        let mut from = moment;
+        if let Some(last) = head.last.as_mut().filter(|_| held) {
+            last.next = next;
+            from = last.moment;
+        }
+        self.entry(Entry::Gap { life, stream, run, first, indices, values, from, to: moment, reason });
+    }
+}

@@ -1,0 +1,379 @@
+//! Room 3, readings -> batches: gives every value its position, closes batches and epochs, and says what the store must remember.
+//! Pure: time, keys and lives are arguments; what went in decides what comes out, to the byte.
+
+mod book;
+mod convert;
+mod heads;
+mod heads_bytes;
+mod heads_stream;
+mod open;
+mod said;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use thiserror::Error;
+use wardgate_wire::{BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Piece, Predecessor, Source, WireError};
+
+use crate::contract::{Said, types};
+
+use book::{Book, Numbering, Voice};
+use open::Open;
+use said::{Channel, Step};
+
+pub use heads::Heads;
+pub use said::SaidWrong;
+
+/// More than this in memory is sealed at once: a ward says some 20 KiB a second, so this is a flood or a stalled card.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+/// A plugin that describes itself over and over makes runs over and over. From here on the epoch is changed without being asked, so that its
+/// closing stays far under the 65,536 rows that the wire allows, also with what a full memory can add.
+const RUNS_IN_EPOCH_MAX: usize = 4096;
+
+/// What stays the same for a whole life.
+pub struct Setup {
+    pub gateway: GatewayId,
+    /// Drawn at this start.
+    pub life: Life,
+    pub key: Key,
+    /// A batch closes at this size.
+    pub batch_bytes: usize,
+    /// Name and version of this program, for the opening.
+    pub software: String,
+    /// Why there was a life before this one: gateway-restart or power-cut.
+    pub opening: GapReason,
+    /// Instances whose personal channels may leave.
+    pub personal_granted: BTreeSet<String>,
+}
+
+/// How soon a group is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    No,
+    /// Within the usual second.
+    Due,
+    /// An alert waits, or a device that wants to know that its data are safe; or memory fills.
+    Now,
+}
+
+/// What one group makes durable in one piece. A commit that fails is tried again with this very value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// In the order in which they were closed.
+    pub batches: Vec<(BatchKey, Digest, Vec<u8>)>,
+    /// The newest state that each instance kept since the group before.
+    pub states: Vec<(String, Vec<u8>)>,
+    /// Whether they are full, and their bytes.
+    pub heads: (bool, Vec<u8>),
+    /// To be told when the group is on flash, in this order.
+    pub durable: Vec<(Arc<str>, types::Tag)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PipelineError {
+    /// Nothing of the call was taken; the instance is not heard again until it opens anew.
+    #[error("plugin of \"{instance}\" {wrong}; the call counts as trapped, restart the instance and report this to the plugin's vendor")]
+    Plugin { instance: Arc<str>, wrong: SaidWrong },
+    /// What comes after a fault and before the next `open`; it lies in the gap of the fault.
+    #[error("\"{instance}\" spoke while it was not open; what it said lies in the gap until it opens again")]
+    NotOpen { instance: Arc<str> },
+    /// Nothing is half done: the same things wait as before.
+    #[error("batch {batch} cannot be written: {error}; this is a fault of the gateway, please report it")]
+    Encode { batch: BatchKey, error: WireError },
+}
+
+#[derive(Debug, Default)]
+struct Instance {
+    state: State,
+    channels: BTreeMap<u16, Channel>,
+    numbering: BTreeMap<Source, Numbering>,
+    /// Values of personal channels that are not granted.
+    withheld: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    New,
+    Open,
+    Faulted,
+    Closed,
+}
+
+/// An epoch change that waits for the next seal.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    clean: bool,
+}
+
+pub struct Pipeline {
+    setup: Setup,
+    book: Book,
+    /// The heads of the newest group: what a difference is to.
+    sealed: Heads,
+    instances: BTreeMap<Arc<str>, Instance>,
+    states: BTreeMap<Arc<str>, Vec<u8>>,
+    durable: Vec<(Arc<str>, types::Tag)>,
+    change: Option<Change>,
+    urgency: Urgency,
+}
+
+impl Pipeline {
+    /// `found`: the newest heads on the card, flushed.
+    pub fn new(setup: Setup, found: Option<Heads>, now: types::Moment) -> Self {
+        let now = convert::moment(now);
+        let mut open = Open::new(setup.batch_bytes);
+        let heads = match &found {
+            Some(found) => Heads::succeed(found, setup.life, now),
+            None => Heads::new(setup.life, now),
+        };
+        let predecessor = found.as_ref().map(|f| Predecessor { life: f.life, closing: f.closing(false) });
+        let opening = Entry::Opening { predecessor, reason: setup.opening, software: setup.software.clone() };
+        let gaps = found.map_or_else(Vec::new, |mut found| found.tell_open_gaps(found.moment));
+        open.opening(std::iter::once(opening).chain(gaps).collect());
+        let (sealed, restart) = (heads.clone(), setup.opening);
+        Self {
+            setup,
+            book: Book { heads, open, restart, holds: false, runs_in_epoch: 0 },
+            sealed,
+            instances: BTreeMap::new(),
+            states: BTreeMap::new(),
+            durable: Vec::new(),
+            change: None,
+            urgency: Urgency::No,
+        }
+    }
+
+    /// The instance begins (again): its channels mean nothing until it describes them. `why`: what was lost since it was last open,
+    /// where nothing else has told; of an instance that was closed, it says it better than the closing could.
+    pub fn opened(&mut self, instance: &Arc<str>, moment: types::Moment, why: Option<GapReason>) {
+        let was = self.instances.entry(instance.clone()).or_default().state;
+        if let Some(reason) = why.filter(|_| was != State::New) {
+            self.cut(instance, moment, reason, was == State::Closed);
+        }
+        let of = self.instances.entry(instance.clone()).or_default();
+        (of.state, of.channels) = (State::Open, BTreeMap::new());
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment) };
+        voice.anew(Source::Alerts);
+    }
+
+    /// What one finished call said: all of it is taken, or nothing and the instance counts as faulted.
+    pub fn spoken(&mut self, instance: &Arc<str>, moment: types::Moment, said: Vec<Said>) -> Result<(), PipelineError> {
+        let Some(of) = self.instances.get(instance).filter(|i| i.state == State::Open) else {
+            return Err(PipelineError::NotOpen { instance: instance.clone() });
+        };
+        let granted = self.setup.personal_granted.contains(&**instance);
+        match said::judge(said, &of.channels, granted) {
+            Ok(steps) => {
+                steps.into_iter().for_each(|step| self.take(instance, moment, step));
+                self.keep_bounds();
+                Ok(())
+            }
+            Err(wrong) => {
+                self.fault(instance, moment, GapReason::PluginFault);
+                Err(PipelineError::Plugin { instance: instance.clone(), wrong })
+            }
+        }
+    }
+
+    /// Its inbox overflowed: something was lost before what comes next.
+    pub fn lost(&mut self, instance: &Arc<str>, moment: types::Moment, why: GapReason) {
+        self.cut(instance, moment, why, false);
+    }
+
+    /// A call trapped: what it had in hand is lost, and nothing is heard until it opens again.
+    pub fn fault(&mut self, instance: &Arc<str>, moment: types::Moment, why: GapReason) {
+        self.end(instance, moment, why, State::Faulted);
+    }
+
+    /// It was closed in order. In this version that is the gateway stopping; who opens it again knows better (`opened`).
+    pub fn closed(&mut self, instance: &Arc<str>, moment: types::Moment) {
+        self.end(instance, moment, GapReason::GatewayRestart, State::Closed);
+    }
+
+    /// How the wall clock stood at a moment. Alone it is no reason for a life to leave a trace.
+    pub fn clock(&mut self, at: types::Moment, wall_ns: i64, uncertainty_ns: u64, quality: ClockQuality) {
+        self.note(Entry::Clock { at: convert::moment(at), wall_ns, uncertainty_ns, quality });
+    }
+
+    /// Which bed the device of an instance stands at. Alone it is no reason for a life to leave a trace.
+    pub fn binding(&mut self, instance: &str, serial: Option<&str>, bed: Option<&str>, from: types::Moment) {
+        let (serial, bed) = (serial.map(str::to_owned), bed.map(str::to_owned));
+        self.note(Entry::Binding { instance: instance.to_owned(), serial, bed, from: convert::moment(from) });
+    }
+
+    pub fn wants_commit(&self) -> Urgency {
+        self.urgency
+    }
+
+    /// Asks for the next epoch, which begins inside the next seal: all that is said until then still belongs to the present one.
+    /// False when the present one holds nothing but its opening and is not succeeded. `clean`: nothing older than it is held, of any life.
+    pub fn begin_epoch(&mut self, clean: bool) -> bool {
+        if !self.book.holds {
+            return false;
+        }
+        let clean = clean || self.change.is_some_and(|c| c.clean); // what is gone stays gone
+        self.change = Some(Change { clean });
+        self.raise(Urgency::Due);
+        true
+    }
+
+    /// The end of a life that ends in order: after the instances' `closed`, before the last seal. That seal is wanted only if
+    /// `wants_commit` says so.
+    pub fn stop(&mut self, clean: bool) {
+        if self.sealed.written() || self.urgency > Urgency::No {
+            self.book.heads.stopped = true;
+            self.raise(Urgency::Due);
+            self.begin_epoch(clean);
+        }
+    }
+
+    /// About how many bytes wait in memory for the next seal.
+    pub fn waiting_bytes(&self) -> usize {
+        self.book.open.bytes()
+    }
+
+    /// Values of personal channels that were dropped because the site does not grant them, since the start.
+    pub fn withheld(&self, instance: &str) -> u64 {
+        self.instances.get(instance).map_or(0, |i| i.withheld)
+    }
+
+    pub fn life(&self) -> Life {
+        self.book.heads.life
+    }
+
+    /// The epoch of the newest group, or the first one.
+    pub fn epoch(&self) -> u32 {
+        self.book.heads.epoch
+    }
+
+    fn keep_bounds(&mut self) {
+        if self.book.open.bytes() >= WAITING_BYTES_MAX {
+            self.raise(Urgency::Now);
+        }
+        if self.change.is_none() && self.book.runs_in_epoch >= RUNS_IN_EPOCH_MAX {
+            self.begin_epoch(false);
+        }
+    }
+
+    fn raise(&mut self, to: Urgency) {
+        self.urgency = self.urgency.max(to);
+    }
+
+    /// What goes with values and waits for them at the start of a life.
+    fn note(&mut self, entry: Entry) {
+        if self.sealed.written() || self.urgency > Urgency::No {
+            self.book.entry(entry);
+            self.raise(Urgency::Due);
+        } else {
+            self.book.open.entry(entry);
+        }
+    }
+
+    fn end(&mut self, instance: &Arc<str>, moment: types::Moment, why: GapReason, state: State) {
+        self.cut(instance, moment, why, false);
+        let of = self.instances.entry(instance.clone()).or_default();
+        (of.state, of.channels) = (state, BTreeMap::new());
+    }
+
+    /// All streams of an instance: those that ever spoke, those it described, and its alerts.
+    fn cut(&mut self, instance: &Arc<str>, moment: types::Moment, reason: GapReason, instead: bool) {
+        let of = self.instances.entry(instance.clone()).or_default();
+        let mut sources: BTreeSet<Source> = of.channels.iter().filter(|(_, c)| !c.withheld).map(|(&n, _)| Source::Channel(n)).collect();
+        sources.extend(self.book.heads.streams.get(instance).into_iter().flat_map(BTreeMap::keys));
+        sources.extend(of.numbering.iter().filter(|(_, n)| n.spoke()).map(|(&source, _)| source));
+        sources.insert(Source::Alerts);
+        let voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment) };
+        let mut news = false;
+        for source in sources {
+            news |= self.book.cut(&voice, source, reason, instead);
+        }
+        if news {
+            self.raise(Urgency::Due);
+        }
+    }
+
+    fn take(&mut self, instance: &Arc<str>, at: types::Moment, step: Step) {
+        let moment = convert::moment(at);
+        let of = self.instances.get_mut(instance).expect("judged by its channels");
+        let book = &mut self.book;
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment };
+        let urgency = match step {
+            Step::Describe { channel, means } => {
+                let before = of.channels.insert(channel, means);
+                let withheld = of.channels[&channel].withheld;
+                if withheld { Urgency::No } else { describe(book, &mut voice, channel, before) }
+            }
+            Step::Identify(facts) => {
+                book.entry(Entry::Identity { instance: instance.to_string(), at: moment, facts });
+                Urgency::Due
+            }
+            Step::Observation { at, mut readings } => {
+                let said = readings.len();
+                readings.retain(|(channel, ..)| !of.channels[channel].withheld);
+                of.withheld += (said - readings.len()) as u64;
+                if readings.is_empty() {
+                    return;
+                }
+                book.observation(&mut voice, at, readings, &of.channels);
+                Urgency::Due
+            }
+            Step::Block { channel: number, first, at, counts, quality } => {
+                let channel = of.channels.get_mut(&number).expect("judged");
+                if channel.withheld {
+                    channel.expected = first + counts.len() as u64;
+                    of.withheld += counts.len() as u64;
+                    return;
+                }
+                let piece = Piece { count: counts.len() as u32, moment, at, quality };
+                book.block(&mut voice, number, channel, first, piece, counts);
+                Urgency::Due
+            }
+            Step::Missed { channel: number, count, reason } => {
+                let channel = of.channels.get_mut(&number).expect("judged");
+                missed(book, &mut voice, number, channel, count, reason)
+            }
+            Step::Raise(alert) => {
+                book.alert(&mut voice, alert);
+                Urgency::Now
+            }
+            Step::Keep(state) => {
+                self.states.insert(instance.clone(), state);
+                Urgency::Due
+            }
+            Step::WhenDurable(tag) => {
+                self.durable.push((instance.clone(), tag));
+                Urgency::Now
+            }
+        };
+        self.raise(urgency);
+    }
+}
+
+/// The next value begins a run. Nobody needs the description before that; but a loss that was told and has not shown in a jump shows there.
+fn describe(book: &mut Book, voice: &mut Voice, number: u16, before: Option<Channel>) -> Urgency {
+    let source = Source::Channel(number);
+    voice.anew(source);
+    match before.and_then(|c| c.jump) {
+        Some(reason) if book.cut(voice, source, reason, false) => Urgency::Due,
+        _ => Urgency::No,
+    }
+}
+
+fn missed(book: &mut Book, voice: &mut Voice, number: u16, channel: &mut Channel, count: Option<u64>, reason: GapReason) -> Urgency {
+    let waveform = channel.meaning.description.kind == wardgate_wire::Kind::Waveform;
+    match count {
+        _ if channel.withheld => return Urgency::No,
+        _ if !waveform => book.missed_readings(voice, number, &channel.meaning, count, reason),
+        None if !book.cut(voice, Source::Channel(number), reason, false) => return Urgency::No,
+        None => {}
+        Some(_) => {
+            channel.jump = Some(reason); // its positions show with the next block
+            return Urgency::No;
+        }
+    }
+    Urgency::Due
+}

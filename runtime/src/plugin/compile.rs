@@ -1,0 +1,181 @@
+//! Component to machine code, in a child process of the same binary with limits of its own: what a compiler does with hostile input
+//! is not known in advance, and an idle gateway need not carry the compiler's memory.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wasmtime::component::Component;
+
+use super::cache::{CODE_BYTES_MAX, Cache, CacheKey, Found, Origin};
+use super::engine::{Profile, compiling};
+use super::package::{COMPONENT_BYTES_MAX, bounded};
+use super::{DeviceKey, Host, Package, PluginError};
+use crate::contract::printable;
+
+/// The hidden verb of this binary.
+pub const VERB: &str = "compile-plugin";
+
+const STDERR_BYTES_MAX: u64 = 4 << 10; // the reason is one line; the rest would be a dump
+const REASON_BYTES_MAX: usize = 600;
+
+/// What one compilation may use.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileLimits {
+    pub address_bytes: u64,
+    pub cpu_s: u64,
+    pub wall_s: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            address_bytes: 512 << 20, // a Rust adapter takes 20 MiB and JavaScript's engine 60; a Pi has 1 GiB and other work
+            cpu_s: 60,                // a Rust adapter takes 1 s on the slowest Pi, JavaScript's engine 20
+            wall_s: 120,              // twice that, because the ward's devices come first
+        }
+    }
+}
+
+/// Compiles what its cache does not hold.
+pub struct Compiler {
+    program: PathBuf,
+    leading: Vec<OsString>,
+    limits: CompileLimits,
+    cache: Cache,
+}
+
+impl Compiler {
+    /// `program` with `leading` arguments must end in [`child_main`]: the running binary itself, with [`Compiler::VERB`].
+    pub fn open(
+        state: &Path,
+        key: DeviceKey,
+        program: PathBuf,
+        leading: Vec<OsString>,
+        limits: CompileLimits,
+    ) -> Result<Self, PluginError> {
+        Ok(Self { program, leading, limits, cache: Cache::open(state, key)? })
+    }
+
+    pub const VERB: &'static str = VERB;
+
+    /// A package's code, from the cache where it is there and ours.
+    pub async fn code(&self, host: &Host, package: &Package) -> Result<(Component, Origin), PluginError> {
+        let plugin = package.manifest.full_name();
+        let key = CacheKey::of(host, package);
+        let origin = match self.cache.load(host, key) {
+            Found::Code(component) => return Ok((component, Origin::Cache)),
+            Found::Nothing => Origin::Compiled,
+            Found::Unusable(why) => {
+                tracing::warn!(%plugin, why, "the kept code of this plugin is not used: compiling it again");
+                Origin::Recompiled(why)
+            }
+        };
+        let scratch = self.cache.scratch(key);
+        let done = self.compile(host.profile, package, &scratch).await;
+        let code = done.and_then(|()| bounded(&scratch, CODE_BYTES_MAX, "code is far smaller"));
+        let _ = fs::remove_file(&scratch); // it may not be there, and what matters is told below
+        self.cache.store(key, &code?)?;
+        match self.cache.load(host, key) {
+            Found::Code(component) => Ok((component, origin)),
+            Found::Nothing | Found::Unusable(_) => {
+                Err(PluginError::Invalid { plugin, why: "its fresh code cannot be loaded; is the disk failing?".into() })
+            }
+        }
+    }
+
+    /// The component goes in by a pipe: what was checked is what is compiled, whatever happens to the file meanwhile.
+    async fn compile(&self, profile: Profile, package: &Package, scratch: &Path) -> Result<(), PluginError> {
+        let failed = |why| PluginError::Compiler { program: self.program.clone(), why };
+        let mut command = tokio::process::Command::new(&self.program);
+        command.args(&self.leading).arg(scratch).arg(profile.name());
+        command.arg(self.limits.address_bytes.to_string()).arg(self.limits.cpu_s.to_string());
+        command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(failed)?;
+        let (mut stdin, stderr) = (child.stdin.take().expect("piped"), child.stderr.take().expect("piped"));
+        let mut said = Vec::new();
+        let work = async {
+            let feed = async {
+                // A child that refuses early closes its end; its own words say why.
+                let _ = stdin.write_all(&package.component).await;
+                drop(stdin);
+            };
+            let mut stderr = stderr.take(STDERR_BYTES_MAX);
+            let (_, heard) = tokio::join!(feed, stderr.read_to_end(&mut said));
+            heard?;
+            drop(stderr); // more would block it, so it ends by a broken pipe
+            child.wait().await
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(self.limits.wall_s), work).await;
+        let plugin = package.manifest.full_name();
+        match ended {
+            Err(_) => Err(PluginError::CompileLimit { plugin, limit: format!("{} s in all", self.limits.wall_s) }),
+            Ok(Err(why)) => Err(failed(why)),
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(self.judge(plugin, status, &String::from_utf8_lossy(&said))),
+        }
+    }
+
+    fn judge(&self, plugin: String, status: ExitStatus, said: &str) -> PluginError {
+        let signal = status.signal().and_then(Signal::from_named_raw);
+        let memory = || format!("{} MiB of memory", self.limits.address_bytes >> 20);
+        if matches!(signal, Some(Signal::XCPU | Signal::KILL)) {
+            return PluginError::CompileLimit { plugin, limit: format!("{} s of processor time", self.limits.cpu_s) };
+        }
+        if signal == Some(Signal::XFSZ) {
+            return PluginError::CompileLimit { plugin, limit: format!("{} MiB of code", CODE_BYTES_MAX >> 20) };
+        }
+        // Rust's allocator aborts; a mapping that is refused is told in words.
+        if signal == Some(Signal::ABORT) && said.contains("memory allocation") || said.contains("Cannot allocate memory") {
+            return PluginError::CompileLimit { plugin, limit: memory() };
+        }
+        let said = said.trim();
+        let why =
+            if said.is_empty() { format!("the compiler ended with {status} and said nothing") } else { printable(said, REASON_BYTES_MAX) };
+        PluginError::Invalid { plugin, why }
+    }
+}
+
+/// What the hidden verb does, with the arguments after it: OUT PROFILE ADDRESS_BYTES CPU_S, the component on standard input.
+pub fn child_main(args: &[OsString]) -> ExitCode {
+    match child(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            let _ = writeln!(io::stderr(), "{why}"); // the parent reads it; without a parent there is nobody
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn child(args: &[OsString]) -> Result<(), String> {
+    let words: Option<Vec<&str>> = args.iter().map(|a| a.to_str()).collect();
+    let Some([out, profile, address_bytes, cpu_s]) = words.as_deref() else {
+        return Err("this verb is for the gateway itself: OUT PROFILE ADDRESS_BYTES CPU_S".into());
+    };
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text} is not a number"));
+    let profile: Profile = profile.parse().map_err(|()| format!("no profile {profile}"))?;
+    limit(number(address_bytes)?, number(cpu_s)?).map_err(|e| format!("cannot limit the compiler: {e}"))?;
+    let mut component = Vec::new();
+    io::stdin().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut component).map_err(|e| format!("cannot read the component: {e}"))?;
+    if component.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(format!("the component is larger than {COMPONENT_BYTES_MAX} bytes"));
+    }
+    let engine = compiling(profile).map_err(|e| format!("{e:#}"))?;
+    let code = engine.precompile_component(&component).map_err(|e| format!("{e:#}"))?;
+    fs::write(out, code).map_err(|e| format!("cannot write {out}: {e}"))
+}
+
+/// Before the first byte of the component is looked at.
+fn limit(address_bytes: u64, cpu_s: u64) -> io::Result<()> {
+    let set = |resource, soft, hard| setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) }).map_err(io::Error::from);
+    set(Resource::As, address_bytes, address_bytes)?;
+    set(Resource::Cpu, cpu_s, cpu_s + 1)?;
+    set(Resource::Fsize, CODE_BYTES_MAX, CODE_BYTES_MAX)?;
+    set(Resource::Core, 0, 0) // a dump of hostile input is of no use on a card
+}

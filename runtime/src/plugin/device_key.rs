@@ -1,0 +1,86 @@
+//! The secret that tells this gateway's compiled code from anybody else's. It never leaves the machine.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use super::PluginError;
+
+pub const KEY_BYTES: usize = 32; // as many as the hash that uses it gives
+const FILE: &str = "device.key";
+
+#[derive(Clone)]
+pub struct DeviceKey([u8; KEY_BYTES]);
+
+impl DeviceKey {
+    /// Reads `<state>/device.key`, or makes it of `fresh` (random bytes) at the first start.
+    pub fn open(state: &Path, fresh: [u8; KEY_BYTES]) -> Result<Self, PluginError> {
+        let path = state.join(FILE);
+        let failed = |what| {
+            let path = path.clone();
+            move |why| PluginError::File { path, what, why }
+        };
+        fs::create_dir_all(state).map_err(failed("cannot make the folder of the state"))?;
+        if !path.exists() {
+            make(&path, fresh).map_err(failed("cannot make the device key"))?;
+        }
+        let file = fs::File::open(&path).map_err(failed("cannot read the device key"))?;
+        let mode = file.metadata().map_err(failed("cannot read the device key"))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(PluginError::KeyExposed { path });
+        }
+        let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
+        file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed("cannot read the device key"))?;
+        bytes.try_into().map(Self).map_err(|_| PluginError::KeyBroken { path })
+    }
+
+    /// Begins a code over parts that the caller feeds; `purpose` keeps codes for one use from serving another.
+    pub(super) fn mac(&self, purpose: &str) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length of key will do");
+        mac.update(&(purpose.len() as u64).to_be_bytes());
+        mac.update(purpose.as_bytes());
+        mac
+    }
+}
+
+/// Whole or not at all: half a key after a power cut would keep the gateway from starting. Whoever comes first wins.
+fn make(path: &Path, fresh: [u8; KEY_BYTES]) -> io::Result<()> {
+    let scratch = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&scratch)?;
+    file.write_all(&fresh)?;
+    file.sync_all()?;
+    let linked = match fs::hard_link(&scratch, path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    fs::remove_file(&scratch)?;
+    linked?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_and_kept_secret() {
+        let state = super::super::cache::test_folder("key");
+        let first = DeviceKey::open(&state, [1; 32]).unwrap();
+        let again = DeviceKey::open(&state, [2; 32]).unwrap();
+        assert_eq!((first.0, again.0), ([1; 32], [1; 32]));
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "nothing else is left behind");
+        let path = state.join(FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(DeviceKey::open(&state, [2; 32]), Err(PluginError::KeyExposed { .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for n in (0..64).filter(|n| *n != KEY_BYTES) {
+            fs::write(&path, vec![1; n]).unwrap();
+            assert!(matches!(DeviceKey::open(&state, [2; 32]), Err(PluginError::KeyBroken { .. })), "{n} bytes");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Room 2, bytes to readings: packages, what they may reach, the engine they run in, and the supervisor of each instance.
+
+use std::path::PathBuf;
+
+mod cache;
+mod channels;
+mod compile;
+mod componentise;
+mod device_key;
+mod effects;
+mod engine;
+mod instance;
+mod kept;
+mod package;
+mod posting;
+mod rules;
+mod supervisor;
+mod surface;
+mod ticker;
+mod tickets;
+mod timers;
+
+pub use cache::Origin;
+pub use channels::{FromPipeline, Links, Spoken, ToPipeline, Wiring};
+pub use compile::{CompileLimits, Compiler, child_main};
+pub use componentise::{BuildError, Built, build, componentise};
+pub use device_key::DeviceKey;
+pub use engine::{Host, INSTANCES_MAX, Profile};
+pub use instance::{Fault, Instance, Prepared, Spent, prepare};
+pub use kept::{Kept, KeptBroken};
+pub use package::Package;
+pub use posting::Posting;
+pub use rules::{Breach, Rules};
+pub use supervisor::{PIPELINE_ROOM, Supervisor};
+pub use surface::{Mismatch, Surface};
+
+/// What keeps a plugin from running: who, what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    #[error("cannot reserve memory for plugins in the {} profile: {why}. Raise the address-space limit of this service (LimitAS)", profile.name())]
+    Engine { profile: Profile, why: String },
+    #[error("{}: {what}: {why}", path.display())]
+    File { path: PathBuf, what: &'static str, why: std::io::Error },
+    #[error(
+        "package {} is not signed. To load it all the same set `allow_unsigned = true` under [plugins] in gateway.toml; \
+         then whoever can write to that folder decides what runs here", folder.display()
+    )]
+    Unsigned { folder: PathBuf },
+    #[error("{} is larger than {bytes_max} bytes ({why})", path.display())]
+    TooLarge { path: PathBuf, bytes_max: u64, why: &'static str },
+    #[error("{}: {why}", path.display())]
+    Manifest { path: PathBuf, why: crate::config::ManifestError },
+    #[error("folder {} holds {holds} by its manifest: name it {holds}, or build the package anew", folder.display())]
+    Misnamed { folder: PathBuf, holds: String },
+    #[error("plugin {plugin} {why}")]
+    Refused { plugin: String, why: Mismatch },
+    #[error("plugin {plugin} does not compile: {why}")]
+    Invalid { plugin: String, why: String },
+    #[error(
+        "compiling plugin {plugin} took more than it may ({limit}). Build it smaller: --release, no interpreter inside, fewer dependencies"
+    )]
+    CompileLimit { plugin: String, limit: String },
+    #[error("cannot start the compiler {}: {why}", program.display())]
+    Compiler { program: PathBuf, why: std::io::Error },
+    #[error("{} can be read by others: whoever has it can make this gateway run code of theirs. Remove it with the folder `compiled` beside it; both are made anew", path.display())]
+    KeyExposed { path: PathBuf },
+    #[error("{} is not a device key. Remove it with the folder `compiled` beside it; both are made anew", path.display())]
+    KeyBroken { path: PathBuf },
+    #[error("plugin {plugin} does not fit this gateway: {why}")]
+    Unlinkable { plugin: String, why: String },
+}

@@ -1,0 +1,408 @@
+//! The life of one instance: open, events one at a time, restart from what it kept, close.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::{PermitIterator, Sender};
+use tracing::Instrument;
+use wardgate_wire::GapReason;
+
+use super::channels::{FromPipeline, Spoken, ToPipeline, Wiring};
+use super::effects::{Around, Open};
+use super::instance::{Fault, Instance, Spent};
+use super::kept::Kept;
+use super::posting::Posting;
+use crate::capability::inbox;
+use crate::contract::gateway::Level;
+use crate::contract::types::Moment;
+use crate::contract::{CallError, Event, Log, Outcome, modbus, printable, serial};
+
+/// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, what was said, and `Closed` or `Fault`.
+/// Each instance holds room for so many while it waits, so the channel needs more than this for every instance.
+pub const PIPELINE_ROOM: usize = 3;
+
+const RESTART_DELAY_MS: u64 = 1000; // slower than a device's own reset, faster than a nurse notices
+const LAST_EVENTS_MAX: usize = inbox::EVENTS_MAX; // what can wait when it is told to stop; more comes in meanwhile only from a chattering line
+const REFUSALS_IN_A_ROW_MAX: u32 = 64; // a poller asks for all its registers at once, and all may be refused
+const REFUSAL_PAUSE_MS: u64 = 10; // as the shortest timer
+const LOG_LINES_MAX: usize = 20; // of one call; a plugin that explains more than that fills the card, not a head
+const DETAIL_BYTES_MAX: usize = 300; // two lines of status
+
+pub struct Supervisor {
+    posting: Posting,
+    wiring: Wiring,
+    /// What the next `open` gets.
+    kept: Option<Kept>,
+    open: Open,
+    running: Option<Instance>,
+    /// Told by the pipeline and not acted on yet.
+    told: Vec<FromPipeline>,
+    restarts: u64,
+    /// Of the newest event: for the plugin time never goes back, also where a timer fell due before bytes that it heard first.
+    newest: Option<Moment>,
+    /// Timers and the inbox take turns, so that neither can starve the other.
+    own_went_last: bool,
+    /// While it stops: how many events of the inbox it may still hear.
+    last_events: usize,
+    refusals_in_a_row: u32,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// In order, or because the gateway around it ends.
+    ForGood,
+    ByFault,
+}
+
+enum Next {
+    Event(Moment, Event),
+    Stop,
+    /// The pipeline refused what an earlier call said.
+    Refused(String),
+}
+
+type Room<'a> = PermitIterator<'a, ToPipeline>;
+
+impl Supervisor {
+    pub fn new(posting: Posting, wiring: Wiring) -> Self {
+        let kept = posting.kept();
+        Self {
+            posting,
+            wiring,
+            kept,
+            open: Open::default(),
+            running: None,
+            told: Vec::new(),
+            restarts: 0,
+            newest: None,
+            own_went_last: false,
+            last_events: LAST_EVENTS_MAX,
+            refusals_in_a_row: 0,
+        }
+    }
+
+    /// Until it is told to stop. Every fault of the plugin ends in here.
+    pub async fn run(self) {
+        let span = tracing::info_span!("instance", name = %self.posting.instance, plugin = %self.posting.plugin.manifest.full_name());
+        self.runs().instrument(span).await;
+    }
+
+    async fn runs(mut self) {
+        let pipeline = self.wiring.pipeline.clone();
+        let (plugin, bed) = (self.posting.plugin.manifest.full_name(), self.posting.bed.clone());
+        self.status(|s| (s.plugin, s.bed, s.state) = (plugin, bed, "starting".into()));
+        let mut why = None;
+        while self.once(&pipeline, why).await == Some(Ended::ByFault) && self.rest().await {
+            self.restarts += 1;
+            self.status(|s| s.restarts += 1);
+            why = Some(GapReason::PluginFault);
+        }
+        self.status(|s| s.state = "stopped".into());
+    }
+
+    /// One run, from `open` to its end. `None`: the pipeline is gone, so nobody listens any more.
+    async fn once(&mut self, pipeline: &Sender<ToPipeline>, why: Option<GapReason>) -> Option<Ended> {
+        let room = self.room(pipeline).await?;
+        if let Some(ended) = self.opens(room, why).await {
+            return Some(ended);
+        }
+        loop {
+            let room = self.room(pipeline).await?;
+            let ended = match self.next().await {
+                Next::Event(moment, event) => {
+                    let moment = self.forward(moment);
+                    self.handle(room, moment, event).await.err()
+                }
+                Next::Refused(why) => Some(self.refused(&why)),
+                Next::Stop => Some(self.close(room).await),
+            };
+            if ended.is_some() {
+                return ended;
+            }
+        }
+    }
+
+    /// Room for all that one event can bring is there before the event is taken.
+    async fn room<'a>(&mut self, pipeline: &'a Sender<ToPipeline>) -> Option<Room<'a>> {
+        let reserve = pipeline.reserve_many(PIPELINE_ROOM);
+        tokio::pin!(reserve);
+        loop {
+            tokio::select! {
+                room = &mut reserve => return room.ok(),
+                // Taken meanwhile, or the pipeline and this instance could wait for each other.
+                Some(told) = self.wiring.back.recv() => self.hear(told),
+            }
+        }
+    }
+
+    fn hear(&mut self, told: FromPipeline) {
+        match told {
+            FromPipeline::Durable(ticket) => {
+                let now = (self.wiring.clock)();
+                self.open.durable(now, ticket);
+            }
+            FromPipeline::Refused(_) => self.told.push(told),
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        loop {
+            if let Some(FromPipeline::Refused(why)) = self.told.pop() {
+                return Next::Refused(why);
+            }
+            let stopping = *self.wiring.stop.borrow();
+            if stopping {
+                return self.still_waiting().map_or(Next::Stop, |(moment, event)| Next::Event(moment, event));
+            }
+            let now = (self.wiring.clock)();
+            let inbox_first = std::mem::take(&mut self.own_went_last);
+            if inbox_first && let Some((moment, event)) = self.wiring.inbox.try_recv() {
+                return Next::Event(moment, event);
+            }
+            if let Some((moment, event)) = self.open.take_due(now) {
+                self.own_went_last = true;
+                return Next::Event(moment, event);
+            }
+            let until_due = Duration::from_nanos(self.open.next_due_ns().saturating_sub(now.monotonic_ns));
+            tokio::select! {
+                biased;
+                // An error means that the corridor has gone without a word.
+                gone = self.wiring.stop.changed() => if gone.is_err() { return Next::Stop },
+                Some(told) = self.wiring.back.recv() => self.hear(told),
+                (moment, event) = self.wiring.inbox.recv() => return Next::Event(moment, event),
+                () = tokio::time::sleep(until_due) => {}
+            }
+        }
+    }
+
+    /// What had arrived when it was told to stop is heard first: it came from a device, and nobody will say it again.
+    fn still_waiting(&mut self) -> Option<(Moment, Event)> {
+        self.last_events = self.last_events.checked_sub(1)?;
+        self.wiring.inbox.try_recv()
+    }
+
+    fn now_forward(&mut self) -> Moment {
+        let now = (self.wiring.clock)();
+        self.forward(now)
+    }
+
+    fn forward(&mut self, mut moment: Moment) -> Moment {
+        if let Some(newest) = self.newest.filter(|newest| newest.boot == moment.boot) {
+            moment.monotonic_ns = moment.monotonic_ns.max(newest.monotonic_ns);
+        }
+        self.newest = Some(moment);
+        moment
+    }
+
+    /// A plugin that asks again at once for what it was refused would otherwise spin.
+    async fn pace(&mut self, event: &Event) {
+        match event {
+            Event::ModbusReply(_, Err(modbus::Failure::NotGranted | modbus::Failure::OverRate | modbus::Failure::LinkDown))
+            | Event::SerialWritten(_, Err(_)) => self.refusals_in_a_row += 1,
+            _ => self.refusals_in_a_row = 0,
+        }
+        if self.refusals_in_a_row > REFUSALS_IN_A_ROW_MAX {
+            tokio::time::sleep(Duration::from_millis(REFUSAL_PAUSE_MS)).await;
+        }
+    }
+
+    /// `Some` when it did not open.
+    async fn opens(&mut self, mut room: Room<'_>, why: Option<GapReason>) -> Option<Ended> {
+        let now = self.now_forward();
+        self.told.clear(); // it was about the run before
+        // What an earlier run asked is answered to nobody, and the links' states are told anew.
+        self.wiring.inbox.reopen(now);
+        let start = self.posting.opening(self.kept.as_ref(), self.restarts);
+        let plugin = self.posting.plugin.clone();
+        let opened = apart(move || {
+            let mut instance = plugin.start()?;
+            let outcome = instance.open(now, &start)?;
+            match &outcome.problem {
+                // There is nothing to go on with, fatal or not: none of it counts.
+                Some(problem) => Err(Spent { why: CallError::Fatal(problem.clone()).into(), logs: outcome.logs }),
+                None => Ok((instance, outcome)),
+            }
+        });
+        match opened.await {
+            Ok((instance, outcome)) => {
+                tracing::info!(restarts = self.restarts, "opened");
+                self.running = Some(instance);
+                let opened = ToPipeline::Opened { instance: self.posting.instance.clone(), moment: now, why };
+                self.status(|s| (s.opens, s.state, s.detail) = (s.opens + 1, "healthy".into(), String::new()));
+                self.take_effect(&mut room, now, outcome, Some(opened)).err()
+            }
+            // The pipeline has not heard of this run, so there is nothing to take back there.
+            Err(spent) => Some(self.fault(&spent)),
+        }
+    }
+
+    async fn handle(&mut self, mut room: Room<'_>, moment: Moment, event: Event) -> Result<(), Ended> {
+        let instance = self.posting.instance.clone();
+        let before = (event == Event::SerialFaulted(serial::LineFault::Overrun)).then(|| ToPipeline::Lost {
+            instance: instance.clone(),
+            moment,
+            why: GapReason::GatewayOverrun,
+        });
+        self.pace(&event).await;
+        if let Event::Command { tag, id, .. } = &event {
+            self.open.command(*tag, id.clone());
+        }
+        match self.call(moment, event).await {
+            Ok(outcome) => self.take_effect(&mut room, moment, outcome, before),
+            Err(spent) => {
+                before.into_iter().for_each(|lost| put(&mut room, lost));
+                put(&mut room, ToPipeline::Fault { instance, moment, why: GapReason::PluginFault });
+                Err(self.fault(&spent))
+            }
+        }
+    }
+
+    /// On a thread of its own: a plugin that burns its whole deadline delays nobody's link.
+    async fn call(&mut self, moment: Moment, event: Event) -> Result<Outcome, Spent> {
+        let mut instance = self.running.take().expect("a run calls only while it is open");
+        self.status(|s| s.calls += 1);
+        let done = apart(move || {
+            let outcome = instance.call(moment, &event)?;
+            Ok((instance, outcome))
+        });
+        let (instance, outcome) = done.await?;
+        self.running = Some(instance);
+        Ok(outcome)
+    }
+
+    /// All of it, or with an error none of it.
+    fn take_effect(&mut self, room: &mut Room<'_>, moment: Moment, outcome: Outcome, before: Option<ToPipeline>) -> Result<(), Ended> {
+        let instance = self.posting.instance.clone();
+        before.into_iter().for_each(|first| put(room, first));
+        if let Err(breach) = self.open.admits(&outcome.said) {
+            put(room, ToPipeline::Fault { instance, moment, why: GapReason::PluginFault });
+            return Err(self.fault(&Spent { why: breach.into(), logs: outcome.logs }));
+        }
+        show(&outcome.logs);
+        if let Some(problem) = &outcome.problem {
+            let detail = printable(&problem.detail, DETAIL_BYTES_MAX);
+            tracing::warn!(cause = ?problem.cause, %detail, "the plugin met a problem and goes on");
+            self.status(|s| s.detail = detail);
+        }
+        let around = Around {
+            instance: &instance,
+            version: &self.posting.plugin.manifest.version,
+            links: &self.wiring.links,
+            status: &self.wiring.status,
+            moment,
+            now: (self.wiring.clock)(),
+        };
+        let mut sorted = around.sort(&mut self.open, outcome.said);
+        if let Some(kept) = sorted.kept.take() {
+            self.kept = Some(kept);
+        }
+        let said = std::mem::take(&mut sorted.to_pipeline);
+        if !said.is_empty() {
+            put(room, ToPipeline::Spoken(Spoken { instance: instance.clone(), moment, said }));
+        }
+        match around.carry_out(&mut self.open, sorted) {
+            Ok(()) => Ok(()),
+            // Its data counts, because the call was over; what it is refused again and again ends the run.
+            Err(flooded) => {
+                put(room, ToPipeline::Fault { instance, moment, why: GapReason::PluginFault });
+                Err(self.fault(&Spent { why: Fault::Flooded(flooded), logs: Vec::new() }))
+            }
+        }
+    }
+
+    async fn close(&mut self, mut room: Room<'_>) -> Ended {
+        let now = self.now_forward();
+        let instance = self.posting.instance.clone();
+        match self.call(now, Event::Close).await {
+            Ok(outcome) => {
+                if self.take_effect(&mut room, now, outcome, None).is_ok() {
+                    put(&mut room, ToPipeline::Closed { instance, moment: now });
+                }
+            }
+            Err(spent) => {
+                put(&mut room, ToPipeline::Fault { instance, moment: now, why: GapReason::PluginFault });
+                self.fault(&spent);
+            }
+        }
+        self.running = None;
+        Ended::ForGood
+    }
+
+    fn refused(&mut self, why: &str) -> Ended {
+        tracing::error!(%why, "the pipeline took nothing of a call");
+        self.ends(why)
+    }
+
+    fn fault(&mut self, spent: &Spent) -> Ended {
+        show(&spent.logs);
+        tracing::error!(why = %spent.why, "the plugin failed; what this call said is dropped");
+        self.ends(&spent.why.to_string())
+    }
+
+    /// The instance is spent. What it kept is all that stays of it.
+    fn ends(&mut self, why: &str) -> Ended {
+        self.running = None;
+        self.open.end();
+        self.status(|s| {
+            s.faults += 1;
+            (s.state, s.detail) = ("restarting".into(), printable(why, DETAIL_BYTES_MAX));
+        });
+        Ended::ByFault
+    }
+
+    /// Between two runs. False: told to stop meanwhile.
+    async fn rest(&mut self) -> bool {
+        let over = tokio::time::sleep(Duration::from_millis(restart_delay_ms(self.restarts)));
+        tokio::pin!(over);
+        loop {
+            if *self.wiring.stop.borrow() {
+                return false;
+            }
+            tokio::select! {
+                () = &mut over => return true,
+                gone = self.wiring.stop.changed() => if gone.is_err() { return false },
+                Some(told) = self.wiring.back.recv() => self.hear(told),
+            }
+        }
+    }
+
+    fn status<T>(&self, change: impl FnOnce(&mut crate::status::InstanceStatus) -> T) -> T {
+        self.wiring.status.instance(&self.posting.instance, change)
+    }
+}
+
+fn put(room: &mut Room<'_>, message: ToPipeline) {
+    match room.next() {
+        Some(permit) => {
+            permit.send(message);
+        }
+        None => debug_assert!(false, "PIPELINE_ROOM is too small"),
+    }
+}
+
+/// Runs guest code where it may take its time.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Spent> + Send + 'static) -> Result<T, Spent> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(why) => Err(Spent { why: Fault::Gateway(why.to_string()), logs: Vec::new() }),
+    }
+}
+
+/// Back-off and quarantine of what fails again and again come in here.
+fn restart_delay_ms(_restarts: u64) -> u64 {
+    RESTART_DELAY_MS
+}
+
+fn show(logs: &[Log]) {
+    for Log { level, text, .. } in logs.iter().take(LOG_LINES_MAX) {
+        match level {
+            Level::Debug => tracing::debug!(said = %text),
+            Level::Info => tracing::info!(said = %text),
+            Level::Warn => tracing::warn!(said = %text),
+            Level::Error => tracing::error!(said = %text),
+        }
+    }
+    if logs.len() > LOG_LINES_MAX {
+        tracing::warn!("{} more lines of this call are not shown", logs.len() - LOG_LINES_MAX);
+    }
+}

@@ -1,0 +1,193 @@
+//! What a component reaches for and what it offers, read from its bytes before anything of it is compiled; and whether that is what
+//! its manifest says and the site grants.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload};
+
+use crate::config::{Link, Manifest};
+use crate::contract::{Granted, PACKAGE, VERSION, printable};
+
+const NAME_BYTES_MAX: usize = 200; // names are the plugin's: shown to people, so bounded
+
+/// Interfaces that every plugin may import: they touch no device.
+const ALWAYS: [&str; 2] = ["types", "gateway"];
+const LIFECYCLE: &str = "lifecycle";
+const FILTER_EVENTS: &str = "filter-events";
+
+/// A component's own imports and exports, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surface {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    #[error("is not a component: {0}. Build it with `wardgate plugin build`")]
+    Unreadable(String),
+    #[error("is a core module, not a component. Build it with `wardgate plugin build`")]
+    CoreModule,
+    #[error(
+        "imports {0}, which this gateway has not: a plugin may import {PACKAGE} only. Build it for wasm32-unknown-unknown, without WASI"
+    )]
+    Foreign(String),
+    #[error(
+        "imports {0} of a version that this gateway does not speak (it speaks {PACKAGE}@{VERSION}). Build it with the SDK of this release"
+    )]
+    Version(String),
+    #[error("imports {PACKAGE}/{0}, which its manifest does not ask for. To ask for it, add \"{0}\" to `links` in manifest.toml")]
+    NotInManifest(Link),
+    #[error("exports {PACKAGE}/{0}-events, but its manifest does not ask for {0}. To ask for it, add \"{0}\" to `links` in manifest.toml")]
+    EventsNotInManifest(Link),
+    #[error("asks for {0}, but does not export {PACKAGE}/{0}-events, so it would never hear of its device. Name {0} in its `plugin!` line")]
+    NoEvents(Link),
+    #[error("does not export {PACKAGE}/{LIFECYCLE}@{VERSION}, so nothing could open it. Build it with the SDK")]
+    NoLifecycle,
+    #[error("asks for {link}, which the site does not grant. To allow it, write below [instance.NAME.grants] in gateway.toml: {grant}")]
+    NotGranted { link: Link, grant: String },
+    #[error("was written for {PACKAGE}@{0}, which this gateway does not speak (it speaks {VERSION})")]
+    Contract(String),
+}
+
+impl Surface {
+    /// Reads the outermost level only: what is nested inside is the component's own affair.
+    pub fn read(component: &[u8]) -> Result<Self, Mismatch> {
+        let mut found = Self::default();
+        let (mut depth, mut whole) = (0_u32, false);
+        for payload in Parser::new(0).parse_all(component) {
+            let payload = payload.map_err(unreadable)?;
+            match payload {
+                Payload::Version { encoding: wasmparser::Encoding::Module, .. } if depth == 0 => return Err(Mismatch::CoreModule),
+                Payload::Version { .. } => depth += 1,
+                Payload::End(_) => {
+                    depth -= 1;
+                    whole = depth == 0;
+                }
+                Payload::ComponentImportSection(section) if depth == 1 => {
+                    for import in section {
+                        let import = import.map_err(unreadable)?;
+                        let name = import.name.name.to_owned();
+                        match import.ty {
+                            ComponentTypeRef::Instance(_) => found.imports.push(name),
+                            _ => return Err(Mismatch::Foreign(shown(&name))),
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 1 => {
+                    for export in section {
+                        let export = export.map_err(unreadable)?;
+                        if export.kind == ComponentExternalKind::Instance {
+                            found.exports.push(export.name.name.to_owned());
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if whole { Ok(found) } else { Err(Mismatch::Unreadable("it ends too early".into())) }
+    }
+
+    /// The links whose imports it uses.
+    pub fn links(&self) -> Result<BTreeSet<Link>, Mismatch> {
+        let mut links = BTreeSet::new();
+        for import in &self.imports {
+            let interface = ours(import)?;
+            match Link::ALL.into_iter().find(|link| link.name() == interface) {
+                Some(link) => drop(links.insert(link)),
+                None if ALWAYS.contains(&interface) => {}
+                None => return Err(Mismatch::Foreign(shown(import))),
+            }
+        }
+        Ok(links)
+    }
+
+    /// The manifest asks for all that is imported and exported, and the component listens to all that the manifest asks for.
+    pub fn matches(&self, manifest: &Manifest) -> Result<(), Mismatch> {
+        if let Some(contract) = manifest.contract.as_deref().filter(|version| !spoken(version)) {
+            return Err(Mismatch::Contract(shown(contract)));
+        }
+        if let Some(link) = self.links()?.difference(&manifest.links).next() {
+            return Err(Mismatch::NotInManifest(*link));
+        }
+        if !self.offers(LIFECYCLE) {
+            return Err(Mismatch::NoLifecycle);
+        }
+        for link in Link::ALL {
+            let events = format!("{link}-events");
+            match (self.offers(&events), manifest.links.contains(&link)) {
+                (true, false) => return Err(Mismatch::EventsNotInManifest(link)),
+                (false, true) => return Err(Mismatch::NoEvents(link)),
+                (true, true) | (false, false) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn offers(&self, interface: &str) -> bool {
+        self.exports.iter().any(|export| ours(export) == Ok(interface))
+    }
+
+    /// In words for a person: what it reaches, what it listens to.
+    pub fn in_words(&self) -> impl fmt::Display + '_ {
+        InWords(self)
+    }
+}
+
+/// The smaller wins: what the manifest asks for must be granted, what is granted beyond it is not linked.
+pub fn granted(manifest: &Manifest, site: &BTreeSet<Link>) -> Result<Granted, Mismatch> {
+    match manifest.links.difference(site).next() {
+        Some(link) => {
+            let example = manifest.asks.get(link).map_or_else(|| format!("{link} = {{ ... }}"), |ask| shown(&ask.grant));
+            Err(Mismatch::NotGranted { link: *link, grant: example })
+        }
+        None => Ok(Granted {
+            modbus: manifest.links.contains(&Link::Modbus),
+            serial: manifest.links.contains(&Link::Serial),
+            ble: manifest.links.contains(&Link::Ble),
+        }),
+    }
+}
+
+/// The interface of one of our names.
+fn ours(name: &str) -> Result<&str, Mismatch> {
+    let Some(rest) = name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) else {
+        return Err(Mismatch::Foreign(shown(name)));
+    };
+    let (interface, version) = rest.split_once('@').ok_or_else(|| Mismatch::Version(shown(name)))?;
+    if spoken(version) { Ok(interface) } else { Err(Mismatch::Version(shown(name))) }
+}
+
+/// While the contract is 0.x, its minor number is what must agree.
+fn spoken(version: &str) -> bool {
+    let split = |version: &str| version.rsplit_once('.').and_then(|(track, patch)| Some((track.to_owned(), patch.parse::<u32>().ok()?)));
+    let ours = split(VERSION).expect("three numbers");
+    split(version).is_some_and(|theirs| theirs.0 == ours.0 && theirs.1 <= ours.1)
+}
+
+fn unreadable(why: wasmparser::BinaryReaderError) -> Mismatch {
+    Mismatch::Unreadable(printable(&why.to_string(), NAME_BYTES_MAX))
+}
+
+fn shown(name: &str) -> String {
+    printable(name, NAME_BYTES_MAX)
+}
+
+struct InWords<'a>(&'a Surface);
+
+impl fmt::Display for InWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reach: Vec<_> = self.0.imports.iter().filter_map(|name| ours(name).ok()).filter(|name| !ALWAYS.contains(name)).collect();
+        match reach.as_slice() {
+            [] => f.write_str("reaches no device")?,
+            links => write!(f, "reaches {}", links.join(" and "))?,
+        }
+        let hears: Vec<_> = self.0.exports.iter().filter_map(|name| ours(name).ok()?.strip_suffix("-events")).collect();
+        match hears.as_slice() {
+            [] => f.write_str("; hears its timers only"),
+            links => write!(f, "; hears {}", links.join(" and ")),
+        }?;
+        if self.0.offers(FILTER_EVENTS) { f.write_str(" (a filter: what it emits is marked derived)") } else { Ok(()) }
+    }
+}

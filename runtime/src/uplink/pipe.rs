@@ -1,0 +1,195 @@
+//! The one door to rumqttc: opens a connection, hands it messages, and says what comes back in the uplink's own words.
+//!
+//! rumqttc is used as a dumb pipe, in the one configuration that showed none of its faults. A client and an event loop live for one connection
+//! only: nothing that the library keeps across connections (packet identifiers, collisions, requests) survives one, and the store is the only
+//! queue. Its slot table has twice the window, so that an identifier comes round only after the broker had twice the time that it should need.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
+
+use super::error::{UplinkError, explain};
+use super::settings::Settings;
+
+/// From the first SYN to CONNACK. A first TLS handshake moves 2.2 KB in four turns: seconds on the thinnest link, more over a satellite.
+const CONNECT_S: u64 = 30;
+/// The broker is told never to send more. An acknowledgement of a day of epochs takes a few KiB.
+pub const ACK_BYTES_MAX: u32 = 64 << 10;
+/// What the session hands over at once: a subscription or a message, and a DISCONNECT behind it.
+const HANDED_MAX: usize = 4;
+/// Of a PUBLISH around topic and payload: type, length, topic length, packet identifier, no properties.
+const PUBLISH_FRAME_BYTES: usize = 1 + 4 + 2 + 2 + 1;
+
+/// What the broker allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowed {
+    pub messages: u16,
+    pub packet_bytes: usize,
+}
+
+impl Allowed {
+    /// The longest payload under this topic.
+    pub fn payload_bytes(&self, topic: &str) -> usize {
+        self.packet_bytes.saturating_sub(PUBLISH_FRAME_BYTES + topic.len())
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Heard {
+    Up(Allowed),
+    Subscribed,
+    NotSubscribed(String),
+    Written(u16),
+    Taken(u16),
+    /// Taken by the broker, and nobody there to give it to.
+    TakenForNobody(u16),
+    /// A publish was refused, and why.
+    NotTaken(String),
+    Message {
+        topic: Vec<u8>,
+        payload: Vec<u8>,
+    },
+    Goodbye,
+    Other,
+}
+
+/// Gives messages to a connection. Never waits.
+pub(super) struct Hand(AsyncClient);
+
+/// Moves the connection and says what happened.
+pub(super) struct Ear {
+    events: EventLoop,
+    keep_alive: Duration,
+    settings: Settings,
+}
+
+/// Nothing is sent before the first `hear`.
+pub(super) fn open(settings: &Settings) -> (Hand, Ear) {
+    let peer = &settings.peer;
+    let mut options = MqttOptions::new(peer.client.clone(), peer.host.clone(), settings.port);
+    options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(settings.tls.clone())));
+    options.set_clean_start(true);
+    options.set_keep_alive(settings.keep_alive);
+    options.set_connection_timeout(CONNECT_S);
+    options.set_outgoing_inflight_upper_limit(settings.window_messages.saturating_mul(2));
+    options.set_max_packet_size(Some(ACK_BYTES_MAX));
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true); // messages are whole already; waiting for more only delays them
+    network.set_connection_timeout(CONNECT_S);
+    options.set_network_options(network);
+    if let Some((user, password)) = &settings.login {
+        options.set_credentials(user.clone(), password.clone());
+    }
+    let (client, events) = AsyncClient::new(options, HANDED_MAX);
+    (Hand(client), Ear { events, keep_alive: settings.keep_alive, settings: settings.clone() })
+}
+
+impl Hand {
+    /// False: the connection takes nothing more.
+    #[must_use]
+    pub fn publish(&self, topic: String, payload: Vec<u8>) -> bool {
+        self.0.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok()
+    }
+
+    #[must_use]
+    pub fn subscribe(&self, topic: String) -> bool {
+        self.0.try_subscribe(topic, QoS::AtLeastOnce).is_ok()
+    }
+
+    #[must_use]
+    pub fn goodbye(&self) -> bool {
+        self.0.try_disconnect().is_ok()
+    }
+}
+
+impl Ear {
+    /// The next event. Dropping this future before it is done abandons the connection: what it was writing may be lost half-way.
+    pub async fn hear(&mut self) -> Result<Heard, UplinkError> {
+        let broker = || self.settings.peer.broker.clone();
+        let polled = contained(self.events.poll()).await;
+        let event = match polled {
+            None => return Err(UplinkError::Client { broker: broker() }),
+            Some(Err(error)) => return Err(explain(error, &self.settings.peer, CONNECT_S)),
+            Some(Ok(event)) => event,
+        };
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => self.up(&connack).map(Heard::Up),
+            Event::Incoming(Packet::SubAck(suback)) => Ok(match suback.return_codes.first() {
+                Some(SubscribeReasonCode::Success(_)) => Heard::Subscribed,
+                code => Heard::NotSubscribed(code.map_or("no code".into(), |c| format!("{c:?}"))),
+            }),
+            Event::Incoming(Packet::PubAck(puback)) => Ok(match puback.reason {
+                PubAckReason::Success => Heard::Taken(puback.pkid),
+                PubAckReason::NoMatchingSubscribers => Heard::TakenForNobody(puback.pkid),
+                reason => Heard::NotTaken(format!("{reason:?}")),
+            }),
+            Event::Incoming(Packet::Publish(publish)) => {
+                Ok(Heard::Message { topic: publish.topic.to_vec(), payload: publish.payload.to_vec() })
+            }
+            Event::Outgoing(Outgoing::Publish(pkid)) => Ok(Heard::Written(pkid)),
+            Event::Outgoing(Outgoing::AwaitAck(_)) => Err(UplinkError::OutOfStep { broker: broker() }),
+            Event::Outgoing(Outgoing::Disconnect) => Ok(Heard::Goodbye),
+            _ => Ok(Heard::Other),
+        }
+    }
+
+    fn up(&mut self, connack: &ConnAck) -> Result<Allowed, UplinkError> {
+        let (broker, said) = (self.settings.peer.broker.clone(), connack.properties.as_ref());
+        let unfit = |what: String| Err(UplinkError::Unfit { broker: broker.clone(), what });
+        if said.and_then(|p| p.server_keep_alive) == Some(0) {
+            // "no keep-alive" to the broker is "ping without pause" to the client
+            self.events.options.set_keep_alive(self.keep_alive);
+        }
+        if said.and_then(|p| p.max_qos) == Some(0) {
+            return unfit("offers QoS 0 only".into());
+        }
+        let messages = said.and_then(|p| p.receive_max).unwrap_or(u16::MAX);
+        if messages == 0 {
+            return unfit("has a receive maximum of 0".into());
+        }
+        let packet_bytes = said.and_then(|p| p.max_packet_size).map_or(usize::MAX, |bytes| bytes as usize);
+        Ok(Allowed { messages, packet_bytes })
+    }
+}
+
+/// `None` when it panicked: a library that reads what others sent must not end the uplink with it. It is not used again after that.
+async fn contained<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_client_stays_in_it() {
+        assert_eq!(contained(async { 7 }).await, Some(7));
+        let fails = async {
+            tokio::task::yield_now().await;
+            assert!(std::env::args().count() > 1_000_000, "on purpose");
+            7
+        };
+        assert_eq!(contained(fails).await, None);
+    }
+
+    #[test]
+    fn the_frame_of_a_message_is_not_longer_than_allowed_for() {
+        let mut publish = rumqttc::v5::mqttbytes::v5::Publish::new("wardgate/1/ward-3/up/ledger", QoS::AtLeastOnce, vec![0; 3 << 20], None);
+        publish.pkid = 1;
+        let around = publish.size() - publish.payload.len() - publish.topic.len();
+        assert_eq!(around, PUBLISH_FRAME_BYTES);
+    }
+}

@@ -1,0 +1,188 @@
+//! A plugin that does what the bytes it receives say: count, keep, and every misdeed that the sandbox must bear.
+
+use std::cell::RefCell;
+
+wit_bindgen::generate!({
+    inline: "package wardgate:hostile; world hostile {
+        import wardgate:device/gateway@0.1.0; import wardgate:device/modbus@0.1.0; import wardgate:device/serial@0.1.0;
+        export wardgate:device/lifecycle@0.1.0; export wardgate:device/modbus-events@0.1.0; export wardgate:device/serial-events@0.1.0; }",
+    path: "../../../wit",
+    generate_all,
+});
+
+use exports::wardgate::device::{lifecycle, modbus_events, serial_events};
+use wardgate::device::gateway::{self, Level};
+use wardgate::device::modbus::{Failure, Request, Response, Span, submit};
+use wardgate::device::serial;
+use wardgate::device::types::*;
+
+type Done = Result<(), Problem>;
+
+const MIB: usize = 1 << 20;
+
+thread_local! {
+    static COUNT: RefCell<u32> = const { RefCell::new(0) };
+}
+
+struct Hostile;
+
+fn count(up: u32) -> u32 {
+    COUNT.with_borrow_mut(|count| {
+        *count += up;
+        *count
+    })
+}
+
+fn say(what: &str) {
+    gateway::log(Level::Info, what);
+}
+
+fn emit(channel: Channel, n: u32) {
+    let value = Value::Number(Decimal { mantissa: n.into(), exponent: 0 });
+    gateway::emit(&[Observation { at: DeviceTime::NotTold, readings: vec![Reading { channel, value, quality: Quality::empty() }] }]);
+}
+
+/// Both in one call, as a plugin should.
+fn emit_and_keep(n: u32) {
+    emit(0, n);
+    gateway::keep(&n.to_le_bytes());
+}
+
+fn problem(fatal: bool) -> Done {
+    Err(Problem { cause: Cause::DeviceAnswer, detail: "the device said no".into(), fatal })
+}
+
+#[inline(never)]
+fn decode_frame_without_end(n: u32) -> u32 {
+    assert!(n < 1, "frame {n} has no end");
+    n
+}
+
+#[inline(never)]
+#[allow(unconditional_recursion)]
+fn descend(depth: &[u8; 512]) -> u8 {
+    let mut deeper = *depth;
+    deeper[0] = deeper[0].wrapping_add(1);
+    descend(std::hint::black_box(&deeper)).wrapping_add(deeper[1])
+}
+
+fn obey(order: &str) -> Done {
+    match order {
+        "count" => emit_and_keep(count(1)),
+        "keep then panic" => {
+            emit_and_keep(count(1000));
+            say("about to fail");
+            decode_frame_without_end(count(0));
+        }
+        "loop" => loop {
+            std::hint::black_box(0);
+        },
+        "many calls" => (0..100_000).for_each(|_| gateway::cancel_timer(0)),
+        "many bytes" => (0..100).for_each(|_| gateway::log(Level::Info, &"x".repeat(MIB / 50))),
+        "many bytes at once" => gateway::keep(&vec![0; MIB + MIB / 2]),
+        "many small things" => gateway::identify(&vec![Fact { name: String::new(), value: String::new() }; MIB / 20]),
+        "memory" => {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(std::hint::black_box(vec![1_u8; MIB / 4]));
+            }
+        }
+        "stack" => say(&descend(&[0; 512]).to_string()),
+        "escape" => gateway::log(Level::Warn, "\u{1b}[2Jall is well\nroot: forged"),
+        "undescribed" => {
+            emit_and_keep(count(1000));
+            emit(9, 1);
+        }
+        "large state" => gateway::keep(&[0; 65]),
+        "problem" => {
+            emit_and_keep(count(1));
+            return problem(false);
+        }
+        "fatal" => {
+            emit_and_keep(count(1000));
+            return problem(true);
+        }
+        "timer" => gateway::set_timer(1, 20),
+        "timers" => (0..65).for_each(|tag| gateway::set_timer(tag, 60_000)),
+        "durable" => {
+            emit_and_keep(count(1));
+            gateway::when_durable(5);
+        }
+        "ask" => submit(7, 1, &Request::ReadHoldingRegisters(Span { address: 0, count: 2 })),
+        "write" => serial::write(3, b"?ID\r"),
+        "report" => gateway::report(Health::Degraded, "paper\u{1b}[31m out"),
+        other => say(&format!("unknown order {other}")),
+    }
+    Ok(())
+}
+
+fn describe(channel: Channel, name: &str, kind: Kind, shape: Option<WaveformShape>) {
+    let meaning = Description { name: name.into(), kind, code: None, unit: "1".into(), shape, personal: false, facts: vec![] };
+    gateway::describe(channel, &meaning);
+}
+
+impl lifecycle::Guest for Hostile {
+    fn open(_: Moment, start: lifecycle::Opening) -> Done {
+        std::panic::set_hook(Box::new(|why| gateway::log(Level::Error, &why.to_string())));
+        let kept = start.saved.map_or(0, |saved| u32::from_le_bytes(saved.try_into().expect("four bytes were kept")));
+        COUNT.set(kept);
+        let one = Decimal { mantissa: 1, exponent: 0 };
+        describe(0, "count", Kind::Numeric, None);
+        describe(1, "wave", Kind::Waveform, Some(WaveformShape { scale: one, offset: one, period_numerator: 1, period_denominator: 200, bits: 8 }));
+        let about = |name: &str| start.about.iter().find(|fact| fact.name == name).map_or("none", |fact| fact.value.as_str());
+        say(&format!("open with {kept}, saved by {}, as {}", about("saved-by"), about("instance")));
+        match start.settings.iter().find(|fact| fact.name == "at-open") {
+            Some(order) => obey(&order.value),
+            None => Ok(()),
+        }
+    }
+    fn timer(_: Moment, tag: Tag) -> Done {
+        emit(0, tag);
+        Ok(())
+    }
+    fn durable(_: Moment, tag: Tag) -> Done {
+        say(&format!("durable {tag}"));
+        emit(0, tag);
+        Ok(())
+    }
+    fn command(_: Moment, tag: Tag, _: String, name: String, _: Vec<u8>) -> Done {
+        gateway::answer(tag, Ok(name.as_bytes()));
+        Ok(())
+    }
+    fn close(_: Moment) -> Done {
+        emit_and_keep(count(1));
+        Ok(())
+    }
+}
+
+impl modbus_events::Guest for Hostile {
+    fn link_changed(_: Moment, _: LinkState) -> Done {
+        Ok(())
+    }
+    fn reply(_: Moment, tag: Tag, outcome: Result<Response, Failure>) -> Done {
+        say(&format!("reply {tag} {outcome:?}"));
+        emit(0, tag);
+        Ok(())
+    }
+}
+
+impl serial_events::Guest for Hostile {
+    fn link_changed(_: Moment, state: LinkState) -> Done {
+        emit(0, if state == LinkState::Up { 100 } else { 101 });
+        Ok(())
+    }
+    fn written(_: Moment, tag: Tag, outcome: Result<(), serial::Failure>) -> Done {
+        say(&format!("written {tag} {outcome:?}"));
+        emit(0, tag);
+        Ok(())
+    }
+    fn received(_: Moment, bytes: Vec<u8>) -> Done {
+        obey(&String::from_utf8_lossy(&bytes))
+    }
+    fn faulted(_: Moment, _: serial::LineFault) -> Done {
+        emit(0, 102);
+        Ok(())
+    }
+}
+
+export!(Hostile);

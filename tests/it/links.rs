@@ -1,0 +1,43 @@
+//! Links: grants, buses and ports against real sockets and ptys, an independent Modbus server, and devices that misbehave.
+
+mod modbus;
+mod oracle;
+mod serial;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wardgate::contract::types::Moment;
+use wardgate_lab::sim::boottime_ns;
+
+const HANG_S: u64 = 30; // no measure of anything: only so that a broken build fails instead of hanging
+
+fn clock() -> Moment {
+    Moment { boot: 1, monotonic_ns: boottime_ns(), wall: None }
+}
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(HANG_S), what).await.expect("nothing came")
+}
+
+/// A folder of this test's own, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("wardgate-links-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

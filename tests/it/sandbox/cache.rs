@@ -1,0 +1,112 @@
+//! Compiling under limits, and the cache: only what this gateway wrote itself, for this component, is ever run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wardgate::plugin::{CompileLimits, Compiler, Origin, Package, PluginError, prepare};
+
+use super::{both_links, changed, compiler, folder, host, hostile_package};
+
+async fn origin(compiler: &Compiler) -> Origin {
+    prepare(&host(), compiler, &hostile_package(), &both_links()).await.unwrap_or_else(|why| panic!("{why}")).1
+}
+
+fn entries(state: &Path) -> Vec<PathBuf> {
+    fs::read_dir(state.join("compiled")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn an_entry_is_used_again_and_a_changed_one_is_not() {
+    let state = folder("cache");
+    let compiler = compiler(&state, CompileLimits::default());
+    assert_eq!(origin(&compiler).await, Origin::Compiled);
+    assert_eq!(origin(&compiler).await, Origin::Cache);
+    let [entry] = &entries(&state)[..] else { panic!("{:?}", entries(&state)) };
+    let whole = fs::read(entry).unwrap();
+    // In its head, its code and its last byte; a flipped byte in code would otherwise load and run.
+    for at in [0, 9, 40, whole.len() / 2, whole.len() - 1] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(entry, flipped).unwrap();
+        assert!(matches!(origin(&compiler).await, Origin::Recompiled(_)), "byte {at}");
+        assert_eq!(origin(&compiler).await, Origin::Cache);
+    }
+    fs::write(entry, &whole[..whole.len() / 2]).unwrap();
+    assert!(matches!(origin(&compiler).await, Origin::Recompiled(_)));
+}
+
+#[tokio::test]
+async fn an_entry_of_another_gateway_is_not_used() {
+    let (ours, theirs) = (folder("ours"), folder("theirs"));
+    fs::write(theirs.join("device.key"), [9; 32]).unwrap();
+    fs::set_permissions(theirs.join("device.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (at_ours, at_theirs) = (compiler(&ours, CompileLimits::default()), compiler(&theirs, CompileLimits::default()));
+    assert_eq!(origin(&at_theirs).await, Origin::Compiled);
+    let entry = entries(&theirs).remove(0);
+    fs::copy(&entry, ours.join("compiled").join(entry.file_name().unwrap())).unwrap();
+    assert!(matches!(origin(&at_ours).await, Origin::Recompiled(why) if why.contains("another gateway")));
+}
+
+async fn limited(limits: CompileLimits, package: &Package) -> PluginError {
+    let state = folder(&format!("limit-{limits:?}").replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+    let why =
+        prepare(&host(), &compiler(&state, limits), package, &both_links()).await.err().unwrap_or_else(|| panic!("{limits:?} was enough"));
+    assert!(entries(&state).is_empty(), "{:?}", entries(&state));
+    why
+}
+
+/// The hostile guest with one more core module inside, of so many functions with this body.
+fn with_module(name: &str, functions: usize, body: &[u8]) -> Package {
+    fn leb(mut n: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while n > 0x7f {
+            out.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        out.push(n as u8);
+        out
+    }
+    let section = |id: u8, bytes: Vec<u8>| [vec![id], leb(bytes.len()), bytes].concat();
+    let one = [leb(body.len() + 1), vec![0], body.to_vec()].concat(); // no locals
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 1, 0x7f, 1, 0x7f]), // (func (param i32) (result i32))
+        section(3, [leb(functions), vec![0; functions]].concat()),
+        section(10, [leb(functions), one.repeat(functions)].concat()),
+    ];
+    let folder = changed(name, |component| [component, section(1, module.concat())].concat(), |manifest| manifest);
+    Package::open(&folder, true).unwrap()
+}
+
+#[tokio::test]
+async fn a_compilation_over_a_limit_is_named() {
+    let usual = CompileLimits::default();
+    // local.get 0, then over and over: local.get 0, i32.mul, i32.const 3, i32.add
+    let body = |times| [vec![0x20, 0], [0x20, 0, 0x6c, 0x41, 3, 0x6a].repeat(times), vec![0x0b]].concat();
+    let (long, deep) = (with_module("long", 330, &body(1500)), with_module("deep", 1, &body(300_000)));
+    for (package, limits, says) in [
+        (&deep, CompileLimits { address_bytes: 128 << 20, ..usual }, "128 MiB of memory"),
+        (&long, CompileLimits { cpu_s: 1, ..usual }, "1 s of processor time"),
+        (&long, CompileLimits { wall_s: 0, ..usual }, "0 s in all"),
+    ] {
+        let why = limited(limits, package).await;
+        assert!(matches!(&why, PluginError::CompileLimit { plugin, limit } if plugin == "hostile-0.1.0" && limit == says), "{says}: {why}");
+        assert!(why.to_string().contains("Build it smaller"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_compile_is_said_in_the_compilers_words() {
+    // i32.add with nothing to add
+    let why = limited(CompileLimits::default(), &with_module("broken", 1, &[0x6a, 0x0b])).await;
+    assert!(matches!(&why, PluginError::Invalid { plugin, why } if plugin == "hostile-0.1.0" && why.contains("type mismatch")), "{why}");
+}
+
+#[tokio::test]
+async fn a_missing_compiler_is_named() {
+    let state = folder("no-compiler");
+    let key = wardgate::plugin::DeviceKey::open(&state, [7; 32]).unwrap();
+    let nobody = Compiler::open(&state, key, "/nowhere/wardgate".into(), vec![], CompileLimits::default()).unwrap();
+    let why = prepare(&host(), &nobody, &hostile_package(), &both_links()).await.err().unwrap().to_string();
+    assert!(why.contains("/nowhere/wardgate") && why.contains("No such file"), "{why}");
+}

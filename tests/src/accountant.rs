@@ -1,0 +1,228 @@
+//! Compares what simulators sent with what the receiver wrote: every value once, or inside a gap. Shares nothing with gateway or receiver
+//! but the names of the output's fields.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+/// A value's moment at the gateway may seem this much earlier than the simulator's note of it: both read the same clock, the note comes after the write.
+const NOTE_LATE_NS: u64 = 20_000_000;
+/// A gateway that stamps a message later than this was not running; what it then says is not taken for that message.
+const STAMP_LATE_NS_MAX: u64 = 5_000_000_000;
+
+/// Alerts are states, not values: they are compared by the tests that know when a device changes its mind.
+pub const ALERTS: &str = "alerts";
+
+/// What one channel said at one time, exactly as coded by the device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Content {
+    /// Mantissa and exponent.
+    Number(i64, i8),
+    Absent,
+    Code(u64),
+    Text(String),
+    Samples(Vec<i64>),
+}
+
+impl Content {
+    /// How many values it counts for.
+    pub fn values(&self) -> u64 {
+        if let Self::Samples(s) = self { s.len() as u64 } else { 1 }
+    }
+}
+
+/// One device's channel: when, and what; in the order of time.
+pub type Track = Vec<(u64, Content)>;
+/// By channel name.
+pub type Tracks = BTreeMap<String, Track>;
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Gap {
+    pub instance: String,
+    pub channel: String,
+    pub from_monotonic_ns: u64,
+    pub to_monotonic_ns: u64,
+    pub reason: String,
+    #[serde(default)]
+    pub values: Option<u64>,
+    #[serde(default)]
+    pub indices: Option<u64>,
+}
+
+impl Gap {
+    /// A cut in which nothing can have been lost has no length.
+    pub fn seconds(&self) -> f64 {
+        self.to_monotonic_ns.saturating_sub(self.from_monotonic_ns) as f64 / 1e9
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub sent: u64,
+    pub received: u64,
+    pub missing: u64,
+    /// Sent, not received, and in no gap.
+    pub unexplained: u64,
+    /// Received, and never sent (a wrong value), or received twice.
+    pub foreign: u64,
+    /// The first things that do not add up, for people.
+    pub complaints: Vec<String>,
+}
+
+impl Account {
+    pub fn adds_up(&self) -> bool {
+        self.sent == self.received + self.missing && self.unexplained == 0 && self.foreign == 0
+    }
+}
+
+/// `sent` and `received` by channel; a lost value is explained by a gap of its channel that spans its time.
+pub fn compare(device: &str, sent: &Tracks, received: &Tracks, gaps: &[Gap]) -> Account {
+    let mut account = Account::default();
+    for (channel, track) in sent {
+        let empty = Vec::new();
+        let got = received.get(channel).unwrap_or(&empty);
+        let gaps: Vec<_> = gaps.iter().filter(|g| g.instance == device && g.channel == *channel).collect();
+        compare_channel(&mut account, &format!("{device}/{channel}"), track, got, &gaps);
+    }
+    for (channel, got) in received.iter().filter(|(c, _)| *c != ALERTS && !sent.contains_key(*c)) {
+        account.foreign += got.iter().map(|(_, c)| c.values()).sum::<u64>();
+        account.complaints.push(format!("{device}/{channel}: {} entries of a channel that the device does not have", got.len()));
+    }
+    account
+}
+
+fn compare_channel(account: &mut Account, name: &str, sent: &Track, got: &Track, gaps: &[&Gap]) {
+    const COMPLAINTS_MAX: usize = 20; // enough to see the pattern
+    let mut complain = |text: String| {
+        if account.complaints.len() < COMPLAINTS_MAX {
+            account.complaints.push(text);
+        }
+    };
+    let mut taken = vec![false; sent.len()];
+    for (at, content) in got {
+        // the latest message that was on the line by then: what a device repeats unchanged is told apart by its time
+        let known = sent.partition_point(|(t, _)| *t <= at + NOTE_LATE_NS);
+        let late = |i: &usize| sent[*i].0 + STAMP_LATE_NS_MAX >= *at;
+        match (0..known).rev().take_while(late).find(|i| !taken[*i] && sent[*i].1 == *content) {
+            Some(i) => {
+                taken[i] = true;
+                account.received += content.values();
+            }
+            None => {
+                account.foreign += content.values();
+                let near = known.checked_sub(1).map(|i| format!("; sent nearest: {}", brief(&sent[i].1)));
+                complain(format!("{name}: {} at {at} was not sent, or came twice{}", brief(content), near.unwrap_or_default()));
+            }
+        }
+    }
+    for ((at, content), _) in sent.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+        let within = |g: &&&Gap| g.from_monotonic_ns <= at + NOTE_LATE_NS && *at <= g.to_monotonic_ns + NOTE_LATE_NS;
+        if gaps.iter().find(within).is_some_and(|g| g.reason != "unknown") {
+            account.missing += content.values();
+        } else {
+            account.unexplained += content.values();
+            complain(format!("{name}: {} sent at {at} never came, and lies in no gap", brief(content)));
+        }
+    }
+    account.sent += sent.iter().map(|(_, c)| c.values()).sum::<u64>();
+}
+
+fn brief(content: &Content) -> String {
+    match content {
+        Content::Samples(s) => format!("{} samples {:?}..", s.len(), &s[..s.len().min(4)]),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What the receiver wrote about one instance, by channel.
+pub fn read_received(gateway_folder: &Path, instance: &str) -> Tracks {
+    let mut tracks = Tracks::new();
+    for line in lines_below(&gateway_folder.join(instance)) {
+        let channel = line["channel"].as_str().unwrap_or_default().to_owned();
+        let (Some(at), Some(content)) = (line["monotonic_ns"].as_u64(), content_of(&line)) else { continue };
+        tracks.entry(channel).or_default().push((at, content));
+    }
+    tracks.values_mut().for_each(|t| t.sort_by_key(|(at, _)| *at));
+    tracks
+}
+
+fn content_of(line: &Json) -> Option<Content> {
+    if let Some(counts) = line["counts"].as_array() {
+        return Some(Content::Samples(counts.iter().filter_map(Json::as_i64).collect()));
+    }
+    if line.get("absent").is_some() {
+        return Some(Content::Absent);
+    }
+    if let Some(code) = line["code"].as_u64().or(line["bits"].as_u64()) {
+        return Some(Content::Code(code));
+    }
+    if let (Some(mantissa), Some(exponent)) = (line["mantissa"].as_i64(), line["exponent"].as_i64()) {
+        return Some(Content::Number(mantissa, i8::try_from(exponent).ok()?));
+    }
+    line["text"].as_str().map(|t| Content::Text(t.to_owned()))
+}
+
+/// Every gap that the receiver wrote for this gateway.
+pub fn read_gaps(gateway_folder: &Path) -> Vec<Gap> {
+    let text = fs::read_to_string(gateway_folder.join("gaps.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+}
+
+/// Every JSON line of every file below a folder.
+pub fn lines_below(folder: &Path) -> Vec<Json> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            lines.extend(lines_below(&path));
+        } else if path.extension().is_some_and(|e| e == "jsonl") {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            lines.extend(text.lines().filter_map(|l| serde_json::from_str(l).ok()));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track(values: &[(u64, i64)]) -> Tracks {
+        Tracks::from([("hr".to_owned(), values.iter().map(|(s, v)| (s * 1_000_000_000, Content::Number(*v, 0))).collect())])
+    }
+
+    fn gap(from: u64, to: u64, reason: &str) -> Gap {
+        let ns = 1_000_000_000;
+        let (instance, channel) = ("bed".to_owned(), "hr".to_owned());
+        Gap {
+            instance,
+            channel,
+            from_monotonic_ns: from * ns,
+            to_monotonic_ns: to * ns,
+            reason: reason.to_owned(),
+            values: None,
+            indices: None,
+        }
+    }
+
+    #[test]
+    fn a_lost_value_needs_a_gap_with_a_reason() {
+        let (sent, got) = (track(&[(1, 80), (2, 80), (3, 81)]), track(&[(1, 80), (3, 81)]));
+        assert!(!compare("bed", &sent, &got, &[]).adds_up());
+        assert!(!compare("bed", &sent, &got, &[gap(1, 3, "unknown")]).adds_up());
+        assert!(!compare("bed", &sent, &got, &[gap(3, 5, "gateway-restart")]).adds_up(), "a gap elsewhere explains nothing");
+        let account = compare("bed", &sent, &got, &[gap(1, 3, "gateway-restart")]);
+        assert!(account.adds_up() && account.missing == 1, "{account:?}");
+    }
+
+    #[test]
+    fn a_wrong_or_doubled_value_is_noticed() {
+        let sent = track(&[(1, 80), (2, 81)]);
+        assert!(compare("bed", &sent, &track(&[(1, 80), (2, 81)]), &[]).adds_up());
+        assert_eq!(compare("bed", &sent, &track(&[(1, 80), (2, 82)]), &[]).foreign, 1);
+        assert_eq!(compare("bed", &sent, &track(&[(1, 80), (2, 81), (2, 81)]), &[]).foreign, 1);
+    }
+}

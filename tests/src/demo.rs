@@ -1,0 +1,212 @@
+//! The demo ward: every process on the stage, a live summary, a bounded drain, and the account at the end.
+
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use wardgate::status::Snapshot;
+
+use crate::accountant::{self, Account};
+use crate::stage::{CHILLER, MONITORS, Stage};
+use crate::summary::{JSON_BYTES_A_VALUE, Second, table};
+use crate::ward;
+
+/// What is on its way when the ward is switched off has this long to arrive.
+const DRAIN_S_MAX: u64 = 60;
+/// Nothing new for this long, with nothing waiting at the gateway: all has arrived.
+const QUIET_MS: u64 = 2500;
+
+pub struct Options {
+    pub seconds: Option<u64>,
+    pub json: bool,
+    pub folder: PathBuf,
+    pub keep: bool,
+}
+
+#[derive(Serialize)]
+pub struct Device {
+    pub name: String,
+    pub sent: u64,
+    pub received: u64,
+    pub missing: u64,
+}
+
+/// The last line of the demo.
+#[derive(Serialize)]
+pub struct Report {
+    pub devices: Vec<Device>,
+    pub unexplained_gaps: u64,
+    pub link_bytes: u64,
+    pub json_bytes: u64,
+    /// The same values as one JSON message each, against the bytes on the link.
+    pub compression_ratio: f64,
+    pub restarts: u64,
+    pub first_reading_ms: Option<u64>,
+    pub well: bool,
+    #[serde(skip)]
+    pub complaints: Vec<String>,
+}
+
+/// The gateway's name at the broker.
+const GATEWAY_CLIENT: &str = "wardgate-demo-ward";
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Ctrl-C ends the demo as the end of its time does.
+pub fn stop_at_ctrl_c() {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if runtime.is_ok_and(|r| r.block_on(tokio::signal::ctrl_c()).is_ok()) {
+            STOP.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
+pub fn run(options: &Options) -> Result<Report, String> {
+    let mut stage = Stage::new(&options.folder)?;
+    stage.start_broker()?;
+    stage.start_ward(&[])?;
+    stage.start_receiver()?;
+    let begun_ns = boottime_ns();
+    stage.start_gateway()?;
+    stage.ward.as_mut().expect("started above").tell("on")?;
+    let mut meter = Meter::default();
+    watch(&mut stage, options, &mut meter)?;
+    stage.switch_off()?;
+    drain(&mut stage, &mut meter)?;
+    let restarts = stage.gateway_status().map_or(0, |s| s.instances.values().map(|i| i.restarts).sum());
+    stage.gateway.as_mut().expect("started above").stop()?;
+    let report = account(&stage, &meter, begun_ns, restarts);
+    if !options.keep {
+        let _ = std::fs::remove_dir_all(&options.folder); // a temporary folder: the system clears what we could not
+    }
+    Ok(report)
+}
+
+/// Bytes on the gateway's connections to the broker, TLS and all, both ways: counted by the broker.
+#[derive(Default)]
+struct Meter {
+    link_bytes: u64,
+}
+
+impl Meter {
+    fn read(&mut self, stage: &mut Stage) -> u64 {
+        for line in stage.broker.iter().flat_map(|b| b.lines()) {
+            let Ok(json) = serde_json::from_str::<Json>(&line) else { continue };
+            let gateway = &json["clients"][GATEWAY_CLIENT];
+            if let (Some(from), Some(to)) = (gateway["bytes_from"].as_u64(), gateway["bytes_to"].as_u64()) {
+                self.link_bytes = from + to;
+            }
+        }
+        self.link_bytes
+    }
+}
+
+fn watch(stage: &mut Stage, options: &Options, meter: &mut Meter) -> Result<(), String> {
+    let end = options.seconds.map(|s| Instant::now() + Duration::from_secs(s));
+    let live = !options.json || std::io::stderr().is_terminal();
+    let mut before = stage.gateway_status().unwrap_or_default();
+    let (mut shown, mut bytes_before) = (0, meter.read(stage));
+    loop {
+        let left = end.map_or(Duration::from_secs(1), |e| e.saturating_duration_since(Instant::now()));
+        if left.is_zero() || STOP.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        sleep(left.min(Duration::from_secs(1)));
+        for process in [&mut stage.broker, &mut stage.ward, &mut stage.receiver, &mut stage.gateway].into_iter().flatten() {
+            if !process.running() {
+                return Err(format!("{} ended by itself; its log ends:\n{}", process.name, process.log_end()));
+            }
+        }
+        let bytes = meter.read(stage);
+        if let Some(now) = stage.gateway_status() {
+            if live {
+                let text = table(&Second { before: &before, now: &now, link_bytes: bytes - bytes_before });
+                shown = show(&text, shown, options.json);
+            }
+            before = now;
+        }
+        bytes_before = bytes;
+    }
+}
+
+/// Over the table before it, where the terminal can.
+fn show(text: &str, shown: usize, to_stderr: bool) -> usize {
+    let terminal = if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let up = if terminal && shown > 0 { format!("\x1b[{shown}A\x1b[J") } else { String::new() };
+    let text = format!("{up}{text}{}", if terminal { "" } else { "\n" });
+    let _ = if to_stderr { std::io::stderr().write_all(text.as_bytes()) } else { std::io::stdout().write_all(text.as_bytes()) };
+    text.matches('\n').count()
+}
+
+/// Until the gateway holds nothing and the receiver's output stands still.
+pub fn drain_stage(stage: &mut Stage) -> Result<(), String> {
+    drain(stage, &mut Meter::default())
+}
+
+fn drain(stage: &mut Stage, meter: &mut Meter) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(DRAIN_S_MAX);
+    let (mut last, mut still_since) = (0, Instant::now());
+    while Instant::now() < end {
+        sleep(Duration::from_millis(100));
+        meter.read(stage);
+        let waiting = stage.gateway_status().map_or(1, |s| s.store.batches_waiting);
+        let size = size_of(&stage.output());
+        if size != last || waiting > 0 {
+            (last, still_since) = (size, Instant::now());
+        } else if still_since.elapsed() > Duration::from_millis(QUIET_MS) {
+            return Ok(());
+        }
+    }
+    Err(format!("the ward does not drain within {DRAIN_S_MAX} s: {:?}", stage.gateway_status().map(|s: Snapshot| s.store)))
+}
+
+fn size_of(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|e| if e.path().is_dir() { size_of(&e.path()) } else { e.metadata().map_or(0, |m| m.len()) }).sum()
+}
+
+/// Every device's books, by name.
+pub fn books(stage: &Stage) -> Vec<(String, Account)> {
+    let output = stage.output();
+    let gaps = accountant::read_gaps(&output);
+    let names = MONITORS.iter().map(|(name, _)| *name).chain([CHILLER]);
+    names
+        .map(|name| {
+            let sent = ward::read_sent(&stage.folder, name);
+            let received = accountant::read_received(&output, name);
+            (name.to_owned(), accountant::compare(name, &sent, &received, &gaps))
+        })
+        .collect()
+}
+
+fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report {
+    let books = books(stage);
+    let gaps = accountant::read_gaps(&stage.output());
+    let unexplained_gaps =
+        gaps.iter().filter(|g| g.reason == "unknown").count() as u64 + books.iter().map(|(_, a)| a.unexplained).sum::<u64>();
+    let values: u64 = books.iter().map(|(_, a)| a.received).sum();
+    let json_bytes = values * JSON_BYTES_A_VALUE;
+    let first = stage.receiver_status()["first_reading"]["monotonic_ns"].as_u64();
+    let well = unexplained_gaps == 0 && books.iter().all(|(_, a)| a.adds_up() && a.missing == 0 && a.sent > 0);
+    Report {
+        unexplained_gaps,
+        link_bytes: meter.link_bytes,
+        json_bytes,
+        compression_ratio: (json_bytes as f64 / meter.link_bytes.max(1) as f64 * 10.0).round() / 10.0,
+        restarts,
+        first_reading_ms: first.map(|ns| ns.saturating_sub(begun_ns) / 1_000_000),
+        well,
+        complaints: books.iter().flat_map(|(_, a)| a.complaints.clone()).collect(),
+        devices: books.into_iter().map(|(name, a)| Device { name, sent: a.sent, received: a.received, missing: a.missing }).collect(),
+    }
+}
+
+pub fn boottime_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}

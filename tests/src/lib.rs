@@ -1,0 +1,15 @@
+//! Harness, simulators and the embedded broker: what the tests and the demo ward share. Nothing shipped links it.
+
+// A harness drives processes from outside: it reads the clock and starts tasks of its own.
+#![allow(clippy::disallowed_methods)]
+
+pub mod accountant;
+pub mod broker;
+pub mod demo;
+pub mod process;
+pub mod pty;
+pub mod serve;
+pub mod sim;
+pub mod stage;
+pub mod summary;
+pub mod ward;

@@ -1,0 +1,93 @@
+//! The binary `wardgate-lab`: the demo ward, and the processes that it is made of.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use wardgate_lab::{demo, serve, ward};
+
+/// The demo ward and the fault lab of wardgate. Nothing shipped links it.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// A ward that runs: simulated devices, broker, gateway and receiver, with a live summary and books that must balance
+    Demo {
+        /// How long the devices are switched on: 20s, 5m; without it until Ctrl-C
+        #[arg(long = "for", value_parser = seconds)]
+        seconds: Option<u64>,
+        /// Only the result on standard output, as one line of JSON
+        #[arg(long)]
+        json: bool,
+        /// Keep the folder with logs, store and output, and say where it is
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The embedded MQTT broker, with TLS and a certificate of its own
+    #[command(hide = true)]
+    Broker {
+        #[arg(long)]
+        folder: PathBuf,
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// The simulated devices; `on` and `off` on standard input
+    #[command(hide = true)]
+    Ward {
+        #[arg(long)]
+        folder: PathBuf,
+        /// Plays this capture on the first monitor's line instead of the generated stream
+        #[arg(long)]
+        capture: Option<PathBuf>,
+    },
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let n: u64 = number.parse().map_err(|_| format!("\"{text}\" is no time; write 20s or 5m"))?;
+    match unit {
+        "s" | "" => Ok(n),
+        "m" => Ok(n * 60),
+        _ => Err(format!("\"{unit}\" is no unit; write 20s or 5m")),
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Demo { seconds, json, keep } => return show_demo(seconds, json, keep),
+        Verb::Broker { folder, port } => serve::main(&folder, port),
+        Verb::Ward { folder, capture } => ward::main(&folder, capture.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("wardgate-lab: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show_demo(seconds: Option<u64>, json: bool, keep: bool) -> ExitCode {
+    let folder = std::env::temp_dir().join(format!("wardgate-demo-{}", std::process::id()));
+    demo::stop_at_ctrl_c();
+    let options = demo::Options { seconds, json, folder: folder.clone(), keep };
+    match demo::run(&options) {
+        Ok(report) => {
+            report.complaints.iter().for_each(|c| eprintln!("{c}"));
+            if keep {
+                eprintln!("logs, store and output: {}", folder.display());
+            }
+            println!("{}", serde_json::to_string(&report).expect("plain numbers and texts"));
+            if report.well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(what) => {
+            eprintln!("wardgate-lab: {what}\nlogs: {}", folder.join("log").display());
+            ExitCode::FAILURE
+        }
+    }
+}

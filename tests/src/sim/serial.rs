@@ -1,0 +1,187 @@
+//! Devices on a serial line: a bedside monitor that speaks without being asked, byte by byte at the line's own speed.
+
+pub mod capture;
+pub mod ivy450c;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use self::capture::Capture;
+use super::{Dice, Log, Sent, Stop, boottime_ns, stopped};
+use crate::pty::Pty;
+
+/// Values of one message of the monitor, absent ones too: 200 ECG, four waves of 50, 17 numerics.
+pub const IVY450C_VALUES: u64 = 200 + 4 * 50 + 17;
+const MESSAGE_MS: u64 = 1_000;
+const TICK_MS: u64 = 5; // a UART hands on a few bytes at a time
+const READ_OUT_MS: u64 = 1_000; // long for a gateway that runs; nobody else needs the line
+const BITS_A_BYTE: u64 = 10; // 8N1
+
+/// One monitor on one line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the gateway finds the port.
+    pub link: PathBuf,
+    /// Each bed has its own waves, numerics and troubles.
+    pub bed: u64,
+    pub baud: u64,
+    /// Plays this file instead, message by message at its real rate, and ends with it.
+    pub capture: Option<PathBuf>,
+    pub log: Option<PathBuf>,
+    pub trouble: Trouble,
+}
+
+/// What goes wrong on the line. 0 is never; all counted from the first message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// Every so many messages a few bits of it flip.
+    pub noise_every: u64,
+    /// Every so many messages one is cut short.
+    pub cut_every: u64,
+    /// Every so many messages a few bytes that belong to nothing come before it.
+    pub stray_every: u64,
+}
+
+impl Options {
+    pub fn new(link: impl Into<PathBuf>, bed: u64) -> Self {
+        Self { link: link.into(), bed, baud: 9600, capture: None, log: None, trouble: Trouble::default() }
+    }
+}
+
+/// One line of the send log: one message, as the device meant it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Said {
+    /// From 0 in each run of the simulator.
+    pub n: u64,
+    /// CLOCK_BOOTTIME when its last byte was sent.
+    pub monotonic_ns: u64,
+    /// What was done to it on the line: "noise", "cut", "stray"; the values then stand here and may not arrive.
+    pub damage: Option<String>,
+    /// "ecg", "resp", "pleth", "p1", "p2": one second of each, as sent.
+    pub waves: BTreeMap<String, Vec<u8>>,
+    /// By the name of their line, in its order; `None` is absent. "SPO2" has the saturation and then the pulse rate.
+    pub numerics: BTreeMap<String, Vec<Option<String>>>,
+    /// Texts that stand beside the values: leads, and messages such as "NO TRANSDUCER".
+    pub labels: BTreeMap<String, String>,
+    /// Alarms that stand in the last place of a line.
+    pub alarms: BTreeMap<String, String>,
+    /// How many values this message counts as.
+    pub values: u64,
+    /// Bytes that found no room because nobody read.
+    pub unread: u64,
+}
+
+/// One message before it goes out.
+pub struct Message {
+    pub bytes: Vec<u8>,
+    pub said: Said,
+}
+
+/// A monitor whose line is plugged in, not yet talking.
+pub struct Monitor {
+    options: Options,
+    line: Pty,
+    log: Log,
+    capture: Option<Capture>,
+    sent: Arc<Sent>,
+}
+
+impl Monitor {
+    pub fn new(options: Options) -> io::Result<Self> {
+        let capture = options.capture.as_deref().map(Capture::read).transpose()?;
+        Ok(Self { line: Pty::plug_in(&options.link)?, log: Log::open(options.log.as_deref())?, capture, options, sent: Arc::default() })
+    }
+
+    pub fn sent(&self) -> Arc<Sent> {
+        self.sent.clone()
+    }
+
+    /// Talks until it is stopped; a capture is played once and silence follows. A message that the end cuts is neither logged nor counted.
+    pub async fn run(mut self, mut stop: Stop) -> io::Result<()> {
+        self.talk(&mut stop).await?;
+        stopped(&mut stop).await;
+        // The terminal would take back what lies in it; a wire does not.
+        self.line.read_out(Duration::from_millis(READ_OUT_MS)).await;
+        Ok(())
+    }
+
+    async fn talk(&mut self, stop: &mut Stop) -> io::Result<()> {
+        let mut dice = Dice::new(self.options.bed ^ 0x7265_7474);
+        let begin = Instant::now();
+        for n in 0.. {
+            let Some(mut message) = self.message(n) else { return Ok(()) };
+            message.said.n = n;
+            self.options.trouble.befall(&mut message, &mut dice);
+            let unread = tokio::select! {
+                unread = self.send(&message.bytes, begin + Duration::from_millis(MESSAGE_MS * n)) => unread,
+                () = stopped(stop) => return Ok(()),
+            };
+            message.said.monotonic_ns = boottime_ns();
+            message.said.unread = unread;
+            // Logged before it is counted: the count never runs ahead of its proof.
+            self.log.line(&message.said)?;
+            self.sent.add(message.said.values, message.bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn message(&self, n: u64) -> Option<Message> {
+        match &self.capture {
+            Some(capture) => capture.message(n as usize),
+            None => Some(ivy450c::message(self.options.bed, n)),
+        }
+    }
+
+    /// Byte after byte, as the line's speed lets them through. Says how many found no room.
+    async fn send(&self, bytes: &[u8], begin: Instant) -> u64 {
+        let mut tick = interval_at(begin, Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut gone, mut unread) = (0, 0);
+        while gone < bytes.len() {
+            tick.tick().await;
+            let us = begin.elapsed().as_micros() as u64;
+            let due = (us * self.options.baud / (BITS_A_BYTE * 1_000_000)) as usize;
+            let piece = &bytes[gone..due.clamp(gone, bytes.len())];
+            unread += (piece.len() - self.line.send(piece)) as u64;
+            gone += piece.len();
+            self.line.take(); // this monitor listens to nobody
+        }
+        unread
+    }
+}
+
+impl Trouble {
+    fn befall(self, message: &mut Message, dice: &mut Dice) {
+        let due = |every: u64| every != 0 && message.said.n % every == every - 1;
+        let (noise, cut, stray) = (due(self.noise_every), due(self.cut_every), due(self.stray_every));
+        let bytes = &mut message.bytes;
+        let mut damage = Vec::new();
+        if noise {
+            for _ in 0..3 {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << dice.below(8);
+            }
+            damage.push("noise");
+        }
+        if cut {
+            bytes.truncate(1 + dice.below(bytes.len() as u64 - 1) as usize);
+            damage.push("cut");
+        }
+        if stray {
+            let mut all: Vec<u8> = (0..1 + dice.below(20)).map(|_| dice.roll() as u8).collect();
+            all.append(bytes);
+            *bytes = all;
+            damage.push("stray");
+        }
+        message.said.damage = (!damage.is_empty()).then(|| damage.join("+"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

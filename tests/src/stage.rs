@@ -1,0 +1,174 @@
+//! The stage of the demo ward and of the whole-system tests: folder, keys and configuration, and the four kinds of process on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value as Json;
+
+use crate::process::{Process, READY_S_MAX, binary, root};
+
+pub const GATEWAY: &str = "demo-ward";
+/// Instance, bed: bedside monitors on a serial line each.
+pub const MONITORS: [(&str, &str); 2] = [("bed-1-monitor", "bed-1"), ("bed-2-monitor", "bed-2")];
+/// Behind Modbus TCP.
+pub const CHILLER: &str = "ct-chiller";
+pub const CHILLER_UNIT: u8 = 1;
+
+pub struct Stage {
+    pub folder: PathBuf,
+    pub broker: Option<Process>,
+    pub ward: Option<Process>,
+    pub receiver: Option<Process>,
+    pub gateway: Option<Process>,
+    pub broker_port: u16,
+    pub modbus_port: u16,
+    /// Appended to gateway.toml.
+    pub more: String,
+}
+
+impl Stage {
+    /// Keys and folders; nothing runs yet.
+    pub fn new(folder: &Path) -> Result<Self, String> {
+        for sub in ["", "dev", "sent", "state", "out", "log"] {
+            fs::create_dir_all(folder.join(sub)).map_err(|e| format!("{}: {e}", folder.join(sub).display()))?;
+        }
+        let mut key = [0; 32];
+        rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(|e| format!("no random numbers: {e}"))?;
+        let hex: String = key.iter().map(|b| format!("{b:02x}")).collect();
+        write(&folder.join("mac.key"), &hex)?;
+        write(&folder.join("password"), &hex[..16])?;
+        let folder = folder.to_owned();
+        Ok(Self { folder, broker: None, ward: None, receiver: None, gateway: None, broker_port: 0, modbus_port: 0, more: String::new() })
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.join("log").join(name)
+    }
+
+    /// Everything, and the devices switched on.
+    pub fn start_all(&mut self, ward_options: &[&str]) -> Result<(), String> {
+        self.start_broker()?;
+        self.start_ward(ward_options)?;
+        self.start_receiver()?;
+        self.start_gateway()?;
+        self.ward.as_mut().expect("started above").tell("on")
+    }
+
+    /// The embedded broker; a restart keeps the port and the certificate.
+    pub fn start_broker(&mut self) -> Result<(), String> {
+        let mut command = Command::new(binary("wardgate-lab")?);
+        command.arg("broker").arg("--folder").arg(&self.folder).arg("--port").arg(self.broker_port.to_string());
+        let mut process = Process::start("broker", &mut command, &self.log("broker.log"))?;
+        self.broker_port = process.wait_for(READY_S_MAX, |l| port_of(l, "ready"))?;
+        self.broker = Some(process);
+        Ok(())
+    }
+
+    /// The simulated devices, plugged in but switched off.
+    pub fn start_ward(&mut self, options: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(binary("wardgate-lab")?);
+        command.arg("ward").arg("--folder").arg(&self.folder).args(options);
+        let mut process = Process::start("ward", &mut command, &self.log("ward.log"))?;
+        self.modbus_port = process.wait_for(READY_S_MAX, |l| port_of(l, "modbus"))?;
+        self.ward = Some(process);
+        Ok(())
+    }
+
+    pub fn start_receiver(&mut self) -> Result<(), String> {
+        self.start_receiver_by(&mut Command::new(binary("wardgate-cloud")?))
+    }
+
+    /// `command` is the binary, or a program that runs it.
+    pub fn start_receiver_by(&mut self, command: &mut Command) -> Result<(), String> {
+        let at = |name: &str| self.folder.join(name);
+        command.args(["receive", "--host", "localhost", "--port", &self.broker_port.to_string(), "--username", "receiver"]);
+        command.arg("--ca").arg(at("ca.pem")).arg("--password-file").arg(at("password"));
+        command.arg("--key").arg(format!("{GATEWAY}={}", at("mac.key").display()));
+        command.arg("--out").arg(at("out")).arg("--status-file").arg(at("receiver.json"));
+        self.receiver = Some(Process::start("receiver", command, &self.log("receiver.log"))?);
+        Ok(())
+    }
+
+    /// Writes gateway.toml and starts the gateway; returns when it says that it is ready.
+    pub fn start_gateway(&mut self) -> Result<(), String> {
+        write(&self.folder.join("gateway.toml"), &self.configuration())?;
+        let mut process = self.spawn_gateway(&mut Command::new(binary("wardgate")?))?;
+        process.wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(()))?;
+        self.gateway = Some(process);
+        Ok(())
+    }
+
+    /// `command` is the binary, or a program that runs it.
+    pub fn spawn_gateway(&self, command: &mut Command) -> Result<Process, String> {
+        command.arg("run").arg("--config").arg(self.folder.join("gateway.toml"));
+        Process::start("gateway", command, &self.log("gateway.log"))
+    }
+
+    /// The devices finish what they say, and are silent.
+    pub fn switch_off(&mut self) -> Result<(), String> {
+        let ward = self.ward.as_mut().ok_or("the devices were never started")?;
+        ward.tell("off")?;
+        ward.wait_for(READY_S_MAX, |l| l.contains("\"off\"").then_some(()))
+    }
+
+    pub fn output(&self) -> PathBuf {
+        self.folder.join("out").join(GATEWAY)
+    }
+
+    pub fn receiver_status(&self) -> Json {
+        let text = fs::read_to_string(self.folder.join("receiver.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// What the running gateway says of itself; nothing while it is down.
+    pub fn gateway_status(&self) -> Option<wardgate::status::Snapshot> {
+        use std::io::Read;
+        let mut socket = std::os::unix::net::UnixStream::connect(self.folder.join("state/status.sock")).ok()?;
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(2))).ok()?;
+        let mut line = String::new();
+        socket.read_to_string(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
+    pub fn configuration(&self) -> String {
+        let packages = root().join("plugins/target/packages");
+        let (folder, packages) = (self.folder.display(), packages.display());
+        let mut text = format!(
+            "[gateway]\nid = \"{GATEWAY}\"\nstate = \"{folder}/state\"\n\n\
+             [uplink]\nhost = \"localhost\"\nport = {}\nca_file = \"{folder}/ca.pem\"\nusername = \"gateway\"\n\
+             password_file = \"{folder}/password\"\nmac_key_file = \"{folder}/mac.key\"\nresend_s = 3\nbackoff_min_ms = 100\nbackoff_max_ms = 1000\n\n\
+             [plugins]\nallow_unsigned = true\n\n[bus.plant]\ntcp = \"127.0.0.1:{}\"\n",
+            self.broker_port, self.modbus_port
+        );
+        for (name, bed) in MONITORS {
+            text += &format!(
+                "\n[instance.{name}]\npackage = \"{packages}/ivy450c-0.1.0\"\nbed = \"{bed}\"\n\
+                 [instance.{name}.grants.serial]\nport = \"{folder}/dev/{name}\"\nbaud = 9600\n"
+            );
+        }
+        text += &format!(
+            "\n[instance.{CHILLER}]\npackage = \"{packages}/modbus-map-0.1.0\"\n{}\n[instance.{CHILLER}.grants.modbus]\nbus = \"plant\"\n\
+             servers = [{CHILLER_UNIT}]\nallow = [{{ function = 3, addresses = [\"0..11\"] }}]\n",
+            chiller_settings()
+        );
+        text + &self.more
+    }
+}
+
+/// The chiller's map, as its plugin ships it.
+fn chiller_settings() -> String {
+    let map = root().join("plugins/modbus-map/maps/smc-hrs.map");
+    let text = fs::read_to_string(&map).unwrap_or_else(|e| panic!("{}: {e}", map.display()));
+    format!("[instance.{CHILLER}.settings]\nmap = '''\n{text}'''\n")
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// `{"ready": 12345}` and the like.
+fn port_of(line: &str, key: &str) -> Option<u16> {
+    let json: Json = serde_json::from_str(line).ok()?;
+    u16::try_from(json.get(key)?.as_u64()?).ok()
+}

@@ -1,0 +1,150 @@
+//! The process of the simulated devices, and what they say that they sent.
+
+use std::fs;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::accountant::{Content, Tracks};
+use crate::sim::{modbus, serial};
+use crate::stage::{CHILLER, MONITORS};
+
+fn log(folder: &Path, device: &str) -> PathBuf {
+    folder.join("sent").join(format!("{device}.jsonl"))
+}
+
+/// Lines are plugged in at once; the devices talk from `on` to `off` on standard input.
+pub fn main(folder: &Path, capture: Option<&Path>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(run(folder, capture)).map_err(|e| e.to_string())
+}
+
+async fn run(folder: &Path, capture: Option<&Path>) -> std::io::Result<()> {
+    let mut monitors = Vec::new();
+    for (n, (name, _)) in MONITORS.iter().enumerate() {
+        let mut options = serial::Options::new(folder.join("dev").join(name), n as u64 + 1);
+        options.log = Some(log(folder, name));
+        options.capture = capture.filter(|_| n == 0).map(Path::to_owned);
+        monitors.push(serial::Monitor::new(options)?);
+    }
+    let mut options = modbus::Options::new(([127, 0, 0, 1], 0).into());
+    options.log = Some(log(folder, CHILLER));
+    let chiller = modbus::Server::new(options).await?;
+    println!("{}", serde_json::json!({ "modbus": chiller.address().port() }));
+
+    let (on, off) = (word("on").await, word("off"));
+    let (stop, stopped) = watch::channel(false);
+    let mut devices = tokio::task::JoinSet::new();
+    if on {
+        for monitor in monitors.drain(..) {
+            devices.spawn(monitor.run(stopped.clone()));
+        }
+        devices.spawn(chiller.run(stopped));
+        off.await;
+    }
+    let _ = stop.send(true);
+    while let Some(ended) = devices.join_next().await {
+        ended.expect("no simulator panics")?;
+    }
+    println!("{}", serde_json::json!({ "off": true }));
+    word("end").await; // lines stay plugged in until the owner has gone
+    Ok(())
+}
+
+/// Whether this word came; false at the end of input.
+async fn word(wanted: &'static str) -> bool {
+    let read = move || std::io::stdin().lock().lines().map_while(Result::ok).any(|line| line.trim() == wanted);
+    tokio::task::spawn_blocking(read).await.unwrap_or(false)
+}
+
+/// Everything that a device of the ward said, by the channel names of its plugin. Damaged messages count for nothing.
+pub fn read_sent(folder: &Path, device: &str) -> Tracks {
+    if device == CHILLER { chiller_sent(&log(folder, device)) } else { monitor_sent(&log(folder, device)) }
+}
+
+fn lines<T: DeserializeOwned>(path: &Path) -> Vec<T> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+}
+
+/// The values of each line of the monitor's text, in order.
+const NUMERICS: [(&str, &[&str]); 9] = [
+    ("HR", &["hr"]),
+    ("RR", &["rr"]),
+    ("ETCO2", &["etco2"]),
+    ("SPO2", &["spo2", "pr"]),
+    ("NIBP", &["nibp-sys", "nibp-dia", "nibp-mean", "nibp-pr"]),
+    ("P1", &["p1-sys", "p1-dia", "p1-mean"]),
+    ("P2", &["p2-sys", "p2-dia", "p2-mean"]),
+    ("T1", &["t1"]),
+    ("T2", &["t2"]),
+];
+
+fn monitor_sent(log: &Path) -> Tracks {
+    let mut tracks = Tracks::new();
+    for said in lines::<serial::Said>(log).into_iter().filter(|s| s.damage.is_none()) {
+        let at = said.monotonic_ns;
+        let mut add = |channel: &str, content| tracks.entry(channel.to_owned()).or_default().push((at, content));
+        for (name, samples) in &said.waves {
+            add(name, Content::Samples(samples.iter().map(|s| i64::from(*s)).collect()));
+        }
+        for (line, channels) in NUMERICS {
+            for (channel, value) in channels.iter().zip(said.numerics.get(line).into_iter().flatten()) {
+                add(channel, value.as_deref().map_or(Content::Absent, number));
+            }
+        }
+    }
+    tracks
+}
+
+/// "36.5" is 365 * 10^-1: what a device wrote, to the digit.
+fn number(text: &str) -> Content {
+    let (whole, part) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    match format!("{whole}{part}").parse() {
+        Ok(mantissa) => Content::Number(mantissa, -i8::try_from(part.len()).unwrap_or(0)),
+        Err(_) => Content::Text(text.to_owned()),
+    }
+}
+
+/// How a point of the chiller's map (plugins/modbus-map/maps/smc-hrs.map) reads its register.
+enum Reads {
+    /// Signed, times ten to this.
+    Number(i8),
+    Bits,
+    Bit(u8),
+}
+
+const POINTS: [(u16, &str, Reads); 13] = [
+    (0, "temperature", Reads::Number(-1)),
+    (1, "flow", Reads::Number(-1)),
+    (2, "pressure", Reads::Number(-2)),
+    (3, "conductivity", Reads::Number(-1)),
+    (4, "status", Reads::Bits),
+    (4, "run", Reads::Bit(0)),
+    (4, "temperature-unit", Reads::Bit(10)),
+    (4, "pressure-unit", Reads::Bit(4)),
+    (5, "alarm-flags-1", Reads::Bits),
+    (6, "alarm-flags-2", Reads::Bits),
+    (7, "alarm-flags-3", Reads::Bits),
+    (8, "alarm-flags-4", Reads::Bits),
+    (11, "setpoint", Reads::Number(-1)),
+];
+
+fn chiller_sent(log: &Path) -> Tracks {
+    let mut tracks = Tracks::new();
+    for said in lines::<modbus::Said>(log) {
+        for (address, register) in (said.address..).zip(&said.registers) {
+            for (_, channel, reads) in POINTS.iter().filter(|(at, ..)| *at == address) {
+                let content = match reads {
+                    Reads::Number(exponent) => Content::Number(i64::from(register.cast_signed()), *exponent),
+                    Reads::Bits => Content::Code(u64::from(*register)),
+                    Reads::Bit(n) => Content::Code(u64::from(register >> n & 1)),
+                };
+                tracks.entry((*channel).to_owned()).or_default().push((said.monotonic_ns, content));
+            }
+        }
+    }
+    tracks
+}
