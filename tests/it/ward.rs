@@ -164,6 +164,25 @@ fn a_clean_stop_keeps_all_that_was_heard_and_the_next_gap_is_exact() {
     }
 }
 
+//= PROMISES.md#P15
+#[test]
+fn a_bad_line_loses_what_it_cut_and_nothing_else() {
+    let folder = Folder::new("line");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.start_all(&["--trouble"]).expect("everything starts");
+    sleep(Duration::from_secs(10));
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+    let gaps = accountant::read_gaps(&stage.output());
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}\n{gaps:#?}");
+    }
+    for (device, _) in MONITORS {
+        let cuts = gaps.iter().filter(|g| g.instance == device && g.channel == "ecg" && g.reason == "line-fault").count();
+        assert!(cuts >= 2, "every cut message is a gap with its reason: {gaps:#?}");
+    }
+}
+
 /// Down from, ready again at; CLOCK_BOOTTIME ns.
 type Downtime = (u64, u64);
 

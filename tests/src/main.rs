@@ -44,6 +44,9 @@ enum Verb {
         /// Plays this capture on the first monitor's line instead of the generated stream
         #[arg(long)]
         capture: Option<PathBuf>,
+        /// A bad line: messages are cut short, and bytes that belong to nothing come between them
+        #[arg(long)]
+        trouble: bool,
     },
 }
 
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Demo { seconds, json, keep } => return show_demo(seconds, json, keep),
         Verb::Broker { folder, port } => serve::main(&folder, port),
-        Verb::Ward { folder, capture } => ward::main(&folder, capture.as_deref()),
+        Verb::Ward { folder, capture, trouble } => ward::main(&folder, capture.as_deref(), trouble),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,22 +11,29 @@ use crate::accountant::{Content, Tracks};
 use crate::sim::{modbus, serial};
 use crate::stage::{CHILLER, MONITORS};
 
+/// On a bad line every so many messages one is cut short, and every so many come behind bytes that belong to nothing.
+const CUT_EVERY: u64 = 4;
+const STRAY_EVERY: u64 = 3;
+
 fn log(folder: &Path, device: &str) -> PathBuf {
     folder.join("sent").join(format!("{device}.jsonl"))
 }
 
 /// Lines are plugged in at once; the devices talk from `on` to `off` on standard input.
-pub fn main(folder: &Path, capture: Option<&Path>) -> Result<(), String> {
+pub fn main(folder: &Path, capture: Option<&Path>, trouble: bool) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(run(folder, capture)).map_err(|e| e.to_string())
+    runtime.block_on(run(folder, capture, trouble)).map_err(|e| e.to_string())
 }
 
-async fn run(folder: &Path, capture: Option<&Path>) -> std::io::Result<()> {
+async fn run(folder: &Path, capture: Option<&Path>, trouble: bool) -> std::io::Result<()> {
     let mut monitors = Vec::new();
     for (n, (name, _)) in MONITORS.iter().enumerate() {
         let mut options = serial::Options::new(folder.join("dev").join(name), n as u64 + 1);
         options.log = Some(log(folder, name));
         options.capture = capture.filter(|_| n == 0).map(Path::to_owned);
+        if trouble {
+            (options.trouble.cut_every, options.trouble.stray_every) = (CUT_EVERY, STRAY_EVERY);
+        }
         monitors.push(serial::Monitor::new(options)?);
     }
     let mut options = modbus::Options::new(([127, 0, 0, 1], 0).into());
@@ -59,7 +66,8 @@ async fn word(wanted: &'static str) -> bool {
     tokio::task::spawn_blocking(read).await.unwrap_or(false)
 }
 
-/// Everything that a device of the ward said, by the channel names of its plugin. Damaged messages count for nothing.
+/// Everything that a device of the ward said, by the channel names of its plugin. Messages that were cut count for nothing; stray bytes
+/// before one do it no harm.
 pub fn read_sent(folder: &Path, device: &str) -> Tracks {
     if device == CHILLER { chiller_sent(&log(folder, device)) } else { monitor_sent(&log(folder, device)) }
 }
@@ -84,7 +92,7 @@ const NUMERICS: [(&str, &[&str]); 9] = [
 
 fn monitor_sent(log: &Path) -> Tracks {
     let mut tracks = Tracks::new();
-    for said in lines::<serial::Said>(log).into_iter().filter(|s| s.damage.is_none()) {
+    for said in lines::<serial::Said>(log).into_iter().filter(|s| s.damage.as_deref().is_none_or(|d| d == "stray")) {
         let at = said.monotonic_ns;
         let mut add = |channel: &str, content| tracks.entry(channel.to_owned()).or_default().push((at, content));
         for (name, samples) in &said.waves {

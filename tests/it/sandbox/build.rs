@@ -33,7 +33,7 @@ fn what_is_not_the_folder_of_a_plugin_is_refused() {
     let no_manifest = small("build-no-manifest", CDYLIB, "");
     fs::remove_file(no_manifest.join("manifest.toml")).unwrap();
     let why = why(&no_manifest).to_string();
-    assert!(why.contains("build-no-manifest") && why.contains("holds no manifest.toml") && why.contains("plugins/template"), "{why}");
+    assert!(why.contains("build-no-manifest") && why.contains("holds no manifest.toml") && why.contains("plugins/README.md"), "{why}");
 }
 
 #[test]
