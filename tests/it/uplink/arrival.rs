@@ -130,7 +130,7 @@ async fn a_batch_larger_than_a_packet_goes_in_parts_and_an_alert_overtakes_them(
     (options.packet_bytes_max, options.receive_max) = (Some(2000), 4);
     let running = Running::start(options).await;
     let mut rig = Rig::new();
-    rig.commit(0, Archive, 2, 60_000);
+    rig.commit(0, Archive, 2, 240_000);
     let receiver = receiver(&running, true);
     until("the receiver listens", || receiver.is_subscribed()).await;
     rig.start(&config(running.broker.port), &running.broker.ca_pem);
@@ -149,9 +149,10 @@ async fn a_batch_larger_than_a_packet_goes_in_parts_and_an_alert_overtakes_them(
     rig.until_delivered().await;
     assert_all_there(&rig, &receiver);
     let all = published();
-    assert!(all.iter().all(|(_, bytes)| *bytes < 2000) && all.len() > 60, "{}", all.len());
+    assert!(all.iter().all(|(_, bytes)| *bytes < 2000) && all.len() > 240, "{}", all.len());
     let alert = all.iter().position(|(topic, _)| topic.ends_with("/alert")).unwrap();
-    assert!(alert < before + 10 && alert + 10 < all.len(), "the alert went as number {alert} of {}, committed after {before}", all.len());
+    // parts go on while the alert is read from the disk: how many of them that takes is the machine's business, all of them it is not
+    assert!(alert + 100 < all.len(), "the alert went as number {alert} of {}, committed after {before}", all.len());
     rig.stop().await;
 }
 
