@@ -34,6 +34,19 @@ impl Content {
     }
 }
 
+/// Bytes of the same as JSON messages, one a value, as telemetry platforms take them: {"ts":1795212345678,"values":{"hr":80}}.
+pub fn json_bytes(channel: &str, content: &Content) -> u64 {
+    let around = r#"{"ts":1795212345678,"values":{"":}}"#.len() + channel.len();
+    let message = |value: usize| (around + value) as u64;
+    match content {
+        Content::Samples(samples) => samples.iter().map(|s| message(s.to_string().len())).sum(),
+        Content::Number(mantissa, exponent) => message(mantissa.to_string().len() + usize::from(*exponent < 0)),
+        Content::Absent => message("null".len()),
+        Content::Code(code) => message(code.to_string().len()),
+        Content::Text(text) => message(text.len() + 2),
+    }
+}
+
 /// One device's channel: when, and what; in the order of time.
 pub type Track = Vec<(u64, Content)>;
 /// By channel name.

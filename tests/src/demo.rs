@@ -12,7 +12,7 @@ use wardgate::status::Snapshot;
 
 use crate::accountant::{self, Account};
 use crate::stage::{CHILLER, MONITORS, Stage};
-use crate::summary::{JSON_BYTES_A_VALUE, Second, table};
+use crate::summary::{Second, table};
 use crate::ward;
 
 /// What is on its way when the ward is switched off has this long to arrive.
@@ -184,13 +184,18 @@ pub fn books(stage: &Stage) -> Vec<(String, Account)> {
         .collect()
 }
 
+fn json_bytes(channel: &str, track: &accountant::Track) -> u64 {
+    track.iter().map(|(_, content)| accountant::json_bytes(channel, content)).sum()
+}
+
 fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report {
     let books = books(stage);
     let gaps = accountant::read_gaps(&stage.output());
     let unexplained_gaps =
         gaps.iter().filter(|g| g.reason == "unknown").count() as u64 + books.iter().map(|(_, a)| a.unexplained).sum::<u64>();
-    let values: u64 = books.iter().map(|(_, a)| a.received).sum();
-    let json_bytes = values * JSON_BYTES_A_VALUE;
+    let received = books.iter().map(|(name, _)| accountant::read_received(&stage.output(), name));
+    let json_bytes =
+        received.flat_map(|tracks| tracks.into_iter().map(|(channel, track)| json_bytes(&channel, &track)).collect::<Vec<_>>()).sum();
     let first = stage.receiver_status()["first_reading"]["monotonic_ns"].as_u64();
     let well = unexplained_gaps == 0 && books.iter().all(|(_, a)| a.adds_up() && a.missing == 0 && a.sent > 0);
     Report {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use wardgate::status::Snapshot;
 
-/// One JSON message a value, as a telemetry platform takes it: {"ts":1795212345678,"values":{"hr":80}} with names of the demo's length.
-pub const JSON_BYTES_A_VALUE: u64 = 44;
+/// For the running view: what one JSON message a value takes with the demo's names ({"ts":1795212345678,"values":{"resp":120}}). The result counts
+/// them one by one.
+const JSON_BYTES_A_VALUE: u64 = 42;
 
 /// What is shown of one second.
 pub struct Second<'a> {
@@ -36,7 +37,7 @@ pub fn table(second: &Second) -> String {
     let up = if now.uplink.connected { "connected" } else { "NOT CONNECTED" };
     let _ = writeln!(
         out,
-        "{up}, {} batches waiting; {link:.0} bytes/s on the link, the same data as JSON: {json:.0} bytes/s",
+        "{up}, {} batches waiting; {link:.0} bytes/s on the link, the same data as JSON: about {json:.0} bytes/s",
         now.store.batches_waiting
     );
     out
