@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value as Json;
+use tokio::signal::unix::{SignalKind, signal};
 use wardgate::status::Snapshot;
 
 use crate::accountant::{self, Account};
@@ -56,13 +57,20 @@ const GATEWAY_CLIENT: &str = "wardgate-demo-ward";
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Ctrl-C ends the demo as the end of its time does.
-pub fn stop_at_ctrl_c() {
+/// Ctrl-C, SIGTERM and a closed terminal end the demo as the end of its time does: no process of it stays behind.
+pub fn stop_in_order() {
     std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        if runtime.is_ok_and(|r| r.block_on(tokio::signal::ctrl_c()).is_ok()) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+            let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else { return };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
             STOP.store(true, Ordering::Relaxed);
-        }
+        });
     });
 }
 

@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 
 fn show_demo(seconds: Option<u64>, json: bool, keep: bool) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("wardgate-demo-{}", std::process::id()));
-    demo::stop_at_ctrl_c();
+    demo::stop_in_order();
     let options = demo::Options { seconds, json, folder: folder.clone(), keep };
     match demo::run(&options) {
         Ok(report) => {
