@@ -123,12 +123,7 @@ impl Stage {
 
     /// What the running gateway says of itself; nothing while it is down.
     pub fn gateway_status(&self) -> Option<wardgate::status::Snapshot> {
-        use std::io::Read;
-        let mut socket = std::os::unix::net::UnixStream::connect(self.folder.join("state/status.sock")).ok()?;
-        socket.set_read_timeout(Some(std::time::Duration::from_secs(2))).ok()?;
-        let mut line = String::new();
-        socket.read_to_string(&mut line).ok()?;
-        serde_json::from_str(&line).ok()
+        wardgate::console::ask(&self.folder.join("state"), &wardgate::console::Question::Status).ok()
     }
 
     pub fn configuration(&self) -> String {

@@ -1,20 +1,14 @@
 //! `wardgate status`: asks the running gateway over its local socket.
 
 use std::fmt::Write as _;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
 use crate::config::Config;
-use crate::console::socket_path;
-use crate::fault::{Fault, Guilty};
+use crate::console::{self, Question};
+use crate::fault::Fault;
 use crate::status::Snapshot;
-
-/// The gateway answers from memory; longer means that it hangs.
-const ANSWER_S_MAX: u64 = 3;
 
 #[derive(Args)]
 pub struct Status {
@@ -34,29 +28,13 @@ pub fn run(args: &Status) -> Result<(), Fault> {
         Some(state) => state.clone(),
         None => Config::load(&args.config)?.gateway.state,
     };
-    let line = ask(&state)?;
+    let snapshot: Snapshot = console::ask(&state, &Question::Status)?;
     if args.json {
-        print!("{line}");
-        return Ok(());
+        println!("{}", serde_json::to_string(&snapshot).expect("plain numbers and texts"));
+    } else {
+        print!("{}", table(&snapshot));
     }
-    let snapshot = serde_json::from_str(&line).map_err(|e| {
-        Fault::new(Guilty::Internal, format!("the gateway's answer is not understood: {e}"), "is `wardgate` as new as the running gateway?")
-    })?;
-    print!("{}", table(&snapshot));
     Ok(())
-}
-
-fn ask(state: &std::path::Path) -> Result<String, Fault> {
-    let path = socket_path(state);
-    let failed = |e: std::io::Error| {
-        let what = format!("no gateway answers at {}: {e}", path.display());
-        Fault::new(Guilty::Port, what, "is `wardgate run` running with this configuration, and may you read its state folder?")
-    };
-    let mut socket = UnixStream::connect(&path).map_err(failed)?;
-    socket.set_read_timeout(Some(Duration::from_secs(ANSWER_S_MAX))).map_err(failed)?;
-    let mut line = String::new();
-    socket.read_to_string(&mut line).map_err(failed)?;
-    Ok(line)
 }
 
 fn table(s: &Snapshot) -> String {
