@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::fault::{Fault, Guilty};
 
 mod manifest;
-pub use manifest::{Ask, ChannelBounds, Link, Manifest, ManifestError, PluginLimits, Setting, SettingError};
+pub use manifest::{Ask, ChannelBounds, Link, Manifest, ManifestError, PluginLimits, Setting, SettingError, Transaction};
 
 /// gateway.toml. Relative paths in it are relative to the folder it lies in.
 #[derive(Clone, Debug, Deserialize)]
@@ -107,15 +107,32 @@ pub struct Plugins {
     pub allow_unsigned: bool,
 }
 
-/// One Modbus TCP server or gateway; requests to it are made one after the other.
+/// One Modbus bus; requests on it are made one after the other. It is reached by `tcp` or by `serial`, never both.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bus {
-    /// host:port
-    pub tcp: String,
+    /// host:port of a server, a gateway or a terminal server.
+    #[serde(default)]
+    pub tcp: Option<String>,
+    /// A port by its stable name, or a terminal server, as in a serial grant.
+    #[serde(default)]
+    pub serial: Option<PathBuf>,
+    /// "tcp", "rtu" or "ascii".
+    #[serde(default)]
+    pub protocol: Option<String>,
+    #[serde(default = "d::baud")]
+    pub baud: u32,
+    #[serde(default = "d::bus_framing")]
+    pub framing: String,
+    /// The adapter hears what it sends.
+    #[serde(default)]
+    pub echo: bool,
+    /// Silence between frames; 0 is what the protocol asks for at this speed.
+    #[serde(default)]
+    pub gap_us: u64,
     #[serde(default = "d::timeout_ms")]
     pub timeout_ms: u64,
-    /// Rest between two transactions.
+    /// Rest between two transactions: the turn-around time of the slowest driver on the line.
     #[serde(default = "d::pause_ms")]
     pub pause_ms: u64,
 }
@@ -159,6 +176,12 @@ pub struct ModbusGrant {
     /// Open requests at most.
     #[serde(default = "d::requests_max")]
     pub requests_max: u16,
+    /// What its plugin asks again and again with these settings, where the manifest does not say it; `check` reckons with it.
+    #[serde(default)]
+    pub transactions: Vec<Transaction>,
+    /// Takes Modbus ASCII replies whose checksum is wrong in the one documented way, and marks what comes of them as questionable.
+    #[serde(default)]
+    pub checksum_quirk: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -180,6 +203,9 @@ pub struct SerialGrant {
     /// Data bits, parity, stop bits: "8N1", "7E1", "8O1" ...
     #[serde(default = "d::framing")]
     pub framing: String,
+    /// "none", "xon-xoff" or "rts-cts".
+    #[serde(default = "d::flow")]
+    pub flow: String,
     /// Whole frames that may be written. Empty: listens only.
     #[serde(default)]
     pub writes: Vec<String>,
@@ -244,6 +270,12 @@ mod d {
     pub fn framing() -> String {
         "8N1".into()
     }
+    pub fn bus_framing() -> String {
+        "8E1".into() // what the protocol asks of every server
+    }
+    pub fn flow() -> String {
+        "none".into()
+    }
 }
 
 /// What is wrong with a TOML file, and where.
@@ -302,9 +334,10 @@ impl Config {
         under(&mut self.uplink.ca_file);
         under(&mut self.uplink.mac_key_file);
         self.uplink.password_file.iter_mut().for_each(under);
+        self.buses.values_mut().filter_map(|b| b.serial.as_mut()).filter(|p| !is_remote(p)).for_each(under);
         for instance in self.instances.values_mut() {
             under(&mut instance.package);
-            instance.grants.serial.iter_mut().for_each(|s| under(&mut s.port));
+            instance.grants.serial.iter_mut().map(|s| &mut s.port).filter(|p| !is_remote(p)).for_each(under);
         }
     }
 
@@ -333,8 +366,15 @@ impl Config {
             return Some((key.to_owned(), format!("{value} lies outside {low} to {high}")));
         }
         for (name, bus) in &self.buses {
-            if !bus.tcp.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
-                return Some((format!("bus.{name}"), format!("tcp = \"{}\" is not host:port", bus.tcp)));
+            if bus.tcp.is_some() == bus.serial.is_some() {
+                return wrong(
+                    format!("bus.{name}"),
+                    "is reached by tcp = \"host:port\" or by serial = \"/dev/serial/by-id/...\": write one of the two",
+                );
+            }
+            let tcp = bus.tcp.as_deref().unwrap_or("host:1");
+            if !tcp.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+                return Some((format!("bus.{name}"), format!("tcp = \"{tcp}\" is not host:port")));
             }
         }
         self.instances
@@ -358,6 +398,11 @@ impl Config {
     pub fn gateway_id(&self) -> wardgate_wire::GatewayId {
         wardgate_wire::GatewayId::new(&self.gateway.id).expect("checked when it was loaded")
     }
+}
+
+/// A terminal server's address and no path.
+fn is_remote(port: &Path) -> bool {
+    port.to_string_lossy().contains("://")
 }
 
 /// The first line that names the last part of `key`: good enough to lead the eye.

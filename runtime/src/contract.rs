@@ -68,10 +68,18 @@ pub enum Said {
 pub enum Event {
     Timer(Tag),
     Durable(Tag),
-    Command { tag: Tag, id: String, name: String, argument: Vec<u8> },
+    Command {
+        tag: Tag,
+        id: String,
+        name: String,
+        argument: Vec<u8>,
+    },
     Close,
     ModbusLink(LinkState),
     ModbusReply(Tag, Result<modbus::Response, modbus::Failure>),
+    /// An answer from a frame whose checksum was wrong in the way that the grant takes. The plugin hears it as any other; what it emits
+    /// in this call is marked questionable, whatever it thinks of it.
+    ModbusQuestionable(Tag, modbus::Response),
     SerialLink(LinkState),
     SerialWritten(Tag, Result<(), serial::Failure>),
     SerialReceived(Vec<u8>),
@@ -192,7 +200,7 @@ impl Running {
 
     /// `Ok`: what was said takes effect. `Err`: nothing does, its log lines apart, and the instance is spent.
     pub fn call(&mut self, now: Moment, event: &Event) -> Result<Outcome, Failed> {
-        self.call_with(|guest, store| match event {
+        let done = self.call_with(|guest, store| match event {
             Event::Timer(tag) => guest.lifecycle.call_timer(store, now, *tag),
             Event::Durable(tag) => guest.lifecycle.call_durable(store, now, *tag),
             Event::Command { tag, id, name, argument } => guest.lifecycle.call_command(store, now, *tag, id, name, argument),
@@ -201,10 +209,17 @@ impl Running {
             Event::ModbusReply(tag, outcome) => {
                 deaf(&guest.modbus)?.call_reply(store, now, *tag, outcome.as_ref().map_err(|failure| *failure))
             }
+            Event::ModbusQuestionable(tag, response) => deaf(&guest.modbus)?.call_reply(store, now, *tag, Ok(response)),
             Event::SerialLink(state) => deaf(&guest.serial)?.call_link_changed(store, now, *state),
             Event::SerialWritten(tag, outcome) => deaf(&guest.serial)?.call_written(store, now, *tag, *outcome),
             Event::SerialReceived(bytes) => deaf(&guest.serial)?.call_received(store, now, bytes),
             Event::SerialFaulted(fault) => deaf(&guest.serial)?.call_faulted(store, now, *fault),
+        });
+        done.map(|mut outcome| {
+            if matches!(event, Event::ModbusQuestionable(..)) {
+                outcome.said.iter_mut().for_each(question);
+            }
+            outcome
         })
     }
 
@@ -226,7 +241,33 @@ impl Running {
     }
 }
 
+fn question(said: &mut Said) {
+    match said {
+        Said::Emit(observations) => {
+            observations.iter_mut().flat_map(|o| &mut o.readings).for_each(|r| r.quality |= types::Quality::QUESTIONABLE);
+        }
+        Said::EmitWaveform(blocks) => blocks.iter_mut().for_each(|b| b.quality |= types::Quality::QUESTIONABLE),
+        _ => {}
+    }
+}
+
 /// Packages are admitted only with the events of their links, so this is a fault of the gateway and not of the plugin.
 fn deaf<T>(half: &Option<T>) -> wasmtime::Result<&T> {
     half.as_ref().ok_or_else(|| wasmtime::Error::from(trap::Deaf))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::types::{Absence, DeviceTime, Observation, Quality, Reading, Value};
+    use super::*;
+
+    #[test]
+    fn what_a_questionable_answer_brings_is_marked_whatever_the_plugin_says() {
+        let reading = |quality| Reading { channel: 1, value: Value::Absent(Absence::Unknown), quality };
+        let emit =
+            |qualities: [Quality; 2]| Said::Emit(vec![Observation { at: DeviceTime::NotTold, readings: qualities.map(reading).to_vec() }]);
+        let mut said = emit([Quality::empty(), Quality::TEST]);
+        question(&mut said);
+        assert_eq!(said, emit([Quality::QUESTIONABLE, Quality::TEST | Quality::QUESTIONABLE]));
+    }
 }

@@ -40,6 +40,18 @@ pub struct LinkStatus {
     pub timeouts: u64,
     pub malformed: u64,
     pub refused: u64,
+    /// Frames and bytes that belong to no request: late, foreign, noise.
+    pub strays: u64,
+    /// Accepted although their checksum was wrong, as a grant allows.
+    pub questionable: u64,
+    /// Requests not made because their server is set aside.
+    pub skipped: u64,
+    /// Servers that are set aside now, and probed at intervals.
+    pub aside: Vec<u8>,
+    /// How long the bus was taken by transactions; against the gateway's run time this is its utilisation.
+    pub busy_ms: u64,
+    /// The longest that a request waited for its turn.
+    pub worst_wait_ms: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub reconnects: u64,

@@ -1,11 +1,15 @@
 //! Links: grants, buses and ports against real sockets and ptys, an independent Modbus server, and devices that misbehave.
 
+mod buses;
+mod captures;
+mod faults;
 mod modbus;
 mod oracle;
 mod serial;
+mod servers;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wardgate::contract::types::Moment;
@@ -19,6 +23,28 @@ fn clock() -> Moment {
 
 async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(HANG_S), what).await.expect("nothing came")
+}
+
+/// A pty at either end of a cable, made by socat. Unplugged with this value.
+struct Socat(tokio::process::Child);
+
+impl Socat {
+    async fn between(one: &Path, other: &Path) -> Self {
+        let end = |link: &Path| format!("pty,raw,echo=0,link={}", link.display());
+        let mut command = tokio::process::Command::new("socat");
+        let child = command.args([end(one), end(other)]).kill_on_drop(true).spawn().expect("socat runs: `make test-setup` installs it");
+        within(async {
+            while !(one.exists() && other.exists()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        Self(child)
+    }
+
+    async fn unplug(mut self) {
+        self.0.kill().await.unwrap();
+    }
 }
 
 /// A folder of this test's own, gone with it.

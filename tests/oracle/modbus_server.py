@@ -1,4 +1,5 @@
-"""An independent Modbus TCP server (pymodbus): prints its port, serves until its standard input closes.
+"""An independent Modbus server (pymodbus), over TCP or, with the arguments `rtu PORT` or `ascii PORT`, on a serial port: prints its
+TCP port or `serial`, serves until its standard input closes.
 
 Unit 1: 32 coils (every third on) from 16, 16 discrete inputs (every second on) from 0, holding registers 100..119 (1000 + address) and
 input registers 200..399 (address squared, modulo 65536). Device identification in texts long enough to need several replies.
@@ -8,7 +9,8 @@ import asyncio
 import sys
 
 from pymodbus.pdu.device import ModbusDeviceIdentification
-from pymodbus.server import ModbusTcpServer
+from pymodbus import FramerType
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 
@@ -34,9 +36,15 @@ async def main():
         ),
         identity=identity,
     )
-    server = ModbusTcpServer(device, identity=identity, address=("127.0.0.1", 0))
-    await server.serve_forever(background=True)
-    print(server.transport.sockets[0].getsockname()[1], flush=True)
+    if sys.argv[1:]:
+        framer, port = FramerType(sys.argv[1]), sys.argv[2]
+        server = ModbusSerialServer(device, framer=framer, identity=identity, port=port, baudrate=115200)
+        await server.serve_forever(background=True)
+        print("serial", flush=True)
+    else:
+        server = ModbusTcpServer(device, identity=identity, address=("127.0.0.1", 0))
+        await server.serve_forever(background=True)
+        print(server.transport.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 

@@ -181,17 +181,19 @@ impl Inbox {
         self.0.lock().take()
     }
 
-    /// Just before `open` of a new run: forgets what the run before it had waiting, and what is still on its way to it. The state of
-    /// each link is told anew, at `now`.
+    /// Just before `open` of a new run: forgets the answers and timers that the run before it had waiting, and what is still on its way
+    /// to it. The bytes of the line are the device's and not that run's: they stay, up to the inbox's own bound, and where some were
+    /// dropped the mark stays too. The state of each link is told anew, at `now`, before them; nothing is told as older than that.
     pub fn reopen(&self, now: Moment) {
         self.0.change(|w| {
-            w.queue.clear();
-            (w.bytes, w.events, w.hole) = (0, 0, false);
+            w.queue.retain(|e| matches!(e.event, Event::SerialReceived(_) | Event::SerialFaulted(_)));
+            w.events = w.queue.len();
             w.run += 1;
-            for at in 0..w.links.len() {
+            for at in (0..w.links.len()).rev() {
                 if let Some((_, event, _)) = w.links[at].clone() {
                     w.links[at] = Some((now, event.clone(), false));
-                    w.event(now, event);
+                    w.queue.push_front(Entry { moment: now, first_ns: now.monotonic_ns, event, permit: None });
+                    w.events += 1;
                 }
             }
         });

@@ -31,7 +31,43 @@ pub fn run(args: &Check) -> Result<(), Fault> {
             wrong = wrong.or(Some(fault));
         }
     }
+    for name in config.buses.keys() {
+        if let Err(fault) = bus_in_words(&config, name) {
+            println!("\n  REFUSED: {fault}");
+            wrong = wrong.or(Some(fault));
+        }
+    }
     wrong.map_or(Ok(()), Err)
+}
+
+/// Whether the bus can do what its instances declare.
+fn bus_in_words(config: &Config, name: &str) -> Result<(), Fault> {
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
+    for (instance, granted) in &config.instances {
+        let Some(grant) = granted.grants.modbus.as_ref().filter(|g| g.bus == *name) else { continue };
+        let package = Package::open(&granted.package, config.plugins.allow_unsigned).ok();
+        let declared = if grant.transactions.is_empty() {
+            package.map_or(Vec::new(), |p| p.manifest.transactions)
+        } else {
+            grant.transactions.clone()
+        };
+        if declared.is_empty() {
+            silent.push(instance.as_str());
+        }
+        all.extend(declared.iter().map(|t| modbus::Transaction {
+            instance: instance.clone(),
+            function: t.function as u8, // the manifest's reader bounds both
+            count: t.count as u16,
+            period_ms: t.period_ms,
+        }));
+    }
+    let cycle = modbus::admit(name, &config.buses[name], &all)
+        .map_err(|e| Fault::new(Guilty::Configuration, e, "correct the bus or its instances in gateway.toml"))?;
+    println!("\nbus \"{name}\", {}: {cycle}", modbus::target(&config.buses[name]));
+    if !silent.is_empty() {
+        println!("  not reckoned with, because neither manifest nor grant declares transactions: {}", silent.join(", "));
+    }
+    Ok(())
 }
 
 fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result<(), Fault> {
@@ -48,7 +84,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result
         println!("  {}", serial::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
     }
     if let Some(grant) = &grants.modbus {
-        let bus = &config.buses[&grant.bus].tcp;
+        let bus = modbus::target(&config.buses[&grant.bus]);
         println!("  {} (bus \"{}\" is {bus})", modbus::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain(), grant.bus);
     }
     if grants.serial.is_none() && grants.modbus.is_none() {

@@ -30,9 +30,25 @@ pub struct Manifest {
     /// For people who write a grant: what each link is for.
     #[serde(default)]
     pub asks: BTreeMap<Link, Ask>,
+    /// What it asks of its Modbus bus again and again, where that does not depend on its settings.
+    #[serde(default)]
+    pub transactions: Vec<Transaction>,
     /// The settings that it knows, by name.
     #[serde(default)]
     pub settings: BTreeMap<String, Setting>,
+}
+
+/// A Modbus request that comes back in each period.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Transaction {
+    #[serde(deserialize_with = "within::<_, 1, 127>")]
+    pub function: u64,
+    /// Registers or coils; 0 for functions without.
+    #[serde(default, deserialize_with = "within::<_, 0, 2000>")]
+    pub count: u64,
+    #[serde(deserialize_with = "within::<_, 10, 86_400_000>")]
+    pub period_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]

@@ -35,9 +35,23 @@ fn rule(function: u8, addresses: &[&str]) -> ModbusRule {
     ModbusRule { function, addresses: addresses.iter().map(|a| (*a).into()).collect() }
 }
 
-fn allow_all() -> Vec<ModbusRule> {
+pub(super) fn allow_all() -> Vec<ModbusRule> {
     let typed = [1, 2, 3, 4, 5, 6, 15, 16, 22].map(|f| rule(f, &["0..65535"]));
     typed.into_iter().chain([43, 17, 23].map(|f| rule(f, &[]))).collect()
+}
+
+pub(super) fn tcp(target: SocketAddr) -> config::Bus {
+    config::Bus {
+        tcp: Some(target.to_string()),
+        serial: None,
+        protocol: None,
+        baud: 9600,
+        framing: "8E1".into(),
+        echo: false,
+        gap_us: 0,
+        timeout_ms: TIMEOUT_MS,
+        pause_ms: 1,
+    }
 }
 
 impl Rig {
@@ -46,15 +60,20 @@ impl Rig {
     }
 
     fn granted(target: SocketAddr, names: &[&str], allow: Vec<ModbusRule>, requests_max: u16) -> Self {
+        let config =
+            ModbusGrant { bus: "plant".into(), servers: vec![1, 2, 9], allow, requests_max, transactions: vec![], checksum_quirk: false };
+        Self::on(&tcp(target), names, &config)
+    }
+
+    /// A bus of any kind.
+    pub(super) fn on(settings: &config::Bus, names: &[&str], config: &ModbusGrant) -> Self {
         let status = Status::default();
-        let config = ModbusGrant { bus: "plant".into(), servers: vec![1, 2, 9], allow, requests_max };
-        let grants: Vec<Grant> = names.iter().map(|n| Grant::new(n, &config).unwrap()).collect();
+        let grants: Vec<Grant> = names.iter().map(|n| Grant::new(n, config).unwrap()).collect();
         let (asks, asked) = mpsc::channel::<Ask>(grants.iter().map(Grant::room).sum());
         let boxes: Vec<(Sender, Inbox)> = names.iter().map(|n| inbox((*n).into(), 0)).collect();
         let members = boxes.iter().map(|(tx, _)| tx.clone()).collect();
-        let settings = config::Bus { tcp: target.to_string(), timeout_ms: TIMEOUT_MS, pause_ms: 1 };
         let mut tasks = JoinSet::new();
-        tasks.spawn(Bus::new("plant", &settings, asked, members, clock, status.clone()).unwrap().run());
+        tasks.spawn(Bus::new("plant", settings, asked, members, clock, status.clone()).unwrap().run());
         let instance = |(grant, (tx, rx))| Instance { handle: Handle::new(grant, asks.clone(), tx, clock, status.clone()), inbox: rx };
         Self { instances: grants.into_iter().zip(boxes).map(instance).collect(), status: status.clone(), _tasks: tasks }
     }
@@ -80,7 +99,7 @@ impl Instance {
         assert_eq!(self.event().await, Event::ModbusLink(LinkState::Up));
     }
 
-    async fn is_down(&self) {
+    pub(super) async fn is_down(&self) {
         assert_eq!(self.event().await, Event::ModbusLink(LinkState::Down));
     }
 
@@ -97,7 +116,7 @@ pub(super) fn holding(address: u16, count: u16) -> Request {
     Request::ReadHoldingRegisters(Span { address, count })
 }
 
-fn registers(outcome: Result<Response, Failure>) -> Vec<u16> {
+pub(super) fn registers(outcome: Result<Response, Failure>) -> Vec<u16> {
     match outcome {
         Ok(Response::Registers(r)) => r,
         other => panic!("{other:?} instead of registers"),
@@ -169,7 +188,7 @@ async fn whatever_is_wrong_with_a_reply_it_is_malformed_and_the_next_one_is_righ
         assert_eq!(device.control.connections(), n as u64 + 2, "a new connection after {fault:?}");
     }
     device.control.befall([Some(Fault::Half)]);
-    assert_eq!(ct.ask(1, holding(8, 4)).await, Err(Failure::Timeout), "half a reply is none");
+    assert_eq!(ct.ask(1, holding(8, 4)).await, Err(Failure::Malformed), "half a reply is damage, and no silence");
     assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);
 }
 
@@ -253,7 +272,8 @@ async fn no_instance_starves_another() {
         assert!(before <= n + 1, "{before} requests of the greedy one before number {n} of the modest one: {asked:?}");
     }
     for tag in 0..6 {
-        assert_eq!(greedy.reply().await, (tag, Err(Failure::Timeout)));
+        let why = if tag < 3 { Failure::Timeout } else { Failure::LinkDown }; // then its server is set aside
+        assert_eq!(greedy.reply().await, (tag, Err(why)));
     }
 }
 

@@ -1,36 +1,47 @@
-//! The bus against pymodbus, which shares nothing with us.
+//! The bus against pymodbus, and our simulators against mbpoll: neither shares anything with us.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use wardgate::contract::modbus::{Coil, Coils, Failure, IdentificationQuery, Mask, Raw, Register, Registers, Request, Response, Span};
+use wardgate_lab::sim::modbus::serial::{Framing, SerialServer};
+use wardgate_lab::sim::modbus::{Options, Server};
 
-use super::modbus::{Rig, holding};
+use super::buses::{grant, serial};
+use super::modbus::{Instance, Rig, holding};
+use super::{Scratch, Socat, within};
 
 /// Ends with this value: it serves until its standard input closes.
 struct Pymodbus {
     child: Child,
-    at: SocketAddr,
+    says: String,
 }
 
 impl Pymodbus {
-    fn start() -> Self {
+    /// Over TCP, or with "rtu" or "ascii" and a port.
+    fn start(serial: Option<(&str, &Path)>) -> Self {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let python = std::env::var_os("WARDGATE_PYTHON").map_or_else(|| here.join(".venv/bin/python"), PathBuf::from);
-        let mut child = Command::new(&python)
-            .arg(here.join("oracle/modbus_server.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| {
-                panic!("{}: {e}. `make test` makes this environment; WARDGATE_PYTHON names another with pymodbus 3.16.1", python.display())
-            });
-        let mut port = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
-        let port: u16 = port.trim().parse().expect("the server prints its port");
-        Self { child, at: ([127, 0, 0, 1], port).into() }
+        let mut command = Command::new(&python);
+        command.arg(here.join("oracle/modbus_server.py"));
+        if let Some((framing, port)) = serial {
+            command.arg(framing).arg(port);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| {
+            panic!("{}: {e}. `make test` makes this environment; WARDGATE_PYTHON names another with pymodbus 3.16.1", python.display())
+        });
+        let mut says = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut says).unwrap();
+        assert!(!says.is_empty(), "pymodbus did not start");
+        Self { child, says }
+    }
+
+    fn at(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.says.trim().parse().expect("the server prints its port")).into()
     }
 }
 
@@ -43,10 +54,26 @@ impl Drop for Pymodbus {
 
 #[tokio::test]
 async fn every_kind_of_request_is_understood_by_an_independent_server() {
-    let server = Pymodbus::start();
-    let rig = Rig::new(server.at, &["ct"]);
-    let ct = rig.only();
-    ct.is_up().await;
+    let server = Pymodbus::start(None);
+    let rig = Rig::new(server.at(), &["ct"]);
+    rig.only().is_up().await;
+    is_understood(rig.only()).await;
+}
+
+#[tokio::test]
+async fn every_kind_of_request_is_understood_over_rtu_and_ascii_too() {
+    for framing in ["rtu", "ascii"] {
+        let scratch = Scratch::new(&format!("oracle-{framing}"));
+        let _socat = Socat::between(&scratch.file("ours"), &scratch.file("theirs")).await;
+        let _server = Pymodbus::start(Some((framing, &scratch.file("theirs"))));
+        let bus = wardgate::config::Bus { timeout_ms: 2_000, ..serial(&scratch.file("ours"), framing) };
+        let rig = Rig::on(&bus, &["ct"], &grant());
+        rig.only().is_up().await;
+        is_understood(rig.only()).await;
+    }
+}
+
+async fn is_understood(ct: &Instance) {
     let span = |address, count| Span { address, count };
     let registers = |r: Vec<u16>| Ok(Response::Registers(r));
     let third: Vec<bool> = (0..10).map(|k| k % 3 == 0).collect();
@@ -85,8 +112,8 @@ async fn every_kind_of_request_is_understood_by_an_independent_server() {
 /// The texts do not fit one reply: the gateway asks on until the device says that nothing follows.
 #[tokio::test]
 async fn a_device_identification_in_several_replies_is_one_answer() {
-    let server = Pymodbus::start();
-    let rig = Rig::new(server.at, &["ct"]);
+    let server = Pymodbus::start(None);
+    let rig = Rig::new(server.at(), &["ct"]);
     let ct = rig.only();
     ct.is_up().await;
     let ask = |depth, object| ct.ask(1, Request::ReadDeviceIdentification(IdentificationQuery { depth, object }));
@@ -103,4 +130,30 @@ async fn a_device_identification_in_several_replies_is_one_answer() {
     assert!(regular.iter().map(|(_, text)| text.len()).sum::<usize>() > 253, "one reply could have held them");
     assert!(rig.status.read().links["plant"].requests == 1);
     assert_eq!(objects(ask(4, 4).await), [(4, "Oracle".to_owned())]);
+}
+
+/// An independent client reads our simulators: what the other tests rest on speaks the protocol as others do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_independent_client_reads_our_simulators() {
+    let scratch = Scratch::new("mbpoll");
+    let options = Options::new("127.0.0.1:0".parse().unwrap());
+    let tcp = Server::new(options.clone()).await.unwrap();
+    let port = tcp.address().port().to_string();
+    let line = SerialServer::new(&scratch.file("port"), Framing::Rtu, false, options).unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let again = stopped.clone();
+    tasks.spawn(async { tcp.run(stopped).await.unwrap() });
+    tasks.spawn(async { line.run(again).await.unwrap() });
+    let link = scratch.file("port");
+    let ways = [vec!["-m", "tcp", "-p", &port, "127.0.0.1"], vec!["-m", "rtu", "-b", "9600", "-P", "none", link.to_str().unwrap()]];
+    for way in ways {
+        let asked = tokio::process::Command::new("mbpoll")
+            .args(["-a", "1", "-t", "4", "-0", "-r", "11", "-c", "1", "-1", "-q"])
+            .args(&way)
+            .output();
+        let said = within(asked).await.expect("mbpoll runs: `make test-setup` installs it");
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.status.success() && text.lines().any(|l| l.starts_with("[11]:") && l.trim_end().ends_with("200")), "{way:?}: {text}");
+    }
 }

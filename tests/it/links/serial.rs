@@ -17,24 +17,30 @@ use wardgate_lab::sim::serial::{Monitor, Options, Said, ivy450c};
 
 use super::{Scratch, clock, within};
 
-const UP: Event = Event::SerialLink(LinkState::Up);
-const DOWN: Event = Event::SerialLink(LinkState::Down);
+pub(super) const UP: Event = Event::SerialLink(LinkState::Up);
+pub(super) const DOWN: Event = Event::SerialLink(LinkState::Down);
 const OVERRUN: Event = Event::SerialFaulted(LineFault::Overrun);
 
 /// A port with its instance, as the corridor would set it up.
-struct Rig {
-    handle: Handle,
+pub(super) struct Rig {
+    pub(super) handle: Handle,
     inbox: Inbox,
     status: Status,
     tasks: JoinSet<()>,
 }
 
-fn grant(port: &Path, writes: &[&str]) -> SerialGrant {
-    SerialGrant { port: port.into(), baud: 9600, framing: "8N1".into(), writes: writes.iter().map(|w| (*w).into()).collect() }
+pub(super) fn grant(port: &Path, writes: &[&str]) -> SerialGrant {
+    SerialGrant {
+        port: port.into(),
+        baud: 9600,
+        framing: "8N1".into(),
+        flow: "none".into(),
+        writes: writes.iter().map(|w| (*w).into()).collect(),
+    }
 }
 
 impl Rig {
-    fn new(grant: &SerialGrant) -> Self {
+    pub(super) fn new(grant: &SerialGrant) -> Self {
         let (status, grant) = (Status::default(), Grant::new("bed-1", grant).unwrap());
         let (writes, written) = mpsc::channel(WRITES_OPEN_MAX);
         let (tx, inbox) = inbox("bed-1".into(), grant.inbox_bytes());
@@ -43,12 +49,12 @@ impl Rig {
         Self { handle: Handle::new(grant, writes, tx, clock, status.clone()), inbox, status, tasks }
     }
 
-    async fn event(&self) -> Event {
+    pub(super) async fn event(&self) -> Event {
         within(self.inbox.recv()).await.1
     }
 
     /// This many bytes, in however many pieces.
-    async fn bytes(&self, n: usize) -> Vec<u8> {
+    pub(super) async fn bytes(&self, n: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while all.len() < n {
             match self.event().await {
@@ -69,7 +75,7 @@ impl Rig {
         .await;
     }
 
-    fn error(&self) -> String {
+    pub(super) fn error(&self) -> String {
         self.status.read().links.values().next().unwrap().last_error.clone()
     }
 }
@@ -264,4 +270,42 @@ async fn the_monitor_arrives_whole_and_its_log_tells_what_it_sent() {
         assert!(said.monotonic_ns > 0);
     }
     assert_eq!((sent.values(), sent.messages()), (2 * 417, 2));
+}
+
+/// A plugin trapped and opens anew: what the device said meanwhile is heard by the new run, after the link's state; what the old run had
+/// asked is not.
+//= PROMISES.md#P85
+#[tokio::test]
+async fn bytes_that_come_while_an_instance_restarts_are_kept() {
+    let scratch = Scratch::new("restart");
+    let pty = Pty::plug_in(&scratch.file("port")).unwrap();
+    let rig = Rig::new(&grant(&scratch.file("port"), &["\"poll\""]));
+    assert_eq!(rig.event().await, UP);
+    rig.handle.write(1, b"poll".to_vec()).unwrap();
+    pty.send(b"said while nobody listened");
+    rig.has_read(26).await;
+    within(async {
+        while pty.take().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let before = clock();
+    rig.inbox.reopen(before);
+    let (moment, event) = within(rig.inbox.recv()).await;
+    assert_eq!((moment, event), (before, UP));
+    let (moment, event) = within(rig.inbox.recv()).await;
+    assert_eq!(event, Event::SerialReceived(b"said while nobody listened".to_vec()));
+    assert_eq!(moment, before, "for the new run time begins with its open");
+    assert!(rig.inbox.is_empty(), "the answer to the run before is nobody's");
+    // Ten seconds of the line are kept, and no more: the hole is told.
+    let ten_seconds = vec![7; 9600];
+    send_all(&pty, &ten_seconds).await;
+    rig.has_read(26 + 9600).await;
+    pty.send(b"x");
+    rig.has_read(26 + 9601).await;
+    rig.inbox.reopen(clock());
+    assert_eq!(rig.event().await, UP);
+    assert_eq!(rig.bytes(9600).await, ten_seconds);
+    assert_eq!(rig.event().await, OVERRUN);
 }

@@ -1,6 +1,7 @@
-//! Devices on Modbus TCP: a server of our own that answers as a chiller does, and misbehaves on demand.
+//! Devices on Modbus, over TCP here and on a serial line in `serial`: servers of our own that answer as a chiller does, and misbehave on demand.
 
 pub mod chiller;
+pub mod serial;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -73,6 +74,14 @@ pub enum Fault {
     Late,
     /// The connection is closed instead.
     Cut,
+    /// One bit of it flipped on the way.
+    WrongChecksum,
+    /// The documented quirk of some freezers: an ASCII checksum that is 4 too small.
+    ShortChecksum,
+    /// A 00 and an FF before the answer, as drivers make them when they switch on.
+    Noise,
+    /// Another unit's answer before its own, in one piece.
+    Joined,
 }
 
 /// One line of the send log: one answered read.
@@ -226,6 +235,7 @@ impl Client {
             }
             Some(Fault::Silence) => return Ok(true),
             Some(Fault::Cut) => return Ok(false),
+            Some(Fault::WrongChecksum | Fault::ShortChecksum | Fault::Noise | Fault::Joined) => return Ok(true), // of serial lines
             Some(Fault::Late) => {
                 self.late = Some((unit, right));
                 return Ok(true);

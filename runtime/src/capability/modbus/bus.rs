@@ -8,13 +8,15 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Ask;
-use super::desk::Desk;
+use super::aside::{Aside, FAILURES_MAX, PROBE_TIMEOUTS};
+use super::desk::{Desk, Job};
 use super::exchange::Fault;
-use super::line::Line;
+use super::line::{Answered, Line};
+use super::settings::{BusError, Settings};
 use crate::capability::{Clock, inbox};
 use crate::config;
 use crate::contract::Event;
-use crate::contract::modbus::{Request, Response};
+use crate::contract::modbus::Failure;
 use crate::contract::types::LinkState;
 use crate::status::Status;
 
@@ -22,32 +24,21 @@ use crate::status::Status;
 const RECONNECT_MS_MIN: u64 = 100; // a server that hangs up at once must not be called in a loop
 const BACKOFF_MS_MIN: u64 = 250; // a device that only closed its socket is there again at once
 const BACKOFF_MS_MAX: u64 = 10_000; // a device that was switched on again is heard within this
-
-const TIMEOUT_MS_MIN: u64 = 10; // a local network and a device's own loop take some milliseconds
-const TIMEOUT_MS_MAX: u64 = 60_000; // for so long one dead server keeps the others waiting
-const PAUSE_MS_MAX: u64 = 10_000; // slower than any device must be spoken to
-
-/// What is wrong with a bus, by its key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("[bus.{bus}] {key}: {why}")]
-pub struct BusError {
-    pub bus: String,
-    pub key: &'static str,
-    pub why: String,
-}
+const REOPEN_MS_MAX: u64 = 500; // to look for a tty costs two system calls
 
 /// Serves its members in turn.
 ///
 /// The link is `up` from the first connection on and `down` when one could not be made, or ended before it brought an answer; while
 /// down it is tried again by itself, ever more slowly. A connection that is given up after a timeout or a malformed reply, or that an idle peer closed,
-/// is made anew with the next request: one silent server behind a converter does not make the link flap for the others.
+/// is made anew with the next request: one silent server behind a converter does not make the link flap for the others. A tty that hangs
+/// up is down at once.
 pub struct Bus {
     name: String,
     asks: mpsc::Receiver<Ask>,
     desk: Desk,
     line: Line,
-    timeout: Duration,
-    pause: Duration,
+    aside: Aside,
+    settings: Settings,
     /// None: not yet tried.
     up: Option<bool>,
     connect_at: Instant,
@@ -68,16 +59,15 @@ impl Bus {
         clock: Clock,
         status: Status,
     ) -> Result<Self, BusError> {
-        Self::check(name, settings)?;
-        let (timeout, pause) = (Duration::from_millis(settings.timeout_ms), Duration::from_millis(settings.pause_ms));
-        status.link(name, |l| (l.kind, l.target) = ("modbus-tcp".into(), settings.tcp.clone()));
+        let settings = Settings::read(name, settings)?;
+        status.link(name, |l| (l.kind, l.target) = (settings.kind().into(), settings.to_string()));
         Ok(Self {
             name: name.to_owned(),
             asks,
             desk: Desk::default(),
-            line: Line::new(settings.tcp.clone(), timeout, pause),
-            timeout,
-            pause,
+            line: Line::new(settings.clone()),
+            aside: Aside::default(),
+            settings,
             up: None,
             connect_at: Instant::now(),
             backoff_ms: BACKOFF_MS_MIN,
@@ -88,22 +78,6 @@ impl Bus {
         })
     }
 
-    /// Whether `[bus.NAME]` makes sense.
-    pub fn check(name: &str, settings: &config::Bus) -> Result<(), BusError> {
-        let fail = |key, why| Err(BusError { bus: name.to_owned(), key, why });
-        let named = settings.tcp.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p != 0));
-        if !named {
-            return fail("tcp", format!("{:?} is not host:port, like \"10.0.3.7:502\"", settings.tcp));
-        }
-        if !(TIMEOUT_MS_MIN..=TIMEOUT_MS_MAX).contains(&settings.timeout_ms) {
-            return fail("timeout_ms", format!("{} is not within {TIMEOUT_MS_MIN} to {TIMEOUT_MS_MAX}", settings.timeout_ms));
-        }
-        if settings.pause_ms > PAUSE_MS_MAX {
-            return fail("pause_ms", format!("{} is more than {PAUSE_MS_MAX}", settings.pause_ms));
-        }
-        Ok(())
-    }
-
     /// Ends when every [`super::Handle`] of it is gone.
     pub async fn run(mut self) {
         while self.step().await {}
@@ -111,26 +85,34 @@ impl Bus {
 
     /// False: nobody is left who could ask.
     async fn step(&mut self) -> bool {
-        self.line.freshen();
+        if self.line.is_open()
+            && !self.desk.is_empty()
+            && let Err(why) = self.line.freshen().await
+        {
+            self.ended(&why);
+        }
+        let now = Instant::now();
         if self.line.is_open() {
-            if let Some((server, request)) = self.desk.next() {
-                self.serve(server, &request).await;
+            if let Some(job) = self.desk.next(|server| self.aside.is_hushed(server, now)) {
+                self.serve(job).await;
                 return !self.asks.is_closed() || !self.asks.is_empty();
             }
+            let hushed = self.aside.next(now);
             return tokio::select! {
                 ask = self.asks.recv() => self.take(ask),
-                () = self.line.disturbed() => true,
+                why = self.line.idle() => { self.ended(&why); true }
+                () = sleep_until(hushed.unwrap_or(now)), if hushed.is_some() => true,
             };
         }
         let wanted = self.up != Some(true) || !self.desk.is_empty();
-        let patience = self.desk.oldest().map_or(self.connect_at, |since| (since + self.timeout).min(self.connect_at));
+        let patience = self.desk.oldest().map_or(self.connect_at, |since| (since + self.settings.timeout).min(self.connect_at));
         tokio::select! {
             ask = self.asks.recv() => self.take(ask),
             () = sleep_until(if self.up == Some(false) { patience } else { self.connect_at }), if wanted => {
                 if Instant::now() >= self.connect_at {
                     self.connect().await;
                 } else {
-                    self.desk.give_up(Instant::now() - self.timeout, (self.clock)());
+                    self.desk.give_up(Instant::now() - self.settings.timeout, (self.clock)());
                 }
                 true
             }
@@ -143,21 +125,65 @@ impl Bus {
         true
     }
 
-    async fn serve(&mut self, server: u8, request: &Request) {
-        let outcome = attend(&mut self.asks, &mut self.desk, self.clock, self.line.ask(server, request)).await;
+    async fn serve(&mut self, job: Job) {
+        let begun = Instant::now();
+        if !self.aside.may_ask(job.server, begun) {
+            self.status.link(&self.name, |l| l.skipped += 1);
+            return self.desk.finish((self.clock)(), Err(Failure::LinkDown), false);
+        }
+        let outcome = attend(&mut self.asks, &mut self.desk, self.clock, self.line.ask(&job)).await;
         let now = (self.clock)();
-        self.count(server, &outcome);
+        self.count(&job, &outcome);
+        self.judge(job.server, &outcome);
         let answered = self.line.has_answered();
         if answered {
             self.backoff_ms = BACKOFF_MS_MIN;
         }
-        match &outcome {
-            Ok(_) | Err(Fault::Exception(_)) => (),
-            Err(Fault::LinkDown(why)) if !answered => self.went_down(why),
-            Err(_) => self.line.close(),
+        let doubtful = matches!(outcome, Err(Fault::Timeout | Fault::Malformed(_)));
+        if let Err(Fault::LinkDown(why)) = &outcome {
+            if answered && !self.settings.is_tty() { self.line.close() } else { self.went_down(why) }
         }
-        self.desk.finish(now, outcome.map_err(|fault| fault.failure()));
-        attend(&mut self.asks, &mut self.desk, self.clock, sleep(self.pause)).await;
+        let questionable = outcome.as_ref().is_ok_and(|a| a.questionable);
+        self.desk.finish(now, outcome.map(|a| a.response).map_err(|fault| fault.failure()), questionable);
+        if doubtful && !attend(&mut self.asks, &mut self.desk, self.clock, self.line.in_doubt()).await {
+            self.aside.hush(job.server, Instant::now() + self.settings.timeout);
+        }
+        attend(&mut self.asks, &mut self.desk, self.clock, sleep(self.settings.pause)).await;
+        let waited = begun.saturating_duration_since(job.since).as_millis() as u64;
+        self.status.link(&self.name, |l| {
+            l.busy_ms += begun.elapsed().as_millis() as u64;
+            l.worst_wait_ms = l.worst_wait_ms.max(waited);
+        });
+    }
+
+    /// Whether the server is to be asked on.
+    fn judge(&mut self, server: u8, outcome: &Result<Answered, Fault>) {
+        let changed = match outcome {
+            Ok(_) | Err(Fault::Exception(_)) => self.aside.answered(server),
+            Err(Fault::Timeout | Fault::Malformed(_)) => self.aside.failed(server, Instant::now(), self.settings.timeout),
+            Err(Fault::LinkDown(_)) => false,
+        };
+        if !changed {
+            return;
+        }
+        let aside = self.aside.list();
+        if aside.contains(&server) {
+            let probe_s = (self.settings.timeout * PROBE_TIMEOUTS * aside.len() as u32).as_secs();
+            tracing::warn!(
+                bus = self.name,
+                server,
+                probe_s,
+                "server is set aside after {FAILURES_MAX} failures; it is probed at intervals"
+            );
+        } else {
+            tracing::info!(bus = self.name, server, "server answers again");
+        }
+        self.status.link(&self.name, |l| l.aside = aside);
+    }
+
+    /// The connection is no more, though nothing was asked.
+    fn ended(&mut self, why: &str) {
+        if self.settings.is_tty() { self.went_down(why) } else { self.line.close() }
     }
 
     async fn connect(&mut self) {
@@ -169,14 +195,15 @@ impl Bus {
                 self.status.link(&self.name, |l| l.reconnects = self.connections - 1);
                 self.tell(LinkState::Up, "");
             }
-            Err(e) => self.went_down(&e.to_string()),
+            Err(why) => self.went_down(&why),
         }
     }
 
     fn went_down(&mut self, why: &str) {
         self.line.close();
         self.connect_at = Instant::now() + Duration::from_millis(self.backoff_ms);
-        self.backoff_ms = (self.backoff_ms * 2).min(BACKOFF_MS_MAX);
+        let most = if self.settings.is_tty() { REOPEN_MS_MAX } else { BACKOFF_MS_MAX };
+        self.backoff_ms = (self.backoff_ms * 2).min(most);
         self.tell(LinkState::Down, why);
         self.desk.give_up(Instant::now(), (self.clock)());
     }
@@ -203,18 +230,22 @@ impl Bus {
         }
     }
 
-    fn count(&self, server: u8, outcome: &Result<Response, Fault>) {
-        let (bytes_in, bytes_out) = self.line.traffic();
+    fn count(&mut self, job: &Job, outcome: &Result<Answered, Fault>) {
+        let (server, tally) = (job.server, std::mem::take(&mut self.line.tally));
         self.status.link(&self.name, |l| {
             l.requests += 1;
-            l.bytes_in += bytes_in;
-            l.bytes_out += bytes_out;
+            l.bytes_in += tally.bytes_in;
+            l.bytes_out += tally.bytes_out;
+            l.strays += tally.strays;
             match outcome {
-                Ok(_) => l.answered += 1,
+                Ok(answer) => {
+                    l.answered += 1;
+                    l.questionable += u64::from(answer.questionable);
+                }
                 Err(Fault::Exception(_)) => l.exceptions += 1,
                 Err(Fault::Timeout) => {
                     l.timeouts += 1;
-                    l.last_error = format!("server {server} did not answer within {} ms", self.timeout.as_millis());
+                    l.last_error = format!("server {server} did not answer within {} ms", self.settings.timeout.as_millis());
                 }
                 Err(Fault::Malformed(why)) => {
                     l.malformed += 1;
@@ -242,27 +273,5 @@ async fn attend<T>(asks: &mut mpsc::Receiver<Ask>, desk: &mut Desk, clock: Clock
                 None => open = false,
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_wrong_with_a_bus_is_named_by_its_key() {
-        let check = |tcp: &str, timeout_ms, pause_ms| {
-            Bus::check("plant", &config::Bus { tcp: tcp.into(), timeout_ms, pause_ms }).err().map(|e| e.key)
-        };
-        for good in ["10.0.3.7:502", "chiller.ward:1502", "[fe80::1]:502"] {
-            assert_eq!(check(good, 1000, 0), None, "{good}");
-        }
-        for wrong in ["", "10.0.3.7", ":502", "host:", "host:0", "host:65536", "host:x"] {
-            assert_eq!(check(wrong, 1000, 0), Some("tcp"), "{wrong}");
-        }
-        assert_eq!(
-            (check("h:1", 9, 0), check("h:1", 60_001, 0), check("h:1", 10, 10_001)),
-            (Some("timeout_ms"), Some("timeout_ms"), Some("pause_ms"))
-        );
     }
 }

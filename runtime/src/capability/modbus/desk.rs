@@ -28,10 +28,18 @@ struct Queue {
 
 struct Waiting {
     tag: Tag,
-    server: u8,
-    request: Request,
+    job: Job,
     answer: Answer,
-    since: Instant,
+}
+
+/// One request, as it goes to the line.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Job {
+    pub(super) server: u8,
+    pub(super) request: Request,
+    /// As the grant says: a wrong checksum of the documented kind is taken.
+    pub(super) quirk: bool,
+    pub(super) since: Instant,
 }
 
 struct UnderWay {
@@ -45,8 +53,8 @@ impl Desk {
     pub(super) fn take(&mut self, ask: Ask, since: Instant, now: Moment) {
         let Ask { instance, tag, what } = ask;
         self.cancel(&instance, tag, now); // an open tag used again cancels the older request, as the contract says
-        if let What::Submit { server, request, answer } = what {
-            let one = Waiting { tag, server, request, answer, since };
+        if let What::Submit { server, request, quirk, answer } = what {
+            let one = Waiting { tag, job: Job { server, request, quirk, since }, answer };
             match self.queues.iter_mut().find(|q| q.instance == instance) {
                 Some(queue) => {
                     queue.waiting.retain(|w| !w.answer.is_stale());
@@ -74,33 +82,38 @@ impl Desk {
         self.queues.iter().all(|q| q.waiting.is_empty())
     }
 
-    /// The request whose turn it is; from here on it is under way.
-    pub(super) fn next(&mut self) -> Option<(u8, Request)> {
+    /// The request whose turn it is; from here on it is under way. One whose server is held back keeps its place, and those of its
+    /// instance behind it.
+    pub(super) fn next(&mut self, held_back: impl Fn(u8) -> bool) -> Option<Job> {
         let n = self.queues.len();
         for at in (0..n).map(|k| (self.turn + k) % n) {
-            while let Some(one) = self.queues[at].waiting.pop_front() {
-                if one.answer.is_stale() {
-                    continue; // whoever asked was opened anew
-                }
+            self.queues[at].waiting.retain(|w| !w.answer.is_stale()); // whoever asked was opened anew
+            if let Some(one) = self.queues[at].waiting.pop_front_if(|w| !held_back(w.job.server)) {
                 self.turn = at + 1;
                 self.under_way = Some(UnderWay { instance: self.queues[at].instance.clone(), tag: one.tag, answer: Some(one.answer) });
-                return Some((one.server, one.request));
+                return Some(one.job);
             }
         }
         None
     }
 
     /// The request under way has ended.
-    pub(super) fn finish(&mut self, now: Moment, outcome: Result<Response, Failure>) {
+    pub(super) fn finish(&mut self, now: Moment, outcome: Result<Response, Failure>, questionable: bool) {
         if let Some(UnderWay { tag, answer: Some(answer), .. }) = self.under_way.take() {
-            answer.give(now, Event::ModbusReply(tag, outcome));
+            answer.give(
+                now,
+                match outcome {
+                    Ok(response) if questionable => Event::ModbusQuestionable(tag, response),
+                    outcome => Event::ModbusReply(tag, outcome),
+                },
+            );
         }
     }
 
     /// There is no link: those that have waited since `before` or longer learn it.
     pub(super) fn give_up(&mut self, before: Instant, now: Moment) {
         for queue in &mut self.queues {
-            while let Some(one) = queue.waiting.pop_front_if(|w| w.since <= before) {
+            while let Some(one) = queue.waiting.pop_front_if(|w| w.job.since <= before) {
                 one.answer.give(now, Event::ModbusReply(one.tag, Err(Failure::LinkDown)));
             }
         }
@@ -108,7 +121,7 @@ impl Desk {
 
     /// When the request that has waited longest began to.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.queues.iter().filter_map(|q| q.waiting.front()).map(|w| w.since).min()
+        self.queues.iter().filter_map(|q| q.waiting.front()).map(|w| w.job.since).min()
     }
 }
 

@@ -1,9 +1,7 @@
-//! One question and its answer: our request as the protocol's, and the protocol's response as ours, once its shape is what was asked for.
-
-use std::io;
+//! One question and its answer: our request as a PDU, and the PDU that came as our response, once its shape is what was asked for.
 
 use tokio_modbus as tm;
-use tokio_modbus::prelude::{ReadCode, ReadDeviceIdentificationResponse};
+use tokio_modbus::prelude::ReadDeviceIdentificationResponse;
 
 use crate::contract::modbus::{Failure, Object, Raw, Request, Response};
 
@@ -35,64 +33,50 @@ impl Fault {
     }
 }
 
-/// The grant has checked that the protocol can say it.
-pub(super) fn question(request: &Request) -> tm::Request<'static> {
-    use tm::Request as Q;
+/// The PDU of a request. The grant has checked that the protocol can say it.
+pub(super) fn question(request: &Request) -> Vec<u8> {
+    let words = |function: u8, words: &[u16]| [&[function][..], &words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<_>>()].concat();
     match request {
-        Request::ReadCoils(s) => Q::ReadCoils(s.address, s.count),
-        Request::ReadDiscreteInputs(s) => Q::ReadDiscreteInputs(s.address, s.count),
-        Request::ReadHoldingRegisters(s) => Q::ReadHoldingRegisters(s.address, s.count),
-        Request::ReadInputRegisters(s) => Q::ReadInputRegisters(s.address, s.count),
-        Request::WriteSingleCoil(c) => Q::WriteSingleCoil(c.address, c.on),
-        Request::WriteSingleRegister(r) => Q::WriteSingleRegister(r.address, r.value),
-        Request::WriteMultipleCoils(c) => Q::WriteMultipleCoils(c.address, c.on.clone().into()),
-        Request::WriteMultipleRegisters(r) => Q::WriteMultipleRegisters(r.address, r.values.clone().into()),
-        Request::MaskWriteRegister(m) => Q::MaskWriteRegister(m.address, m.and, m.or),
-        Request::ReadDeviceIdentification(q) => identification(q.depth, q.object),
-        Request::Other(raw) => Q::Custom(raw.function, raw.data.clone().into()),
-    }
-}
-
-pub(super) fn identification(depth: u8, object: u8) -> tm::Request<'static> {
-    match ReadCode::try_from_value(depth) {
-        Some(code) => tm::Request::ReadDeviceIdentification(code, object),
-        None => tm::Request::Custom(0x2B, vec![0x0E, depth, object].into()), // not reached: the grant refuses it
-    }
-}
-
-/// The answer to `request`, or what is wrong with it.
-pub(super) fn answer(request: &Request, came: tm::Result<tm::Response>) -> Result<Brought, Fault> {
-    match came {
-        Ok(Ok(response)) => shaped(request, response),
-        Ok(Err(exception)) => Err(Fault::Exception(exception.into())),
-        // Functions that the library knows and we send as raw bytes: it compares names where the numbers agree.
-        Err(tm::Error::Protocol(tm::ProtocolError::FunctionCodeMismatch { request: asked, result }))
-            if asked.value() == function(&result) =>
-        {
-            match result {
-                Ok(response) => shaped(request, response),
-                Err(e) => Err(Fault::Exception(e.exception.into())),
-            }
+        Request::ReadCoils(s) => words(1, &[s.address, s.count]),
+        Request::ReadDiscreteInputs(s) => words(2, &[s.address, s.count]),
+        Request::ReadHoldingRegisters(s) => words(3, &[s.address, s.count]),
+        Request::ReadInputRegisters(s) => words(4, &[s.address, s.count]),
+        Request::WriteSingleCoil(c) => words(5, &[c.address, if c.on { 0xFF00 } else { 0 }]),
+        Request::WriteSingleRegister(r) => words(6, &[r.address, r.value]),
+        Request::WriteMultipleCoils(c) => {
+            let packed: Vec<u8> = c.on.chunks(8).map(|eight| eight.iter().rev().fold(0, |byte, on| byte << 1 | u8::from(*on))).collect();
+            [words(15, &[c.address, c.on.len() as u16]), vec![packed.len() as u8], packed].concat()
         }
-        Err(tm::Error::Protocol(e)) => Err(Fault::Malformed(e.to_string())),
-        Err(tm::Error::Transport(e)) => Err(match e.kind() {
-            // The library reports a reply that it cannot read, or that ends too soon inside its own length, as one of these.
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => Fault::Malformed(e.to_string()),
-            _ => Fault::LinkDown(e.to_string()),
-        }),
+        Request::WriteMultipleRegisters(r) => {
+            let head = words(16, &[r.address, r.values.len() as u16]);
+            [head, vec![r.values.len() as u8 * 2], r.values.iter().flat_map(|v| v.to_be_bytes()).collect()].concat()
+        }
+        Request::MaskWriteRegister(m) => words(22, &[m.address, m.and, m.or]),
+        Request::ReadDeviceIdentification(q) => identification(q.depth, q.object),
+        Request::Other(raw) => [&[raw.function], &raw.data[..]].concat(),
     }
 }
 
-fn function(result: &Result<tm::Response, tm::ExceptionResponse>) -> u8 {
-    match result {
-        Ok(response) => response.function_code().value(),
-        Err(e) => e.function.value(),
+pub(super) fn identification(depth: u8, object: u8) -> Vec<u8> {
+    vec![0x2B, 0x0E, depth, object]
+}
+
+/// The PDU of a reply as the answer to `request`, or what is wrong with it. Its function is the request's: the line has looked.
+pub(super) fn answer(request: &Request, pdu: &[u8]) -> Result<Brought, Fault> {
+    match (request, pdu) {
+        (_, [function, code]) if *function >= 0x80 => Err(Fault::Exception(*code)),
+        (_, [function, ..]) if *function >= 0x80 => Err(Fault::Malformed(format!("an exception of {} bytes", pdu.len()))),
+        // The plugin asked in raw bytes and knows better than any library what they mean.
+        (Request::Other(_), [function, data @ ..]) => Ok(Brought::Whole(Response::Other(Raw { function: *function, data: data.to_vec() }))),
+        _ => match tm::Response::try_from(tm::bytes::Bytes::copy_from_slice(pdu)) {
+            Ok(response) => shaped(request, response),
+            Err(e) => Err(Fault::Malformed(e.to_string())),
+        },
     }
 }
 
 fn shaped(request: &Request, response: tm::Response) -> Result<Brought, Fault> {
     use tm::Response as A;
-    let raw = |function, data| Ok(Brought::Whole(Response::Other(Raw { function, data })));
     match (request, response) {
         (Request::ReadCoils(s), A::ReadCoils(b)) => bits(s.count, b),
         (Request::ReadDiscreteInputs(s), A::ReadDiscreteInputs(b)) => bits(s.count, b),
@@ -104,17 +88,6 @@ fn shaped(request: &Request, response: tm::Response) -> Result<Brought, Fault> {
         (Request::WriteMultipleRegisters(r), A::WriteMultipleRegisters(a, n)) => echo((r.address, r.values.len()), (a, n.into())),
         (Request::MaskWriteRegister(m), A::MaskWriteRegister(a, and, or)) => echo((m.address, m.and, m.or), (a, and, or)),
         (Request::ReadDeviceIdentification(q), A::ReadDeviceIdentification(i)) => objects(q.depth, i),
-        (Request::Other(asked), A::Custom(_, data)) => raw(asked.function, data.to_vec()),
-        (Request::Other(asked), A::ReadWriteMultipleRegisters(r)) => {
-            let mut data = vec![(r.len() * 2) as u8]; // it was read from one byte
-            data.extend(r.iter().flat_map(|r| r.to_be_bytes()));
-            raw(asked.function, data)
-        }
-        (Request::Other(asked), A::ReportServerId(id, runs, more)) => {
-            let mut data = vec![(more.len() + 2) as u8, id, if runs { 0xFF } else { 0 }];
-            data.extend(more);
-            raw(asked.function, data)
-        }
         (_, other) => Err(Fault::Malformed(format!("function {} answers another request", other.function_code().value()))),
     }
 }

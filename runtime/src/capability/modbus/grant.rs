@@ -28,6 +28,7 @@ pub struct Grant {
     servers: Vec<u8>,
     rules: Vec<Rule>,
     requests_max: u16,
+    quirk: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +95,7 @@ impl Grant {
             servers: from.servers.clone(),
             rules,
             requests_max: from.requests_max,
+            quirk: from.checksum_quirk,
         })
     }
 
@@ -103,6 +105,11 @@ impl Grant {
 
     pub fn requests_max(&self) -> usize {
         self.requests_max.into()
+    }
+
+    /// Replies with the documented wrong checksum are taken.
+    pub(super) fn quirk(&self) -> bool {
+        self.quirk
     }
 
     /// Places that this instance needs in the channel to its bus: the corridor gives the channel the sum of all.
@@ -154,7 +161,8 @@ impl Grant {
         } else {
             format!("IT MAY CHANGE THE DEVICE: {}", list(writes))
         };
-        format!("on Modbus bus \"{}\", {servers}, it may {may}; {write}; at most {} requests at once", self.bus, self.requests_max)
+        let quirk = if self.quirk { "; replies with the documented wrong ASCII checksum are taken and marked questionable" } else { "" };
+        format!("on Modbus bus \"{}\", {servers}, it may {may}; {write}; at most {} requests at once{quirk}", self.bus, self.requests_max)
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Ask {
 }
 
 pub(super) enum What {
-    Submit { server: u8, request: Request, answer: Answer },
+    Submit { server: u8, request: Request, quirk: bool, answer: Answer },
     Cancel { _room: OwnedSemaphorePermit },
 }
 
@@ -74,7 +74,8 @@ impl Handle {
         let Some(answer) = this.inbox.answer(&this.open) else {
             return this.refuse(tag, Failure::OverRate);
         };
-        let ask = Ask { instance: this.inbox.instance().clone(), tag, what: What::Submit { server, request, answer } };
+        let ask =
+            Ask { instance: this.inbox.instance().clone(), tag, what: What::Submit { server, request, quirk: this.grant.quirk(), answer } };
         match this.asks.try_send(ask) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => this.refuse(tag, Failure::OverRate),

@@ -1,112 +1,125 @@
-//! The connection to one bus: made on demand, given up after anything that leaves doubt about whose answer comes next.
+//! The line to one bus: made on demand; one request at a time to its answer. Whatever leaves doubt about whose answer comes next is
+//! waited out, or the connection is given up.
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
-use tokio_modbus::client::{Client, Context as Master, tcp};
-use tokio_modbus::slave::{Slave, SlaveContext};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::desk::Job;
 use super::exchange::{self, Brought, Fault};
+use super::frame::{Awaited, Look};
+use super::settings::{Protocol, Settings};
+use crate::capability::serial::{Came, Wire};
 use crate::contract::modbus::{Request, Response};
 
-const CONNECT_MS_MAX: u64 = 3_000; // a SYN lost once is sent again after 1 s, twice after 3 s: then the device is away
 const IDENTIFICATION_PARTS_MAX: usize = 32; // 256 objects of some 30 bytes; each part is a transaction that others wait for
-const HEADER_BYTES: usize = 7;
-const ADU_BYTES_MAX: usize = 254; // what a header may announce: unit id and a PDU of 253
+/// Silence that ends a frame whose function does not say how long it is.
+const SILENCE_MS: u64 = 50; // USB adapters hand bytes on every 16 ms, terminal servers every 20
+const NOISE_BYTES_MAX: usize = 4096; // a line that babbles without end is not drained for ever
 
 pub(super) struct Line {
-    target: String,
-    timeout: Duration,
-    pause: Duration,
+    settings: Settings,
     open: Option<Open>,
+    next_id: u16,
+    pub(super) tally: Tally,
+}
+
+/// Since it was last taken.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) strays: u64,
 }
 
 struct Open {
-    master: Master,
-    socket: Arc<Socket>,
+    wire: Wire,
+    /// When the newest byte came or went.
+    newest: Instant,
     answered: bool,
 }
 
-struct Socket {
-    stream: TcpStream,
-    /// Bytes came that nobody asked for, or the end.
-    stray: AtomicBool,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
+/// An answer, and whether it is to be marked.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answered {
+    pub(super) response: Response,
+    pub(super) questionable: bool,
+}
+
+/// What of the bytes after a request is not the answer to it.
+#[derive(Default)]
+struct Reply {
+    held: Vec<u8>,
+    /// Bytes of the request that the adapter is still to give back.
+    echo: Vec<u8>,
+    strays: u64,
+    /// Why the newest stray was none of ours.
+    stray: String,
 }
 
 impl Line {
-    pub(super) fn new(target: String, timeout: Duration, pause: Duration) -> Self {
-        Self { target, timeout, pause, open: None }
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, open: None, next_id: 0, tally: Tally::default() }
     }
 
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    pub(super) async fn connect(&mut self) -> io::Result<()> {
+    pub(super) async fn connect(&mut self) -> Result<(), String> {
         self.open = None;
-        let limit = Duration::from_millis(CONNECT_MS_MAX);
-        let stream = timeout(limit, TcpStream::connect(&self.target)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        stream.set_nodelay(true)?; // a request is one small segment and waits for its answer
-        let socket = Arc::new(Socket { stream, stray: false.into(), bytes_in: 0.into(), bytes_out: 0.into() });
-        let master = tcp::attach(Wire { socket: socket.clone(), seen: 0, header: [0; HEADER_BYTES] });
-        self.open = Some(Open { master, socket, answered: false });
+        let wire = Wire::open(&self.settings.wire).await.map_err(|e| e.to_string())?;
+        self.open = Some(Open { wire, newest: Instant::now(), answered: false });
         Ok(())
     }
 
-    /// Before the next request: a peer that closed an idle connection, or that sent what nobody asked for, gets a new one.
-    pub(super) fn freshen(&mut self) {
-        if self.open.as_ref().is_some_and(|o| !o.socket.is_quiet()) {
-            self.open = None;
-        }
-    }
-
-    /// Ends when the connection is no longer quiet, though nothing was asked.
-    pub(super) fn disturbed(&self) -> impl Future<Output = ()> + Send + use<> {
-        let socket = self.open.as_ref().map(|o| o.socket.clone());
-        async move {
-            let Some(socket) = socket else { return std::future::pending().await };
-            while socket.is_quiet() {
-                if socket.stream.readable().await.is_err() {
-                    return;
+    /// While nothing is asked: ends when the line is gone, and says why. What comes meanwhile is nobody's; where the protocol has
+    /// numbers that a stray answer could wear, the connection is given up for it.
+    pub(super) async fn idle(&mut self) -> String {
+        let Some(open) = &mut self.open else { return std::future::pending().await };
+        loop {
+            match open.read().await {
+                Ok(came) => {
+                    self.tally.bytes_in += came.bytes.len() as u64;
+                    self.tally.strays += 1;
+                    if self.settings.protocol == Protocol::Tcp {
+                        return "it sends what nobody asked for".into();
+                    }
                 }
+                Err(why) => return why,
             }
         }
     }
 
-    /// Bytes read and written on this connection since last asked.
-    pub(super) fn traffic(&self) -> (u64, u64) {
-        let Some(open) = &self.open else { return (0, 0) };
-        (open.socket.bytes_in.swap(0, Ordering::Relaxed), open.socket.bytes_out.swap(0, Ordering::Relaxed))
+    /// Before the next request: takes what lies in the line. An error is why there is no line any more.
+    pub(super) async fn freshen(&mut self) -> Result<(), String> {
+        match timeout(Duration::ZERO, self.idle()).await {
+            Err(_) => Ok(()),
+            Ok(why) => Err(why),
+        }
     }
 
-    /// One request, to its answer. Anything but an answer or an exception leaves the connection in doubt, and it must be [dropped](Self::close).
-    pub(super) async fn ask(&mut self, server: u8, request: &Request) -> Result<Response, Fault> {
-        let first = self.transact(server, exchange::question(request), request).await?;
+    /// One request, to its answer. After anything but an answer or an exception the line is in doubt: [`Line::in_doubt`].
+    pub(super) async fn ask(&mut self, job: &Job) -> Result<Answered, Fault> {
+        let (first, mut questionable) = self.transact(job, exchange::question(&job.request)).await?;
         let (mut objects, mut next) = match first {
-            Brought::Whole(response) => return Ok(response),
+            Brought::Whole(response) => return Ok(Answered { response, questionable }),
             Brought::Part(objects, next) => (objects, next),
         };
-        let Request::ReadDeviceIdentification(query) = request else { unreachable!("nothing else comes in parts") };
+        let Request::ReadDeviceIdentification(query) = &job.request else { unreachable!("nothing else comes in parts") };
         for _ in 1..IDENTIFICATION_PARTS_MAX {
-            sleep(self.pause).await;
-            match self.transact(server, exchange::identification(query.depth, next), request).await? {
+            sleep(self.settings.pause).await;
+            let (part, doubtful) = self.transact(job, exchange::identification(query.depth, next)).await?;
+            questionable |= doubtful;
+            match part {
                 Brought::Part(more, then) => {
                     objects.extend(more);
                     next = then;
                 }
                 Brought::Whole(Response::Identification(last)) => {
                     objects.extend(last);
-                    return Ok(Response::Identification(objects));
+                    return Ok(Answered { response: Response::Identification(objects), questionable });
                 }
                 Brought::Whole(_) => unreachable!("the shape was checked"),
             }
@@ -114,13 +127,27 @@ impl Line {
         Err(Fault::Malformed(format!("an identification in more than {IDENTIFICATION_PARTS_MAX} parts")))
     }
 
-    async fn transact(&mut self, server: u8, question: tokio_modbus::Request<'static>, asked: &Request) -> Result<Brought, Fault> {
+    async fn transact(&mut self, job: &Job, pdu: Vec<u8>) -> Result<(Brought, bool), Fault> {
         let Some(open) = &mut self.open else { return Err(Fault::LinkDown("not connected".into())) };
-        open.master.set_slave(Slave(server));
-        let came = timeout(self.timeout, open.master.call(question)).await.map_err(|_| Fault::Timeout)?;
-        let brought = exchange::answer(asked, came);
+        let settings = &self.settings;
+        sleep_until(open.newest + settings.gap).await;
+        self.next_id = self.next_id.wrapping_add(1);
+        let frame = settings.protocol.wrap(self.next_id, job.server, &pdu);
+        let until = Instant::now() + Duration::from_micros(settings.line_us(frame.len())) + settings.timeout;
+        open.write(frame.clone(), until).await?;
+        self.tally.bytes_out += frame.len() as u64;
+        let echo = if settings.echo { frame } else { Vec::new() };
+        let mut reply = Reply { echo, ..Reply::default() };
+        let found = open.reply(settings, &mut reply, job, (self.next_id, pdu[0]), until, &mut self.tally.bytes_in).await;
+        self.tally.strays += reply.strays + u64::from(!reply.held.is_empty());
+        let (pdu, questionable) = found?;
+        let brought = exchange::answer(&job.request, &pdu);
         open.answered |= matches!(brought, Ok(_) | Err(Fault::Exception(_)));
-        brought
+        // What stands behind the answer is not ours: on a connection with numbers it is given up, elsewhere it is drained.
+        if !reply.held.is_empty() && settings.protocol == Protocol::Tcp {
+            self.open = None;
+        }
+        Ok((brought?, questionable))
     }
 
     /// Whether this connection ever brought an answer.
@@ -128,102 +155,164 @@ impl Line {
         self.open.as_ref().is_some_and(|o| o.answered)
     }
 
-    /// Why after every timeout and every malformed reply: an answer may still be under way. The transaction id of the next request
-    /// would tell it from the right one, if devices could be trusted with it; but converters to a serial bus put the id of the newest request
-    /// on whatever comes from the serial side, and cheap devices always send the same. On a new connection nothing old can arrive.
+    /// After a timeout or a malformed reply: an answer may still be under way. True when nothing of it can arrive any more.
+    ///
+    /// Over TCP the transaction id of the next request would tell it from the right one, if devices could be trusted with it; but
+    /// converters to a serial bus put the id of the newest request on whatever comes from the serial side, and cheap devices always send
+    /// the same. On a new connection nothing old can arrive. A line without connections is drained until it is silent; the server that
+    /// owes an answer is to be left alone for a while.
+    pub(super) async fn in_doubt(&mut self) -> bool {
+        if self.settings.protocol == Protocol::Tcp {
+            self.open = None;
+            return true;
+        }
+        let Some(open) = &mut self.open else { return true };
+        let silence = self.settings.gap.max(Duration::from_millis(SILENCE_MS));
+        let mut drained = 0;
+        while drained < NOISE_BYTES_MAX {
+            match timeout(silence, open.read()).await {
+                Ok(Ok(came)) => drained += came.bytes.len().max(1),
+                Ok(Err(_)) => {
+                    self.open = None;
+                    return true;
+                }
+                Err(_) => break,
+            }
+        }
+        self.tally.bytes_in += drained as u64;
+        false
+    }
+
     pub(super) fn close(&mut self) {
         self.open = None;
     }
 }
 
-impl Socket {
-    /// Open, with nothing to read.
-    fn is_quiet(&self) -> bool {
-        let nothing = matches!(self.stream.try_read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        if !nothing {
-            self.stray.store(true, Ordering::Relaxed); // looking took the byte: the next look must know
-        }
-        !self.stray.load(Ordering::Relaxed)
+impl Settings {
+    /// What so many bytes take until they have left. Over TCP nobody waits for that.
+    pub(super) fn line_us(&self, bytes: usize) -> u64 {
+        if self.protocol == Protocol::Tcp { 0 } else { self.wire.line_us(bytes) }
     }
 }
 
-/// The stream as the library reads it. The library waits for whatever length a header announces and says nothing useful when the peer
-/// closes; here both become what they are.
-#[derive(Debug)]
-struct Wire {
-    socket: Arc<Socket>,
-    /// Bytes since the request went out.
-    seen: usize,
-    header: [u8; HEADER_BYTES],
+/// A whole frame, be it ours or not.
+struct Found {
+    server: u8,
+    pdu: Vec<u8>,
+    id: Option<u16>,
+    questionable: bool,
 }
 
-impl std::fmt::Debug for Socket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.stream.fmt(f)
+/// What one read brought.
+struct Read {
+    bytes: Vec<u8>,
+    faulty: bool,
+}
+
+impl Open {
+    async fn read(&mut self) -> Result<Read, String> {
+        let all = self.wire.reader.read().await.map_err(|e| e.to_string())?;
+        self.newest = Instant::now();
+        let mut read = Read { bytes: Vec::new(), faulty: false };
+        for came in all {
+            match came {
+                Came::Bytes(bytes) => read.bytes.extend(bytes),
+                Came::Fault(_) => read.faulty = true,
+                Came::Reply(words) => self.wire.writer.write_all(&words).await.map_err(|e| e.to_string())?,
+            }
+        }
+        Ok(read)
+    }
+
+    async fn write(&mut self, frame: Vec<u8>, until: Instant) -> Result<(), Fault> {
+        let frame = self.wire.encode(frame);
+        let gone = timeout_at(until, self.wire.writer.write_all(&frame)).await;
+        self.newest = Instant::now();
+        match gone {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(Fault::LinkDown(e.to_string())),
+            Err(_) => Err(Fault::LinkDown("the line takes no bytes".into())),
+        }
+    }
+
+    /// The PDU that answers, however much else comes before it.
+    async fn reply(
+        &mut self,
+        settings: &Settings,
+        reply: &mut Reply,
+        job: &Job,
+        (id, function): (u16, u8),
+        until: Instant,
+        bytes_in: &mut u64,
+    ) -> Result<(Vec<u8>, bool), Fault> {
+        let mut silent = false;
+        loop {
+            while let Some(found) = reply.look(settings.protocol, job, silent)? {
+                let Found { server, pdu, questionable, .. } = found;
+                let ours = server == job.server && pdu[0] & 0x7F == function && found.id.is_none_or(|i| i == id);
+                if ours {
+                    return Ok((pdu, questionable));
+                }
+                reply.stray = format!("a frame of server {server}, function {}, which answers another request", pdu[0] & 0x7F);
+                reply.strays += 1;
+                if settings.protocol == Protocol::Tcp {
+                    return Err(Fault::Malformed(std::mem::take(&mut reply.stray))); // the connection is given up anyway
+                }
+            }
+            let wait = if silent || reply.held.is_empty() { until } else { until.min(Instant::now() + Duration::from_millis(SILENCE_MS)) };
+            match timeout_at(wait, self.read()).await {
+                Ok(Ok(read)) => {
+                    *bytes_in += read.bytes.len() as u64;
+                    if read.faulty {
+                        return Err(Fault::Malformed("parity, framing or break on the line".into()));
+                    }
+                    reply.held.extend(read.bytes);
+                    reply.strip_echo()?;
+                    silent = false;
+                }
+                Ok(Err(why)) => return Err(Fault::LinkDown(why)),
+                Err(_) if wait < until => silent = true,
+                Err(_) => return Err(reply.nothing(settings.echo)),
+            }
+        }
     }
 }
 
-impl Wire {
-    fn look(&mut self, came: &[u8]) -> io::Result<()> {
-        for (at, byte) in (self.seen..HEADER_BYTES).zip(came) {
-            self.header[at] = *byte;
+impl Reply {
+    fn look(&mut self, protocol: Protocol, job: &Job, silent: bool) -> Result<Option<Found>, Fault> {
+        if !self.echo.is_empty() || self.held.is_empty() {
+            return Ok(None);
         }
-        self.seen += came.len();
-        self.socket.bytes_in.fetch_add(came.len() as u64, Ordering::Relaxed);
-        if self.seen < HEADER_BYTES {
-            return Ok(());
+        match protocol.look(&self.held, Awaited { server: job.server, quirk: job.quirk, silent }) {
+            Look::More => Ok(None),
+            Look::Wrong(why) => Err(Fault::Malformed(why)),
+            Look::Frame { server, pdu, id, taken, noise, questionable } => {
+                self.held.drain(..taken);
+                self.strays += u64::from(noise > 0);
+                Ok(Some(Found { server, pdu, id, questionable }))
+            }
         }
-        let announced = usize::from(u16::from_be_bytes([self.header[4], self.header[5]]));
-        if !(3..=ADU_BYTES_MAX).contains(&announced) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a reply of {announced} bytes")));
+    }
+
+    fn strip_echo(&mut self) -> Result<(), Fault> {
+        let n = self.echo.len().min(self.held.len());
+        if self.held[..n] != self.echo[..n] {
+            let why = "what came back is not what was sent: another sender on the line, or an adapter without echo (then set echo = false)";
+            return Err(Fault::Malformed(why.into()));
         }
-        if self.seen > announced + HEADER_BYTES - 1 {
-            self.socket.stray.store(true, Ordering::Relaxed); // the reply itself may be good; what follows is not ours
-        }
+        self.held.drain(..n);
+        self.echo.drain(..n);
         Ok(())
     }
-}
 
-impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.socket.stream.poll_read_ready(cx))?;
-            let room = buf.initialize_unfilled();
-            match self.socket.stream.try_read(room) {
-                Ok(0) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the device closed the connection"))),
-                Ok(n) => {
-                    self.look(&room[..n])?;
-                    buf.advance(n);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => (),
-                Err(e) => return Poll::Ready(Err(e)),
-            }
+    /// Time is up. Silence is one thing, and something that is no answer another.
+    fn nothing(&self, echo: bool) -> Fault {
+        if !self.echo.is_empty() && echo {
+            return Fault::Malformed("the adapter did not give back what was sent: set echo = false, or look at its wiring".into());
         }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.seen = 0;
-        loop {
-            ready!(self.socket.stream.poll_write_ready(cx))?;
-            match self.socket.stream.try_write(bytes) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => (),
-                Ok(n) => {
-                    self.socket.bytes_out.fetch_add(n as u64, Ordering::Relaxed);
-                    return Poll::Ready(Ok(n));
-                }
-                Err(e) => return Poll::Ready(Err(e)),
-            }
+        if !self.held.is_empty() {
+            return Fault::Malformed(format!("{} bytes that are no whole frame", self.held.len()));
         }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        if self.strays > 0 { Fault::Malformed(self.stray.clone()) } else { Fault::Timeout }
     }
 }

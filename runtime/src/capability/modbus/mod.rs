@@ -1,12 +1,19 @@
 //! Modbus: what an instance may ask ([`Grant`]), how it asks ([`Handle`]), and the one owner of the line ([`Bus`]).
 
+mod admission;
+mod ascii;
+mod aside;
 mod bus;
 mod desk;
 mod exchange;
+mod frame;
 mod grant;
 mod handle;
 mod line;
+mod settings;
 
-pub use bus::{Bus, BusError};
+pub use admission::{Cycle, Overload, Refused, Transaction, admit};
+pub use bus::Bus;
 pub use grant::{Grant, GrantError, Refusal};
 pub use handle::{Ask, Handle};
+pub use settings::{BusError, target};

@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::pattern::{FRAME_BYTES_MAX, Pattern};
+use super::{Flow, Place, Settings};
 use crate::config::SerialGrant;
 
 /// What the inbox of a port holds.
 pub const INBOX_S: u32 = 10; // SD cards stall for seconds while they flush, and a device never waits
-const BAUD_MIN: u32 = 50; // below, no line works; and 0 hangs up
-const BAUD_MAX: u32 = 4_000_000; // the fastest USB adapters; it bounds the inbox to 4 MB
+pub(in crate::capability) const BAUD_MIN: u32 = 50; // below, no line works; and 0 hangs up
+pub(in crate::capability) const BAUD_MAX: u32 = 4_000_000; // the fastest USB adapters; it bounds the inbox to 4 MB
 const PATTERNS_MAX: usize = 64; // each write is held against each of them; a device knows some ten commands
 
 /// `[instance.NAME.grants.serial]`, read and checked.
@@ -17,8 +18,7 @@ const PATTERNS_MAX: usize = 64; // each write is held against each of them; a de
 pub struct Grant {
     instance: String,
     port: PathBuf,
-    baud: u32,
-    framing: Framing,
+    settings: Settings,
     writes: Vec<Pattern>,
 }
 
@@ -62,10 +62,8 @@ pub enum Refusal {
 impl Grant {
     pub fn new(instance: &str, from: &SerialGrant) -> Result<Self, GrantError> {
         let fail = |key: &str, why: String| GrantError { instance: instance.to_owned(), key: key.to_owned(), why };
-        if !from.port.is_absolute() {
-            let why = format!("{} is not the path of a port. Write a stable one, like \"/dev/serial/by-id/...\"", from.port.display());
-            return Err(fail("port", why));
-        }
+        let place = Place::parse(&from.port).map_err(|why| fail("port", why))?;
+        let flow = Flow::parse(&from.flow).map_err(|why| fail("flow", why))?;
         if !(BAUD_MIN..=BAUD_MAX).contains(&from.baud) {
             return Err(fail("baud", format!("{} is not within {BAUD_MIN} to {BAUD_MAX}", from.baud)));
         }
@@ -78,24 +76,21 @@ impl Grant {
         }
         let read = |(n, text): (usize, &String)| Pattern::parse(text).map_err(|e| fail(&format!("writes[{n}]"), e.to_string()));
         let writes = from.writes.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { instance: instance.to_owned(), port: from.port.clone(), baud: from.baud, framing, writes })
+        let settings = Settings { place, baud: from.baud, framing, flow };
+        Ok(Self { instance: instance.to_owned(), port: from.port.clone(), settings, writes })
     }
 
     pub fn port(&self) -> &Path {
         &self.port
     }
 
-    pub fn baud(&self) -> u32 {
-        self.baud
-    }
-
-    pub fn framing(&self) -> Framing {
-        self.framing
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Bytes that the line brings in [`INBOX_S`] seconds.
     pub fn inbox_bytes(&self) -> usize {
-        (u64::from(self.baud) * u64::from(INBOX_S)).div_ceil(self.framing.bits().into()) as usize
+        (u64::from(self.settings.baud) * u64::from(INBOX_S)).div_ceil(self.settings.framing.bits().into()) as usize
     }
 
     /// One write is one frame: it matches one pattern from its first byte to its last, or it is not written.
@@ -111,7 +106,9 @@ impl Grant {
 
     /// One sentence for `wardgate check`.
     pub fn explain(&self) -> String {
-        let head = format!("on serial port {} at {} baud {}, it may read all that comes", self.port.display(), self.baud, self.framing);
+        let Settings { place, baud, framing, flow } = &self.settings;
+        let flow = if *flow == Flow::None { String::new() } else { format!(" with {flow}") };
+        let head = format!("on serial port {place} at {baud} baud {framing}{flow}, it may read all that comes");
         if self.writes.is_empty() {
             return format!("{head}; it only listens: it may write nothing");
         }

@@ -4,9 +4,11 @@
 use crate::contract::serial::LineFault;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(in crate::capability) enum Came {
     Bytes(Vec<u8>),
     Fault(LineFault),
+    /// The far side of a terminal server's connection waits for these words.
+    Reply(Vec<u8>),
 }
 
 /// Keeps what is unfinished between two reads.

@@ -1,16 +1,17 @@
 //! The owner of one serial port: reads at once, writes one whole frame after the other, and opens the port again when it comes back.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
-use tokio_serial::SerialStream;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::marks::{Came, Marks};
-use super::tty::{self, Tty};
-use super::{Grant, Parity, Write};
+use super::marks::Came;
+use super::wire::Wire;
+use super::{Grant, Write};
 use crate::capability::{Clock, inbox};
 use crate::contract::Event;
 use crate::contract::serial::Failure;
@@ -19,7 +20,7 @@ use crate::status::Status;
 
 /// Between two tries to open a port that is away.
 const REOPEN_MS: u64 = 500; // a plug that is put back is noticed as fast as a person can look; two system calls a second cost nothing
-const READ_BYTES_MAX: usize = 4096; // what the kernel holds for a tty
+const REPLIES_MAX: usize = 16; // words to a terminal server; one that asks faster than it listens is not answered
 /// A frame that does not leave in the time that the line needs for it and this much more is stuck.
 const WRITE_SLACK_MS: u64 = 2_000; // USB adapters stall for tenths of a second while their bus is busy
 
@@ -36,15 +37,16 @@ pub struct Port {
     status: Status,
 }
 
-/// The frame that is leaving.
+/// What is leaving: a frame of the instance, or the gateway's own words to a terminal server.
 struct Leaving {
-    write: Write,
+    write: Option<Write>,
+    bytes: Vec<u8>,
     sent: usize,
     until: Instant,
 }
 
 enum Step {
-    Read(usize),
+    Read(Vec<Came>),
     Wrote(usize),
     Asked(Write),
     Vanished(String),
@@ -56,7 +58,7 @@ impl Port {
         let name = grant.port().to_string_lossy().into_owned();
         status.link(&name, |l| {
             l.kind = "serial".into();
-            l.target = format!("{name} {} {}", grant.baud(), grant.framing());
+            l.target = grant.settings().to_string();
         });
         Self { grant, name, writes, waiting: VecDeque::new(), inbox, up: None, opened: 0, clock, status }
     }
@@ -64,12 +66,14 @@ impl Port {
     /// Ends when every [`super::Handle`] of it is gone, also of an instance that only listens.
     pub async fn run(mut self) {
         loop {
-            let why = match tty::open(&self.grant) {
-                Ok(tty) => {
+            let settings = self.grant.settings().clone();
+            let Some(opened) = self.meanwhile(Wire::open(&settings)).await else { return };
+            let why = match opened {
+                Ok(wire) => {
                     self.opened += 1;
                     self.status.link(&self.name, |l| l.reconnects = self.opened - 1);
                     self.tell(LinkState::Up, "");
-                    match self.attend(tty).await {
+                    match self.attend(wire).await {
                         Some(why) => why,
                         None => return,
                     }
@@ -77,28 +81,22 @@ impl Port {
                 Err(e) => e.to_string(),
             };
             self.tell(LinkState::Down, &why);
-            if !self.wait().await {
+            if self.meanwhile(sleep(Duration::from_millis(REOPEN_MS))).await.is_none() {
                 return;
             }
         }
     }
 
     /// Until the port is gone, and why; None when nobody needs it any more.
-    async fn attend(&mut self, tty: Tty) -> Option<String> {
-        let Tty { stream, control: _control } = tty;
-        // Not `readable` and `try_read`: tokio-serial never clears readiness there, and a quiet port would spin.
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let mut marks = Marks::new(self.grant.framing().parity != Parity::None);
-        let mut raw = [0; READ_BYTES_MAX];
+    async fn attend(&mut self, mut wire: Wire) -> Option<String> {
         let mut leaving = None;
+        let mut replies = VecDeque::new();
         let why = loop {
-            while leaving.is_none()
-                && let Some(write) = self.waiting.pop_front()
-            {
-                leaving = Some(write).filter(|w| !w.answer.is_stale()).map(|w| self.leave(w)); // stale: whoever asked was opened anew
+            if leaving.is_none() {
+                leaving = self.next(&wire, &mut replies);
             }
-            match step(&mut reader, &mut raw, &mut writer, &leaving, &mut self.writes).await {
-                Step::Read(n) => self.came(&mut marks, &raw[..n]),
+            match step(&mut wire, &leaving, &mut self.writes).await {
+                Step::Read(all) => self.came(all, &mut replies),
                 Step::Wrote(n) => leaving = leaving.and_then(|l| self.wrote(l, n)),
                 Step::Asked(write) => self.asked(write),
                 Step::Vanished(why) => break Some(why),
@@ -106,28 +104,40 @@ impl Port {
             }
         };
         let now = (self.clock)();
-        for write in leaving.map(|l| l.write).into_iter().chain(self.waiting.drain(..)) {
+        for write in leaving.and_then(|l| l.write).into_iter().chain(self.waiting.drain(..)) {
             write.answer.give(now, Event::SerialWritten(write.tag, Err(Failure::LinkDown)));
         }
         why
     }
 
-    fn leave(&self, write: Write) -> Leaving {
-        let bits = write.frame.len() as u64 * u64::from(self.grant.framing().bits());
-        let line = Duration::from_millis(bits * 1000 / u64::from(self.grant.baud()));
-        Leaving { write, sent: 0, until: Instant::now() + line + Duration::from_millis(WRITE_SLACK_MS) }
+    fn next(&mut self, wire: &Wire, replies: &mut VecDeque<Vec<u8>>) -> Option<Leaving> {
+        let (write, bytes) = match replies.pop_front() {
+            Some(reply) => (None, reply),
+            None => {
+                let write = std::iter::from_fn(|| self.waiting.pop_front()).find(|w| !w.answer.is_stale())?; // stale: opened anew
+                let bytes = wire.encode(write.frame.clone());
+                (Some(write), bytes)
+            }
+        };
+        let slack = Duration::from_millis(WRITE_SLACK_MS);
+        let until = Instant::now() + Duration::from_micros(self.grant.settings().line_us(bytes.len())) + slack;
+        Some(Leaving { write, bytes, sent: 0, until })
     }
 
-    fn came(&self, marks: &mut Marks, raw: &[u8]) {
+    fn came(&self, all: Vec<Came>, replies: &mut VecDeque<Vec<u8>>) {
         let now = (self.clock)();
-        self.status.link(&self.name, |l| l.bytes_in += raw.len() as u64);
-        for came in marks.read(raw) {
+        for came in all {
             match came {
-                Came::Bytes(bytes) => self.inbox.bytes(now, &bytes),
+                Came::Bytes(bytes) => {
+                    self.status.link(&self.name, |l| l.bytes_in += bytes.len() as u64);
+                    self.inbox.bytes(now, &bytes);
+                }
                 Came::Fault(fault) => {
                     self.status.link(&self.name, |l| l.malformed += 1);
                     self.inbox.fault(now, fault);
                 }
+                Came::Reply(_) if replies.len() >= REPLIES_MAX => (),
+                Came::Reply(reply) => replies.push_back(reply),
             }
         }
         self.status.instance(self.inbox.instance(), |i| i.overruns = self.inbox.overruns());
@@ -136,11 +146,13 @@ impl Port {
     fn wrote(&self, mut leaving: Leaving, n: usize) -> Option<Leaving> {
         leaving.sent += n;
         self.status.link(&self.name, |l| l.bytes_out += n as u64);
-        if leaving.sent < leaving.write.frame.len() {
+        if leaving.sent < leaving.bytes.len() {
             return Some(leaving);
         }
-        self.status.link(&self.name, |l| l.requests += 1);
-        leaving.write.answer.give((self.clock)(), Event::SerialWritten(leaving.write.tag, Ok(())));
+        if let Some(write) = leaving.write {
+            self.status.link(&self.name, |l| l.requests += 1);
+            write.answer.give((self.clock)(), Event::SerialWritten(write.tag, Ok(())));
+        }
         None
     }
 
@@ -154,16 +166,16 @@ impl Port {
         self.waiting.push_back(write);
     }
 
-    /// Until it is time to try again; false when nobody needs the port any more.
-    async fn wait(&mut self) -> bool {
-        let until = Instant::now() + Duration::from_millis(REOPEN_MS);
+    /// Does `work` while every write learns at once that there is no port; None when nobody needs it any more.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
         loop {
             tokio::select! {
-                () = sleep_until(until) => return true,
-                write = self.writes.recv() => match write {
-                    None => return false,
-                    Some(write) => write.answer.give((self.clock)(), Event::SerialWritten(write.tag, Err(Failure::LinkDown))),
-                },
+                done = &mut work => return Some(done),
+                write = self.writes.recv() => {
+                    let write = write?;
+                    write.answer.give((self.clock)(), Event::SerialWritten(write.tag, Err(Failure::LinkDown)));
+                }
             }
         }
     }
@@ -188,22 +200,15 @@ impl Port {
 }
 
 /// Waits for whatever is next. Nothing is lost in the branches that lose: each of these waits can be given up.
-async fn step(
-    reader: &mut ReadHalf<SerialStream>,
-    raw: &mut [u8],
-    writer: &mut WriteHalf<SerialStream>,
-    leaving: &Option<Leaving>,
-    writes: &mut mpsc::Receiver<Write>,
-) -> Step {
-    let (rest, until) = leaving.as_ref().map_or((&[][..], Instant::now()), |l| (&l.write.frame[l.sent..], l.until));
+async fn step(wire: &mut Wire, leaving: &Option<Leaving>, writes: &mut mpsc::Receiver<Write>) -> Step {
+    let (rest, until) = leaving.as_ref().map_or((&[][..], Instant::now()), |l| (&l.bytes[l.sent..], l.until));
     tokio::select! {
         biased; // what has come is read first: it cannot wait
-        read = reader.read(raw) => match read {
-            Ok(0) => Step::Vanished("the port hung up".into()),
-            Ok(n) => Step::Read(n),
+        read = wire.reader.read() => match read {
+            Ok(all) => Step::Read(all),
             Err(e) => Step::Vanished(e.to_string()),
         },
-        wrote = writer.write(rest), if !rest.is_empty() => match wrote {
+        wrote = wire.writer.write(rest), if !rest.is_empty() => match wrote {
             Ok(n) => Step::Wrote(n),
             Err(e) => Step::Vanished(e.to_string()),
         },

@@ -8,11 +8,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::termios::{InputModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, StopBits};
 
-use super::{Grant, Parity};
+use super::{Flow, Parity, Settings};
 
 /// Why a port is not open, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
+pub(in crate::capability) enum OpenError {
     #[error("there is no {0}: the device is not plugged in, or gateway.toml names another port")]
     Absent(String),
     #[error("{0} may not be opened by this user: make the gateway's user a member of the group that owns it (dialout)")]
@@ -33,18 +33,18 @@ pub(super) struct Tty {
     pub(super) control: OwnedFd,
 }
 
-pub(super) fn open(grant: &Grant) -> Result<Tty, OpenError> {
-    let named = grant.port().display().to_string();
+pub(super) fn open(settings: &Settings) -> Result<Tty, OpenError> {
+    let named = settings.place.to_string();
     let other = |why: String| OpenError::Other { port: named.clone(), why };
     // Both descriptors must be of the same tty, even if a link is turned to another one meanwhile.
-    let real = fs::canonicalize(grant.port()).map_err(|e| of_io(&named, &e))?;
+    let real = fs::canonicalize(&named).map_err(|e| of_io(&named, &e))?;
     let control = rustix::fs::open(&real, OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| of_io(&named, &e.into()))?;
     if !rustix::termios::isatty(&control) {
         return Err(OpenError::NotSerial(named));
     }
-    let framing = grant.framing();
-    let stream = tokio_serial::new(real.to_string_lossy(), grant.baud())
+    let framing = settings.framing;
+    let stream = tokio_serial::new(real.to_string_lossy(), settings.baud)
         .data_bits(match framing.data {
             5 => DataBits::Five,
             6 => DataBits::Six,
@@ -57,16 +57,20 @@ pub(super) fn open(grant: &Grant) -> Result<Tty, OpenError> {
             Parity::Odd => tokio_serial::Parity::Odd,
         })
         .stop_bits(if framing.stop == 2 { StopBits::Two } else { StopBits::One })
-        .flow_control(FlowControl::None)
+        .flow_control(match settings.flow {
+            Flow::None => FlowControl::None,
+            Flow::Software => FlowControl::Software,
+            Flow::Hardware => FlowControl::Hardware,
+        })
         .open_native_async()
         .map_err(|e| match e.kind() {
             tokio_serial::ErrorKind::NoDevice => OpenError::Taken(named.clone()), // it was there a moment ago
             _ => other(e.to_string()),
         })?;
-    mark_faults(&control, framing.parity != Parity::None).map_err(|e| other(e.to_string()))?;
+    mark_faults(&control, settings.has_parity()).map_err(|e| other(e.to_string()))?;
     let speed = tcgetattr(&control).map_err(|e| other(e.to_string()))?.output_speed();
-    if speed != grant.baud() {
-        return Err(OpenError::Speed { port: named, baud: grant.baud(), real: speed });
+    if speed != settings.baud {
+        return Err(OpenError::Speed { port: named, baud: settings.baud, real: speed });
     }
     // What came before belongs to nobody: half a message at another speed, from before the gateway stood.
     tcflush(&control, QueueSelector::IFlush).map_err(|e| other(e.to_string()))?;

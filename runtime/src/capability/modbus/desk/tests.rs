@@ -26,7 +26,7 @@ impl Member {
     fn submit(&self, desk: &mut Desk, tag: Tag, since: Instant) {
         let answer = self.tx.answer(&self.open).unwrap();
         let request = Request::ReadCoils(Span { address: tag as u16, count: 1 });
-        let what = What::Submit { server: self.tx.instance().len() as u8, request, answer };
+        let what = What::Submit { server: self.tx.instance().len() as u8, request, quirk: false, answer };
         desk.take(Ask { instance: self.tx.instance().clone(), tag, what }, since, now());
     }
 
@@ -46,10 +46,10 @@ impl Member {
 
 /// Serves the next one; says whose turn it was (by the length of its name) and for which tag.
 fn serve(desk: &mut Desk) -> Option<(u8, u16)> {
-    let (server, request) = desk.next()?;
-    desk.finish(now(), Ok(Response::Written));
-    let Request::ReadCoils(span) = request else { panic!() };
-    Some((server, span.address))
+    let job = desk.next(|_| false)?;
+    desk.finish(now(), Ok(Response::Written), false);
+    let Request::ReadCoils(span) = job.request else { panic!() };
+    Some((job.server, span.address))
 }
 
 #[test]
@@ -74,12 +74,12 @@ fn a_cancelled_request_is_answered_so_once_wherever_it_stands() {
     m.submit(&mut desk, 1, t);
     m.submit(&mut desk, 2, t);
     m.submit(&mut desk, 3, t);
-    assert!(desk.next().is_some());
+    assert!(desk.next(|_| false).is_some());
     m.cancel(&mut desk, 1, t); // under way: the device will answer, and nobody hears it
     m.cancel(&mut desk, 2, t);
     m.cancel(&mut desk, 2, t);
     m.cancel(&mut desk, 99, t);
-    desk.finish(now(), Ok(Response::Written));
+    desk.finish(now(), Ok(Response::Written), false);
     assert_eq!(serve(&mut desk), Some((1, 3)));
     m.cancel(&mut desk, 3, t); // too late
     assert_eq!(m.replies(), [(1, Err(Failure::Cancelled)), (2, Err(Failure::Cancelled)), (3, Ok(Response::Written))]);
@@ -116,10 +116,33 @@ fn nobody_is_asked_for_an_instance_that_was_opened_anew() {
     let m = Member::new("m");
     m.submit(&mut desk, 1, t);
     m.submit(&mut desk, 2, t);
-    assert!(desk.next().is_some());
+    assert!(desk.next(|_| false).is_some());
     m.rx.reopen(now());
     m.submit(&mut desk, 3, t);
-    desk.finish(now(), Ok(Response::Written)); // the answer to tag 1 of the run before
+    desk.finish(now(), Ok(Response::Written), false); // the answer to tag 1 of the run before
     assert_eq!(serve(&mut desk), Some((1, 3)));
     assert_eq!(m.replies(), [(3, Ok(Response::Written))]);
+}
+
+#[test]
+fn a_request_to_a_server_that_is_held_back_keeps_its_place_and_the_others_go_on() {
+    let (mut desk, t) = (Desk::default(), Instant::now());
+    let (one, two) = (Member::new("m"), Member::new("oo"));
+    one.submit(&mut desk, 1, t);
+    one.submit(&mut desk, 2, t);
+    two.submit(&mut desk, 3, t);
+    assert_eq!(desk.next(|server| server == 1).map(|job| job.server), Some(2));
+    desk.finish(now(), Ok(Response::Written), false);
+    assert_eq!(desk.next(|server| server == 1), None);
+    assert_eq!([serve(&mut desk), serve(&mut desk)], [Some((1, 1)), Some((1, 2))]);
+}
+
+#[test]
+fn a_questionable_answer_is_told_as_such() {
+    let (mut desk, t) = (Desk::default(), Instant::now());
+    let m = Member::new("m");
+    m.submit(&mut desk, 1, t);
+    assert!(desk.next(|_| false).is_some());
+    desk.finish(now(), Ok(Response::Written), true);
+    assert_eq!(m.rx.try_recv().map(|(_, event)| event), Some(Event::ModbusQuestionable(1, Response::Written)));
 }

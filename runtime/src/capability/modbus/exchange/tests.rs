@@ -1,12 +1,12 @@
 //! Tests of the shapes.
 
-use tokio_modbus::ExceptionCode;
+use tokio_modbus::prelude::ReadCode;
 
 use super::*;
 use crate::contract::modbus::{Coil, Coils, IdentificationQuery, Mask, Register, Registers, Span};
 
 fn came(request: &Request, response: tm::Response) -> Result<Response, Fault> {
-    match answer(request, Ok(Ok(response)))? {
+    match shaped(request, response)? {
         Brought::Whole(response) => Ok(response),
         Brought::Part(..) => panic!("in parts"),
     }
@@ -70,7 +70,7 @@ fn identity(read_code: ReadCode, more_follows: bool, next_object_id: u8, ids: &[
 fn an_identification_that_goes_on_must_go_forward() {
     let query = Request::ReadDeviceIdentification(IdentificationQuery { depth: 1, object: 0 });
     let objects = |ids: &[u8]| ids.iter().map(|id| Object { id: *id, value: vec![*id; 2] }).collect::<Vec<_>>();
-    let answered = |response| answer(&query, Ok(Ok(response)));
+    let answered = |response| shaped(&query, response);
     assert_eq!(answered(identity(ReadCode::Basic, false, 0, &[0, 1])), Ok(Brought::Whole(Response::Identification(objects(&[0, 1])))));
     assert_eq!(answered(identity(ReadCode::Basic, true, 2, &[0, 1])), Ok(Brought::Part(objects(&[0, 1]), 2)));
     assert!(is_malformed(answered(identity(ReadCode::Basic, true, 1, &[0, 1]))), "object 1 again");
@@ -80,35 +80,91 @@ fn an_identification_that_goes_on_must_go_forward() {
 
 #[test]
 fn other_functions_come_back_as_the_bytes_they_were() {
-    let other = |function| Request::Other(Raw { function, data: vec![1] });
-    let raw = |function, data: &[u8]| Ok(Response::Other(Raw { function, data: data.to_vec() }));
-    assert_eq!(came(&other(100), tm::Response::Custom(100, vec![1, 2].into())), raw(100, &[1, 2]));
-    // Those that the library reads itself, and then says that they are not what was asked for.
-    let mismatch = |function, result| {
-        let error = tm::ProtocolError::FunctionCodeMismatch { request: tm::FunctionCode::Custom(function), result };
-        match answer(&other(function), Err(error.into()))? {
-            Brought::Whole(response) => Ok(response),
-            Brought::Part(..) => panic!("in parts"),
-        }
-    };
-    assert_eq!(mismatch(23, Ok(tm::Response::ReadWriteMultipleRegisters(vec![0x0102, 3]))), raw(23, &[4, 1, 2, 0, 3]));
-    assert_eq!(mismatch(17, Ok(tm::Response::ReportServerId(9, true, vec![7]))), raw(17, &[3, 9, 0xFF, 7]));
-    let exception = tm::ExceptionResponse { function: tm::FunctionCode::new(23), exception: ExceptionCode::new(2) };
-    assert_eq!(mismatch(23, Err(exception)), Err(Fault::Exception(2)));
-    assert!(is_malformed(mismatch(24, Ok(tm::Response::ReportServerId(9, true, vec![])))));
+    let raw = |function, data: &[u8]| Ok(Brought::Whole(Response::Other(Raw { function, data: data.to_vec() })));
+    let pdu = |function, pdu: &[u8]| answer(&Request::Other(Raw { function, data: vec![1] }), pdu);
+    assert_eq!(pdu(23, &[23, 4, 1, 2, 0, 3]), raw(23, &[4, 1, 2, 0, 3]));
+    assert_eq!(pdu(17, &[17, 3, 9, 0xFF, 7]), raw(17, &[3, 9, 0xFF, 7]));
+    assert_eq!(pdu(100, &[100, 5, 6]), raw(100, &[5, 6]));
 }
 
 #[test]
-fn errors_become_what_they_are() {
+fn an_exception_is_one_and_damage_is_damage() {
     let request = Request::ReadCoils(SPAN);
-    let failed = |kind: io::ErrorKind| answer(&request, Err(io::Error::from(kind).into())).unwrap_err().failure();
-    assert_eq!(failed(io::ErrorKind::InvalidData), Failure::Malformed);
-    assert_eq!(failed(io::ErrorKind::UnexpectedEof), Failure::Malformed);
-    assert_eq!(failed(io::ErrorKind::ConnectionAborted), Failure::LinkDown);
-    assert_eq!(failed(io::ErrorKind::ConnectionReset), Failure::LinkDown);
     for code in [1, 2, 3, 4, 5, 6, 8, 10, 11, 99] {
-        assert_eq!(answer(&request, Ok(Err(ExceptionCode::new(code)))), Err(Fault::Exception(code)));
+        assert_eq!(answer(&request, &[0x81, code]), Err(Fault::Exception(code)));
     }
-    let header = tm::ProtocolError::HeaderMismatch { message: "other".into(), result: Ok(tm::Response::ReadCoils(vec![true; 8])) };
-    assert!(is_malformed(answer(&request, Err(header.into()))));
+    for wrong in [&[0x81][..], &[0x81, 2, 0], &[1], &[1, 2, 7], &[1, 1, 7, 7]] {
+        assert!(is_malformed(answer(&request, wrong)), "{wrong:?}");
+    }
+    assert_eq!(Fault::Timeout.failure(), Failure::Timeout);
+    assert_eq!(Fault::LinkDown("gone".into()).failure(), Failure::LinkDown);
+}
+
+/// Each request byte by byte, as the protocol's specification draws it (Modbus Application Protocol 1.1b3, section 6).
+#[test]
+fn requests_are_the_bytes_of_the_specification() {
+    let cases: [(Request, &[u8]); 11] = [
+        (Request::ReadCoils(Span { address: 0x13, count: 0x13 }), &[1, 0, 0x13, 0, 0x13]),
+        (Request::ReadDiscreteInputs(Span { address: 0xC4, count: 0x16 }), &[2, 0, 0xC4, 0, 0x16]),
+        (Request::ReadHoldingRegisters(Span { address: 0x6B, count: 3 }), &[3, 0, 0x6B, 0, 3]),
+        (Request::ReadInputRegisters(Span { address: 8, count: 1 }), &[4, 0, 8, 0, 1]),
+        (Request::WriteSingleCoil(Coil { address: 0xAC, on: true }), &[5, 0, 0xAC, 0xFF, 0]),
+        (Request::WriteSingleRegister(Register { address: 1, value: 3 }), &[6, 0, 1, 0, 3]),
+        (
+            Request::WriteMultipleCoils(Coils { address: 0x13, on: [1, 0, 1, 1, 0, 0, 1, 1, 1, 0].iter().map(|b| *b == 1).collect() }),
+            &[15, 0, 0x13, 0, 10, 2, 0xCD, 1],
+        ),
+        (Request::WriteMultipleRegisters(Registers { address: 1, values: vec![10, 0x102] }), &[16, 0, 1, 0, 2, 4, 0, 10, 1, 2]),
+        (Request::MaskWriteRegister(Mask { address: 4, and: 0xF2, or: 0x25 }), &[22, 0, 4, 0, 0xF2, 0, 0x25]),
+        (Request::ReadDeviceIdentification(IdentificationQuery { depth: 1, object: 0 }), &[0x2B, 0x0E, 1, 0]),
+        (Request::Other(Raw { function: 24, data: vec![4, 0xDE] }), &[24, 4, 0xDE]),
+    ];
+    for (request, bytes) in cases {
+        assert_eq!(question(&request), bytes, "{request:?}");
+    }
+}
+
+/// Whatever a device says: an answer, or an error. Never a panic, and never an answer of another shape.
+#[test]
+fn a_hundred_thousand_mutations_are_answers_of_the_right_shape_or_errors() {
+    let mut dice = 0x2545_F491_4F6C_DD1Du64;
+    let mut roll = |n: usize| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (dice >> 33) as usize % n
+    };
+    let corpus: [(Request, Vec<u8>); 5] = [
+        (Request::ReadCoils(SPAN), vec![1, 1, 5]),
+        (Request::ReadHoldingRegisters(SPAN), vec![3, 6, 0, 1, 0, 2, 0, 3]),
+        (Request::WriteSingleRegister(Register { address: 4, value: 9 }), vec![6, 0, 4, 0, 9]),
+        (
+            Request::ReadDeviceIdentification(IdentificationQuery { depth: 1, object: 0 }),
+            vec![0x2B, 0x0E, 1, 1, 0, 0, 2, 0, 1, 65, 1, 2, 66, 67],
+        ),
+        (Request::Other(Raw { function: 17, data: vec![] }), vec![17, 3, 9, 0xFF, 7]),
+    ];
+    for (request, whole) in &corpus {
+        (0..whole.len()).for_each(|n| drop(answer(request, &whole[..n])));
+    }
+    for _ in 0..100_000 {
+        let (request, whole) = &corpus[roll(corpus.len())];
+        let mut pdu = whole.clone();
+        for _ in 0..1 + roll(3) {
+            let at = roll(pdu.len());
+            match roll(3) {
+                0 => pdu[at] = roll(256) as u8,
+                1 => pdu.insert(at, roll(256) as u8),
+                _ => pdu.truncate(at.max(1)),
+            }
+        }
+        if let Ok(Brought::Whole(response)) = answer(request, &pdu) {
+            let fits = match (request, &response) {
+                (Request::ReadCoils(s), Response::Bits(b)) => b.len() == usize::from(s.count),
+                (Request::ReadHoldingRegisters(s), Response::Registers(r)) => r.len() == usize::from(s.count),
+                (Request::WriteSingleRegister(_), Response::Written) => pdu == *whole,
+                (Request::ReadDeviceIdentification(_), Response::Identification(_)) | (Request::Other(_), Response::Other(_)) => true,
+                _ => false,
+            };
+            assert!(fits, "{request:?} {pdu:?} {response:?}");
+        }
+    }
 }

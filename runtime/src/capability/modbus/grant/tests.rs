@@ -9,7 +9,14 @@ fn config(rules: &[(u8, &[&str])]) -> ModbusGrant {
         function: *function,
         addresses: addresses.iter().map(|a| (*a).into()).collect(),
     };
-    ModbusGrant { bus: "plant".into(), servers: vec![1, 7], allow: rules.iter().map(rule).collect(), requests_max: 4 }
+    ModbusGrant {
+        bus: "plant".into(),
+        servers: vec![1, 7],
+        allow: rules.iter().map(rule).collect(),
+        requests_max: 4,
+        transactions: vec![],
+        checksum_quirk: false,
+    }
 }
 
 fn grant(rules: &[(u8, &[&str])]) -> Grant {

@@ -7,6 +7,7 @@ fn config(framing: &str, baud: u32, writes: &[&str]) -> SerialGrant {
         port: "/dev/serial/by-id/usb-FTDI-0".into(),
         baud,
         framing: framing.into(),
+        flow: "none".into(),
         writes: writes.iter().map(|w| (*w).into()).collect(),
     }
 }
@@ -17,7 +18,7 @@ fn framings_and_the_inbox_that_holds_ten_seconds() {
         [("8N1", 10, 9600, 9600), ("7E1", 10, 9600, 9600), ("8O1", 11, 19200, 17455), ("8N2", 11, 300, 273), ("5N1", 7, 50, 72)]
     {
         let g = Grant::new("bed-1", &config(text, baud, &[])).unwrap();
-        assert_eq!((g.framing().to_string().as_str(), g.framing().bits(), g.inbox_bytes()), (text, bits, bytes));
+        assert_eq!((g.settings().framing.to_string().as_str(), g.settings().framing.bits(), g.inbox_bytes()), (text, bits, bytes));
     }
     for wrong in ["", "8", "8N", "8n1", "9N1", "4N1", "8X1", "8N3", "8N0", "8N11", "8N1 ", "8é1"] {
         let e = Grant::new("bed-1", &config(wrong, 9600, &[])).unwrap_err();

@@ -1,0 +1,131 @@
+//! Ports behind terminal servers: ser2net (Debian) as bare TCP and as RFC 2217; and socat's pty as a cable that is pulled and put back.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use wardgate::contract::Event;
+
+use super::serial::{DOWN, Rig, UP, grant};
+use super::{Scratch, Socat, within};
+
+/// A terminal server with one port, reached in both ways. Ends with this value.
+struct Ser2net {
+    raw: u16,
+    rfc2217: u16,
+    _child: tokio::process::Child,
+}
+
+impl Ser2net {
+    async fn before(port: &Path, config: &Path) -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (raw, rfc2217) = (free(), free());
+        let one = |name: &str, accepter: &str, at: u16| {
+            let port = port.display();
+            format!("connection: &{name}\n  accepter: {accepter}tcp,127.0.0.1,{at}\n  connector: serialdev,{port},9600n81,local\n")
+        };
+        let text = format!("%YAML 1.1\n---\n{}{}", one("raw", "", raw), one("rfc", "telnet(rfc2217),", rfc2217));
+        std::fs::write(config, text).unwrap();
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+        let mut command = tokio::process::Command::new("ser2net");
+        command.env("PATH", &path).args(["-n", "-d", "-c"]).arg(config).stderr(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn().or_else(|_| {
+            let mut command = tokio::process::Command::new("/usr/sbin/ser2net");
+            command.args(["-n", "-d", "-c"]).arg(config).stderr(Stdio::null()).kill_on_drop(true).spawn()
+        });
+        Self { raw, rfc2217, _child: child.expect("ser2net runs: `make test-setup` installs it") }
+    }
+}
+
+/// The device's end of socat's cable.
+fn device(port: &Path) -> std::fs::File {
+    let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32;
+    std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(port).unwrap()
+}
+
+async fn hears(device: &mut std::fs::File, n: usize) -> Vec<u8> {
+    use std::io::Read;
+    let mut all = Vec::new();
+    within(async {
+        while all.len() < n {
+            let mut piece = [0; 256];
+            match device.read(&mut piece) {
+                Ok(k) => all.extend_from_slice(&piece[..k]),
+                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    })
+    .await;
+    all
+}
+
+async fn is_up(rig: &Rig) {
+    // while the terminal server starts, the port is away
+    while rig.event().await != UP {}
+}
+
+#[tokio::test]
+async fn a_port_behind_a_terminal_server_is_a_port_like_any_other() {
+    let scratch = Scratch::new("ser2net");
+    let cable = Socat::between(&scratch.file("device"), &scratch.file("server")).await;
+    let server = Ser2net::before(&scratch.file("server"), &scratch.file("ser2net.yaml")).await;
+    let all: Vec<u8> = (0..=255).chain([255, 255, 0, 255, 250, 240]).collect();
+    for place in [format!("tcp://127.0.0.1:{}", server.raw), format!("rfc2217://127.0.0.1:{}", server.rfc2217)] {
+        let mut device = device(&scratch.file("device"));
+        let rig = Rig::new(&wardgate::config::SerialGrant {
+            baud: 19200,
+            framing: "7E1".into(),
+            ..grant(Path::new(&place), &["\"poll\"", "FF FF 00"])
+        });
+        is_up(&rig).await;
+        rig.handle.write(1, b"poll".to_vec()).unwrap();
+        assert_eq!(rig.event().await, Event::SerialWritten(1, Ok(())), "{place}");
+        assert_eq!(hears(&mut device, 4).await, b"poll");
+        rig.handle.write(2, vec![255, 255, 0]).unwrap();
+        assert_eq!(rig.event().await, Event::SerialWritten(2, Ok(())));
+        assert_eq!(hears(&mut device, 3).await, [255, 255, 0], "{place}: a byte that telnet doubles comes out once");
+        device.write_all(&all).unwrap();
+        assert_eq!(rig.bytes(all.len()).await, all, "{place}");
+        drop(rig);
+        tokio::time::sleep(Duration::from_millis(300)).await; // ser2net closes its side of the port
+    }
+    cable.unplug().await;
+}
+
+#[tokio::test]
+async fn a_terminal_server_that_speaks_no_rfc_2217_is_named() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[255, 254, 44]).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let rig = Rig::new(&grant(Path::new(&format!("rfc2217://{at}")), &[]));
+    assert_eq!(rig.event().await, DOWN);
+    assert!(rig.error().contains("does not speak RFC 2217"), "{}", rig.error());
+}
+
+#[tokio::test]
+async fn a_cable_that_is_pulled_and_put_back_is_told_both_times() {
+    let scratch = Scratch::new("cable");
+    let cable = Socat::between(&scratch.file("device"), &scratch.file("port")).await;
+    let rig = Rig::new(&grant(&scratch.file("port"), &[]));
+    assert_eq!(rig.event().await, UP);
+    device(&scratch.file("device")).write_all(b"before").unwrap();
+    assert_eq!(rig.bytes(6).await, b"before");
+    cable.unplug().await;
+    assert_eq!(rig.event().await, DOWN);
+    let _ = std::fs::remove_file(scratch.file("port"));
+    let _ = std::fs::remove_file(scratch.file("device"));
+    let _cable = Socat::between(&scratch.file("device"), &scratch.file("port")).await;
+    assert_eq!(rig.event().await, UP);
+    device(&scratch.file("device")).write_all(b"after").unwrap();
+    assert_eq!(rig.bytes(5).await, b"after");
+}
