@@ -2,8 +2,9 @@
 //!
 //! Members are served in turn, one transaction each. The worst case is that in each period every transaction of every instance wants
 //! the bus at once; and that one server is dead and takes one timeout every [`PROBE_TIMEOUTS`] timeouts. The sum of all transactions'
-//! times over their periods is the bus's load: above [`LOAD_MAX`] queues grow without end. And no transaction may wait for its turn
-//! longer than its own period, or its readings are older than they claim.
+//! times over their periods is the bus's load: above [`LOAD_MAX`] queues grow without end. And while all servers answer no transaction
+//! may wait for its turn longer than its own period, or it is skipped. How long one waits when a server has just died is stated, not
+//! refused: that is a fault, and it is told as one.
 
 use std::fmt;
 
@@ -86,13 +87,13 @@ pub fn admit(name: &str, bus: &config::Bus, all: &[Transaction]) -> Result<Cycle
         let why = format!("together they need {:.0} % of its time, and {:.0} % is the most", cycle.load * 100.0, LOAD_MAX * 100.0);
         return Err(overload(members(&times), why, REMEDY).into());
     }
-    let hurried = times.iter().map(|(_, t)| *t).filter(|t| t.period_ms * 1000 < cycle.worst_wait_us).min_by_key(|t| t.period_ms);
+    let hurried = times.iter().map(|(_, t)| *t).filter(|t| t.period_ms * 1000 < cycle.worst_us).min_by_key(|t| t.period_ms);
     if let Some(t) = hurried {
         let why = format!(
-            "{} asks every {} ms, and when all ask at once and one server has just died a turn comes after up to {} ms",
+            "{} asks every {} ms, and when all ask at once a turn comes after up to {} ms",
             t.instance,
             t.period_ms,
-            cycle.worst_wait_us.div_ceil(1000)
+            cycle.worst_us.div_ceil(1000)
         );
         return Err(overload(members(&times), why, REMEDY).into());
     }
@@ -154,7 +155,7 @@ impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} declared transactions, worst cycle {} ms, at most {:.0} % of its time, worst wait {} ms",
+            "{} declared transactions, worst cycle {} ms, at most {:.0} % of its time, longest wait {} ms, when a server has just died",
             self.transactions,
             self.worst_us.div_ceil(1000),
             self.load * 100.0,
@@ -199,9 +200,9 @@ mod tests {
         let says = refusal(&line(9600), &many);
         assert!(says.contains("[bus.plant] cannot serve mr (") && says.contains("ct (") && says.contains("Poll less often"), "{says}");
         assert!(admit("plant", &line(115_200), &many).is_ok(), "the remedy helps");
-        let hurried = [reads("ct", 10, 300), reads("mr", 10, 5000)];
+        let hurried = [reads("ct", 10, 100), reads("mr", 10, 5000)];
         let says = refusal(&line(9600), &hurried);
-        assert!(says.contains("ct asks every 300 ms"), "{says}");
+        assert!(says.contains("ct asks every 100 ms"), "{says}");
         let short = config::Bus { timeout_ms: 100, ..line(9600) };
         let says = refusal(&short, &[reads("ct", 125, 5000)]);
         assert!(says.contains("timeout_ms is 100") && says.contains("cannot serve ct"), "{says}");

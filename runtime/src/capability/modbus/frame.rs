@@ -1,4 +1,7 @@
 //! A PDU in its frame, for each of the three protocols: wrapped for the way out, and found in what came. Pure: no clock, no socket.
+//!
+//! The library's own RTU decoder skips bytes until something fits: damage then looks like silence, and a late frame like an answer. Here
+//! every byte is accounted for; the library reads what is inside.
 
 use super::ascii;
 use super::settings::Protocol;
