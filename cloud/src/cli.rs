@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use wardgate_cloud::ledger::STORE_LOST_AFTER_DAYS;
 
 /// The far end of wardgate: receives what gateways send, keeps it, acknowledges it, and writes it down as JSON lines.
 ///
@@ -81,4 +82,7 @@ pub struct Receive {
     /// Gets a JSON status every second.
     #[arg(long, value_name = "FILE")]
     pub status_file: Option<PathBuf>,
+    /// A gateway's older data that stays out while newer comes is taken as lost with its store after so many days; if it comes after all, it counts.
+    #[arg(long, value_name = "DAYS", default_value_t = STORE_LOST_AFTER_DAYS)]
+    pub store_lost_after_days: u16,
 }

@@ -104,6 +104,7 @@ impl Desk {
             if let Some(lines) = self.insist(|keeper| keeper.pass(now))? {
                 self.insist(|keeper| keeper.write(&lines, now))?;
             }
+            self.insist(Keeper::show_lost)?;
             self.show();
         }
         self.insist(|keeper| keeper.checkpoint(now, false))

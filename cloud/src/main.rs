@@ -22,6 +22,7 @@ use wardgate_cloud::desk::{Desk, Signals};
 use wardgate_cloud::intake::Intake;
 use wardgate_cloud::keeper::{KeepError, Keeper};
 use wardgate_cloud::keys::{self, KeyError};
+use wardgate_cloud::ledger::days_ns;
 use wardgate_cloud::receive::{self, ANSWERS_MAX, Broker, Lines, QUEUE_KIB_MAX, QUEUE_MESSAGES_MAX, ReceiveError};
 use wardgate_cloud::show::show;
 use wardgate_cloud::status::Around;
@@ -144,7 +145,7 @@ fn broker(of: &Receive) -> Result<Broker, Failure> {
 
 fn run(of: &Receive) -> Result<(), Failure> {
     let (keys, broker) = (keys::gather(&of.keys, of.key_folder.as_deref())?, broker(of)?);
-    let keeper = Keeper::open(&of.out, Intake::new(keys, &of.topic), now())?;
+    let keeper = Keeper::open(&of.out, Intake::new(keys, &of.topic), days_ns(of.store_lost_after_days), now())?;
     tracing::info!(out = %of.out.display(), gateways = keeper.intake.keys().len(), "the log is flushed and read");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (queue, items) = mpsc::channel(QUEUE_MESSAGES_MAX);

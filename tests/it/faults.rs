@@ -171,3 +171,49 @@ fn a_receiver_with_another_key_takes_nothing_and_the_gateway_keeps_it() {
         assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}");
     }
 }
+
+#[test]
+fn a_store_that_is_gone_is_told_with_the_time_of_what_went_with_it() {
+    let folder = Folder::new("store-gone");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.start_all(&[]).expect("the ward");
+    let lost = folder.0.join("out").join(wardgate_lab::stage::GATEWAY).join("store-lost.jsonl");
+    sleep(Duration::from_secs(4));
+    assert!(!lost.exists());
+    stage.receiver.as_mut().expect("it runs").kill();
+    sleep(Duration::from_secs(3)); // taken by the gateway, and by nobody else
+    stage.gateway.as_mut().expect("it runs").kill();
+    fs::remove_dir_all(folder.0.join("state/store")).expect("removed");
+    stage.start_receiver().expect("the receiver");
+    stage.start_gateway().expect("the gateway");
+    let text = wait_for_file(&lost);
+    let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("a line")).collect();
+    for (instance, _) in MONITORS {
+        let of: Vec<_> = lines.iter().filter(|l| l["instance"] == *instance).collect();
+        assert!(!of.is_empty(), "{text}");
+        for l in of {
+            assert_eq!(l["reason"], "store-lost");
+            let ns = |key: &str| l[key].as_u64().expect("a moment");
+            assert!(ns("to_monotonic_ns") - ns("from_monotonic_ns") > 2_500_000_000, "what nobody but the lost store knew: {l}");
+        }
+    }
+    let told = || stage.receiver_status()["gateways"][wardgate_lab::stage::GATEWAY]["store_lost"] == lines.len();
+    assert!(
+        (0..400).any(|_| told() || {
+            sleep(Duration::from_millis(50));
+            false
+        }),
+        "{}",
+        stage.receiver_status()
+    );
+}
+
+fn wait_for_file(path: &Path) -> String {
+    for _ in 0..400 {
+        if let Ok(text) = fs::read_to_string(path) {
+            return text;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("{} does not come", path.display());
+}
