@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, Instance, Secrets};
+use crate::config::{Config, Instance, Secrets, Uplink};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::Package;
 
@@ -20,10 +20,11 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
     println!("gateway \"{}\", state in {}", config.gateway.id, config.gateway.state.display());
     println!("sends to {}:{} over TLS, trusting {}", config.uplink.host, config.uplink.port, config.uplink.ca_file.display());
+    println!("{}", thinnest_link(&config.uplink));
     if config.plugins.allow_unsigned {
         println!("WARNING: unsigned plugins are allowed: whoever can write to a package's folder decides what runs in its sandbox");
     }
-    let mut wrong = Secrets::read(&config.uplink).err();
+    let mut wrong = Secrets::read(&config).err();
     for (name, instance) in &config.instances {
         println!();
         if let Err(fault) = instance_in_words(&config, name, instance) {
@@ -34,14 +35,25 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     wrong.map_or(Ok(()), Err)
 }
 
+/// A combination of window and patience that a link cannot serve breaks every connection, and nothing else would say why.
+fn thinnest_link(uplink: &Uplink) -> String {
+    let least = uplink.least_kbit_s();
+    let fits = format!("needs a link of at least {least} kbit/s: window_bytes = {} must get through before ", uplink.window_bytes);
+    let patience = format!("progress_s = {} and keep_alive_s = {} are over", uplink.progress_s, uplink.keep_alive_s);
+    format!("{fits}{patience}; on a thinner one lower window_bytes and message_bytes")
+}
+
 fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result<(), Fault> {
     let place = instance.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed \"{bed}\""));
     println!("{name}, {place}, package {}", instance.package.display());
-    let refused = |e: &dyn std::fmt::Display| Fault::new(Guilty::Plugin, e, "correct the package or its line in gateway.toml");
+    let refused = |e: &dyn std::fmt::Display| {
+        let e = config.wrong(&["instance", name, "package"], e, "correct the package, or this line");
+        Fault::new(Guilty::Plugin, &e, &e.remedy)
+    };
     let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(|e| refused(&e))?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
     package.granted(&crate::gateway::granted(instance)).map_err(|e| refused(&e))?;
-    package.manifest.check_settings(&instance.settings).map_err(|e| crate::gateway::wrong_setting(name, &e))?;
+    config.settings(name, &package.manifest, &package.shipped)?;
     let grants = &instance.grants;
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
     if let Some(grant) = &grants.serial {

@@ -46,6 +46,10 @@ pub enum PluginError {
          then whoever can write to that folder decides what runs here", folder.display()
     )]
     Unsigned { folder: PathBuf },
+    #[error("package {} is not there{}", folder.display(), near.as_ref().map(|near| format!(": write package = \"{}\"", near.display())).unwrap_or_default())]
+    NotThere { folder: PathBuf, near: Option<PathBuf> },
+    #[error("{} {why}", path.display())]
+    Shipped { path: PathBuf, why: String },
     #[error("{} is larger than {bytes_max} bytes ({why})", path.display())]
     TooLarge { path: PathBuf, bytes_max: u64, why: &'static str },
     #[error("{}: {why}", path.display())]
