@@ -284,6 +284,7 @@ async fn prepare(config: &Config) -> Result<BTreeMap<String, Ready>, Fault> {
     let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default()).map_err(refused)?;
     let mut prepared = BTreeMap::new();
     for (name, instance) in &config.instances {
+        let refused = |e| wrong_package(config, name, &e);
         let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
         let settings = config.settings(name, &package.manifest, &package.shipped)?;
         let (plugin, origin) = plugin::prepare(&host, &compiler, &package, &granted(instance)).await.map_err(refused)?;
@@ -291,6 +292,13 @@ async fn prepare(config: &Config) -> Result<BTreeMap<String, Ready>, Fault> {
         prepared.insert(name.clone(), (plugin, settings));
     }
     Ok(prepared)
+}
+
+/// What keeps an instance's plugin from running, with the line of gateway.toml that names its package or its grants.
+pub fn wrong_package(config: &Config, instance: &str, e: &plugin::PluginError) -> Fault {
+    let key = if matches!(e, plugin::PluginError::Refused { why: plugin::Mismatch::NotGranted { .. }, .. }) { "grants" } else { "package" };
+    let wrong = config.wrong(&["instance", instance, key], e, e.remedy(instance));
+    Fault::new(Guilty::Plugin, &wrong, &wrong.remedy)
 }
 
 /// The links that the site gives an instance anything of.

@@ -46,13 +46,10 @@ fn thinnest_link(uplink: &Uplink) -> String {
 fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result<(), Fault> {
     let place = instance.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed \"{bed}\""));
     println!("{name}, {place}, package {}", instance.package.display());
-    let refused = |e: &dyn std::fmt::Display| {
-        let e = config.wrong(&["instance", name, "package"], e, "correct the package, or this line");
-        Fault::new(Guilty::Plugin, &e, &e.remedy)
-    };
-    let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(|e| refused(&e))?;
+    let refused = |e| crate::gateway::wrong_package(config, name, &e);
+    let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
-    package.granted(&crate::gateway::granted(instance)).map_err(|e| refused(&e))?;
+    package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
     config.settings(name, &package.manifest, &package.shipped)?;
     let grants = &instance.grants;
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");

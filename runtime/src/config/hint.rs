@@ -73,11 +73,7 @@ pub fn shown(key: &str, table: &str, example: &str) -> String {
 
 /// In a table of the same kind if the example has it there; what must be set before what has a default.
 fn line_showing<'a>(key: &str, table: &str, example: &'a str) -> Option<&'a str> {
-    let ends = |head: &str| {
-        let mut parts = head.split('.').map(str::to_owned);
-        let first = parts.next();
-        (first, parts.last())
-    };
+    let ends = |head: &str| (head.split('.').next().map(str::to_owned), head.rsplit('.').next().map(str::to_owned));
     let mut head = "";
     let mut found: Vec<(bool, bool, &str)> = Vec::new();
     for line in example.lines() {
