@@ -58,6 +58,30 @@ fn check_names_file_line_and_remedy_of_every_slip() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("needs a link of at least 27 kbit/s"), "{said}");
+    // what may be meant so is said, and refused it is not
+    let port = folder.0.join("tty-monitor-1");
+    fs::write(&port, "").expect("written");
+    let more = format!(
+        "{good}[bus.spare]\ntcp = \"192.0.2.21:502\"\n[instance.bed-1]\npackage = \"{}/plugins/target/packages/ivy450c-0.1.0\"\n\
+         [instance.bed-1.grants.serial]\nport = \"tty-monitro-1\"\n",
+        root().display()
+    );
+    fs::write(&config, &more).expect("written");
+    let output = check(&config);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let line = |find: &str| more.lines().position(|l| l.contains(find)).expect("it is in the text") + 1;
+    for warning in [
+        format!("line {}: no grant names the bus \"spare\"", line("[bus.spare]")),
+        format!(
+            "line {}: {} is not there now; {} is there",
+            line("grants.serial"),
+            folder.0.join("tty-monitro-1").display(),
+            port.display()
+        ),
+    ] {
+        assert!(said.contains(&warning), "{warning}: {said}");
+    }
     for (right, wrong, begins, code, advice) in SLIPS {
         assert!(good.contains(right), "{right}");
         let text = good.replacen(right, wrong, 1);

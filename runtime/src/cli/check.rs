@@ -1,11 +1,12 @@
 //! `wardgate check`: reads the configuration as `run` would, and says in plain words what each instance may reach.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, Instance, Secrets, Uplink};
+use crate::config::{Config, Instance, Secrets, Uplink, nearest_path};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::Package;
 
@@ -23,6 +24,10 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     println!("{}", thinnest_link(&config.uplink));
     if config.plugins.allow_unsigned {
         println!("WARNING: unsigned plugins are allowed: whoever can write to a package's folder decides what runs in its sandbox");
+    }
+    let named: BTreeSet<_> = config.instances.values().filter_map(|i| i.grants.modbus.as_ref()).map(|grant| &grant.bus).collect();
+    for bus in config.buses.keys().filter(|bus| !named.contains(bus)) {
+        println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
     let mut wrong = Secrets::read(&config).err();
     for (name, instance) in &config.instances {
@@ -55,6 +60,10 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
     if let Some(grant) = &grants.serial {
         println!("  {}", serial::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
+        if !grant.port.exists() {
+            let near = nearest_path(&grant.port).map(|near| format!("; {} is there", near.display())).unwrap_or_default();
+            println!("  WARNING: {}: {} is not there now{near}", grant.at, grant.port.display());
+        }
     }
     if let Some(grant) = &grants.modbus {
         let bus = &config.buses[&grant.bus].tcp;

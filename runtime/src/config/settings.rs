@@ -140,6 +140,10 @@ fn unknown(name: &str, plugin: &str, manifest: &Manifest) -> Wrong {
 impl Setting {
     fn text(&self, given: &Given, shipped: &Shipped) -> Result<String, Misfit> {
         match (given, self.kind) {
+            (Given::Text(text), Kind::Text) if text.len() as u64 > TEXT_BYTES_MAX => Err(Misfit::Content((
+                format!("{} bytes are more than {TEXT_BYTES_MAX}", text.len()),
+                "a setting is a text that people write: shorten it".into(),
+            ))),
             (Given::Text(text), Kind::Text) => Ok(text.clone()),
             (Given::Boolean(yes), Kind::Boolean) => Ok(yes.to_string()),
             (Given::Integer(n), Kind::Integer) if self.holds(*n) => Ok(n.to_string()),

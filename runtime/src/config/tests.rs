@@ -254,6 +254,9 @@ fn settings_are_held_against_the_manifest_and_reach_the_plugin_as_texts() {
     let given = settings(&folder, "map = { shipped = \"tsi-rpc30\" }").unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(given["map"], "# tsi-rpc30");
 
+    let long = settings(&folder, &format!("map = \"{}\"", "#".repeat(65537))).expect_err("too long");
+    assert!(long.what.ends_with("65537 bytes are more than 65536") && long.line.is_some(), "{}", long.line.unwrap_or_default());
+
     for (lines, says, advises) in WRONG_SETTINGS {
         let e = settings(&folder, lines).expect_err(lines);
         assert!(e.what.contains(says), "{lines}: {}", e.what);

@@ -64,32 +64,32 @@ impl Package {
 
 /// What the folders hold that the manifest's settings name: plain files, called by their name without its ending.
 pub(super) fn shipped(folder: &Path, manifest: &Manifest) -> Result<Shipped, PluginError> {
-    let mut all = Shipped::new();
-    for inner in manifest.settings.values().filter_map(|setting| setting.shipped.as_ref()) {
-        let path = folder.join(inner);
-        let wrong = |why| PluginError::Shipped { path: path.clone(), why };
-        let mut texts = BTreeMap::new();
-        for file in std::fs::read_dir(&path).map_err(|why| PluginError::File { path: path.clone(), what: "cannot be read", why })? {
-            let file = file.map_err(|why| PluginError::File { path: path.clone(), what: "cannot be read", why })?.path();
-            let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-            if !is_name(&name) || !file.is_file() {
-                return Err(wrong(format!(
-                    "holds {:?}, which is no file called by a name of a-z, 0-9 and -",
-                    file.file_name().unwrap_or_default()
-                )));
-            }
-            let text = String::from_utf8(bounded(&file, TEXT_BYTES_MAX, "a setting is a text that people write")?);
-            let text = text.map_err(|_| wrong(format!("holds {name}, which is not UTF-8 text")))?;
-            if texts.insert(name.clone(), text).is_some() {
-                return Err(wrong(format!("holds {name} twice, with different endings")));
-            }
-            if texts.len() > SHIPPED_MAX {
-                return Err(wrong(format!("holds more than {SHIPPED_MAX} files")));
-            }
+    let inner = manifest.settings.values().filter_map(|setting| setting.shipped.as_ref());
+    inner.map(|inner| Ok((inner.clone(), texts(&folder.join(inner))?))).collect()
+}
+
+fn texts(folder: &Path) -> Result<BTreeMap<String, String>, PluginError> {
+    let unreadable = |why| PluginError::File { path: folder.to_owned(), what: "cannot be read", why };
+    let wrong = |why| PluginError::Shipped { path: folder.to_owned(), why };
+    let mut texts = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let path = entry.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        // no link: it would carry what lies elsewhere on this machine
+        if !is_name(name) || !entry.file_type().map_err(unreadable)?.is_file() {
+            return Err(wrong(format!("holds {:?}: only plain files with names of a-z, 0-9 and - are carried", entry.file_name())));
         }
-        all.insert(inner.clone(), texts);
+        let text = String::from_utf8(bounded(&path, TEXT_BYTES_MAX, "a setting is a text that people write")?);
+        let text = text.map_err(|_| wrong(format!("holds {:?}, which is not UTF-8 text", entry.file_name())))?;
+        if texts.insert(name.to_owned(), text).is_some() {
+            return Err(wrong(format!("holds {name} twice, with different endings")));
+        }
+        if texts.len() > SHIPPED_MAX {
+            return Err(wrong(format!("holds more than {SHIPPED_MAX} files")));
+        }
     }
-    Ok(all)
+    Ok(texts)
 }
 
 /// The manifest in a folder, whatever the folder is called.
@@ -112,4 +112,44 @@ pub(super) fn bounded(path: &Path, bytes_max: u64, why: &'static str) -> Result<
         return Err(PluginError::TooLarge { path: path.to_owned(), bytes_max, why });
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_is_plain_bounded_text_with_plain_names() {
+        let folder = std::env::temp_dir().join(format!("wardgate-shipped-{}", std::process::id()));
+        let maps = folder.join("maps");
+        let anew = || {
+            let _ = std::fs::remove_dir_all(&folder);
+            std::fs::create_dir_all(&maps).expect("a folder");
+            std::fs::write(maps.join("smc-hrs.map"), "x holding 0 u16").expect("written");
+        };
+        let says = || texts(&maps).expect_err("refused").to_string();
+        anew();
+        assert_eq!(texts(&maps).expect("good"), BTreeMap::from([("smc-hrs".to_owned(), "x holding 0 u16".to_owned())]));
+        std::fs::write(maps.join("smc-hrs.txt"), "").expect("written");
+        assert!(says().contains("smc-hrs twice"), "{}", says());
+        for name in ["README.md", ".hidden", "a b.map"] {
+            anew();
+            std::fs::write(maps.join(name), "").expect("written");
+            assert!(says().contains(&format!("{name:?}: only plain files")), "{}", says());
+        }
+        anew();
+        std::os::unix::fs::symlink("/etc/hostname", maps.join("host.map")).expect("a link");
+        assert!(says().contains("\"host.map\": only plain files"), "{}", says());
+        anew();
+        std::fs::write(maps.join("latin.map"), b"\xE4").expect("written");
+        assert!(says().contains("not UTF-8"), "{}", says());
+        anew();
+        std::fs::write(maps.join("large.map"), vec![b'#'; TEXT_BYTES_MAX as usize + 1]).expect("written");
+        assert!(says().contains("larger than 65536 bytes"), "{}", says());
+        anew();
+        (0..SHIPPED_MAX).for_each(|n| std::fs::write(maps.join(format!("m{n}.map")), "").expect("written"));
+        assert!(says().contains("more than 64 files"), "{}", says());
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert!(says().contains("cannot be read"), "{}", says());
+    }
 }
