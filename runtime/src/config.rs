@@ -385,6 +385,18 @@ impl Config {
             let remedy = format!("write id = \"{}\"", if good.is_empty() { "ward-1" } else { &good });
             return wrong(&["gateway", "id"], "takes 1 to 32 of the characters a-z, 0-9 and -".into(), remedy);
         }
+        let host = &self.uplink.host;
+        if host.is_empty() || host.contains([':', '/', ' ']) {
+            // mqtts://broker:8883/x is how others write it
+            let bare = host.trim().rsplit("//").next().unwrap_or_default().split([':', '/', ' ']).next().unwrap_or_default();
+            let remedy = format!("write host = \"{}\"", if bare.is_empty() { "broker.hospital.example" } else { bare });
+            let what = "takes a name or an IPv4 address and nothing around it; the port has a line of its own";
+            return wrong(&["uplink", "host"], what.into(), remedy);
+        }
+        if self.uplink.password_file.is_some() && self.uplink.username.is_none() {
+            let remedy = format!("add {}", shown("username", "uplink", EXAMPLE));
+            return wrong(&["uplink", "password_file"], "a password needs a username".into(), remedy);
+        }
         if let Some((table, key, value, low, high)) = self.ranges().into_iter().find(|(_, _, v, low, high)| !(low..=high).contains(&v)) {
             let bound = if value < low { format!("{key} = {low} or more") } else { format!("{key} = {high} or less") };
             return wrong(&[table, key], format!("{value} lies outside {low} to {high}"), format!("write {bound}"));
@@ -403,7 +415,7 @@ impl Config {
         let (up, store) = (&self.uplink, &self.store);
         [
             ("uplink", "batch_bytes", up.batch_bytes as u64, 256, 1 << 20),
-            ("uplink", "message_bytes", up.message_bytes as u64, 256, 1 << 20),
+            ("uplink", "message_bytes", up.message_bytes as u64, 1024, 1 << 20),
             ("uplink", "window_messages", up.window_messages.into(), 1, 1000),
             ("uplink", "window_bytes", up.window_bytes as u64, 1024, 1 << 24),
             ("uplink", "keep_alive_s", up.keep_alive_s.into(), 5, 3600),

@@ -3,14 +3,14 @@
 /// Longer words are no slip of the pen, and the table below grows with their product.
 const WORD_CHARS_MAX: usize = 64;
 
-/// The known word that is closest to this one, if it is close enough to be a slip: one in three letters, at least one.
+/// The known word that is closest to this one, if it is close enough to be a slip: two letters in five, at least one.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = word.chars().count();
     if letters < 2 {
         return None; // one letter is a slip for every other
     }
-    let slips_max = (letters / 3).max(1);
-    let close = known.into_iter().filter_map(|k| Some((distance(word, k).filter(|d| *d <= slips_max)?, k)));
+    let slips_max = |known: &str| (letters.max(known.chars().count()) * 2 / 5).max(1);
+    let close = known.into_iter().filter_map(|k| Some((distance(word, k).filter(|d| *d <= slips_max(k))?, k)));
     close.min_by_key(|(distance, _)| *distance).map(|(_, k)| k)
 }
 
@@ -57,6 +57,8 @@ mod tests {
         ] {
             assert_eq!(nearest(word, known), meant, "{word}");
         }
+        assert_eq!(nearest("linx", ["name", "links", "limits"]), Some("links"));
+        assert_eq!(nearest("host", ["port", "post"]), Some("post"));
         assert_eq!(nearest("a", []), None);
         assert_eq!(nearest(&"x".repeat(1000), ["x"]), None);
     }

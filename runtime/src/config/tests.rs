@@ -74,8 +74,8 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("[bus.plant]", "[bos.plant]", "nothing here is called \"bos\"", "write \"bus\""),
     (
         "id = \"ward-3-east\"",
-        "id = \"ward-3-east\"\npassword_file = \"x\"",
-        "nothing here is called \"password_file\"",
+        "id = \"ward-3-east\"\nusername = \"x\"",
+        "nothing here is called \"username\"",
         "move it below [uplink], or take it out",
     ),
     (
@@ -94,6 +94,18 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("id = \"ward-3-east\"", "id = \"Ward 3\"", "gateway.id: takes 1 to 32 of the characters a-z, 0-9 and -", "write id = \"ward-3\""),
     ("keep_alive_s = 30", "keep_alive_s = 1", "uplink.keep_alive_s: 1 lies outside 5 to 3600", "write keep_alive_s = 5 or more"),
     ("commit_ms = 1000", "commit_ms = 90000", "store.commit_ms: 90000 lies outside 100 to 60000", "write commit_ms = 60000 or less"),
+    (
+        "host = \"broker.hospital.example\"",
+        "host = \"mqtts://broker:8883\"",
+        "uplink.host: takes a name or an IPv4 address and nothing around it; the port has a line of its own",
+        "write host = \"broker\"",
+    ),
+    (
+        "mac_key_file = ",
+        "password_file = \"x\"\nmac_key_file = ",
+        "uplink.password_file: a password needs a username",
+        "add username = \"ward-3-east\"",
+    ),
     (
         "bytes_max = 1073741824",
         "bytes_max = 1000",
@@ -133,7 +145,8 @@ fn every_mistake_is_named_with_its_line_and_its_remedy_works() {
         assert!(e.to_string().starts_with(&format!("gateway.toml, line {line}: ")), "{e}");
         let at = text.lines().nth(line - 1).unwrap_or_default();
         let last = wrong.lines().last().unwrap_or_default();
-        let named = if last.is_empty() { at.starts_with('[') } else { at.contains(last.trim_end()) };
+        let first = wrong.lines().next().unwrap_or_default();
+        let named = if last.is_empty() { at.starts_with('[') } else { at.contains(last.trim_end()) || at.contains(first) };
         assert!(named, "{wrong}: line {line} is {at}");
         assert_eq!(e.remedy, *advises, "{wrong}");
         let mended = follow(&text, line, &e.remedy);
