@@ -183,8 +183,8 @@ pub struct ModbusGrant {
     #[serde(default = "d::requests_max")]
     pub requests_max: u16,
     /// Where it stands, for whoever is refused: file and line.
-    #[serde(skip, default = "d::at")]
-    pub at: String,
+    #[serde(skip)]
+    pub at: At,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -210,8 +210,30 @@ pub struct SerialGrant {
     #[serde(default)]
     pub writes: Vec<String>,
     /// Where it stands, for whoever is refused: file and line.
-    #[serde(skip, default = "d::at")]
-    pub at: String,
+    #[serde(skip)]
+    pub at: At,
+}
+
+/// File and line where something stands, for people: what has moved and says the same is the same.
+#[derive(Clone, Debug, Eq)]
+pub struct At(pub String);
+
+impl Default for At {
+    fn default() -> Self {
+        Self("gateway.toml".into()) // read from no file, in tests
+    }
+}
+
+impl PartialEq for At {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Defaults, each with its reason.
@@ -272,9 +294,6 @@ mod d {
     }
     pub fn framing() -> String {
         "8N1".into()
-    }
-    pub fn at() -> String {
-        "gateway.toml".into() // a grant that was read from no file, in tests
     }
 }
 
@@ -362,10 +381,10 @@ impl Config {
             }
             if let Some(serial) = &mut instance.grants.serial {
                 under(&mut serial.port);
-                serial.at = source.place(&["instance", name, "grants", "serial"]);
+                serial.at = At(source.place(&["instance", name, "grants", "serial"]));
             }
             if let Some(modbus) = &mut instance.grants.modbus {
-                modbus.at = source.place(&["instance", name, "grants", "modbus"]);
+                modbus.at = At(source.place(&["instance", name, "grants", "modbus"]));
             }
         }
     }

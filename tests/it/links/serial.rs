@@ -35,7 +35,7 @@ fn grant(port: &Path, writes: &[&str]) -> SerialGrant {
         baud: 9600,
         framing: "8N1".into(),
         writes: writes.iter().map(|w| (*w).into()).collect(),
-        at: String::new(),
+        at: Default::default(),
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) struct Reach {
 
 impl Grant {
     pub fn new(instance: &str, from: &ModbusGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { at: from.at.clone(), instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
         if from.servers.is_empty() {
             return Err(fail("servers", "names no server. Write the unit ids that this instance may ask, like servers = [1]".into()));
         }
@@ -91,7 +91,7 @@ impl Grant {
         }
         Ok(Self {
             instance: instance.to_owned(),
-            at: from.at.clone(),
+            at: from.at.to_string(),
             bus: from.bus.clone(),
             servers: from.servers.clone(),
             rules,

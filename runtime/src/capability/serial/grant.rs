@@ -64,7 +64,7 @@ pub enum Refusal {
 
 impl Grant {
     pub fn new(instance: &str, from: &SerialGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { at: from.at.clone(), instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
         if !from.port.is_absolute() {
             let why = format!("{} is not the path of a port. Write a stable one, like \"/dev/serial/by-id/...\"", from.port.display());
             return Err(fail("port", why));
@@ -81,7 +81,7 @@ impl Grant {
         }
         let read = |(n, text): (usize, &String)| Pattern::parse(text).map_err(|e| fail(&format!("writes[{n}]"), e.to_string()));
         let writes = from.writes.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { instance: instance.to_owned(), at: from.at.clone(), port: from.port.clone(), baud: from.baud, framing, writes })
+        Ok(Self { instance: instance.to_owned(), at: from.at.to_string(), port: from.port.clone(), baud: from.baud, framing, writes })
     }
 
     pub fn port(&self) -> &Path {

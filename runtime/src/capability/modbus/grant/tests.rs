@@ -14,7 +14,7 @@ fn config(rules: &[(u8, &[&str])]) -> ModbusGrant {
         servers: vec![1, 7],
         allow: rules.iter().map(rule).collect(),
         requests_max: 4,
-        at: "gateway.toml, line 7".into(),
+        at: crate::config::At("gateway.toml, line 7".into()),
     }
 }
 
