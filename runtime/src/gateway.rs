@@ -117,7 +117,7 @@ struct Running {
 
 impl Running {
     async fn start(config: Config) -> Result<Self, Fault> {
-        let secrets = Secrets::read(&config.uplink)?;
+        let secrets = Secrets::read(&config)?;
         let lock = lock(&config.gateway.state)?;
         let plugins = prepare(&config).await?;
         let (store, shelf, found) = open_store(&config)?;
@@ -265,8 +265,11 @@ fn pipeline(config: &Config, secrets: &Secrets, life: u64, found: Option<Heads>)
     pipeline
 }
 
+/// A plugin, and its instance's settings as it gets them.
+type Ready = (Arc<Prepared>, BTreeMap<String, String>);
+
 /// Reads, checks and compiles every package, before a store is touched or a port opened.
-async fn prepare(config: &Config) -> Result<BTreeMap<String, Arc<Prepared>>, Fault> {
+async fn prepare(config: &Config) -> Result<BTreeMap<String, Ready>, Fault> {
     if config.plugins.allow_unsigned {
         warn!(
             "UNSIGNED PLUGINS ARE ALLOWED (plugins.allow_unsigned): whoever can write to a package's folder decides what runs in its sandbox"
@@ -281,17 +284,21 @@ async fn prepare(config: &Config) -> Result<BTreeMap<String, Arc<Prepared>>, Fau
     let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default()).map_err(refused)?;
     let mut prepared = BTreeMap::new();
     for (name, instance) in &config.instances {
+        let refused = |e| wrong_package(config, name, &e);
         let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
-        package.manifest.check_settings(&instance.settings).map_err(|e| wrong_setting(name, &e))?;
+        let settings = config.settings(name, &package.manifest, &package.shipped)?;
         let (plugin, origin) = plugin::prepare(&host, &compiler, &package, &granted(instance)).await.map_err(refused)?;
         info!(instance = %name, plugin = %package.manifest.full_name(), ?origin, "plugin is ready");
-        prepared.insert(name.clone(), plugin);
+        prepared.insert(name.clone(), (plugin, settings));
     }
     Ok(prepared)
 }
 
-pub fn wrong_setting(instance: &str, e: &crate::config::SettingError) -> Fault {
-    Fault::new(Guilty::Configuration, format!("instance.{instance}.settings: {e}"), "correct it in gateway.toml")
+/// What keeps an instance's plugin from running, with the line of gateway.toml that names its package or its grants.
+pub fn wrong_package(config: &Config, instance: &str, e: &plugin::PluginError) -> Fault {
+    let key = if matches!(e, plugin::PluginError::Refused { why: plugin::Mismatch::NotGranted { .. }, .. }) { "grants" } else { "package" };
+    let wrong = config.wrong(&["instance", instance, key], e, e.remedy(instance));
+    Fault::new(Guilty::Plugin, &wrong, &wrong.remedy)
 }
 
 /// The links that the site gives an instance anything of.
@@ -319,7 +326,7 @@ struct BusWires {
 impl Wires<'_> {
     fn instances(
         &mut self,
-        mut plugins: BTreeMap<String, Arc<Prepared>>,
+        mut plugins: BTreeMap<String, Ready>,
         mut states: BTreeMap<String, Vec<u8>>,
         spoken: &mpsc::Sender<ToPipeline>,
         stopping: &watch::Receiver<bool>,
@@ -330,14 +337,9 @@ impl Wires<'_> {
             let (links, inbox) = self.links(&name, instance)?;
             let (back, from_pipeline) = mpsc::channel(BACK_WAITING_MAX);
             self.backs.insert(name.clone(), back);
-            let posting = Posting {
-                plugin: plugins.remove(&*name).expect("prepared from the same list"),
-                settings: instance.settings.clone(),
-                bed: instance.bed.clone(),
-                seed: self.seed,
-                saved: states.remove(&*name),
-                instance: name,
-            };
+            let (plugin, settings) = plugins.remove(&*name).expect("prepared from the same list");
+            let posting =
+                Posting { plugin, settings, bed: instance.bed.clone(), seed: self.seed, saved: states.remove(&*name), instance: name };
             let (pipeline, stop) = (spoken.clone(), stopping.clone());
             let wiring = Wiring { inbox, pipeline, back: from_pipeline, links, clock: moment, status: self.status.clone(), stop };
             self.tasks.spawn(Supervisor::new(posting, wiring).run());

@@ -1,7 +1,7 @@
 //! Links: grants, buses and ports against real sockets and ptys, an independent Modbus server, and devices that misbehave.
 
 mod modbus;
-mod oracle;
+pub mod oracle;
 mod serial;
 
 use std::future::Future;

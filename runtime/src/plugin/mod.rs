@@ -46,6 +46,10 @@ pub enum PluginError {
          then whoever can write to that folder decides what runs here", folder.display()
     )]
     Unsigned { folder: PathBuf },
+    #[error("package {} is not there", folder.display())]
+    NotThere { folder: PathBuf, near: Option<PathBuf> },
+    #[error("{} {why}", path.display())]
+    Shipped { path: PathBuf, why: String },
     #[error("{} is larger than {bytes_max} bytes ({why})", path.display())]
     TooLarge { path: PathBuf, bytes_max: u64, why: &'static str },
     #[error("{}: {why}", path.display())]
@@ -68,4 +72,17 @@ pub enum PluginError {
     KeyBroken { path: PathBuf },
     #[error("plugin {plugin} does not fit this gateway: {why}")]
     Unlinkable { plugin: String, why: String },
+}
+
+impl PluginError {
+    /// For whoever wrote the instance's part of gateway.toml.
+    pub fn remedy(&self, instance: &str) -> String {
+        match self {
+            Self::NotThere { near: Some(near), .. } => format!("write package = \"{}\"", near.display()),
+            Self::NotThere { near: None, .. } => "make it with `wardgate plugin build`, and name the folder that this prints".into(),
+            Self::Unsigned { .. } => "below [plugins] add allow_unsigned = true, if you trust that folder".into(),
+            Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants] add {grant}"),
+            _ => "correct the package, or its line in gateway.toml".into(),
+        }
+    }
 }

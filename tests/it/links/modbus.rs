@@ -47,7 +47,7 @@ impl Rig {
 
     fn granted(target: SocketAddr, names: &[&str], allow: Vec<ModbusRule>, requests_max: u16) -> Self {
         let status = Status::default();
-        let config = ModbusGrant { bus: "plant".into(), servers: vec![1, 2, 9], allow, requests_max };
+        let config = ModbusGrant { bus: "plant".into(), servers: vec![1, 2, 9], allow, requests_max, at: Default::default() };
         let grants: Vec<Grant> = names.iter().map(|n| Grant::new(n, &config).unwrap()).collect();
         let (asks, asked) = mpsc::channel::<Ask>(grants.iter().map(Grant::room).sum());
         let boxes: Vec<(Sender, Inbox)> = names.iter().map(|n| inbox((*n).into(), 0)).collect();

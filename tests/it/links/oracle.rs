@@ -10,13 +10,13 @@ use wardgate::contract::modbus::{Coil, Coils, Failure, IdentificationQuery, Mask
 use super::modbus::{Rig, holding};
 
 /// Ends with this value: it serves until its standard input closes.
-struct Pymodbus {
+pub struct Pymodbus {
     child: Child,
-    at: SocketAddr,
+    pub at: SocketAddr,
 }
 
 impl Pymodbus {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let python = std::env::var_os("WARDGATE_PYTHON").map_or_else(|| here.join(".venv/bin/python"), PathBuf::from);
         let mut child = Command::new(&python)

@@ -30,7 +30,13 @@ struct Rig {
 }
 
 fn grant(port: &Path, writes: &[&str]) -> SerialGrant {
-    SerialGrant { port: port.into(), baud: 9600, framing: "8N1".into(), writes: writes.iter().map(|w| (*w).into()).collect() }
+    SerialGrant {
+        port: port.into(),
+        baud: 9600,
+        framing: "8N1".into(),
+        writes: writes.iter().map(|w| (*w).into()).collect(),
+        at: Default::default(),
+    }
 }
 
 impl Rig {

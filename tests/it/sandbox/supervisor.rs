@@ -48,7 +48,7 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
     let (stop, stopped) = watch::channel(false);
     let status = Status::default();
     let serial = start.writes.map(|writes| {
-        let grant = SerialGrant { port: PathBuf::from("/dev/none"), baud: 9600, framing: "8N1".into(), writes };
+        let grant = SerialGrant { port: PathBuf::from("/dev/none"), baud: 9600, framing: "8N1".into(), writes, at: Default::default() };
         let (port, _gone) = mpsc::channel(serial::WRITES_OPEN_MAX);
         serial::Handle::new(serial::Grant::new(&name, &grant).unwrap(), port, sender.clone(), clock, status.clone())
     });

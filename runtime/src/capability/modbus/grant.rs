@@ -24,6 +24,8 @@ const TYPED: [u8; 10] = [1, 2, 3, 4, 5, 6, 15, 16, 22, READ_IDENTIFICATION];
 #[derive(Clone, Debug)]
 pub struct Grant {
     instance: String,
+    /// File and line.
+    at: String,
     bus: String,
     servers: Vec<u8>,
     rules: Vec<Rule>,
@@ -39,8 +41,9 @@ struct Rule {
 
 /// What is wrong with a grant, by its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("[instance.{instance}.grants.modbus] {key}: {why}")]
+#[error("{at}: [instance.{instance}.grants.modbus] {key}: {why}")]
 pub struct GrantError {
+    pub at: String,
     pub instance: String,
     pub key: String,
     pub why: String,
@@ -50,13 +53,11 @@ pub struct GrantError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error(
-        "asked for modbus server {server}, which gateway.toml does not grant. To allow it, under [instance.{instance}.grants.modbus] write: {line}"
+        "asked for modbus server {server}, which {at} does not grant. To allow it, under [instance.{instance}.grants.modbus] write: {line}"
     )]
-    Server { instance: String, server: u8, line: String },
-    #[error(
-        "asked to {wish}, which gateway.toml does not grant. To allow it, under [instance.{instance}.grants.modbus] add to allow: {line}"
-    )]
-    Function { instance: String, wish: String, line: String },
+    Server { at: String, instance: String, server: u8, line: String },
+    #[error("asked to {wish}, which {at} does not grant. To allow it, under [instance.{instance}.grants.modbus] add to allow: {line}")]
+    Function { at: String, instance: String, wish: String, line: String },
     #[error("asked to {wish}: {why}; no grant can allow it")]
     Impossible { wish: String, why: String },
 }
@@ -72,7 +73,7 @@ pub(super) struct Reach {
 
 impl Grant {
     pub fn new(instance: &str, from: &ModbusGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
         if from.servers.is_empty() {
             return Err(fail("servers", "names no server. Write the unit ids that this instance may ask, like servers = [1]".into()));
         }
@@ -90,6 +91,7 @@ impl Grant {
         }
         Ok(Self {
             instance: instance.to_owned(),
+            at: from.at.to_string(),
             bus: from.bus.clone(),
             servers: from.servers.clone(),
             rules,
@@ -126,12 +128,14 @@ impl Grant {
             let mut all = self.servers.clone();
             all.push(server);
             all.sort_unstable();
-            return Err(Refusal::Server { instance: self.instance.clone(), server, line: format!("servers = {all:?}") });
+            let (at, instance) = (self.at.clone(), self.instance.clone());
+            return Err(Refusal::Server { at, instance, server, line: format!("servers = {all:?}") });
         }
         match self.rules.iter().find(|r| r.function == reach.function) {
             Some(rule) if reach.count == 0 || rule.holds(reach.first, reach.count) => Ok(()),
             _ => {
-                Err(Refusal::Function { instance: self.instance.clone(), wish: format!("{reach} of server {server}"), line: reach.line() })
+                let (at, instance) = (self.at.clone(), self.instance.clone());
+                Err(Refusal::Function { at, instance, wish: format!("{reach} of server {server}"), line: reach.line() })
             }
         }
     }

@@ -8,6 +8,7 @@ fn config(framing: &str, baud: u32, writes: &[&str]) -> SerialGrant {
         baud,
         framing: framing.into(),
         writes: writes.iter().map(|w| (*w).into()).collect(),
+        at: crate::config::At("gateway.toml, line 7".into()),
     }
 }
 
