@@ -172,6 +172,7 @@ fn a_receiver_with_another_key_takes_nothing_and_the_gateway_keeps_it() {
     }
 }
 
+//= PROMISES.md#P16
 #[test]
 fn a_store_that_is_gone_is_told_with_the_time_of_what_went_with_it() {
     let folder = Folder::new("store-gone");
