@@ -22,7 +22,7 @@ fn quiet(folder: &Folder) -> Stage {
 }
 
 fn wardgate(verb: &str, config: &Path) -> Output {
-    Command::new(binary("wardgate").expect("built")).arg(verb).arg("--config").arg(config).output().expect("it runs")
+    Command::new(binary("wardgate").expect("built")).args(["--log", "text", verb]).arg("--config").arg(config).output().expect("it runs")
 }
 
 /// What it said, after a check of how it ended.
