@@ -255,17 +255,9 @@ pub fn moment(text: &str, now_ns: i64) -> Result<i64, String> {
 mod tests {
     use super::*;
 
-    fn line(
-        gateway: &str,
-        channel: &str,
-        run: u32,
-        first: u64,
-        indices: u64,
-        from_s: i64,
-        to_s: i64,
-        reason: &str,
-        before: &str,
-    ) -> String {
+    /// `place`: run, first, indices; `time_s`: from, to.
+    fn line((gateway, channel): (&str, &str), place: (u32, u64, u64), time_s: (i64, i64), reason: &str, before: &str) -> String {
+        let ((run, first, indices), (from_s, to_s)) = (place, time_s);
         let time = |s: i64| rfc3339(s * 1_000_000_000);
         let values = if indices > 0 { indices.to_string() } else { "null".into() };
         format!(
@@ -283,14 +275,14 @@ mod tests {
         for (gateway, text) in [
             (
                 "ward-1",
-                line("ward-1", "hr", 1, 10, 0, 100, 160, "line-fault", "")
-                    + &line("ward-1", "hr", 1, 10, 0, 160, 200, "line-fault", "")
-                    + &line("ward-1", "hr", 2, 0, 0, 100, 230, "line-fault", r#","before":{"life":"a","run":1,"next":10}"#)
+                line(("ward-1", "hr"), (1, 10, 0), (100, 160), "line-fault", "")
+                    + &line(("ward-1", "hr"), (1, 10, 0), (160, 200), "line-fault", "")
+                    + &line(("ward-1", "hr"), (2, 0, 0), (100, 230), "line-fault", r#","before":{"life":"a","run":1,"next":10}"#)
                     + "nonsense\n"
-                    + &line("ward-1", "ecg", 1, 500, 250, 300, 301, "disk-full", "")
+                    + &line(("ward-1", "ecg"), (1, 500, 250), (300, 301), "disk-full", "")
                     + r#"{"gateway":"ward-1","inst"#, // being written
             ),
-            ("ward-2", line("ward-2", "hr", 1, 7, 1, 400, 402, "unknown", "")),
+            ("ward-2", line(("ward-2", "hr"), (1, 7, 1), (400, 402), "unknown", "")),
         ] {
             fs::create_dir_all(out.join(gateway)).unwrap();
             fs::write(out.join(gateway).join(GAPS), text).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -22,6 +23,8 @@ pub struct Config {
     pub store: Store,
     #[serde(default)]
     pub plugins: Plugins,
+    #[serde(default)]
+    pub metrics: Metrics,
     #[serde(default, rename = "bus")]
     pub buses: BTreeMap<String, Bus>,
     #[serde(default, rename = "instance")]
@@ -105,6 +108,17 @@ pub struct Plugins {
     /// Until packages are signed, nothing loads without this.
     #[serde(default)]
     pub allow_unsigned: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Where Prometheus asks; none: nowhere.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// Whether `listen` may be an address that others than this machine reach.
+    #[serde(default)]
+    pub beyond_loopback: bool,
 }
 
 /// One Modbus TCP server or gateway; requests to it are made one after the other.
@@ -314,6 +328,12 @@ impl Config {
         if wardgate_wire::GatewayId::new(&self.gateway.id).is_none() {
             return wrong("id".into(), "takes 1 to 32 of the characters a-z, 0-9 and -");
         }
+        if self.metrics.listen.is_some_and(|a| !a.ip().is_loopback()) && !self.metrics.beyond_loopback {
+            return wrong(
+                "listen".into(),
+                "is no loopback address: anybody who reaches it may read; say beyond_loopback = true if that is meant",
+            );
+        }
         let (up, store) = (&self.uplink, &self.store);
         let ranges = [
             ("batch_bytes", up.batch_bytes as u64, 256, 1 << 20),
@@ -459,6 +479,7 @@ mod tests {
             ("bytes_max = 1073741824", "bytes_max = 1000", "bytes_max"),
             ("tcp = \"192.0.2.20:502\"", "tcp = \"192.0.2.20\"", "bus.plant"),
             ("bus = \"plant\"", "bus = \"cellar\"", "instance.ct-chiller"),
+            ("[metrics]", "[metrics]\nlisten = \"0.0.0.0:9464\"", "listen"),
         ] {
             let config: Config = parse(&with_defaults_written().replacen(from, to, 1)).expect("it can be read");
             assert_eq!(config.first_mistake().expect(to).0, key);
