@@ -7,6 +7,7 @@ mod flushed;
 mod golden;
 mod links;
 mod sandbox;
+mod seeing;
 mod store;
 mod tidy;
 mod uplink;

@@ -17,7 +17,7 @@ Examples:
   wardgate gaps                                  all that was told since the gateway's start, newest last
   wardgate gaps --instance bed-1-monitor --since 2h
 
-`positions`: 12..15 will not come; `after 11`: a stretch of time after position 11, `before 0`: before the first of a run.
+`positions`: 12+4: four from 12 on will not come; `after 11`: a stretch of time after position 11, `before 0`: before the first of a run.
 `values`: how many were lost, where anybody knows. A gap of alerts says that alerts may have been lost, not that there were any.
 The gateway keeps this list in memory. All gaps since ever are in the cloud: `wardgate-cloud gaps`.")]
 pub struct Gaps {
@@ -137,7 +137,7 @@ fn page(answer: &GapsAnswer, paint: Paint) -> Vec<String> {
     let up = answer.now.as_ref().map_or(0, |now| now.monotonic_ns.saturating_sub(answer.started_monotonic_ns));
     let when = answer.wall_ns(&started).map_or_else(String::new, |wall| format!("{} UTC, ", &paint::utc(wall)[..19].replace('T', " ")));
     let mut lines =
-        vec![format!("{}: gaps told since this start ({when}{} ago); older ones: `wardgate-cloud gaps`", answer.gateway, paint::span(up))];
+        vec![format!("{}: told since this start ({when}{} ago); older: `wardgate-cloud gaps`", answer.gateway, paint::span(up))];
     if answer.forgotten > 0 {
         lines.push(format!("the list holds the newest {GAPS_KEPT_MAX}; {} more are in the cloud only", answer.forgotten));
     }
@@ -147,12 +147,12 @@ fn page(answer: &GapsAnswer, paint: Paint) -> Vec<String> {
     }
     let mut lines: Vec<_> = lines.into_iter().map(|l| paint::clip(&l, paint::COLUMNS)).chain([String::new()]).collect();
     let columns = [
-        left("instance", 18),
-        left("stream", 20),
-        right("run"),
-        left("positions", 14),
+        left("instance", 13),
+        left("stream", 14),
+        left("run", 5),
+        left("positions", 12),
         right("values"),
-        left("from (UTC)", 19),
+        left("from (UTC)", 14),
         right("for"),
         left("reason", 15),
     ];
@@ -176,26 +176,28 @@ fn row(g: &Gap, answer: &GapsAnswer) -> [Cell; 8] {
         (0, 0) => "before 0".to_owned(),
         (0, next) => format!("after {}", next - 1),
         (1, _) => g.first.to_string(),
-        (n, _) => format!("{}..{}", g.first, g.first + n - 1),
+        (n, _) => format!("{}+{n}", g.first),
     };
     let here = |at: &At| answer.now.as_ref().is_some_and(|now| now.boot == at.boot);
     let from = match &g.from {
         None => "-".to_owned(),
         Some(at) => match answer.wall_ns(at) {
-            Some(wall) => paint::utc(wall)[..19].replace('T', " "),
-            None if here(at) => format!("boot + {}", paint::span(at.monotonic_ns)),
-            None => "before this boot".to_owned(),
+            Some(wall) => paint::utc(wall)[5..19].replace('T', " "),
+            None if here(at) => format!("boot + {}", paint::short_span(at.monotonic_ns)),
+            None => "an earlier boot".to_owned(),
         },
     };
-    let end = g.to.as_ref().or(answer.now.as_ref());
-    let lasted = match (&g.from, end) {
-        (Some(from), Some(to)) if from.boot == to.boot => paint::span(to.monotonic_ns.saturating_sub(from.monotonic_ns)),
+    let lasted = match (&g.from, g.to.as_ref().or(answer.now.as_ref())) {
+        (Some(from), Some(to)) if from.boot == to.boot => paint::short_span(to.monotonic_ns.saturating_sub(from.monotonic_ns)),
         _ => "?".to_owned(),
     };
-    let open = if g.to.is_none() { (format!("OPEN {lasted}"), Tone::Bad) } else { plain(lasted) };
-    let values = g.values.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    let values = match g.values {
+        _ if g.to.is_none() => ("OPEN".to_owned(), Tone::Bad),
+        Some(n) => plain(n),
+        None => plain("?"),
+    };
     let tone = if g.reason == "unknown" { Tone::Bad } else { Tone::Plain };
-    [plain(&g.instance), plain(stream), plain(run), plain(positions), plain(values), plain(from), open, (g.reason.clone(), tone)]
+    [plain(&g.instance), plain(stream), plain(run), plain(positions), values, plain(from), plain(lasted), (g.reason.clone(), tone)]
 }
 
 #[cfg(test)]
@@ -243,9 +245,9 @@ mod tests {
         for words in [
             "2026-01-01 00:00:10 UTC, 16 min 30 s ago",
             "3 more are in the cloud only",
-            "4000000000..40",
+            "4000000000+…",
             "1>2  after 3999",
-            "OPEN 15 min 00 s",
+            "OPEN  01-01 00:01:40   15 min",
             "3 gaps, 1 open: gateway-overrun 3",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
@@ -257,7 +259,7 @@ mod tests {
         let mut unset = GapsAnswer { wall_ahead_ns: None, ..answer() };
         unset.gaps[0].from = Some(At { boot: "earlier".into(), monotonic_ns: 1 });
         let page = page(&unset, Paint::none()).join("\n");
-        assert!(page.contains("before this boot") && page.contains("boot + 50.0 s"), "{page}");
+        assert!(page.contains("an earlier bo") && page.contains("boot + 50.0 s"), "{page}");
         let line = serde_json::to_value(Line::new(&unset.gaps[0], &unset)).unwrap();
         assert!(line["from"].is_null() && line["from_boot"] == "earlier" && line["open"] == false, "{line}");
     }

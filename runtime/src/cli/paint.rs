@@ -98,6 +98,16 @@ pub fn span(ns: u64) -> String {
     }
 }
 
+/// In seven characters: 45.2 s, 12 min, 3 h, 4 d
+pub fn short_span(ns: u64) -> String {
+    match ns / 1_000_000_000 {
+        0..60 => span(ns),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..86_400 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
 /// 999 B, 12.3 kB, 4.0 MB
 pub fn bytes(n: u64) -> String {
     let mut scaled = n as f64;

@@ -336,13 +336,7 @@ fn newest(i: &InstanceStatus, now_ns: u64) -> String {
     if i.newest_monotonic_ns == 0 {
         return "-".into();
     }
-    let ns = now_ns.saturating_sub(i.newest_monotonic_ns);
-    match ns / 1_000_000_000 {
-        0..60 => paint::span(ns),
-        s @ 60..3600 => format!("{} min", s / 60),
-        s @ 3600..86_400 => format!("{} h", s / 3600),
-        s => format!("{} d", s / 86_400),
-    }
+    paint::short_span(now_ns.saturating_sub(i.newest_monotonic_ns))
 }
 
 /// In five characters: 99999, 100k, 1.2M.
