@@ -126,8 +126,7 @@ fn metrics_are_what_the_docs_list_and_bad_askers_harm_nothing() {
     assert!(restarts.iter().all(|s| s[1] == 0.0), "{restarts:?}");
 }
 
-fn answer_lines(stage: &Stage, verb: &[&str]) -> String {
-    let state = stage.folder.join("state");
+fn answer_lines(state: &Path, verb: &[&str]) -> String {
     let out = Command::new(binary("wardgate").expect("built")).args(verb).arg("--state").arg(state).output().expect("it runs");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).expect("text")
@@ -153,7 +152,8 @@ fn the_gateway_and_the_cloud_tell_the_same_gaps() {
     until("the guest", || stage.gateway_status().is_some_and(|s| s.instances["unruly"].opens > 0));
     (0..3).for_each(|_| unruly.order("count"));
     unruly.order("keep then panic");
-    let gaps = |more: &[&str]| json_lines(&answer_lines(&stage, &[&["gaps", "--json"], more].concat()));
+    let state = folder.0.join("state");
+    let gaps = |more: &[&str]| json_lines(&answer_lines(&state, &[&["gaps", "--json"], more].concat()));
     until("an open gap", || {
         gaps(&["--instance", "unruly"]).iter().any(|g| g["open"] == true && g["reason"] == "plugin-fault" && g["to"].is_null())
     });
@@ -194,7 +194,7 @@ fn the_gateway_and_the_cloud_tell_the_same_gaps() {
     let status = stage.gateway_status().expect("it runs");
     assert_eq!(status.instances["unruly"].gaps["plugin-fault"], here.len() as u64);
     assert_eq!(gaps(&["--instance", "nobody"]).len(), 0);
-    let (table, page) = (answer_lines(&stage, &["gaps"]), cloud_gaps(&folder.0.join("out"), &[]));
+    let (table, page) = (answer_lines(&state, &["gaps"]), cloud_gaps(&folder.0.join("out"), &[]));
     for text in [&table, &page] {
         assert!(text.contains("plugin-fault") && text.contains("count"), "{text}");
     }

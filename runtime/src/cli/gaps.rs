@@ -136,8 +136,10 @@ fn page(answer: &GapsAnswer, paint: Paint) -> Vec<String> {
         At { monotonic_ns: answer.started_monotonic_ns, ..answer.now.clone().unwrap_or(At { boot: String::new(), monotonic_ns: 0 }) };
     let up = answer.now.as_ref().map_or(0, |now| now.monotonic_ns.saturating_sub(answer.started_monotonic_ns));
     let when = answer.wall_ns(&started).map_or_else(String::new, |wall| format!("{} UTC, ", &paint::utc(wall)[..19].replace('T', " ")));
-    let mut lines =
-        vec![format!("{}: told since this start ({when}{} ago); older: `wardgate-cloud gaps`", answer.gateway, paint::span(up))];
+    let mut lines = vec![
+        format!("{}: gaps that the ledger told of since this start ({when}{} ago)", answer.gateway, paint::span(up)),
+        "older ones are in the cloud: `wardgate-cloud gaps`".to_owned(),
+    ];
     if answer.forgotten > 0 {
         lines.push(format!("the list holds the newest {GAPS_KEPT_MAX}; {} more are in the cloud only", answer.forgotten));
     }
@@ -246,7 +248,7 @@ mod tests {
             "2026-01-01 00:00:10 UTC, 16 min 30 s ago",
             "3 more are in the cloud only",
             "4000000000+…",
-            "1>2  after 3999",
+            "1>2    after 3999",
             "OPEN  01-01 00:01:40   15 min",
             "3 gaps, 1 open: gateway-overrun 3",
         ] {
