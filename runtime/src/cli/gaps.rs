@@ -249,7 +249,7 @@ mod tests {
             "3 more are in the cloud only",
             "4000000000+…",
             "1>2    after 3999",
-            "OPEN  01-01 00:01:40   15 min",
+            "OPEN  01-01 00:01:40  15 min",
             "3 gaps, 1 open: gateway-overrun 3",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
