@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use cli::{Cli, Receive, Verb};
+use cli::{Cli, Gaps, LogForm, Receive, Verb};
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing_subscriber::EnvFilter;
 use wardgate_cloud::decode::{DecodeError, decode};
 use wardgate_cloud::desk::{Desk, Signals};
+use wardgate_cloud::gaps::{self, GapsError};
 use wardgate_cloud::intake::Intake;
 use wardgate_cloud::keeper::{KeepError, Keeper};
 use wardgate_cloud::keys::{self, KeyError};
@@ -38,6 +39,10 @@ enum Failure {
     Keep(#[from] KeepError),
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Gaps(#[from] GapsError),
+    #[error("--since and --until take {0}")]
+    Time(String),
     #[error("cannot read {path}: {why}; give the receiver's user the right to read it")]
     File { path: PathBuf, why: io::Error },
     #[error("--topic {0:?} cannot be used: it is a plain path like wardgate/1, without + and # and without / at its ends")]
@@ -51,6 +56,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
+            Self::Time(_) | Self::Gaps(GapsError::Io { .. } | GapsError::Empty(_)) => 2,
             Self::Keys(_) | Self::Receive(_) | Self::File { .. } | Self::Topic(_) => 2,
             Self::Decode(DecodeError::NotALog(_) | DecodeError::Io { .. }) => 2,
             _ => 1,
@@ -60,19 +66,51 @@ impl Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    let form = begin_log(cli.log, matches!(cli.verb, Verb::Receive(_)));
     let done = match cli.verb {
         Verb::Receive(of) => run(&of),
         Verb::Decode { input, out } => decode_verb(&input, &out),
         Verb::Show { file } => show(&file).map_err(Failure::from).and_then(|text| print(&text)),
+        Verb::Gaps(of) => gaps_verb(&of),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("wardgate-cloud: {why}");
+            match form {
+                LogForm::Text => eprintln!("wardgate-cloud: {why}"),
+                LogForm::Json => tracing::error!("{why}"),
+            }
             ExitCode::from(why.code())
         }
+    }
+}
+
+/// Words for people at a terminal, one JSON object a line for machines. `service`: nobody looks at it but through the log.
+fn begin_log(asked: Option<LogForm>, service: bool) -> LogForm {
+    let terminal = io::stderr().is_terminal();
+    let form = asked.unwrap_or(if service && !terminal { LogForm::Json } else { LogForm::Text });
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match form {
+        LogForm::Text => log.with_ansi(terminal).init(),
+        LogForm::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+            std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}"))); // a panic is a line like any other
+        }
+    }
+    form
+}
+
+fn gaps_verb(of: &Gaps) -> Result<(), Failure> {
+    let moment = |text: &Option<String>| text.as_deref().map(|t| gaps::moment(t, now().wall_ns)).transpose().map_err(Failure::Time);
+    let (gateway, instance) = (of.gateway.clone(), of.instance.clone());
+    let choice = gaps::Choice { gateway, instance, since_ns: moment(&of.since)?, until_ns: moment(&of.until)? };
+    if !of.json {
+        return print(&gaps::page(&of.out, &choice)?);
+    }
+    match gaps::lines(&of.out, &choice, &mut io::stdout().lock()) {
+        Err(GapsError::Write(why)) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
     }
 }
 

@@ -182,7 +182,7 @@ fn decimal(mantissa: i64, exponent: i64) -> String {
 }
 
 /// Columns as wide as their widest cell, the last as it comes; control characters made visible.
-fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
+pub fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     let clean = |cell: &str| cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
     let rows: Vec<[String; N]> = rows.iter().map(|r| std::array::from_fn(|i| clean(&r[i]))).collect();
     let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0));

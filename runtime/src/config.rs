@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -36,6 +37,8 @@ pub struct Config {
     pub store: Store,
     #[serde(default)]
     pub plugins: Plugins,
+    #[serde(default)]
+    pub metrics: Metrics,
     #[serde(default, rename = "bus")]
     pub buses: BTreeMap<String, Bus>,
     #[serde(default, rename = "instance")]
@@ -128,6 +131,17 @@ pub struct Plugins {
     /// Until packages are signed, nothing loads without this.
     #[serde(default)]
     pub allow_unsigned: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Where Prometheus asks; none: nowhere.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// Whether `listen` may be an address that others than this machine reach.
+    #[serde(default)]
+    pub beyond_loopback: bool,
 }
 
 /// One Modbus TCP server or gateway; requests to it are made one after the other.
@@ -403,6 +417,10 @@ impl Config {
             let good = plain(&self.gateway.id.to_lowercase(), "-", GATEWAY_ID_BYTES_MAX);
             let remedy = format!("write id = \"{}\"", if good.is_empty() { "ward-1" } else { &good });
             return wrong(&["gateway", "id"], "takes 1 to 32 of the characters a-z, 0-9 and -".into(), remedy);
+        }
+        if let Some(listen) = self.metrics.listen.filter(|a| !a.ip().is_loopback() && !self.metrics.beyond_loopback) {
+            let what = "is no loopback address: whoever reaches it may read (beyond_loopback = true allows that)";
+            return wrong(&["metrics", "listen"], what.into(), format!("write listen = \"127.0.0.1:{}\"", listen.port()));
         }
         let host = &self.uplink.host;
         if host.is_empty() || host.contains([':', '/', ' ']) {

@@ -25,6 +25,7 @@ const ANSWER_S_MAX: u64 = 3;
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
     Status,
+    Gaps,
 }
 
 /// What comes back: the thing asked for, or why not.
@@ -69,6 +70,7 @@ async fn answer(peer: &mut UnixStream, status: &Status, now: fn() -> u64) -> io:
             snapshot.monotonic_ns = now();
             serde_json::to_vec(&Answer::Done(snapshot))
         }
+        Ok(Question::Gaps) => serde_json::to_vec(&Answer::Done(status.gaps(now()))),
         Err(e) => serde_json::to_vec(&Answer::<()>::Refused {
             what: format!("the question is not understood: {e}"),
             remedy: "is `wardgate` as new as the running gateway?".into(),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ use crate::capability::{modbus, serial};
 use crate::config::{Config, Instance, Link, Secrets};
 use crate::console;
 use crate::fault::{Fault, Guilty};
+use crate::metrics;
 use crate::pipeline::{Heads, Pipeline, Setup};
 use crate::plugin::{self, Compiler, DeviceKey, FromPipeline, Host, Links, Package, Posting, Prepared, Supervisor, ToPipeline, Wiring};
 use crate::status::Status;
@@ -87,6 +89,12 @@ fn links_of(config: &Config) -> Vec<(String, Vec<String>)> {
     config.instances.iter().map(|(name, instance)| (name.clone(), links(instance))).collect()
 }
 
+/// What links are called in metrics: a serial port after its instance, a bus by its own name.
+fn link_names(config: &Config) -> metrics::LinkNames {
+    let ports = config.instances.iter().filter_map(|(name, i)| Some((i.grants.serial.as_ref()?.port.display().to_string(), name.clone())));
+    ports.chain(config.buses.keys().map(|bus| (bus.clone(), bus.clone()))).collect()
+}
+
 /// Ready means that every plugin was opened and every line was tried once: what a device says from now on is heard, or told.
 async fn everything_tried(status: &Status, instances: &[(String, Vec<String>)]) {
     const LOOK_MS: u64 = 5; // a start takes some ten milliseconds, and then nobody looks any more
@@ -145,6 +153,15 @@ impl Running {
             Fault::new(Guilty::Port, what, "the state folder must be writable, and its path shorter than 90 characters")
         })?;
         tasks.spawn(until(uplink_stopping.clone(), console::serve(listener, status.clone(), boottime_ns)));
+
+        if let Some(address) = config.metrics.listen {
+            let listener = TcpListener::bind(address).await.map_err(|e| {
+                let what = format!("metrics.listen = \"{address}\" cannot be had: {e}");
+                Fault::new(Guilty::Port, what, "choose a port that nothing else holds, or take the line out of gateway.toml")
+            })?;
+            info!(%address, "metrics are at /metrics");
+            tasks.spawn(until(uplink_stopping.clone(), metrics::serve(listener, status.clone(), link_names(&config), boottime_ns)));
+        }
 
         let uplink = Uplink::new(uplink::Setup {
             config: &config.uplink,

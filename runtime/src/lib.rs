@@ -9,6 +9,7 @@ pub mod console;
 pub mod contract;
 pub mod fault;
 pub mod gateway;
+pub mod metrics;
 pub mod pipeline;
 pub mod plugin;
 pub mod status;

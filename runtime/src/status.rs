@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+mod gaps;
+pub use gaps::{At, Before, GAPS_KEPT_MAX, Gap, Gaps, GapsAnswer};
+
 /// What one instance did since the gateway started.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct InstanceStatus {
@@ -24,6 +27,11 @@ pub struct InstanceStatus {
     pub restarts: u64,
     pub refusals: u64,
     pub overruns: u64,
+    /// Told since the start, by reason.
+    #[serde(default)]
+    pub gaps: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub gaps_open: u64,
     /// CLOCK_BOOTTIME nanoseconds of the newest value; 0 = none yet.
     pub newest_monotonic_ns: u64,
 }
@@ -89,16 +97,19 @@ pub struct Snapshot {
     pub uplink: UplinkStatus,
 }
 
-/// Shared by all rooms; the lock is held for a few additions only, never across a wait.
+/// Shared by all rooms; a lock is held for a few additions only, never across a wait.
 #[derive(Clone, Default)]
-pub struct Status(Arc<Mutex<Snapshot>>);
+pub struct Status {
+    counters: Arc<Mutex<Snapshot>>,
+    gaps: Arc<Mutex<Gaps>>,
+}
 
 impl Status {
     pub fn read(&self) -> Snapshot {
-        self.0.lock().expect("no holder panics").clone()
+        self.counters.lock().expect("no holder panics").clone()
     }
     pub fn with<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
-        change(&mut self.0.lock().expect("no holder panics"))
+        change(&mut self.counters.lock().expect("no holder panics"))
     }
     pub fn instance<T>(&self, name: &str, change: impl FnOnce(&mut InstanceStatus) -> T) -> T {
         self.with(|s| match s.instances.get_mut(name) {
@@ -117,5 +128,30 @@ impl Status {
     }
     pub fn uplink<T>(&self, change: impl FnOnce(&mut UplinkStatus) -> T) -> T {
         self.with(|s| change(&mut s.uplink))
+    }
+    /// What a group on flash tells of losses, and what is open after it.
+    pub fn gaps_told(&self, told: Vec<Gap>, open: Vec<Gap>, clock: (String, Option<i64>)) {
+        let mut gaps = self.gaps.lock().expect("no holder panics");
+        self.with(|s| {
+            for gap in told {
+                let (instance, reason) = (gap.instance.clone(), gap.reason.clone());
+                let new = gaps.tell(gap);
+                if let Some(i) = s.instances.get_mut(&instance).filter(|_| new) {
+                    *i.gaps.entry(reason).or_default() += 1;
+                }
+            }
+            for (name, i) in &mut s.instances {
+                i.gaps_open = open.iter().filter(|g| g.instance == *name).count() as u64;
+            }
+        });
+        gaps.set_open(open);
+        (gaps.boot, gaps.wall_ahead_ns) = clock;
+    }
+    pub fn gaps(&self, now_monotonic_ns: u64) -> GapsAnswer {
+        let gaps = self.gaps.lock().expect("no holder panics");
+        let (forgotten, all) = gaps.all();
+        let (gateway, started_monotonic_ns) = self.with(|s| (s.gateway.clone(), s.started_monotonic_ns));
+        let now = Some(At { boot: gaps.boot.clone(), monotonic_ns: now_monotonic_ns });
+        GapsAnswer { gateway, now, started_monotonic_ns, wall_ahead_ns: gaps.wall_ahead_ns, forgotten, gaps: all }
     }
 }

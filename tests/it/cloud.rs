@@ -133,7 +133,7 @@ impl Ward {
 
     fn arguments(&self, gateways: &[&Gateway]) -> Vec<String> {
         let text = |path: PathBuf| path.display().to_string();
-        let mut all: Vec<String> = ["receive", "--host", "localhost", "--username", "demo"].map(str::to_owned).into();
+        let mut all: Vec<String> = ["--log", "text", "receive", "--host", "localhost", "--username", "demo"].map(str::to_owned).into();
         all.extend(["--port".into(), self.port.to_string(), "--ca".into(), text(self.path("ca.pem"))]);
         all.extend(["--password-file".into(), text(self.path("password")), "--out".into(), text(self.out())]);
         all.extend(["--status-file".into(), text(self.path("status.json"))]);

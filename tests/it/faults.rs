@@ -22,7 +22,7 @@ fn quiet(folder: &Folder) -> Stage {
 }
 
 fn wardgate(verb: &str, config: &Path) -> Output {
-    Command::new(binary("wardgate").expect("built")).arg(verb).arg("--config").arg(config).output().expect("it runs")
+    Command::new(binary("wardgate").expect("built")).args(["--log", "text", verb]).arg("--config").arg(config).output().expect("it runs")
 }
 
 /// What it said, after a check of how it ended.
@@ -198,6 +198,8 @@ fn a_store_that_is_gone_is_told_with_the_time_of_what_went_with_it() {
             assert!(ns("to_monotonic_ns") - ns("from_monotonic_ns") > 2_500_000_000, "what nobody but the lost store knew: {l}");
         }
     }
+    let page = Command::new(binary("wardgate-cloud").expect("built")).arg("gaps").arg(folder.0.join("out")).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&page.stdout).contains("store-lost"), "{page:?}");
     let told = || stage.receiver_status()["gateways"][wardgate_lab::stage::GATEWAY]["store_lost"] == lines.len();
     assert!(
         (0..400).any(|_| told() || {

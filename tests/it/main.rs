@@ -9,6 +9,7 @@ mod hints;
 mod links;
 mod maps;
 mod sandbox;
+mod seeing;
 mod store;
 mod tidy;
 mod uplink;

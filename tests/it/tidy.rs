@@ -20,6 +20,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("uplink", &["config", "fault", "status", "store", "uplink"]),
     ("console.rs", &["config", "fault", "status", "gateway"]),
     ("cli", &["config", "fault", "status", "gateway", "console", "capability", "plugin", "pipeline", "store", "uplink", "cli"]),
+    ("metrics.rs", &["status"]),
 ];
 
 /// A verb may name one of these; `check` says what a plugin (one) may reach through capabilities (two), which no room may know of the other.

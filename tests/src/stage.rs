@@ -82,7 +82,17 @@ impl Stage {
     /// `command` is the binary, or a program that runs it.
     pub fn start_receiver_by(&mut self, command: &mut Command) -> Result<(), String> {
         let at = |name: &str| self.folder.join(name);
-        command.args(["receive", "--host", "localhost", "--port", &self.broker_port.to_string(), "--username", "receiver"]);
+        command.args([
+            "--log",
+            "text",
+            "receive",
+            "--host",
+            "localhost",
+            "--port",
+            &self.broker_port.to_string(),
+            "--username",
+            "receiver",
+        ]);
         command.arg("--ca").arg(at("ca.pem")).arg("--password-file").arg(at("password"));
         command.arg("--key").arg(format!("{GATEWAY}={}", at("mac.key").display()));
         command.arg("--out").arg(at("out")).arg("--status-file").arg(at("receiver.json"));
@@ -101,7 +111,7 @@ impl Stage {
 
     /// `command` is the binary, or a program that runs it.
     pub fn spawn_gateway(&self, command: &mut Command) -> Result<Process, String> {
-        command.arg("run").arg("--config").arg(self.folder.join("gateway.toml"));
+        command.args(["--log", "text", "run"]).arg("--config").arg(self.folder.join("gateway.toml"));
         Process::start("gateway", command, &self.log("gateway.log"))
     }
 

@@ -101,6 +101,12 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "write host = \"broker\"",
     ),
     (
+        "[metrics]",
+        "[metrics]\nlisten = \"0.0.0.0:9464\"",
+        "metrics.listen: is no loopback address: whoever reaches it may read (beyond_loopback = true allows that)",
+        "write listen = \"127.0.0.1:9464\"",
+    ),
+    (
         "mac_key_file = ",
         "password_file = \"x\"\nmac_key_file = ",
         "uplink.password_file: a password needs a username",

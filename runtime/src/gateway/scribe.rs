@@ -15,7 +15,7 @@ use crate::contract::types;
 use crate::fault::{Fault, Guilty};
 use crate::pipeline::{Pipeline, PipelineError, Sealed, Urgency};
 use crate::plugin::{FromPipeline, Spoken, ToPipeline};
-use crate::status::Status;
+use crate::status::{Gap, Status};
 use crate::store::{Group, Record, Shelf, Store};
 
 /// An alert or a device that waits for its acknowledgement brings a commit forward, but the flash gets its rest.
@@ -62,6 +62,7 @@ impl Scribe {
     /// Until every instance has said its last word and is gone.
     pub async fn run(mut self, mut words: mpsc::Receiver<ToPipeline>) -> Result<(), Fault> {
         let mut look = tokio::time::interval(Duration::from_secs(CLOCK_LOOK_S));
+        self.show_gaps(Vec::new());
         loop {
             let due = self.commit_due();
             tokio::select! {
@@ -131,7 +132,7 @@ impl Scribe {
             return Ok(());
         }
         let sealed = self.pipeline.seal(store.wants_full_heads(), moment());
-        let Sealed { batches, states, heads: (full, bytes), durable } =
+        let Sealed { batches, states, heads: (full, bytes), durable, gaps } =
             sealed.map_err(|e| Fault::new(Guilty::Internal, e, "please report this"))?;
         let mut records: Vec<_> = batches.into_iter().map(|(key, digest, bytes)| Record::Batch { key, digest, bytes }).collect();
         records.extend(states.into_iter().map(|(instance, bytes)| Record::State { instance, bytes }));
@@ -140,6 +141,7 @@ impl Scribe {
         let keys: Vec<String> = keys.map(|k| k.to_string()).collect();
         debug!(batches = keys.join(" "), "committing");
         self.write(Group { records }).await?;
+        self.show_gaps(gaps);
         self.committed(durable).await;
         Ok(())
     }
@@ -199,6 +201,13 @@ impl Scribe {
             (s.store.commits, s.store.failed_flushes) = (figures.commits, figures.failed_commits);
             (s.store.bytes_written, s.store.bytes_on_disk) = (figures.bytes_written, figures.bytes_on_disk);
         });
+    }
+
+    /// Only what is on flash is told.
+    fn show_gaps(&self, told: Vec<Gap>) {
+        let now = moment();
+        let clock = (format!("{:016x}", now.boot), now.wall.map(|wall_ns| wall_ns - now.monotonic_ns.cast_signed()));
+        self.status.gaps_told(told, self.pipeline.open_gaps(), clock);
     }
 
     fn nothing_older(&self) -> bool {

@@ -161,7 +161,7 @@ impl Heads {
         told
     }
 
-    fn each_stream(&self) -> impl Iterator<Item = (&Arc<str>, Source, &StreamHead)> {
+    pub(super) fn each_stream(&self) -> impl Iterator<Item = (&Arc<str>, Source, &StreamHead)> {
         self.streams.iter().flat_map(|(instance, streams)| streams.iter().map(move |(&source, head)| (instance, source, head)))
     }
 }

@@ -11,6 +11,7 @@ mod said;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use thiserror::Error;
 use wardgate_wire::{BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Piece, Predecessor, Source, WireError};
 
 use crate::contract::{Said, types};
+use crate::status::Gap;
 
 use book::{Book, Numbering, Voice};
 use open::Open;
-use said::{Channel, Step};
+use said::{Channel, Meaning, Step};
 
 pub use heads::Heads;
 pub use said::SaidWrong;
@@ -70,6 +72,8 @@ pub struct Sealed {
     pub heads: (bool, Vec<u8>),
     /// To be told when the group is on flash, in this order.
     pub durable: Vec<(Arc<str>, types::Tag)>,
+    /// What its ledger tells of losses, for people.
+    pub gaps: Vec<Gap>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -89,6 +93,8 @@ pub enum PipelineError {
 struct Instance {
     state: State,
     channels: BTreeMap<u16, Channel>,
+    /// What each channel was last described as in this life, for people: a fault does not forget it.
+    names: BTreeMap<u16, Arc<Meaning>>,
     numbering: BTreeMap<Source, Numbering>,
     /// Values of personal channels that are not granted.
     withheld: u64,
@@ -303,6 +309,7 @@ impl Pipeline {
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment };
         let urgency = match step {
             Step::Describe { channel, means } => {
+                of.names.insert(channel, means.meaning.clone());
                 let before = of.channels.insert(channel, means);
                 let withheld = of.channels[&channel].withheld;
                 if withheld { Urgency::No } else { describe(book, &mut voice, channel, before) }
