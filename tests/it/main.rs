@@ -6,6 +6,7 @@ mod faults;
 mod flushed;
 mod golden;
 mod kills;
+mod kills_disk;
 mod links;
 mod refusals;
 mod sandbox;

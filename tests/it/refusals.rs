@@ -242,12 +242,20 @@ fn the_lines_of_the_log_open_what_they_say() {
         stage.more = stage.more.replacen(before, &pasted, 1);
         stage.gateway.take().expect("running").stop().expect("it ends");
     }
-    let from = log().len();
     stage.start_gateway().expect("the gateway takes the pasted lines");
     unruly.order("ask");
-    said(from, "reply 7 Ok");
     unruly.order("write");
-    said(from, "written 3 Ok");
+    // it tells of its link, of its answer, and of its written frame
+    for _ in 0..600 {
+        let status = stage.gateway_status().unwrap_or_default();
+        let now = status.instances.get("unruly").cloned().unwrap_or_default();
+        assert_eq!(now.refusals, 0, "pasted, and still refused: {}", stage.more);
+        if now.readings >= 3 {
+            return;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("the device was never asked: {:#?}", stage.gateway_status());
 }
 
 fn stage_log(folder: &Path) -> std::path::PathBuf {
