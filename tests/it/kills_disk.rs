@@ -77,9 +77,9 @@ fn child_on_a_small_disk() {
     match which.as_str() {
         "state" => {
             let error = || stage.gateway_status().map(|s| s.store.last_error).unwrap_or_default();
-            wait("the full disk in the gateway's status", || error().contains("No space left"));
+            wait("the full disk in the gateway's status", || error().contains("the file system has no room left; free space on it"));
             assert!(error().contains("state/store"), "it names its folder: {}", error());
-            assert!(log("gateway.log").contains("No space left"));
+            assert!(log("gateway.log").contains("the file system has no room left"));
         }
         _ => {
             wait("the full disk in the receiver's log", || log("receiver.log").contains("No space left"));

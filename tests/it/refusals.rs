@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use wardgate::capability::{modbus, serial};
-use wardgate::config::Config;
+use wardgate::config::{Config, Manifest};
 use wardgate::contract::modbus::{Coils, Mask, Raw, Register, Request, Span};
 use wardgate_lab::process::{binary, root};
 use wardgate_lab::stage::Stage;
@@ -256,6 +256,39 @@ fn the_lines_of_the_log_open_what_they_say() {
         sleep(Duration::from_millis(50));
     }
     panic!("the device was never asked: {:#?}", stage.gateway_status());
+}
+
+#[path = "../../plugins/tests/it/random.rs"]
+mod random;
+
+/// What people write, cut anywhere and changed anywhere, is read or refused, and a refusal of the text names its line.
+//= PROMISES.md#P40
+#[test]
+fn no_text_of_a_site_or_a_manifest_panics() {
+    let folder = folder("texts");
+    let file = folder.0.join("gateway.toml");
+    let mut random = random::Random(7);
+    let mut refused = 0;
+    let mut site = |text: &[u8]| {
+        fs::write(&file, text).expect("written");
+        if let Err(e) = Config::load(&file) {
+            assert!(e.line.is_some() || !e.what.is_empty(), "{e}");
+            refused += 1;
+        }
+    };
+    let whole = site_of_all();
+    (0..whole.len()).for_each(|n| site(&whole.as_bytes()[..n]));
+    (0..1000).for_each(|_| site(&random::mutate(whole.as_bytes(), &mut random)));
+    assert!(refused > whole.len() / 2, "{refused}");
+    let manifest = fs::read_to_string(root().join("plugins/modbus-map/manifest.toml")).expect("a manifest");
+    for _ in 0..1000 {
+        let text = random::mutate(manifest.as_bytes(), &mut random);
+        _ = Manifest::parse(&String::from_utf8_lossy(&text));
+    }
+}
+
+fn site_of_all() -> String {
+    site("servers = [1, 2]\nrequests_max = 4", ALLOW, WRITES)
 }
 
 fn stage_log(folder: &Path) -> std::path::PathBuf {
