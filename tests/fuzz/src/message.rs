@@ -4,8 +4,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use wardgate_wire::bytes::Writer;
 use wardgate_wire::{
-    AckEntry, Acknowledgement, Batch, Class, Content, Digest, Entry, GatewayId, Joiner, Key, Message, decode, decode_ack, decode_unauthenticated,
-    encode, encode_ack, peek_unauthenticated, read_message, split,
+    AckEntry, Acknowledgement, Batch, Class, Content, Digest, Entry, GatewayId, Joiner, Key, Message, decode, decode_ack,
+    decode_unauthenticated, encode, encode_ack, peek_unauthenticated, read_message, split,
 };
 
 use crate::wire_random::Random;

@@ -72,12 +72,7 @@ pub fn pattern(data: &[u8]) {
 }
 
 pub fn pattern_seeds() -> Vec<Vec<u8>> {
-    [
-        "02 52 3F 0D\n\x02R?\r",
-        "02 ?? 30-39 0D\n\x02A1\r",
-        "\"STATUS\" 0D 0A\nSTATUS\r\n",
-        "\"!INF|\\x31\\\\\\\"\\t\"\nABC",
-    ]
-    .map(|text| text.into())
-    .to_vec()
+    ["02 52 3F 0D\n\x02R?\r", "02 ?? 30-39 0D\n\x02A1\r", "\"STATUS\" 0D 0A\nSTATUS\r\n", "\"!INF|\\x31\\\\\\\"\\t\"\nABC"]
+        .map(|text| text.into())
+        .to_vec()
 }

@@ -182,7 +182,13 @@ pub fn heads_seeds() -> Vec<Vec<u8>> {
     let mut call = vec![describe(0, types::Kind::Numeric), describe(1, types::Kind::Waveform), emit(70)];
     let (mut all, mut seeds) = (Vec::new(), Vec::new());
     for n in 0..6 {
-        let wave = |first| types::Waveform { channel: 1, first, at: types::DeviceTime::NotTold, counts: vec![3; 50], quality: types::Quality::empty() };
+        let wave = |first| types::Waveform {
+            channel: 1,
+            first,
+            at: types::DeviceTime::NotTold,
+            counts: vec![3; 50],
+            quality: types::Quality::empty(),
+        };
         call.push(Said::EmitWaveform(vec![wave(50 * n)]));
         pipeline.spoken(&bench, at(3 + n), std::mem::replace(&mut call, vec![emit(71)])).expect("a good call");
         if n == 3 {
