@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use wardgate_lab::demo::drain_stage;
 use wardgate_lab::process::{Process, READY_S_MAX, binary};
 use wardgate_lab::stage::Stage;
@@ -120,11 +120,14 @@ fn strace(trace: &Path, program: &str) -> Command {
     command
 }
 
-/// strace passes no signal on to what it runs.
+/// What a running strace runs: it passes no signal on.
+pub fn traced(strace: &Process) -> Option<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id())).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
 fn stop_traced(process: &mut Process) {
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).expect("a running strace");
-    let child: i32 = children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("it runs the program");
-    rustix::process::kill_process(rustix::process::Pid::from_raw(child).expect("a process"), Signal::TERM).expect("it runs");
+    kill_process(traced(process).expect("it runs the program"), Signal::TERM).expect("it runs");
     process.wait_end(30).expect("a clean stop");
 }
 

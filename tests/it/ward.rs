@@ -80,7 +80,7 @@ impl Unruly {
     }
 
     /// What it counted, in order. 100 and above are its other words.
-    fn counts(stage: &Stage) -> Vec<i64> {
+    pub fn counts(stage: &Stage) -> Vec<i64> {
         let tracks = accountant::read_received(&stage.output(), UNRULY);
         let numbers =
             tracks.get("count").into_iter().flatten().filter_map(|(_, c)| if let Content::Number(n, 0) = c { Some(*n) } else { None });
@@ -89,7 +89,7 @@ impl Unruly {
 }
 
 /// 1, 2, 3 and so on: nothing twice, nothing left out.
-fn assert_counts_on(counts: &[i64]) {
+pub fn assert_counts_on(counts: &[i64]) {
     let expected: Vec<i64> = (1..=counts.len() as i64).collect();
     assert_eq!(counts, expected, "what was kept and what was said do not agree");
 }
@@ -184,7 +184,7 @@ fn a_bad_line_loses_what_it_cut_and_nothing_else() {
 }
 
 /// Down from, ready again at; CLOCK_BOOTTIME ns.
-type Downtime = (u64, u64);
+pub type Downtime = (u64, u64);
 
 //= PROMISES.md#P2
 #[test]
@@ -243,7 +243,7 @@ fn frame_s(channel: &str) -> f64 {
 
 /// Every gap is one of the restarts, and what is lost in it no more than had to be. A gap runs from the moment of the last value to that
 /// of the next, and two frames in a row are one frame apart without any loss. Alerts come when they come, and the unruly guest when it is told to.
-fn check_gaps(gaps: &[Gap], down: &[Downtime]) {
+pub fn check_gaps(gaps: &[Gap], down: &[Downtime]) {
     const COMMIT_S: f64 = 1.0;
     for gap in gaps.iter().filter(|g| g.seconds() > 0.0 && g.instance != UNRULY && g.channel != ALERTS) {
         assert_eq!(gap.reason, "gateway-restart", "{gap:?}");
