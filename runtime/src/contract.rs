@@ -76,6 +76,16 @@ pub enum Event {
     SerialWritten(Tag, Result<(), serial::Failure>),
     SerialReceived(Vec<u8>),
     SerialFaulted(serial::LineFault),
+    BleLink(LinkState),
+    BleDiscovered { mtu: u16, found: Vec<ble::Characteristic> },
+    BleReply(Tag, Result<Vec<u8>, ble::Failure>),
+    BleNotified(u16, Vec<u8>),
+    FilterBound(Channel, Description),
+    FilterUnbound(Channel),
+    FilterObserved(Observation),
+    FilterSampled(Waveform),
+    FilterRaised(Channel, Alert),
+    FilterMissed(Channel, Option<u64>, Missing),
 }
 
 /// Which link imports a component may have.
@@ -148,8 +158,8 @@ impl Plugin {
             lifecycle: self.lifecycle.load(&mut *store, &i)?,
             modbus: self.modbus.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
             serial: self.serial.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
-            _ble: self.ble.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
-            _filter: self.filter.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
+            ble: self.ble.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
+            filter: self.filter.as_ref().map(|x| x.load(&mut *store, &i)).transpose()?,
         })
     }
 }
@@ -174,9 +184,8 @@ struct Guest {
     lifecycle: lifecycle::Guest,
     modbus: Option<modbus_events::Guest>,
     serial: Option<serial_events::Guest>,
-    // Loading checks their types; their events come with their rooms.
-    _ble: Option<ble_events::Guest>,
-    _filter: Option<filter_events::Guest>,
+    ble: Option<ble_events::Guest>,
+    filter: Option<filter_events::Guest>,
 }
 
 /// One instance of a plugin. After a failed call it is spent: drop it, so that its slot in the pool is free.
@@ -205,6 +214,7 @@ impl Running {
             Event::SerialWritten(tag, outcome) => deaf(&guest.serial)?.call_written(store, now, *tag, *outcome),
             Event::SerialReceived(bytes) => deaf(&guest.serial)?.call_received(store, now, bytes),
             Event::SerialFaulted(fault) => deaf(&guest.serial)?.call_faulted(store, now, *fault),
+            other => hear_more(guest, store, now, other),
         })
     }
 
@@ -223,6 +233,25 @@ impl Running {
             Ok(Err(problem)) => Err(Failed::new(CallError::Fatal(problem), logs)),
             Err(why) => Err(Failed::new(trap::read(&why), logs)),
         }
+    }
+}
+
+/// The events of Bluetooth and of filters; their rooms are still to come, a writer's desk (`plugin::Trial`) sends them already.
+fn hear_more(guest: &Guest, store: &mut Store<State>, now: Moment, event: &Event) -> wasmtime::Result<Result<(), Problem>> {
+    match event {
+        Event::BleLink(state) => deaf(&guest.ble)?.call_link_changed(store, now, *state),
+        Event::BleDiscovered { mtu, found } => deaf(&guest.ble)?.call_discovered(store, now, *mtu, found),
+        Event::BleReply(tag, outcome) => {
+            deaf(&guest.ble)?.call_reply(store, now, *tag, outcome.as_ref().map(Vec::as_slice).map_err(|failure| *failure))
+        }
+        Event::BleNotified(handle, bytes) => deaf(&guest.ble)?.call_notified(store, now, *handle, bytes),
+        Event::FilterBound(input, meaning) => deaf(&guest.filter)?.call_bound(store, now, *input, meaning),
+        Event::FilterUnbound(input) => deaf(&guest.filter)?.call_unbound(store, now, *input),
+        Event::FilterObserved(seen) => deaf(&guest.filter)?.call_observed(store, now, seen),
+        Event::FilterSampled(block) => deaf(&guest.filter)?.call_sampled(store, now, block),
+        Event::FilterRaised(input, alert) => deaf(&guest.filter)?.call_raised(store, now, *input, alert),
+        Event::FilterMissed(input, count, because) => deaf(&guest.filter)?.call_missed(store, now, *input, *count, *because),
+        _ => Err(wasmtime::Error::from(trap::Deaf)),
     }
 }
 

@@ -23,6 +23,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  wardgate plugin new pump --link serial       a new plugin, which builds and passes its tests
   wardgate plugin build plugins/ivy450c        make a package of a plugin's source
   wardgate check --config gateway.toml         is the configuration right, and what may each plugin reach?
   wardgate run --config gateway.toml           run the gateway; SIGTERM stops it cleanly

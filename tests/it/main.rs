@@ -1,5 +1,6 @@
 //! The proof: one binary, a file a subject.
 
+mod author;
 mod capture;
 mod cloud;
 mod faults;

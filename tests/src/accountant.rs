@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 /// A value's moment at the gateway may seem this much earlier than the simulator's note of it: both read the same clock, the note comes after the write.
@@ -17,7 +17,8 @@ const STAMP_LATE_NS_MAX: u64 = 5_000_000_000;
 pub const ALERTS: &str = "alerts";
 
 /// What one channel said at one time, exactly as coded by the device.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Content {
     /// Mantissa and exponent.
     Number(i64, i8),

@@ -42,6 +42,22 @@ impl Stage {
         Ok(Self { folder, broker: None, ward: None, receiver: None, gateway: None, broker_port: 0, modbus_port: 0, more: String::new() })
     }
 
+    /// Builds the plugin in `folder` and gives it an instance on a serial line of its own; answers the instance's name.
+    pub fn invite(&mut self, folder: &Path) -> Result<String, String> {
+        let built = wardgate::plugin::build(folder).map_err(|e| e.to_string())?;
+        let name = built.manifest.name;
+        if MONITORS.iter().any(|(known, _)| *known == name) || name == CHILLER {
+            return Err(format!("the demo ward has a device called {name} already: give the plugin another name in its manifest"));
+        }
+        let package = built.folder.canonicalize().map_err(|e| format!("{}: {e}", built.folder.display()))?;
+        self.more += &format!(
+            "\n[instance.{name}]\npackage = {:?}\n[instance.{name}.grants.serial]\nport = \"{}/dev/{name}\"\nbaud = 9600\n",
+            package.display().to_string(),
+            self.folder.display()
+        );
+        Ok(name)
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.folder.join("log").join(name)
     }

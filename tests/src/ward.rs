@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::accountant::{Content, Tracks};
+use crate::sim::serial::repeat::Repeater;
 use crate::sim::{modbus, serial};
 use crate::stage::{CHILLER, MONITORS};
 
@@ -20,12 +21,14 @@ fn log(folder: &Path, device: &str) -> PathBuf {
 }
 
 /// Lines are plugged in at once; the devices talk from `on` to `off` on standard input.
-pub fn main(folder: &Path, capture: Option<&Path>, trouble: bool) -> Result<(), String> {
+pub fn main(folder: &Path, capture: Option<&Path>, trouble: bool, guest: Option<&[String]>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(run(folder, capture, trouble)).map_err(|e| e.to_string())
+    let guest = guest.and_then(|words| Some((words.first()?, words.get(1)?)));
+    let guest = guest.map(|(name, text)| Repeater::new(&folder.join("dev").join(name), text)).transpose()?;
+    runtime.block_on(run(folder, capture, trouble, guest)).map_err(|e| e.to_string())
 }
 
-async fn run(folder: &Path, capture: Option<&Path>, trouble: bool) -> std::io::Result<()> {
+async fn run(folder: &Path, capture: Option<&Path>, trouble: bool, guest: Option<Repeater>) -> std::io::Result<()> {
     let mut monitors = Vec::new();
     for (n, (name, _)) in MONITORS.iter().enumerate() {
         let mut options = serial::Options::new(folder.join("dev").join(name), n as u64 + 1);
@@ -47,6 +50,9 @@ async fn run(folder: &Path, capture: Option<&Path>, trouble: bool) -> std::io::R
     if on {
         for monitor in monitors.drain(..) {
             devices.spawn(monitor.run(stopped.clone()));
+        }
+        if let Some(guest) = guest {
+            devices.spawn(guest.run(stopped.clone()));
         }
         devices.spawn(chiller.run(stopped));
         off.await;

@@ -19,6 +19,7 @@ mod surface;
 mod ticker;
 mod tickets;
 mod timers;
+pub mod trial;
 
 pub use cache::Origin;
 pub use channels::{FromPipeline, Links, Spoken, ToPipeline, Wiring};

@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod ivy450c;
+pub mod repeat;
 
 use std::collections::BTreeMap;
 use std::io;
