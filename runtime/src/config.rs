@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::fault::{Fault, Guilty};
 
 mod manifest;
-pub use manifest::{Ask, ChannelBounds, Link, Manifest, ManifestError, PluginLimits, Setting, SettingError};
+pub use manifest::{Ask, ChannelBounds, Command, Link, Manifest, ManifestError, PluginLimits, Setting, SettingError};
 
 /// gateway.toml. Relative paths in it are relative to the folder it lies in.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Config {
     pub instances: BTreeMap<String, Instance>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// 1 to 32 of a-z 0-9 -; part of every topic and of every batch's identity.
@@ -37,7 +37,7 @@ pub struct Gateway {
     pub state: PathBuf,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Uplink {
     pub host: String,
@@ -80,7 +80,7 @@ pub struct Uplink {
     pub backoff_max_ms: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     /// What the store may take of the disk.
@@ -99,7 +99,7 @@ impl Default for Store {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
     /// Until packages are signed, nothing loads without this.
@@ -108,7 +108,7 @@ pub struct Plugins {
 }
 
 /// One Modbus TCP server or gateway; requests to it are made one after the other.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Bus {
     /// host:port
@@ -120,7 +120,7 @@ pub struct Bus {
     pub pause_ms: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
     /// Folder of a built package.
@@ -131,12 +131,15 @@ pub struct Instance {
     /// Handed to the plugin as it stands; its README lists what it knows.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// Without a value for longer than this, while its line is up, it is shown as silent; 0: never. Instead of what the manifest says.
+    #[serde(default)]
+    pub silent_after_s: Option<u64>,
     /// No default: `grants = {}` says that it touches no device.
     pub grants: Grants,
 }
 
 /// What the site allows one instance.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
     #[serde(default)]
@@ -148,7 +151,7 @@ pub struct Grants {
     pub personal: bool,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModbusGrant {
     /// Name of a [bus.NAME].
@@ -161,7 +164,7 @@ pub struct ModbusGrant {
     pub requests_max: u16,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModbusRule {
     pub function: u8,
@@ -170,7 +173,7 @@ pub struct ModbusRule {
     pub addresses: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct SerialGrant {
     /// By a stable name: /dev/serial/by-id/...

@@ -13,11 +13,12 @@ const DOORS: &[(&str, &[&str])] = &[
     ("config.rs", &["fault", "config"]),
     ("fault.rs", &[]),
     ("status.rs", &[]),
+    ("backoff.rs", &[]),
     ("capability", &["contract", "config", "fault", "status", "capability"]),
-    ("plugin", &["contract", "config", "fault", "status", "capability", "plugin"]),
+    ("plugin", &["backoff", "contract", "config", "fault", "status", "capability", "plugin"]),
     ("pipeline", &["contract", "config", "fault", "status", "pipeline"]),
     ("store", &["config", "fault", "status", "store"]),
-    ("uplink", &["config", "fault", "status", "store", "uplink"]),
+    ("uplink", &["backoff", "config", "fault", "status", "store", "uplink"]),
     ("console.rs", &["config", "fault", "status", "gateway"]),
 ];
 
