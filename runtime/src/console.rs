@@ -75,7 +75,7 @@ pub enum Order {
 pub type Asker<T> = oneshot::Sender<Result<T, Fault>>;
 
 /// What a reload did, by the names of the instances.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Reloaded {
     pub file: String,
     pub added: Vec<String>,

@@ -35,7 +35,7 @@ impl Guilty {
 }
 
 /// One sentence that names the guilty, one that names the remedy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     pub guilty: Guilty,
     pub what: String,

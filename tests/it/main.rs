@@ -2,12 +2,15 @@
 
 mod capture;
 mod cloud;
+mod command;
 mod faults;
 mod flushed;
 mod golden;
 mod links;
+mod reload;
 mod sandbox;
 mod store;
+mod supervision;
 mod tidy;
 mod uplink;
 mod ward;

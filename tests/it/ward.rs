@@ -59,7 +59,7 @@ pub struct Unruly {
     line: Pty,
 }
 
-const UNRULY: &str = "unruly";
+pub const UNRULY: &str = "unruly";
 
 impl Unruly {
     pub fn on(stage: &mut Stage) -> Self {
@@ -80,7 +80,7 @@ impl Unruly {
     }
 
     /// What it counted, in order. 100 and above are its other words.
-    fn counts(stage: &Stage) -> Vec<i64> {
+    pub fn counts(stage: &Stage) -> Vec<i64> {
         let tracks = accountant::read_received(&stage.output(), UNRULY);
         let numbers =
             tracks.get("count").into_iter().flatten().filter_map(|(_, c)| if let Content::Number(n, 0) = c { Some(*n) } else { None });
@@ -89,7 +89,7 @@ impl Unruly {
 }
 
 /// 1, 2, 3 and so on: nothing twice, nothing left out.
-fn assert_counts_on(counts: &[i64]) {
+pub fn assert_counts_on(counts: &[i64]) {
     let expected: Vec<i64> = (1..=counts.len() as i64).collect();
     assert_eq!(counts, expected, "what was kept and what was said do not agree");
 }

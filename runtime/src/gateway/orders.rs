@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tracing::{error, info};
 use wardgate_wire as wire;
@@ -13,12 +13,14 @@ use super::roster::Roster;
 use super::told;
 use super::workshop::{Posts, Workshop};
 use crate::config::{Config, Secrets};
-use crate::console::{self, Order, Reloaded, Window};
+use crate::console::{self, Asker, Order, Reloaded, Window};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::Command;
 
 /// People and scripts that ask at once; the next one waits to be let in.
 const ASKERS_MAX: usize = 32;
+/// Askers, and signals, that wait for the reload after the one at work.
+const RELOADS_WAITING_MAX: usize = ASKERS_MAX;
 
 /// Lets askers in, each with a task of its own: one that waits long for its answer keeps nobody from asking how the gateway is.
 pub(super) async fn let_in(listener: UnixListener, window: Window) {
@@ -36,14 +38,12 @@ pub(super) async fn let_in(listener: UnixListener, window: Window) {
     }
 }
 
-type Asker<T> = oneshot::Sender<Result<T, Fault>>;
-
 type Ready = Result<Result<(Config, Posts), Fault>, JoinError>;
 
 /// A configuration that is being checked and compiled, and who waits for it.
 struct Reload {
     ready: JoinHandle<Result<(Config, Posts), Fault>>,
-    asker: Asker<Reloaded>,
+    askers: Vec<Asker<Reloaded>>,
 }
 
 pub(super) struct Orders {
@@ -61,21 +61,25 @@ impl Orders {
     /// Until it is time to stop; then every instance says its last words.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, stopping: watch::Receiver<bool>) {
         let mut reload: Option<Reload> = None;
+        let mut next = Vec::new(); // who asked for a reload while one was at work, which may have read the file before it was changed
         loop {
             tokio::select! {
                 biased;
                 () = told(stopping.clone()) => break,
-                Some(order) = orders.recv() => self.take(order, &mut reload),
+                Some(order) = orders.recv() => self.take(order, &mut next),
                 ready = ready(&mut reload), if reload.is_some() => {
-                    if let Some(Reload { asker, .. }) = reload.take() {
-                        let done = self.change_to(ready).await;
-                        match &done {
-                            Ok(done) => info!("{done}"),
-                            Err(fault) => error!("reload: {fault}"),
-                        }
-                        let _ = asker.send(done); // who asked may have gone; the log has it
+                    let done = self.change_to(ready).await;
+                    match &done {
+                        Ok(done) => info!("{done}"),
+                        Err(fault) => error!("reload: {fault}"),
+                    }
+                    for asker in reload.take().into_iter().flat_map(|r| r.askers) {
+                        let _ = asker.send(done.clone()); // who asked may have gone; the log has it
                     }
                 }
+            }
+            if reload.is_none() && !next.is_empty() {
+                reload = Some(self.reload(std::mem::take(&mut next)));
             }
         }
         if let Some(Reload { ready, .. }) = reload {
@@ -84,21 +88,22 @@ impl Orders {
         self.roster.end_all().await;
     }
 
-    fn take(&mut self, order: Order, reload: &mut Option<Reload>) {
+    fn reload(&self, askers: Vec<Asker<Reloaded>>) -> Reload {
+        info!(file = %self.file.display(), "reload");
+        let (workshop, file, old, running) = (self.workshop.clone(), self.file.clone(), self.config.clone(), self.roster.posts());
+        let ready = tokio::spawn(async move {
+            let config = reread(&file, &old)?;
+            let posts = workshop.posts(&config, &running).await?;
+            Ok((config, posts))
+        });
+        Reload { ready, askers }
+    }
+
+    fn take(&mut self, order: Order, reloads: &mut Vec<Asker<Reloaded>>) {
         match order {
-            Order::Reload(asker) if reload.is_some() => {
-                let what = "another reload is at work";
-                let _ = asker.send(Err(Fault::new(Guilty::Configuration, what, "wait until it is done, and try again")));
-            }
             Order::Reload(asker) => {
-                info!(file = %self.file.display(), "reload");
-                let (workshop, file, old, running) = (self.workshop.clone(), self.file.clone(), self.config.clone(), self.roster.posts());
-                let ready = tokio::spawn(async move {
-                    let config = reread(&file, &old)?;
-                    let posts = workshop.posts(&config, &running).await?;
-                    Ok((config, posts))
-                });
-                *reload = Some(Reload { ready, asker });
+                reloads.truncate(RELOADS_WAITING_MAX - 1); // one reload is for all of them; those beyond ask again
+                reloads.push(asker);
             }
             Order::Restart { instance, asker } => self.roster.restart(&instance, asker),
             Order::CommandId(asker) => {
