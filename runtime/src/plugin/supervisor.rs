@@ -131,6 +131,7 @@ impl Supervisor {
         // what it asked of its links is nobody's now: no device is asked for it any more
         let now = self.now_forward();
         self.wiring.inbox.reopen(now);
+        self.commands.run_ended(true); // nobody hears any more whether an answer's flash has come: the next one is asked again
         Left { saved: self.kept.as_ref().map(Kept::to_bytes), commands: self.commands }
     }
 

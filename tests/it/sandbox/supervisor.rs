@@ -13,7 +13,8 @@ use wardgate::contract::types::{LinkState, Moment, Tag, Value};
 use wardgate::contract::{Event, Said};
 use wardgate::fault::Fault;
 use wardgate::plugin::{
-    Asked, Command, FromPipeline, Kept, Left, Links, PIPELINE_ROOM, Posting, QUARANTINE_FAULTS, Spoken, Supervisor, ToPipeline, Wiring,
+    Asked, Command, Commands, FromPipeline, Kept, Left, Links, PIPELINE_ROOM, Posting, QUARANTINE_FAULTS, Spoken, Supervisor, ToPipeline,
+    Wiring,
 };
 use wardgate::status::{InstanceStatus, Status};
 use wardgate_wire::GapReason;
@@ -41,6 +42,7 @@ struct Ward {
 struct Start {
     settings: &'static [(&'static str, &'static str)],
     saved: Option<Kept>,
+    commands: Commands,
     inbox_bytes: usize,
     writes: Option<Vec<String>>,
 }
@@ -64,7 +66,7 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
         bed: Some("bed-1".into()),
         silent_after_s: 0,
         seed: 1,
-        left: Left { saved: start.saved.map(|kept| kept.to_bytes()), ..Left::default() },
+        left: Left { saved: start.saved.map(|kept| kept.to_bytes()), commands: start.commands },
     };
     let links = Links { modbus: None, serial };
     let wiring = Wiring { inbox, pipeline, back: back_receiver, links, clock, status: status.clone(), asked: asks, stop: stopped };
@@ -447,4 +449,21 @@ async fn a_command_that_ends_each_run_is_given_up() {
     assert!(given_up.what.contains("3 times"), "{given_up}");
     ward.order("count");
     assert_eq!(ward.number().await, 1, "and the instance works without it");
+}
+
+#[tokio::test]
+async fn what_one_left_unanswered_its_successor_answers_without_doing_it_again() {
+    let mut old = start(Start::default());
+    old.opened(None).await;
+    let flying = old.command("a", "add").await; // done, and nobody hears any more when it is on flash
+    assert_eq!(old.number().await, 1);
+    old.stop.send(Some(GapReason::PluginSwap)).unwrap();
+    let left = old.task.await.unwrap();
+
+    let saved = left.saved.map(|bytes| Kept::from_bytes(&bytes).unwrap());
+    let mut new = start(Start { saved, commands: left.commands, ..Start::default() });
+    new.opened(None).await;
+    assert_eq!(flying.await.unwrap().unwrap(), b"2", "one more was said at close");
+    new.order("count");
+    assert_eq!(new.number().await, 3, "it was done once");
 }
