@@ -19,7 +19,7 @@ mod settings;
 use hint::{Hint, hint, shown};
 use place::{line_at, line_of};
 
-pub use manifest::{Ask, ChannelBounds, Kind, Link, Manifest, ManifestError, PluginLimits, Setting, is_name};
+pub use manifest::{Ask, ChannelBounds, Command, Kind, Link, Manifest, ManifestError, PluginLimits, Setting, is_name};
 pub use nearest::nearest;
 pub use paths::nearest_path;
 pub use settings::{Given, Shipped, TEXT_BYTES_MAX};
@@ -54,7 +54,7 @@ struct Source {
     text: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// 1 to 32 of a-z 0-9 -; part of every topic and of every batch's identity.
@@ -63,7 +63,7 @@ pub struct Gateway {
     pub state: PathBuf,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Uplink {
     pub host: String,
@@ -106,7 +106,7 @@ pub struct Uplink {
     pub backoff_max_ms: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     /// What the store may take of the disk.
@@ -125,7 +125,7 @@ impl Default for Store {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
     /// Until packages are signed, nothing loads without this.
@@ -133,7 +133,7 @@ pub struct Plugins {
     pub allow_unsigned: bool,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// Where Prometheus asks; none: nowhere.
@@ -145,7 +145,7 @@ pub struct Metrics {
 }
 
 /// One Modbus TCP server or gateway; requests to it are made one after the other.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Bus {
     /// host:port
@@ -157,7 +157,7 @@ pub struct Bus {
     pub pause_ms: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
     /// Folder of a built package.
@@ -168,12 +168,15 @@ pub struct Instance {
     /// Held against the plugin's manifest, then handed to it as texts; its README lists what it knows.
     #[serde(default)]
     pub settings: BTreeMap<String, Given>,
+    /// Without a value for longer than this, while its line is up, it is shown as silent; 0: never. Instead of what the manifest says.
+    #[serde(default)]
+    pub silent_after_s: Option<u64>,
     /// No default: `grants = {}` says that it touches no device.
     pub grants: Grants,
 }
 
 /// What the site allows one instance.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
     #[serde(default)]
@@ -185,7 +188,7 @@ pub struct Grants {
     pub personal: bool,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModbusGrant {
     /// Name of a [bus.NAME].
@@ -201,7 +204,7 @@ pub struct ModbusGrant {
     pub at: At,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModbusRule {
     pub function: u8,
@@ -210,7 +213,7 @@ pub struct ModbusRule {
     pub addresses: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct SerialGrant {
     /// By a stable name: /dev/serial/by-id/...

@@ -2,6 +2,7 @@
 //!
 //! The modules are rooms in the order in which data walks. ARCHITECTURE.md says which room may name which.
 
+mod backoff;
 pub mod capability;
 pub mod cli;
 pub mod config;

@@ -100,7 +100,7 @@ fn two_gateways_do_not_share_a_state_folder() {
 }
 
 /// Asks again until the gateway's status shows it; bounded, because a gateway that never does must not hang the tests.
-fn wait_status(stage: &Stage, what: &str, shows: impl Fn(&wardgate::status::Snapshot) -> bool) -> wardgate::status::Snapshot {
+pub fn wait_status(stage: &Stage, what: &str, shows: impl Fn(&wardgate::status::Snapshot) -> bool) -> wardgate::status::Snapshot {
     for _ in 0..600 {
         if let Some(status) = stage.gateway_status().filter(&shows) {
             return status;

@@ -100,10 +100,11 @@ pub fn hostile() -> Arc<Prepared> {
         .get_or_init(|| {
             let state = folder("hostile");
             let compiler = compiler(&state, CompileLimits::default());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let made = std::thread::scope(|s| {
-                s.spawn(|| runtime.block_on(prepare(&host(), &compiler, &hostile_package(), &both_links()))).join().unwrap()
-            });
+            let make = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(prepare(&host(), &compiler, &hostile_package(), &both_links()))
+            };
+            let made = std::thread::scope(|s| s.spawn(make).join().unwrap()); // its runtime ends where no other runs
             let (prepared, origin) = made.unwrap_or_else(|why| panic!("{why}"));
             assert_eq!(origin, Origin::Compiled);
             prepared

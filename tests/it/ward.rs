@@ -59,7 +59,7 @@ pub struct Unruly {
     line: Pty,
 }
 
-const UNRULY: &str = "unruly";
+pub const UNRULY: &str = "unruly";
 
 impl Unruly {
     pub fn on(stage: &mut Stage) -> Self {

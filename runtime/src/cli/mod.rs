@@ -1,9 +1,12 @@
 //! The front door: a file per verb.
 
 pub mod check;
+pub mod command;
 pub mod gaps;
+pub mod instance;
 mod paint;
 pub mod plugin;
+pub mod reload;
 pub mod run;
 pub mod status;
 

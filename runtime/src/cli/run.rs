@@ -23,5 +23,5 @@ pub fn run(args: &Run) -> Result<(), Fault> {
         .enable_all()
         .build()
         .map_err(|e| Fault::new(Guilty::Internal, format!("no threads: {e}"), "look at the limits of this process (ulimit -u)"))?;
-    runtime.block_on(gateway::run(config))
+    runtime.block_on(gateway::run(args.config.clone(), config))
 }

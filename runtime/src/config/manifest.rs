@@ -45,6 +45,19 @@ pub struct Manifest {
     /// The settings that it knows, by name.
     #[serde(default)]
     pub settings: BTreeMap<String, Setting>,
+    /// The commands that it takes, by name.
+    #[serde(default)]
+    pub commands: BTreeMap<String, Command>,
+    /// A device that speaks by itself says something at least this often; 0 (the default): it speaks when something happens.
+    #[serde(default)]
+    pub silent_after_s: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// What it does, and what its argument is.
+    pub description: String,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]

@@ -91,13 +91,18 @@ impl Scribe {
 
     async fn take(&mut self, word: ToPipeline) {
         match word {
+            ToPipeline::Posted { instance, personal, back } => {
+                self.pipeline.posted(&instance, personal);
+                self.backs.insert(instance, back);
+            }
+            ToPipeline::Bound { instance, moment, bed } => self.pipeline.binding(&instance, None, bed.as_deref(), moment),
             ToPipeline::Opened { instance, moment, why } => self.pipeline.opened(&instance, moment, why),
             ToPipeline::Lost { instance, moment, why } => {
                 self.status.instance(&instance, |i| i.overruns += 1);
                 self.pipeline.lost(&instance, moment, why);
             }
             ToPipeline::Fault { instance, moment, why } => self.pipeline.fault(&instance, moment, why),
-            ToPipeline::Closed { instance, moment } => self.pipeline.closed(&instance, moment),
+            ToPipeline::Closed { instance, moment, why } => self.pipeline.closed(&instance, moment, why),
             ToPipeline::Spoken(Spoken { instance, moment, said }) => match self.pipeline.spoken(&instance, moment, said) {
                 Ok(()) => {}
                 Err(tail @ PipelineError::NotOpen { .. }) => debug!("{tail}"),

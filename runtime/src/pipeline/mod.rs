@@ -195,9 +195,20 @@ impl Pipeline {
         self.end(instance, moment, why, State::Faulted);
     }
 
-    /// It was closed in order. In this version that is the gateway stopping; who opens it again knows better (`opened`).
-    pub fn closed(&mut self, instance: &Arc<str>, moment: types::Moment) {
-        self.end(instance, moment, GapReason::GatewayRestart, State::Closed);
+    /// It was closed in order, and why; who opens it again may know better (`opened`).
+    pub fn closed(&mut self, instance: &Arc<str>, moment: types::Moment, why: GapReason) {
+        self.end(instance, moment, why, State::Closed);
+    }
+
+    /// Whoever speaks for this instance from now on is another than before: what was to be told to its predecessor is told to nobody.
+    /// `personal`: its personal channels may leave.
+    pub fn posted(&mut self, instance: &Arc<str>, personal: bool) {
+        self.durable.retain(|(to, _)| to != instance);
+        if personal {
+            self.setup.personal_granted.insert(instance.to_string());
+        } else {
+            self.setup.personal_granted.remove(&**instance);
+        }
     }
 
     /// How the wall clock stood at a moment. Alone it is no reason for a life to leave a trace.

@@ -8,9 +8,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::backoff::Bounds;
 use super::error::{Peer, UplinkError, no_ca};
 use super::topics;
+use crate::backoff::Bounds;
 use crate::config;
 
 /// The client panics below it.

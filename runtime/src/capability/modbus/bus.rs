@@ -11,9 +11,9 @@ use super::Ask;
 use super::desk::Desk;
 use super::exchange::Fault;
 use super::line::Line;
-use crate::capability::{Clock, inbox};
+use super::members::Members;
+use crate::capability::Clock;
 use crate::config;
-use crate::contract::Event;
 use crate::contract::modbus::{Request, Response};
 use crate::contract::types::LinkState;
 use crate::status::Status;
@@ -53,18 +53,18 @@ pub struct Bus {
     connect_at: Instant,
     backoff_ms: u64,
     connections: u64,
-    members: Vec<inbox::Sender>,
+    members: Members,
     clock: Clock,
     status: Status,
 }
 
 impl Bus {
-    /// `members`: the inbox of every instance that the bus is granted to; all are told when the link goes up or down.
+    /// `members`: every instance that the bus is granted to; all are told when the link goes up or down.
     pub fn new(
         name: &str,
         settings: &config::Bus,
         asks: mpsc::Receiver<Ask>,
-        members: Vec<inbox::Sender>,
+        members: Members,
         clock: Clock,
         status: Status,
     ) -> Result<Self, BusError> {
@@ -197,10 +197,7 @@ impl Bus {
             }
         });
         let now = (self.clock)();
-        for member in &self.members {
-            self.status.instance(member.instance(), |i| i.link_up = up);
-            member.link(now, Event::ModbusLink(state));
-        }
+        self.members.tell(state, now, &self.status);
     }
 
     fn count(&self, server: u8, outcome: &Result<Response, Fault>) {

@@ -9,6 +9,8 @@ use crate::contract::modbus::Request;
 
 /// Open requests that a grant may give one instance.
 pub const REQUESTS_MAX: u16 = 64; // a queue longer than a device can serve in its poll interval only makes answers old
+/// Places in the channel to a bus that no single instance needs more of.
+pub const ROOM_MAX: usize = REQUESTS_MAX as usize + CANCELS_WAITING_MAX;
 /// Limits of the protocol itself (Modbus Application Protocol 1.1b3, section 6).
 const READ_BITS_MAX: usize = 2000;
 const READ_REGISTERS_MAX: usize = 125;
@@ -107,7 +109,7 @@ impl Grant {
         self.requests_max.into()
     }
 
-    /// Places that this instance needs in the channel to its bus: the corridor gives the channel the sum of all.
+    /// Places that this instance needs in the channel to its bus: at most [`ROOM_MAX`].
     pub fn room(&self) -> usize {
         self.requests_max() + CANCELS_WAITING_MAX
     }

@@ -6,7 +6,9 @@ mod exchange;
 mod grant;
 mod handle;
 mod line;
+mod members;
 
 pub use bus::{Bus, BusError};
-pub use grant::{Grant, GrantError, Refusal};
+pub use grant::{Grant, GrantError, ROOM_MAX, Refusal};
 pub use handle::{Ask, Handle};
+pub use members::Members;
