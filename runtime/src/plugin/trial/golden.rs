@@ -53,12 +53,12 @@ pub fn case(plugin: &Arc<Prepared>, file: &Path) -> Result<Result<usize, Box<Dif
         let Some((expected_text, got)) = expected.differs(&played) else { continue };
         let input = match &event {
             Step::Event(event) => {
-                let before = |_: usize| {
+                let before = || {
                     let mut trial = begin();
-                    steps[..n]
-                        .iter()
-                        .try_for_each(|s| Ok::<_, String>(drop(play(&mut trial, read::moment(&s["at"])?, &read::step(&s["event"])?))))
-                        .map(|()| trial)
+                    for step in &steps[..n] {
+                        play(&mut trial, read::moment(&step["at"])?, &read::step(&step["event"])?);
+                    }
+                    Ok(trial)
                 };
                 blame(event, now, &expected, &played, &before)?
             }
@@ -115,7 +115,10 @@ impl Expected<'_> {
     }
 }
 
-type Before<'a> = &'a dyn Fn(usize) -> Read<Trial>;
+/// Plays the case anew, up to the event in question.
+type Before<'a> = &'a dyn Fn() -> Read<Trial>;
+/// The same event with other bytes.
+type Rebuild = Box<dyn Fn(&[u8]) -> Event>;
 
 /// The input's bytes and the guilty one among them; nothing for an event that carries no bytes.
 fn blame(
@@ -128,7 +131,7 @@ fn blame(
     if let Event::SerialReceived(bytes) = event {
         return Ok(Some((bytes.clone(), stream(bytes, now, expected, before)?)));
     }
-    let (bytes, rebuild): (Vec<u8>, Box<dyn Fn(&[u8]) -> Event>) = match event {
+    let (bytes, rebuild): (Vec<u8>, Rebuild) = match event {
         Event::BleNotified(handle, bytes) => {
             let handle = *handle;
             (bytes.clone(), Box::new(move |bytes| Event::BleNotified(handle, bytes.to_vec())))
@@ -141,14 +144,14 @@ fn blame(
         }
         _ => return Ok(None),
     };
-    let guilty = touched(&bytes, now, expected, played, before, &*rebuild)?;
+    let guilty = touched(&bytes, now, expected, played, before, &rebuild)?;
     Ok(Some((bytes, guilty)))
 }
 
 /// A stream may be cut anywhere and says the same, so it is fed byte by byte: guilty is the byte after which the first thing was said that
 /// should not be, or after which the call broke.
 fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, before: Before<'_>) -> Read<Option<usize>> {
-    let (mut trial, mut said) = (before(0)?, Vec::new());
+    let (mut trial, mut said) = (before()?, Vec::new());
     for (at, byte) in bytes.iter().enumerate() {
         let played = trial.call(now, &Event::SerialReceived(vec![*byte]));
         let outcome = played.outcome();
@@ -168,7 +171,7 @@ fn touched(
     expected: &Expected<'_>,
     played: &Played,
     before: Before<'_>,
-    rebuild: &dyn Fn(&[u8]) -> Event,
+    rebuild: &Rebuild,
 ) -> Read<Option<usize>> {
     let wrong = |played: &Played| {
         let said = played.said();
@@ -178,7 +181,7 @@ fn touched(
     for at in 0..bytes.len() {
         let mut changed = bytes.to_vec();
         changed[at] ^= 1;
-        if wrong(&before(at)?.call(now, &rebuild(&changed))) != first {
+        if wrong(&before()?.call(now, &rebuild(&changed))) != first {
             return Ok(Some(at));
         }
     }
