@@ -1,6 +1,6 @@
 # The doors for people. Each target is one line that calls a program.
 
-.PHONY: demo test test-setup check
+.PHONY: demo test test-setup check deps
 demo:        ## a ward that runs: simulated devices, broker, gateway and receiver in one terminal. ARGS="--for 20s --json"
 	@tests/demo $(ARGS)
 test:        ## installs what the tests need and passes everything; prints the time of each part
@@ -9,3 +9,5 @@ test-setup:  ## only installs what the tests need
 	@tests/setup
 check:       ## formatting, lints, licences
 	@tests/check
+deps:        ## how many crates each package draws in, against its budget; part of check
+	@tests/deps

@@ -12,9 +12,9 @@ use serde_json::{Value as Json, json};
 use wardgate::contract::lifecycle::Opening;
 use wardgate::contract::types::Fact;
 use wardgate::contract::{CallError, Log, Said};
-use wardgate::plugin::{CompileLimits, Fault, Instance, Package, Prepared, prepare};
+use wardgate::plugin::{CompileLimits, Fault, Host, Instance, Package, Prepared, Profile, prepare};
 
-use crate::sandbox::{compiler, folder, host};
+use crate::sandbox::{compiler, folder};
 use read::Step;
 
 /// Folders of plugins that have cases, and the one whose cases prove this runner.
@@ -35,19 +35,23 @@ fn cases(plugin: &Path) -> Vec<PathBuf> {
     found
 }
 
+//= PROMISES.md#P36
 #[tokio::test]
 async fn every_case_says_in_the_sandbox_what_it_says_natively() {
     let state = folder("golden");
     let compiler = compiler(&state, CompileLimits::default());
+    let hosts = [Profile::Guarded, Profile::Compact].map(|profile| Arc::new(Host::with(profile).unwrap_or_else(|why| panic!("{why}"))));
     for plugin in plugins() {
         let cases = cases(&plugin);
         assert!(!cases.is_empty(), "{} has no golden case", plugin.display());
         let built = wardgate::plugin::build(&plugin).unwrap_or_else(|why| panic!("{why}"));
         let package = Package::open(&built.folder, true).unwrap_or_else(|why| panic!("{why}"));
         let asked = package.manifest.links.clone();
-        let (prepared, _) = prepare(&host(), &compiler, &package, &asked).await.unwrap_or_else(|why| panic!("{why}"));
-        for case in cases {
-            play(&prepared, &case);
+        for host in &hosts {
+            let (prepared, _) = prepare(host, &compiler, &package, &asked).await.unwrap_or_else(|why| panic!("{why}"));
+            for case in &cases {
+                play(&prepared, case);
+            }
         }
     }
 }

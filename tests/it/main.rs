@@ -7,6 +7,7 @@ mod flushed;
 mod golden;
 mod links;
 mod sandbox;
+mod small;
 mod store;
 mod tidy;
 mod uplink;

@@ -64,6 +64,9 @@ fn table(s: &Snapshot) -> String {
     let up_s = s.monotonic_ns.saturating_sub(s.started_monotonic_ns) / 1_000_000_000;
     let unsigned = if s.allow_unsigned { "   UNSIGNED PLUGINS ALLOWED" } else { "" };
     let _ = writeln!(out, "{} (wardgate {}), life {}, epoch {}, up {up_s} s{unsigned}", s.gateway, s.version, s.life, s.epoch);
+    if s.memory_profile == "compact" {
+        let _ = writeln!(out, "plugins  compact memory profile: little address space here, so tight loops take up to twice as long");
+    }
     let up = &s.uplink;
     let link = if up.connected { "connected" } else { "NOT CONNECTED" };
     let _ = writeln!(
