@@ -64,9 +64,9 @@ struct Figure {
 fn report(seconds: u64) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("wardgate-bench-{}", std::process::id()));
     let figures = measure(&folder, seconds);
-    let _ = std::fs::remove_dir_all(&folder); // a temporary folder: the system clears what we could not
     match figures {
         Ok(figures) => {
+            let _ = std::fs::remove_dir_all(&folder); // a temporary folder: the system clears what we could not
             for f in &figures {
                 let verdict = if f.measured <= f.at_most { "holds" } else { "MISSED" };
                 println!("{:46} {:8.2} of {:6.2} {:7} {verdict:6}  {}", f.what, f.measured, f.at_most, f.unit, f.how);
@@ -74,7 +74,7 @@ fn report(seconds: u64) -> ExitCode {
             ExitCode::from(u8::from(figures.iter().any(|f| f.measured > f.at_most)))
         }
         Err(why) => {
-            eprintln!("bench: {why}");
+            eprintln!("bench: {why}\nlogs: {}", folder.display());
             ExitCode::FAILURE
         }
     }
