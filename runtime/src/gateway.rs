@@ -159,6 +159,7 @@ impl Running {
         let (life, seed) = (u64::from_le_bytes(random()?), u64::from_le_bytes(random()?));
         let status = Status::default();
         describe(&status, &config, life);
+        status.with(|s| s.memory_profile = workshop.profile().name().into());
         let pipeline = pipeline(&config, &secrets, life, heads);
         let (stop_instances, stopping) = watch::channel(false);
         let (stop_uplink, uplink_stopping) = watch::channel(false);

@@ -124,6 +124,9 @@ pub struct Snapshot {
     pub monotonic_ns: u64,
     pub started_monotonic_ns: u64,
     pub allow_unsigned: bool,
+    /// How plugins' memory is laid out here, guarded or compact; empty without plugins.
+    #[serde(default)]
+    pub memory_profile: String,
     pub instances: BTreeMap<String, InstanceStatus>,
     pub links: BTreeMap<String, LinkStatus>,
     pub store: StoreStatus,

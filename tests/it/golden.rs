@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use wardgate::plugin::{Package, trial};
+use wardgate::plugin::{Host, Package, Profile, trial};
 
 /// Folders of plugins that have cases, and the one whose cases prove this runner.
 fn plugins() -> Vec<PathBuf> {
@@ -18,18 +19,22 @@ fn plugins() -> Vec<PathBuf> {
     found
 }
 
+//= PROMISES.md#P36
 #[test]
 fn every_case_says_in_the_sandbox_what_it_says_natively() {
+    let hosts = [Profile::Guarded, Profile::Compact].map(|profile| Arc::new(Host::with(profile).unwrap_or_else(|why| panic!("{why}"))));
     for plugin in plugins() {
         let cases = trial::cases(&plugin);
         assert!(!cases.is_empty(), "{} has no golden case", plugin.display());
         let built = wardgate::plugin::build(&plugin).unwrap_or_else(|why| panic!("{why}"));
         let package = Package::open(&built.folder, true).unwrap_or_else(|why| panic!("{why}"));
-        let ready = trial::ready(&package).unwrap_or_else(|why| panic!("{why}"));
-        for case in cases {
-            let played = trial::case(&ready, &case).unwrap_or_else(|why| panic!("{}: {why}", case.display()));
-            if let Err(difference) = played {
-                panic!("{} {difference}", case.display());
+        for host in &hosts {
+            let ready = trial::ready_in(host.clone(), &package).unwrap_or_else(|why| panic!("{why}"));
+            for case in &cases {
+                let played = trial::case(&ready, case).unwrap_or_else(|why| panic!("{}: {why}", case.display()));
+                if let Err(difference) = played {
+                    panic!("{}, {}: {difference}", case.display(), host.profile.name());
+                }
             }
         }
     }

@@ -16,6 +16,7 @@ mod refusals;
 mod reload;
 mod sandbox;
 mod seeing;
+mod small;
 mod store;
 mod supervision;
 mod tidy;

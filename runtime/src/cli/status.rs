@@ -201,6 +201,9 @@ fn page(s: &Snapshot, before: Option<&Snapshot>, paint: Paint) -> Vec<String> {
             paint.ink("UNSIGNED PLUGINS ALLOWED: whoever can write to a package's folder decides what runs in its sandbox", Tone::Warn),
         );
     }
+    if s.memory_profile == "compact" {
+        out.push("compact memory profile: little address space here, so tight loops in plugins take up to twice as long".into());
+    }
     out.push(String::new());
     out.extend(uplink_and_store(s, rate.as_ref(), paint));
     out.push(String::new());
@@ -259,7 +262,7 @@ fn instances(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint) -> Ve
     let [readings, samples] = if rate.is_some() { ["readings/s", "samples/s"] } else { ["readings", "samples"] };
     let columns = [
         left("instance", 16),
-        left("state", 11),
+        left("state", 12),
         left("link", 4),
         right(readings),
         right(samples),

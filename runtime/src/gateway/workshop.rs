@@ -63,6 +63,10 @@ impl Workshop {
         Ok(Self { host, compiler: compiler.map_err(refused)?, allow_unsigned })
     }
 
+    pub fn profile(&self) -> plugin::Profile {
+        self.host.profile
+    }
+
     /// Everything is checked before a second is spent on compiling. What runs already and needs no other plugin keeps the one it has.
     pub async fn posts(&self, config: &Config, running: &Posts) -> Result<Posts, Fault> {
         let most = INSTANCES_MAX as usize;

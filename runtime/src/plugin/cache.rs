@@ -22,6 +22,8 @@ pub(super) const CODE_BYTES_MAX: u64 = 64 << 20; // code is 3 to 5 times its com
 /// Where a component's code came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
+    /// Another instance runs it already.
+    Shared,
     Cache,
     Compiled,
     /// There was an entry, and it was not ours or not whole.

@@ -1,12 +1,16 @@
 //! The engine that all plugins of this gateway run in: its features, its memory, and the ticker that ends calls that last too long.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, Weak};
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::PluginError;
+use super::instance::Prepared;
 use super::ticker::Ticker;
+use super::{Package, PluginError};
+use crate::config::Link;
 
 /// A ward gateway adapts a few dozen devices; 64 guarded memories take 260 GiB of addresses, and a Pi has 512.
 pub const INSTANCES_MAX: u32 = 64;
@@ -51,15 +55,28 @@ pub struct Host {
     pub(super) engine: Engine,
     pub(super) ticker: Ticker,
     pub profile: Profile,
+    /// What instances run now: twenty beds with one kind of monitor hold its code once.
+    prepared: Mutex<Vec<Weak<Prepared>>>,
 }
 
 impl Host {
+    /// The same package with the same links, if an instance of it lives.
+    pub(super) fn alive(&self, package: &Package, site: &BTreeSet<Link>) -> Option<Arc<Prepared>> {
+        let mut prepared = self.prepared.lock().expect("no holder panics");
+        prepared.retain(|one| one.strong_count() > 0);
+        prepared.iter().filter_map(Weak::upgrade).find(|one| one.is_of(package, site))
+    }
+
+    pub(super) fn remember(&self, one: &Arc<Prepared>) {
+        self.prepared.lock().expect("no holder panics").push(Arc::downgrade(one));
+    }
+
     /// Takes the faster profile when this machine has the addresses for it: the pool is reserved here and now, so nothing fails later.
     pub fn probe() -> Result<Self, PluginError> {
         match Self::with(Profile::Guarded) {
             Ok(host) => Ok(host),
             Err(why) => {
-                tracing::info!(%why, "the address space is too small for guarded memories: using the compact profile, with bounds checks");
+                tracing::warn!(%why, "the address space is too small for guarded memories: using the compact profile, with bounds checks");
                 Self::with(Profile::Compact)
             }
         }
@@ -70,7 +87,7 @@ impl Host {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
         let engine = Engine::new(&config).map_err(|e| PluginError::Engine { profile, why: format!("{e:#}") })?;
         let ticker = Ticker::start(engine.clone()).map_err(|e| PluginError::Engine { profile, why: e.to_string() })?;
-        Ok(Self { engine, ticker, profile })
+        Ok(Self { engine, ticker, profile, prepared: Mutex::default() })
     }
 }
 

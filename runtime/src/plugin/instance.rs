@@ -45,6 +45,8 @@ impl From<Failed> for Spent {
 pub struct Prepared {
     host: Arc<Host>,
     plugin: Plugin,
+    component: [u8; 32],
+    site: BTreeSet<Link>,
     pub manifest: Manifest,
     limits: Limits,
 }
@@ -61,11 +63,15 @@ impl Prepared {
             calls_max: CALLS_MAX,
             said_bytes_max: SAID_BYTES_MAX,
         };
-        let prepared = Arc::new(Self { host, plugin, limits, manifest: manifest.clone() });
+        let prepared = Arc::new(Self { host, plugin, component: package.hash, site: site.clone(), limits, manifest: manifest.clone() });
         match prepared.start() {
             Ok(_) => Ok(prepared),
             Err(spent) => Err(unlinkable(spent.why.to_string())),
         }
+    }
+
+    pub(super) fn is_of(&self, package: &Package, site: &BTreeSet<Link>) -> bool {
+        (&self.component, &self.manifest, &self.site) == (&package.hash, &package.manifest, site)
     }
 
     pub fn start(self: &Arc<Self>) -> Result<Instance, Spent> {
@@ -83,8 +89,13 @@ pub async fn prepare(
     site: &BTreeSet<Link>,
 ) -> Result<(Arc<Prepared>, super::Origin), PluginError> {
     package.granted(site)?; // before a second is spent on compiling
+    if let Some(running) = host.alive(package, site) {
+        return Ok((running, super::Origin::Shared));
+    }
     let (code, origin) = compiler.code(host, package).await?;
-    Ok((Prepared::new(host.clone(), package, &code, site)?, origin))
+    let prepared = Prepared::new(host.clone(), package, &code, site)?;
+    host.remember(&prepared);
+    Ok((prepared, origin))
 }
 
 /// One running instance. After a call that came to nothing it is spent: drop it.

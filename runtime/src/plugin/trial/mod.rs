@@ -21,7 +21,10 @@ pub use golden::{Difference, case, cases};
 
 /// Makes a package ready in this process: it is the writer's own, so no child with limits compiles it, and nothing is cached.
 pub fn ready(package: &Package) -> Result<Arc<Prepared>, PluginError> {
-    let host = Arc::new(Host::probe()?);
+    ready_in(Arc::new(Host::probe()?), package)
+}
+
+pub fn ready_in(host: Arc<Host>, package: &Package) -> Result<Arc<Prepared>, PluginError> {
     let invalid = |e| PluginError::Invalid { plugin: package.manifest.full_name(), why: format!("{e:#}") };
     let code = Component::new(&host.engine, &package.component).map_err(invalid)?;
     Prepared::new(host, package, &code, &package.manifest.links)
