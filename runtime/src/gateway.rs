@@ -43,9 +43,7 @@ use workshop::{Posts, Workshop};
 pub use clock::boottime_ns;
 pub use workshop::{granted, wrong_package};
 
-/// Links and uplink wait for devices and networks; two threads keep one slow step from holding all others.
-pub const WORKER_THREADS: usize = 2;
-/// Guest calls and flushes: more at once than a Pi has cores gains nothing.
+/// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
 pub const BLOCKING_THREADS_MAX: usize = 8;
 /// Calls that are finished and not yet taken down, beside the room that each instance holds while it waits.
 const SPOKEN_WAITING_MAX: usize = 64;

@@ -17,8 +17,7 @@ pub struct Run {
 
 pub fn run(args: &Run) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(gateway::WORKER_THREADS)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(gateway::BLOCKING_THREADS_MAX)
         .enable_all()
         .build()

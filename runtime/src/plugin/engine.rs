@@ -18,7 +18,9 @@ pub const INSTANCES_MAX: u32 = 64;
 pub(super) const MEMORY_BYTES_MAX: usize = 16 << 20; // the most that a manifest can ask for
 const COMPACT_RESERVATION_BYTES: u64 = 64 << 20; // 64 of them fit where not even one guarded pool does
 const COMPACT_GUARD_BYTES: u64 = 64 << 10; // one page of wasm: bounds are checked in code, this only catches the offset
-const WASM_STACK_BYTES: usize = 512 << 10; // of the host's thread; a decoder needs a few KiB, a blocking thread has 2 MiB
+const WASM_STACK_BYTES: usize = 512 << 10; // a decoder needs a few KiB
+const CALL_STACK_BYTES: usize = 1 << 20; // the guest's and what the host adds in an import; addresses, not memory
+const CALLS_AT_ONCE_MAX: u32 = INSTANCES_MAX + 1; // one each, and a package that is looked at before it runs
 const FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(20).unwrap(); // of a trap's backtrace
 // A Rust adapter takes 3 core instances (itself and two shims), 2 tables and 1 memory.
 const CORE_INSTANCES_PER_PLUGIN: u32 = 6;
@@ -102,7 +104,7 @@ fn config(profile: Profile) -> Config {
     // The same bits on every machine, or a recording is not a proof.
     c.cranelift_nan_canonicalization(true).wasm_relaxed_simd(false).relaxed_simd_deterministic(true);
     c.epoch_interruption(true);
-    c.max_wasm_stack(WASM_STACK_BYTES);
+    c.max_wasm_stack(WASM_STACK_BYTES).async_stack_size(CALL_STACK_BYTES);
     c.wasm_backtrace_max_frames(Some(FRAMES_MAX));
     if profile == Profile::Compact {
         c.memory_reservation(COMPACT_RESERVATION_BYTES)
@@ -123,6 +125,7 @@ fn pool() -> PoolingAllocationConfig {
         .max_memory_size(MEMORY_BYTES_MAX)
         .total_tables(INSTANCES_MAX * TABLES_PER_PLUGIN)
         .max_tables_per_component(TABLES_PER_PLUGIN)
-        .table_elements(TABLE_ELEMENTS);
+        .table_elements(TABLE_ELEMENTS)
+        .total_stacks(CALLS_AT_ONCE_MAX);
     p
 }

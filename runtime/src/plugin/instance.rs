@@ -1,7 +1,10 @@
 //! A plugin made ready once and started as often as needed; and one running instance of it, whose every call is judged by the rules.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::Component;
 
@@ -53,7 +56,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Starts it once, because only then are the types of its exports compared.
-    pub fn new(host: Arc<Host>, package: &Package, code: &Component, site: &BTreeSet<Link>) -> Result<Arc<Self>, PluginError> {
+    pub async fn new(host: Arc<Host>, package: &Package, code: &Component, site: &BTreeSet<Link>) -> Result<Arc<Self>, PluginError> {
         let manifest = package.manifest.clone();
         let unlinkable = |why: String| PluginError::Unlinkable { plugin: manifest.full_name(), why };
         let plugin = Plugin::new(&host.engine, code, package.granted(site)?).map_err(|e| unlinkable(format!("{e:#}")))?;
@@ -64,7 +67,7 @@ impl Prepared {
             said_bytes_max: SAID_BYTES_MAX,
         };
         let prepared = Arc::new(Self { host, plugin, component: package.hash, site: site.clone(), limits, manifest: manifest.clone() });
-        match prepared.start() {
+        match prepared.start().await {
             Ok(_) => Ok(prepared),
             Err(spent) => Err(unlinkable(spent.why.to_string())),
         }
@@ -74,9 +77,9 @@ impl Prepared {
         (&self.component, &self.manifest, &self.site) == (&package.hash, &package.manifest, site)
     }
 
-    pub fn start(self: &Arc<Self>) -> Result<Instance, Spent> {
+    pub async fn start(self: &Arc<Self>) -> Result<Instance, Spent> {
         let _ticking = self.host.ticker.during_call();
-        let running = self.plugin.start(self.limits)?;
+        let running = guarded(self.plugin.start(self.limits)).await?;
         Ok(Instance { running, rules: Rules::new(&self.manifest), prepared: self.clone() })
     }
 }
@@ -93,7 +96,7 @@ pub async fn prepare(
         return Ok((running, super::Origin::Shared));
     }
     let (code, origin) = compiler.code(host, package).await?;
-    let prepared = Prepared::new(host.clone(), package, &code, site)?;
+    let prepared = Prepared::new(host.clone(), package, &code, site).await?;
     host.remember(&prepared);
     Ok((prepared, origin))
 }
@@ -106,27 +109,49 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn open(&mut self, now: Moment, start: &Opening) -> Result<Outcome, Spent> {
+    pub async fn open(&mut self, now: Moment, start: &Opening) -> Result<Outcome, Spent> {
         let done = {
             let _ticking = self.prepared.host.ticker.during_call();
-            self.running.open(now, start)
+            guarded(self.running.open(now, start)).await
         };
         self.judge(done)
     }
 
-    pub fn call(&mut self, now: Moment, event: &Event) -> Result<Outcome, Spent> {
+    pub async fn call(&mut self, now: Moment, event: &Event) -> Result<Outcome, Spent> {
         let done = {
             let _ticking = self.prepared.host.ticker.during_call();
-            self.running.call(now, event)
+            guarded(self.running.call(now, event)).await
         };
         self.judge(done)
     }
 
-    fn judge(&mut self, done: Result<Outcome, Failed>) -> Result<Outcome, Spent> {
+    fn judge(&mut self, done: Result<Outcome, Spent>) -> Result<Outcome, Spent> {
         let outcome = done?;
         match self.rules.check(&outcome.said) {
             Ok(()) => Ok(outcome),
             Err(breach) => Err(Spent { why: breach.into(), logs: outcome.logs }),
+        }
+    }
+}
+
+/// A panic of our own in a call ends that call and no other.
+async fn guarded<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Spent> {
+    let mut call = pin!(call);
+    let panicked = || Spent { why: Fault::Gateway("it panicked; see the log".into()), logs: Vec::new() };
+    std::future::poll_fn(|context| {
+        // what the call holds is dropped with it, so nothing half done is seen by anybody
+        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
+        polled.map_or_else(|_| Poll::Ready(Err(panicked())), |p| p.map_err(Spent::from))
+    })
+    .await
+}
+
+/// For those who have nothing else to do: a guest call waits for nothing, it only pauses at each tick.
+pub fn at_once<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Poll::Ready(done) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return done;
         }
     }
 }

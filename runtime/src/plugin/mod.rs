@@ -31,7 +31,7 @@ pub use compile::{CompileLimits, Compiler, child_main};
 pub use componentise::{BuildError, Built, build, componentise};
 pub use device_key::DeviceKey;
 pub use engine::{Host, INSTANCES_MAX, Profile};
-pub use instance::{Fault, Instance, Prepared, Spent, prepare};
+pub use instance::{Fault, Instance, Prepared, Spent, at_once, prepare};
 pub use kept::{Kept, KeptBroken};
 pub use package::Package;
 pub use patience::{QUARANTINE_FAULTS, QUARANTINE_WITHIN_S, RAN_WELL_S, RESTART_DELAY_MS_MAX, RESTART_DELAY_MS_MIN};

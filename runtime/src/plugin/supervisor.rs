@@ -261,15 +261,15 @@ impl Supervisor {
         self.wiring.inbox.reopen(now);
         let start = self.posting.opening(self.kept.as_ref(), self.restarts);
         let plugin = self.posting.plugin.clone();
-        let opened = apart(move || {
-            let mut instance = plugin.start()?;
-            let outcome = instance.open(now, &start)?;
+        let opened = async {
+            let mut instance = plugin.start().await?;
+            let outcome = instance.open(now, &start).await?;
             match &outcome.problem {
                 // There is nothing to go on with, fatal or not: none of it counts.
                 Some(problem) => Err(Spent { why: CallError::Fatal(problem.clone()).into(), logs: outcome.logs }),
                 None => Ok((instance, outcome)),
             }
-        });
+        };
         match opened.await {
             Ok((instance, outcome)) => {
                 tracing::info!(restarts = self.restarts, "opened");
@@ -311,15 +311,10 @@ impl Supervisor {
         }
     }
 
-    /// On a thread of its own: a plugin that burns its whole deadline delays nobody's link.
     async fn call(&mut self, moment: Moment, event: Event) -> Result<Outcome, Spent> {
         let mut instance = self.running.take().expect("a run calls only while it is open");
         self.status(|s| s.calls += 1);
-        let done = apart(move || {
-            let outcome = instance.call(moment, &event)?;
-            Ok((instance, outcome))
-        });
-        let (instance, outcome) = done.await?;
+        let outcome = instance.call(moment, &event).await?;
         self.running = Some(instance);
         Ok(outcome)
     }
@@ -420,14 +415,6 @@ fn put(room: &mut Room<'_>, message: ToPipeline) {
             permit.send(message);
         }
         None => debug_assert!(false, "PIPELINE_ROOM is too small"),
-    }
-}
-
-/// Runs guest code where it may take its time.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Spent> + Send + 'static) -> Result<T, Spent> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(why) => Err(Spent { why: Fault::Gateway(why.to_string()), logs: Vec::new() }),
     }
 }
 

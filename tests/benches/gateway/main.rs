@@ -27,6 +27,8 @@ pub const REGISTERS: u16 = 20;
 /// A steady state: connected, first group written, plugins warm.
 const WARM_S: u64 = 3;
 const SECONDS: u64 = 60;
+/// What can be measured alone.
+const PARTS: &[&str] = &["polling", "memory", "link"];
 const NATIVE_VERB: &str = "native-poller";
 
 type Done<T> = Result<T, String>;
@@ -38,9 +40,11 @@ fn main() -> ExitCode {
             native::poll(device.parse().expect("an address"), broker.parse().expect("a port"));
             ExitCode::SUCCESS
         }
-        [] => report(SECONDS),
-        ["--for", time] => match time.trim_end_matches('s').parse() {
-            Ok(seconds) if seconds > 0 => report(seconds),
+        [] => report(SECONDS, PARTS),
+        ["--for", time, ref parts @ ..] => match time.trim_end_matches('s').parse() {
+            Ok(seconds) if seconds > 0 && parts.iter().all(|p| PARTS.contains(p)) => {
+                report(seconds, if parts.is_empty() { PARTS } else { parts })
+            }
             _ => usage(),
         },
         _ => usage(),
@@ -48,7 +52,10 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("make bench ARGS=\"--for 10s\": how long each figure is measured; {SECONDS}s without it");
+    eprintln!(
+        "make bench ARGS=\"--for 10s\": how long each figure is measured; {SECONDS}s without it. Parts may follow: {}",
+        PARTS.join(", ")
+    );
     ExitCode::from(2)
 }
 
@@ -61,9 +68,9 @@ struct Figure {
     how: String,
 }
 
-fn report(seconds: u64) -> ExitCode {
+fn report(seconds: u64, parts: &[&str]) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("wardgate-bench-{}", std::process::id()));
-    let figures = measure(&folder, seconds);
+    let figures = measure(&folder, seconds, parts);
     match figures {
         Ok(figures) => {
             let _ = std::fs::remove_dir_all(&folder); // a temporary folder: the system clears what we could not
@@ -80,11 +87,18 @@ fn report(seconds: u64) -> ExitCode {
     }
 }
 
-fn measure(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
-    let mut figures = polling(&folder.join("polling"), seconds)?;
-    figures.extend(idle(&folder.join("one"), 1, seconds)?.into_iter().take(1));
-    figures.extend(idle(&folder.join("twenty"), 20, seconds)?);
-    figures.push(link(seconds)?);
+fn measure(folder: &Path, seconds: u64, parts: &[&str]) -> Done<Vec<Figure>> {
+    let mut figures = Vec::new();
+    if parts.contains(&"polling") {
+        figures.extend(polling(&folder.join("polling"), seconds)?);
+    }
+    if parts.contains(&"memory") {
+        figures.extend(idle(&folder.join("one"), 1, seconds)?.into_iter().take(1));
+        figures.extend(idle(&folder.join("twenty"), 20, seconds)?);
+    }
+    if parts.contains(&"link") {
+        figures.push(link(seconds)?);
+    }
     Ok(figures)
 }
 
@@ -117,7 +131,7 @@ fn pollers(device: SocketAddr) -> String {
     let rows: String = (0..REGISTERS).map(|r| format!("r{r} holding {r} u16\n")).collect();
     for unit in 1..=UNITS {
         text += &format!(
-            "\n[instance.unit-{unit}]\npackage = \"{}/modbus-map-0.1.0\"\n[instance.unit-{unit}.settings]\nserver = \"{unit}\"\nmap = '''\n{rows}'''\n\
+            "\n[instance.unit-{unit}]\npackage = \"{}/modbus-map-0.1.0\"\n[instance.unit-{unit}.settings]\nserver = {unit}\nmap = '''\n{rows}'''\n\
              [instance.unit-{unit}.grants.modbus]\nbus = \"plant\"\nservers = [{unit}]\nallow = [{{ function = 3, addresses = [\"0..{}\"] }}]\n",
             packages().display(),
             REGISTERS - 1

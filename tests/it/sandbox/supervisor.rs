@@ -339,7 +339,7 @@ async fn without_room_in_the_pipeline_no_event_is_taken_and_nothing_locks_up() {
     assert_eq!(ward.status().calls, 1);
 }
 
-/// One thread for all tasks: had the endless call run on it, nobody else would be heard before its end.
+/// One thread for all tasks, as in the gateway: an endless call that did not pause at each tick would keep everybody from it until its end.
 #[tokio::test(flavor = "current_thread")]
 async fn a_call_that_burns_its_whole_deadline_delays_nobody() {
     let (to, pipeline) = mpsc::channel(PIPELINE_ROOM * 4);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use wasmtime::component::Component;
 
+use super::instance::at_once;
 use super::{Fault, Host, Instance, Package, PluginError, Prepared};
 use crate::contract::lifecycle::Opening;
 use crate::contract::types::{Fact, Moment};
@@ -27,7 +28,7 @@ pub fn ready(package: &Package) -> Result<Arc<Prepared>, PluginError> {
 pub fn ready_in(host: Arc<Host>, package: &Package) -> Result<Arc<Prepared>, PluginError> {
     let invalid = |e| PluginError::Invalid { plugin: package.manifest.full_name(), why: format!("{e:#}") };
     let code = Component::new(&host.engine, &package.component).map_err(invalid)?;
-    Prepared::new(host, package, &code, &package.manifest.links)
+    at_once(Prepared::new(host, package, &code, &package.manifest.links))
 }
 
 /// One plugin from open to open, with what it kept.
@@ -67,8 +68,9 @@ impl Trial {
     pub fn open(&mut self, now: Moment, kept: bool) -> Played {
         self.kept = self.kept.take().filter(|_| kept);
         let start = Opening { settings: self.settings.clone(), about: Vec::new(), seed: self.seed, saved: self.kept.clone() };
-        let opened = self.plugin.start().and_then(|mut instance| {
-            let outcome = instance.open(now, &start)?;
+        let opened = at_once(async {
+            let mut instance = self.plugin.start().await?;
+            let outcome = instance.open(now, &start).await?;
             self.instance = Some(instance);
             Ok(outcome)
         });
@@ -79,7 +81,7 @@ impl Trial {
         let Some(instance) = &mut self.instance else {
             return Played { outcome: Outcome::Broken("is not open: the event before ended it".into()), ..Played::default() };
         };
-        let done = instance.call(now, event);
+        let done = at_once(instance.call(now, event));
         self.judge(done)
     }
 
