@@ -300,7 +300,7 @@ impl Pipeline {
     fn cut(&mut self, instance: &Arc<str>, moment: types::Moment, reason: GapReason, instead: bool) {
         let of = self.instances.entry(instance.clone()).or_default();
         let mut sources: BTreeSet<Source> = of.channels.iter().filter(|(_, c)| !c.withheld).map(|(&n, _)| Source::Channel(n)).collect();
-        sources.extend(self.book.heads.streams.get(instance).into_iter().flat_map(BTreeMap::keys));
+        sources.extend(self.book.heads.streams.get(instance).into_iter().flat_map(|streams| streams.keys()));
         sources.extend(of.numbering.iter().filter(|(_, n)| n.spoke()).map(|(&source, _)| source));
         sources.insert(Source::Alerts);
         let voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment) };

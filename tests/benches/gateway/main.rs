@@ -4,6 +4,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "measuring is what it is for")]
 
+mod bare;
+mod calls;
 mod device;
 mod meter;
 mod native;
@@ -28,7 +30,7 @@ pub const REGISTERS: u16 = 20;
 const WARM_S: u64 = 3;
 const SECONDS: u64 = 60;
 /// What can be measured alone.
-const PARTS: &[&str] = &["polling", "memory", "link"];
+const PARTS: &[&str] = &["calls", "polling", "memory", "link"];
 const NATIVE_VERB: &str = "native-poller";
 
 type Done<T> = Result<T, String>;
@@ -89,6 +91,9 @@ fn report(seconds: u64, parts: &[&str]) -> ExitCode {
 
 fn measure(folder: &Path, seconds: u64, parts: &[&str]) -> Done<Vec<Figure>> {
     let mut figures = Vec::new();
+    if parts.contains(&"calls") {
+        figures.extend(calls::figures()?);
+    }
     if parts.contains(&"polling") {
         figures.extend(polling(&folder.join("polling"), seconds)?);
     }

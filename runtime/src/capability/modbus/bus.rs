@@ -157,7 +157,9 @@ impl Bus {
             Err(_) => self.line.close(),
         }
         self.desk.finish(now, outcome.map_err(|fault| fault.failure()));
-        attend(&mut self.asks, &mut self.desk, self.clock, sleep(self.pause)).await;
+        if !self.pause.is_zero() {
+            attend(&mut self.asks, &mut self.desk, self.clock, sleep(self.pause)).await;
+        }
     }
 
     async fn connect(&mut self) {
