@@ -89,7 +89,8 @@ impl Intake {
         let message = match read_message(&payload, &key) {
             Ok(message) => message,
             Err(wardgate_wire::WireError::Forged) => {
-                let why = "its MAC does not fit: gateway and receiver have different keys, or somebody else sends in its name";
+                let why = "its MAC does not fit: give --key the same bytes as the gateway's uplink.mac_key_file, \
+                           unless somebody else sends in its name";
                 return self.refuse(name, received_ns, why, |r| &mut r.forged);
             }
             Err(why) => return self.refuse(name, received_ns, &why.to_string(), |r| &mut r.malformed),

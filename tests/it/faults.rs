@@ -161,10 +161,20 @@ fn a_receiver_with_another_key_takes_nothing_and_the_gateway_keeps_it() {
     stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
     wait_status(&stage, "batches that nobody acknowledges", |s| s.store.batches_waiting > 3);
     let log = fs::read_to_string(folder.0.join("log/receiver.log")).expect("a log");
-    assert!(log.contains("demo-ward"), "the receiver names the gateway whose key does not fit: {log}");
+    let named: Vec<_> = log.lines().filter(|l| l.contains("demo-ward") && l.contains("its MAC does not fit: give --key")).collect();
+    assert_eq!(named.len(), 1, "the receiver names the gateway whose key does not fit, and not at each message: {log}");
+    let said = wait_status(&stage, "that nobody acknowledges", |s| s.uplink.last_error.contains("acknowledged nothing")).uplink;
+    for words in ["acknowledged nothing for 12 s", "wardgate/1/demo-ward/up/+", "mac_key_file"] {
+        assert!(said.last_error.contains(words), "{}", said.last_error);
+    }
+    let told = || fs::read_to_string(folder.0.join("log/gateway.log")).expect("a log").matches("acknowledged nothing").count();
+    assert!(said.connected && told() == 1, "{}", told());
+    let refused = stage.receiver_status()["refused"]["demo-ward"]["forged"].as_u64();
+    assert!(refused > Some(3), "{}", stage.receiver_status());
     assert!(accountant::lines_below(&stage.output()).is_empty(), "nothing of it is taken");
     stage.receiver.take().expect("running").kill();
     stage.start_receiver().expect("with the right key");
+    wait_status(&stage, "the end of the trouble", |s| s.uplink.last_error.is_empty() && s.uplink.batches_acknowledged > 0);
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
     for (device, account) in books(&stage) {

@@ -66,6 +66,11 @@ pub enum UplinkError {
         "the broker {broker} takes batches, but nobody is subscribed to {topic}: is the receiver running, and does it read this broker?"
     )]
     NobodyListens { broker: String, topic: String },
+    #[error(
+        "the receiver has acknowledged nothing for {seconds} s, though the broker {broker} takes batches: is `wardgate-cloud receive` running \
+         on {topic}, and are mac_key_file and the gateway's id the same at both ends?"
+    )]
+    Unheard { broker: String, topic: String, seconds: u64 },
     #[error("batch {batch} cannot be sent and stays in the store: {why}")]
     Batch { batch: String, why: String },
 }
