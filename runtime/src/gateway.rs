@@ -85,7 +85,11 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
     let ended = match early {
         Some(ended) => ended,
         // commits give up by themselves; instances that hang are left behind
-        None => tokio::time::timeout(Duration::from_secs(2 * STOP_S_MAX), scribe).await.unwrap_or(Ok(Ok(()))),
+        None => {
+            let within = 2 * STOP_S_MAX;
+            let late = || Ok(Err(scribe::unwritten(format!("the last group was not written within {within} s"))));
+            tokio::time::timeout(Duration::from_secs(within), scribe).await.unwrap_or_else(|_| late())
+        }
     };
     let _ = running.stop_uplink.send(true);
     let mut tasks = running.tasks;
