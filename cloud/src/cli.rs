@@ -114,6 +114,7 @@ pub struct Receive {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// What all topics begin with; the same as `uplink.topic` in gateway.toml.
+    /// This user must be allowed to read TOPIC/+/up/+ and to write TOPIC/+/ack at the broker, a gateway to write TOPIC/GATEWAY/up/+ and read TOPIC/GATEWAY/ack.
     #[arg(long, default_value = "wardgate/1")]
     pub topic: String,
     /// Gets a JSON status every second.

@@ -45,7 +45,9 @@ enum Failure {
     Time(String),
     #[error("cannot read {path}: {why}; give the receiver's user the right to read it")]
     File { path: PathBuf, why: io::Error },
-    #[error("--topic {0:?} cannot be used: it is a plain path like wardgate/1, without + and # and without / at its ends")]
+    #[error(
+        "--topic {0:?} cannot be used: it takes plain topic levels of at most 64 bytes, such as wardgate/1: no + and #, no empty level, no $ in front"
+    )]
     Topic(String),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -166,7 +168,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn broker(of: &Receive) -> Result<Broker, Failure> {
     let topic = of.topic.clone();
-    if topic.is_empty() || topic.starts_with('/') || topic.ends_with('/') || topic.contains(['+', '#', '\0']) {
+    if !wardgate_wire::topics::is_root(&topic) {
         return Err(Failure::Topic(topic));
     }
     let login = match (&of.username, &of.password_file) {

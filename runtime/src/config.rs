@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use wardgate_wire::topics;
 
 use crate::fault::{Fault, Guilty};
 
@@ -259,7 +260,7 @@ mod d {
         8883 // MQTT over TLS, as registered
     }
     pub fn topic() -> String {
-        "wardgate/1".into() // 1: the first form of the tree below it
+        "wardgate/1".into() // 1: the first form of the tree below it, which wire/FORMAT.md draws
     }
     pub fn batch_bytes() -> usize {
         16 << 10 // a wide link; 2 KiB where it is thin
@@ -433,6 +434,10 @@ impl Config {
             let what = "takes a name or an IPv4 address and nothing around it; the port has a line of its own";
             return wrong(&["uplink", "host"], what.into(), remedy);
         }
+        if !topics::is_root(&self.uplink.topic) {
+            let what = format!("takes plain levels of {} bytes at most: no + and #, no empty level, no $ in front", topics::ROOT_BYTES_MAX);
+            return wrong(&["uplink", "topic"], what, format!("write topic = \"{}\"", d::topic()));
+        }
         if self.uplink.password_file.is_some() && self.uplink.username.is_none() {
             let remedy = format!("add {}", shown("username", "uplink", EXAMPLE));
             return wrong(&["uplink", "password_file"], "a password needs a username".into(), remedy);
@@ -447,7 +452,23 @@ impl Config {
                 return wrong(&["bus", name, "tcp"], format!("\"{}\" is not host:port", bus.tcp), format!("write tcp = \"{host}:502\""));
             }
         }
-        self.instances.iter().find_map(|(name, instance)| self.instance_mistake(name, instance))
+        self.instances.iter().find_map(|(name, instance)| self.instance_mistake(name, instance)).or_else(|| self.shared_port())
+    }
+
+    /// Two instances on one serial line would each get some of its bytes. One device may have two names: where it is there, they are followed.
+    fn shared_port(&self) -> Option<Mistake> {
+        let mut taken: BTreeMap<PathBuf, (&str, &Path)> = BTreeMap::new();
+        for (name, instance) in &self.instances {
+            let Some(port) = instance.grants.serial.as_ref().map(|serial| serial.port.as_path()) else { continue };
+            let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
+            if let Some((other, theirs)) = taken.insert(device, (name, port)) {
+                let path = ["instance", name, "grants", "serial", "port"].map(str::to_owned).to_vec();
+                let of = if theirs == port { "the port".into() } else { format!("the device {}, which is the port", theirs.display()) };
+                let what = format!("this is {of} of instance \"{other}\" already, and a serial line has one reader");
+                return Some(Mistake { path, what, remedy: format!("name another port, or take out one of \"{other}\" and \"{name}\"") });
+            }
+        }
+        None
     }
 
     /// Table, key, value, least, most.

@@ -32,7 +32,7 @@ use crate::pipeline::{Heads, Pipeline, Setup};
 use crate::plugin::{INSTANCES_MAX, PIPELINE_ROOM};
 use crate::status::Status;
 use crate::store::{Found, Limits, Shelf, Store};
-use crate::uplink::{self, Uplink};
+use crate::uplink::{self, Uplink, UplinkError};
 
 use clock::{boot, moment, random};
 use orders::Orders;
@@ -83,7 +83,11 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
     let ended = match early {
         Some(ended) => ended,
         // commits give up by themselves; instances that hang are left behind
-        None => tokio::time::timeout(Duration::from_secs(2 * STOP_S_MAX), scribe).await.unwrap_or(Ok(Ok(()))),
+        None => {
+            let within = 2 * STOP_S_MAX;
+            let late = || Ok(Err(scribe::unwritten(format!("the last group was not written within {within} s"))));
+            tokio::time::timeout(Duration::from_secs(within), scribe).await.unwrap_or_else(|_| late())
+        }
     };
     let _ = running.stop_uplink.send(true);
     let mut tasks = running.tasks;
@@ -138,7 +142,7 @@ struct Running {
 
 impl Running {
     async fn start(file: PathBuf, config: Config) -> Result<Self, Fault> {
-        let secrets = Secrets::read(&config)?;
+        let secrets = secrets(&config)?;
         let lock = lock(&config.gateway.state)?;
         if config.plugins.allow_unsigned {
             warn!("{UNSIGNED}");
@@ -224,6 +228,20 @@ impl Running {
         tasks.spawn(desk.run(ordered, stopping));
         Ok(Self { status, scribe, tasks, orders, stop_instances, stop_uplink, _lock: lock })
     }
+}
+
+/// The files beside the configuration, read and held against what the uplink can use.
+pub fn secrets(config: &Config) -> Result<Secrets, Fault> {
+    let secrets = Secrets::read(config)?;
+    uplink::check(&config.uplink, &secrets.ca_pem, secrets.password.as_deref(), &config.gateway_id()).map_err(|e| {
+        let remedy = match &e {
+            UplinkError::NoCa { .. } => "put the certificate of the CA that signed the broker's certificate there, in PEM form",
+            _ => "correct that line, or the file that it names",
+        };
+        let wrong = config.wrong(&["uplink", e.setting().unwrap_or("host")], &e, remedy);
+        Fault::new(Guilty::Uplink, &wrong, &wrong.remedy)
+    })?;
+    Ok(secrets)
 }
 
 /// Ends `work` when it is time to stop: for what keeps nothing.

@@ -147,6 +147,33 @@ fn a_full_disk_loses_nothing_that_was_taken() {
     }
 }
 
+/// What it says at the end is true: it names what was not stored, and that is what the ledger calls a gap.
+#[test]
+fn a_stop_on_a_full_disk_says_what_was_not_stored() {
+    let folder = Folder::new("full-stop");
+    let mut stage = quiet(&folder);
+    stage.more = "\n[store]\nsegment_bytes = 4096\nbytes_max = 32768\n".into();
+    stage.start_gateway().expect("the gateway");
+    stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
+    wait_status(&stage, "the full store", |s| s.store.last_error.contains("new values wait in memory"));
+    let mut gateway = stage.gateway.take().expect("running");
+    assert_eq!(gateway.stop().expect("it ends").code(), Some(5));
+    let log = fs::read_to_string(folder.0.join("log/gateway.log")).expect("a log");
+    let last = log.split("wardgate: ").last().unwrap_or_default();
+    assert!(last.contains("could not be stored") && last.contains("is kept") && last.contains("will show as a gap"), "{log}");
+    assert!(!log.contains("Nothing that was taken is lost"), "{log}");
+    stage.more = stage.more.replace("32768", "3276800");
+    stage.start_receiver().expect("the receiver");
+    stage.start_gateway().expect("it goes on");
+    sleep(Duration::from_secs(2));
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+    let gaps = accountant::read_gaps(&stage.output());
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.missing > 0 && account.received > 0, "{device}: {account:#?}\n{gaps:#?}");
+    }
+}
+
 #[test]
 fn a_receiver_with_another_key_takes_nothing_and_the_gateway_keeps_it() {
     let folder = Folder::new("key");
@@ -161,10 +188,20 @@ fn a_receiver_with_another_key_takes_nothing_and_the_gateway_keeps_it() {
     stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
     wait_status(&stage, "batches that nobody acknowledges", |s| s.store.batches_waiting > 3);
     let log = fs::read_to_string(folder.0.join("log/receiver.log")).expect("a log");
-    assert!(log.contains("demo-ward"), "the receiver names the gateway whose key does not fit: {log}");
+    let named: Vec<_> = log.lines().filter(|l| l.contains("demo-ward") && l.contains("its MAC does not fit: give --key")).collect();
+    assert_eq!(named.len(), 1, "the receiver names the gateway whose key does not fit, and not at each message: {log}");
+    let said = wait_status(&stage, "that nobody acknowledges", |s| s.uplink.last_error.contains("acknowledged nothing")).uplink;
+    for words in ["acknowledged nothing for 12 s", "wardgate/1/demo-ward/up/+", "mac_key_file"] {
+        assert!(said.last_error.contains(words), "{}", said.last_error);
+    }
+    let told = || fs::read_to_string(folder.0.join("log/gateway.log")).expect("a log").matches("acknowledged nothing").count();
+    assert!(said.connected && told() == 1, "{}", told());
+    let refused = stage.receiver_status()["refused"]["demo-ward"]["forged"].as_u64();
+    assert!(refused > Some(3), "{}", stage.receiver_status());
     assert!(accountant::lines_below(&stage.output()).is_empty(), "nothing of it is taken");
     stage.receiver.take().expect("running").kill();
     stage.start_receiver().expect("with the right key");
+    wait_status(&stage, "the end of the trouble", |s| s.uplink.last_error.is_empty() && s.uplink.batches_acknowledged > 0);
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
     for (device, account) in books(&stage) {

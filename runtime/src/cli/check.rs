@@ -1,16 +1,22 @@
-//! `wardgate check`: reads the configuration as `run` would, and says in plain words what each instance may reach.
+//! `wardgate check`: reads the configuration as `run` would, opens each plugin once in its sandbox with its settings, and says in plain words
+//! what each instance may reach.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, Instance, Secrets, Uplink, nearest_path};
+use crate::config::{Config, Given, Instance, Uplink, nearest_path};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::Package;
+use crate::plugin::trial::{self, Unopened};
+use crate::plugin::{Host, Package, PluginError, Prepared};
 
 #[derive(Args)]
+#[command(after_help = "\
+Each plugin is compiled and opened once in its sandbox with its settings, so that a wrong word in a map is found here. No device is touched, no
+broker is asked, nothing is written.")]
 pub struct Check {
     /// The gateway's configuration; runtime/gateway.toml lists every setting
     #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
@@ -29,10 +35,11 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     for bus in config.buses.keys().filter(|bus| !named.contains(bus)) {
         println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
-    let mut wrong = Secrets::read(&config).err();
+    let mut wrong = crate::gateway::secrets(&config).err();
+    let mut sandbox = Sandbox::default();
     for (name, instance) in &config.instances {
         println!();
-        if let Err(fault) = instance_in_words(&config, name, instance) {
+        if let Err(fault) = instance_in_words(&config, name, instance, &mut sandbox) {
             println!("  REFUSED: {fault}");
             wrong = wrong.or(Some(fault));
         }
@@ -48,14 +55,14 @@ fn thinnest_link(uplink: &Uplink) -> String {
     format!("{fits}{patience}; on a thinner one lower window_bytes and message_bytes")
 }
 
-fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result<(), Fault> {
+fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: &mut Sandbox) -> Result<(), Fault> {
     let place = instance.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed \"{bed}\""));
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
     let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
     package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
-    config.settings(name, &package.manifest, &package.shipped)?;
+    let settings = config.settings(name, &package.manifest, &package.shipped)?;
     let grants = &instance.grants;
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
     if let Some(grant) = &grants.serial {
@@ -78,5 +85,46 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result
     if instance.bed.is_some() {
         println!("  its bed is bound without a device serial: a device swapped for another of its kind is not noticed");
     }
-    Ok(())
+    let plugin = sandbox.ready(&package).map_err(refused)?;
+    trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))
+}
+
+/// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.
+#[derive(Default)]
+struct Sandbox {
+    host: Option<Arc<Host>>,
+    ready: BTreeMap<PathBuf, Arc<Prepared>>,
+}
+
+impl Sandbox {
+    fn ready(&mut self, package: &Package) -> Result<Arc<Prepared>, PluginError> {
+        if let Some(plugin) = self.ready.get(&package.folder) {
+            return Ok(plugin.clone());
+        }
+        let host = match &self.host {
+            Some(host) => host.clone(),
+            None => self.host.insert(Arc::new(Host::probe()?)).clone(),
+        };
+        let plugin = trial::ready_in(host, package)?;
+        self.ready.insert(package.folder.clone(), plugin.clone());
+        Ok(plugin)
+    }
+}
+
+/// With the line of the setting that the plugin names, or of the instance's settings.
+fn unopened(config: &Config, name: &str, instance: &Instance, e: &Unopened) -> Fault {
+    let (guilty, words) = match e {
+        Unopened::Refuses { says, .. } => (Guilty::Configuration, says.as_str()),
+        Unopened::Fails { .. } => (Guilty::Plugin, ""),
+    };
+    let named = instance.settings.iter().find(|(key, _)| words.contains(&format!("\"{key}\"")));
+    let remedy = match named {
+        Some((_, Given::File(path))) => format!("correct {}", path.display()),
+        Some((key, _)) => format!("correct the setting {key}; the plugin's README says what it takes"),
+        None if guilty == Guilty::Plugin => "report this to the plugin's vendor, with the settings".into(),
+        None => "correct the settings of this instance; the plugin's README says what they take".into(),
+    };
+    let path = ["instance", name, "settings"].into_iter().chain(named.map(|(key, _)| key.as_str()));
+    let wrong = config.wrong(&path.collect::<Vec<_>>(), e, remedy);
+    Fault::new(guilty, &wrong, &wrong.remedy)
 }

@@ -51,6 +51,23 @@ pub fn clip(text: &str, width: usize) -> String {
     clean
 }
 
+/// The same on as many lines as it takes, up to `lines_max`, broken between words: an error says at its end what to do.
+pub fn wrap(text: &str, width: usize, lines_max: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("it begins with one");
+        let fits = line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width;
+        if fits || lines.len() == lines_max {
+            let line = lines.last_mut().expect("it begins with one");
+            *line += if line.is_empty() { "" } else { " " };
+            *line += word;
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.iter().map(|line| clip(line, width)).collect()
+}
+
 pub struct Column {
     head: &'static str,
     right: bool,
@@ -181,6 +198,14 @@ mod tests {
             assert_eq!(utc(at_s * 1_000_000_000), text);
         }
         assert_eq!(utc(1_500_000), "1970-01-01T00:00:00.001Z");
+    }
+
+    #[test]
+    fn a_long_text_goes_on_below_up_to_a_bound() {
+        assert_eq!(wrap("one two\nthree \x1b[31m", 8, 4), ["one two", "three", " [31m"]);
+        assert_eq!(wrap("one two three four", 8, 2), ["one two", "three f…"]);
+        assert_eq!(wrap("", 8, 2), [""]);
+        assert_eq!(wrap("abcdefghij k", 8, 2), ["abcdefg…", "k"]);
     }
 
     #[test]

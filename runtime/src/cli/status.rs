@@ -12,6 +12,9 @@ use crate::console::{self, Question};
 use crate::fault::Fault;
 use crate::status::{InstanceStatus, LinkStatus, Snapshot};
 
+/// Of one text under the thing that it is about: an error with its remedy takes three.
+const LINES_MAX: usize = 4;
+
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -214,8 +217,10 @@ fn page(s: &Snapshot, before: Option<&Snapshot>, paint: Paint) -> Vec<String> {
 }
 
 /// A text from elsewhere under the thing that it is about.
-fn below(label: &str, text: &str, tone: Tone, paint: Paint) -> String {
-    format!("         {label}{}", paint.ink(&paint::clip(text, COLUMNS - 9 - label.len()), tone))
+fn below(label: &str, text: &str, tone: Tone, paint: Paint) -> Vec<String> {
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    let lines = paint::wrap(text, COLUMNS - 9 - label.len(), LINES_MAX).into_iter().zip(labels);
+    lines.map(|(line, first)| format!("         {first:width$}{}", paint.ink(&line, tone), width = label.len())).collect()
 }
 
 fn uplink_and_store(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint) -> Vec<String> {
@@ -238,22 +243,22 @@ fn uplink_and_store(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint
             paint::bytes(up.payload_bytes)
         ),
     };
-    out.push(below("", &sent, Tone::Plain, paint));
+    out.extend(below("", &sent, Tone::Plain, paint));
     if up.acknowledgements_refused > 0 {
         let text = format!("{} acknowledgements refused: forged, foreign or not readable", paint::count(up.acknowledgements_refused));
-        out.push(below("", &text, Tone::Warn, paint));
+        out.extend(below("", &text, Tone::Warn, paint));
     }
     if !up.last_error.is_empty() {
-        out.push(below("last error: ", &up.last_error, if up.connected { Tone::Plain } else { Tone::Warn }, paint));
+        out.extend(below("last error: ", &up.last_error, if up.connected { Tone::Plain } else { Tone::Warn }, paint));
     }
     let st = &s.store;
     let waiting = format!("{} batches ({}) waiting", paint::count(st.batches_waiting), paint::bytes(st.bytes_waiting));
     out.push(format!("store    {waiting}, {} commits, {} on disk", paint::count(st.commits), paint::bytes(st.bytes_on_disk)));
     if st.failed_flushes > 0 {
-        out.push(below("", &format!("{} FAILED FLUSHES", paint::count(st.failed_flushes)), Tone::Bad, paint));
+        out.extend(below("", &format!("{} FAILED FLUSHES", paint::count(st.failed_flushes)), Tone::Bad, paint));
     }
     if !st.last_error.is_empty() {
-        out.push(below("last error: ", &st.last_error, Tone::Bad, paint));
+        out.extend(below("last error: ", &st.last_error, Tone::Bad, paint));
     }
     out
 }
@@ -296,7 +301,7 @@ fn instances(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint) -> Ve
     for (line, i) in lines.zip(s.instances.values()) {
         out.push(line);
         if !i.detail.is_empty() {
-            out.push(below("", &i.detail, Tone::Warn, paint));
+            out.extend(below("", &i.detail, Tone::Warn, paint));
         }
     }
     out
@@ -375,9 +380,9 @@ fn link(name: &str, l: &LinkStatus, paint: Paint) -> Vec<String> {
         (l.reconnects, "reconnects"),
     ];
     words.extend(troubles.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", short(*n))));
-    out.push(below("", &words.join(", "), Tone::Plain, paint));
+    out.extend(below("", &words.join(", "), Tone::Plain, paint));
     if !l.last_error.is_empty() {
-        out.push(below("last error: ", &l.last_error, if l.up { Tone::Plain } else { Tone::Warn }, paint));
+        out.extend(below("last error: ", &l.last_error, if l.up { Tone::Plain } else { Tone::Warn }, paint));
     }
     out
 }

@@ -101,6 +101,18 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "write host = \"broker\"",
     ),
     (
+        "topic = \"wardgate/1\"",
+        "topic = \"a/#/b\"",
+        "uplink.topic: takes plain levels of 64 bytes at most: no + and #, no empty level, no $ in front",
+        "write topic = \"wardgate/1\"",
+    ),
+    (
+        "topic = \"wardgate/1\"",
+        "topic = \"a\\u0000b\"",
+        "uplink.topic: takes plain levels of 64 bytes at most: no + and #, no empty level, no $ in front",
+        "write topic = \"wardgate/1\"",
+    ),
+    (
         "[metrics]",
         "[metrics]\nlisten = \"0.0.0.0:9464\"",
         "metrics.listen: is no loopback address: whoever reaches it may read (beyond_loopback = true allows that)",

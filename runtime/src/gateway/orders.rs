@@ -12,7 +12,7 @@ use wardgate_wire as wire;
 use super::roster::Roster;
 use super::told;
 use super::workshop::{Posts, Workshop};
-use crate::config::{Config, Secrets};
+use crate::config::Config;
 use crate::console::{self, Asker, Order, Reloaded, Window};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::Command;
@@ -153,7 +153,7 @@ async fn ready(reload: &mut Option<Reload>) -> Ready {
 /// The file as it is now, if a running gateway can be changed to it.
 fn reread(file: &Path, old: &Config) -> Result<Config, Fault> {
     let new = Config::load(file)?;
-    Secrets::read(&new)?;
+    super::secrets(&new)?;
     let Config { gateway, uplink, store, plugins, metrics, .. } = &new;
     let fixed = [
         ("gateway", *gateway == old.gateway),

@@ -36,6 +36,16 @@ const CLOCK_LOOK_S: u64 = 10;
 /// A wall clock that moved by more than this against the monotonic one was set.
 const CLOCK_STEP_NS: u64 = 50_000_000;
 
+/// What a commit that fails means while it is tried again: instances wait behind it, and behind them the inboxes of their lines.
+const MEANWHILE: &str = "What is stored is kept; new values wait in memory, and what that cannot hold will be a gap";
+
+/// The end of a gateway that could not write its last group.
+pub(super) fn unwritten(why: impl std::fmt::Display) -> Fault {
+    let what = format!("stopped with values in memory that could not be stored: {why}");
+    let remedy = "what was stored before is kept; what came after it will show as a gap once the gateway runs with a store that takes it";
+    Fault::new(Guilty::Store, what, remedy)
+}
+
 /// Takes down what instances say, and makes it durable.
 pub(super) struct Scribe {
     pub pipeline: Pipeline,
@@ -165,18 +175,19 @@ impl Scribe {
             .map_err(|e| Fault::new(Guilty::Internal, format!("the store's thread ended: {e}"), "please report this"))?;
             self.store = Some(store);
             let Err(e) = done else { return Ok(()) };
-            self.status.store(|s| {
-                if s.last_error != e.to_string() {
-                    error!("{e}");
-                }
-                s.last_error = e.to_string();
-            });
             if *self.stopping.borrow() {
                 patience = patience.saturating_sub(1);
             }
             if patience == 0 {
-                return Err(Fault::new(Guilty::Store, e, "what was taken since the last group is a gap after the next start"));
+                return Err(unwritten(e));
             }
+            let told = format!("{e}. {MEANWHILE}");
+            self.status.store(|s| {
+                if s.last_error != told {
+                    error!("{told}");
+                }
+                s.last_error = told;
+            });
             tokio::time::sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
         }
     }

@@ -64,6 +64,11 @@ pub struct Uplink {
     jitter: Jitter,
 }
 
+/// Whether settings and secrets can work at all; no broker is asked.
+pub fn check(config: &config::Uplink, ca_pem: &[u8], password: Option<&[u8]>, gateway: &GatewayId) -> Result<(), UplinkError> {
+    Settings::new(config, ca_pem, password, gateway.as_str()).map(drop)
+}
+
 impl Uplink {
     /// Fails on settings that can never work. What the broker does wrong is found later, said in status, and tried again.
     pub fn new(setup: Setup<'_>) -> Result<Self, UplinkError> {

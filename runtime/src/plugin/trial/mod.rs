@@ -6,6 +6,7 @@ mod golden;
 mod read;
 mod show;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -15,10 +16,12 @@ use super::instance::at_once;
 use super::{Fault, Host, Instance, Package, PluginError, Prepared};
 use crate::contract::lifecycle::Opening;
 use crate::contract::types::{Fact, Moment};
-use crate::contract::{CallError, Event, Log, Said};
+use crate::contract::{CallError, Event, Log, Said, printable};
 
 pub use decode::{Input, Lines, Script, reply, uuid};
 pub use golden::{Difference, case, cases};
+
+const SAID_BYTES_MAX: usize = 1000; // of a plugin's own words: a few lines, with the functions of a trap
 
 /// Makes a package ready in this process: it is the writer's own, so no child with limits compiles it, and nothing is cached.
 pub fn ready(package: &Package) -> Result<Arc<Prepared>, PluginError> {
@@ -104,6 +107,27 @@ impl Trial {
             }
         }
     }
+}
+
+/// Opens it once with these settings, as the gateway would: what it says against them, in its own words.
+pub fn opens(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>) -> Result<(), Unopened> {
+    let facts = settings.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect();
+    let now = Moment { boot: 1, monotonic_ns: 0, wall: None };
+    let who = || plugin.manifest.full_name();
+    match Trial::new(plugin.clone(), facts, 1).open(now, false).outcome {
+        Outcome::Ok => Ok(()),
+        Outcome::Problem(problem) => Err(Unopened::Refuses { plugin: who(), says: printable(&problem.detail, SAID_BYTES_MAX) }),
+        Outcome::Broken(why) => Err(Unopened::Fails { plugin: who(), why: printable(&why, SAID_BYTES_MAX) }),
+    }
+}
+
+/// Why a plugin did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum Unopened {
+    #[error("plugin {plugin} does not open with these settings: {says}")]
+    Refuses { plugin: String, says: String },
+    #[error("plugin {plugin} fails when it is opened with these settings: {why}")]
+    Fails { plugin: String, why: String },
 }
 
 impl Played {
