@@ -34,6 +34,19 @@ impl Drop for Folder {
     }
 }
 
+/// Looks until it is so; names it when it never is.
+pub fn wait(what: &str, so: impl Fn() -> bool) {
+    const LOOK_MS: u64 = 50;
+    const PATIENCE_S: u64 = 60; // long, so that a busy machine fails nothing
+    for _ in 0..PATIENCE_S * 1000 / LOOK_MS {
+        if so() {
+            return;
+        }
+        sleep(Duration::from_millis(LOOK_MS));
+    }
+    panic!("waited in vain for {what}");
+}
+
 //= PROMISES.md#P1
 #[test]
 fn the_demo_loses_nothing() {
@@ -161,25 +174,6 @@ fn a_clean_stop_keeps_all_that_was_heard_and_the_next_gap_is_exact() {
             let gaps = accountant::read_gaps(&output);
             assert!(gaps.iter().any(|g| whole(g) && exact(g)), "{device}: no gap runs from the last value to the next: {gaps:#?}");
         }
-    }
-}
-
-//= PROMISES.md#P15
-#[test]
-fn a_bad_line_loses_what_it_cut_and_nothing_else() {
-    let folder = Folder::new("line");
-    let mut stage = Stage::new(&folder.0).expect("a stage");
-    stage.start_all(&["--trouble"]).expect("everything starts");
-    sleep(Duration::from_secs(10));
-    stage.switch_off().expect("devices that listen");
-    drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
-    for (device, account) in books(&stage) {
-        assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}\n{gaps:#?}");
-    }
-    for (device, _) in MONITORS {
-        let cuts = gaps.iter().filter(|g| g.instance == device && g.channel == "ecg" && g.reason == "line-fault").count();
-        assert!(cuts >= 2, "every cut message is a gap with its reason: {gaps:#?}");
     }
 }
 
