@@ -210,7 +210,7 @@ pub fn traced(strace: &Process) -> Option<Pid> {
     Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 
-fn stop_traced(process: &mut Process) {
+pub fn stop_traced(process: &mut Process) {
     kill_process(traced(process).expect("it runs the program"), Signal::TERM).expect("it runs");
     process.wait_end(30).expect("a clean stop");
 }

@@ -177,6 +177,31 @@ fn a_clean_stop_keeps_all_that_was_heard_and_the_next_gap_is_exact() {
     }
 }
 
+//= PROMISES.md#P1
+#[test]
+fn over_mosquitto_the_ward_loses_nothing_also_when_it_is_killed() {
+    let folder = Folder::new("mosquitto");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.start_mosquitto().expect("mosquitto");
+    stage.start_around_broker(&[]).expect("everything else starts");
+    let arrived = |stage: &Stage| accountant::read_received(&stage.output(), MONITORS[0].0).get("ecg").map_or(0, Vec::len);
+    wait("three seconds of a monitor in the cloud", || arrived(&stage) >= 3);
+    stage.broker.take().expect("running").kill();
+    let before = arrived(&stage);
+    let heard = || stage.gateway_status().map_or(0, |s| s.instances[MONITORS[0].0].samples);
+    let then = heard();
+    wait("two more seconds, which nobody forwards", || heard() > then + 400);
+    stage.start_mosquitto().expect("mosquitto comes back on its port");
+    wait("what came meanwhile", || arrived(&stage) >= before + 3);
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.missing == 0 && account.sent > 0, "{device}: {account:#?}");
+        println!("{device}: {} of {}", account.received, account.sent);
+    }
+    assert!(accountant::read_gaps(&stage.output()).is_empty());
+}
+
 /// Down from, ready again at; CLOCK_BOOTTIME ns.
 pub type Downtime = (u64, u64);
 
