@@ -15,7 +15,7 @@ use wardgate_lab::demo::{books, boottime_ns, drain_stage};
 use wardgate_lab::process::{Process, READY_S_MAX, binary};
 use wardgate_lab::stage::Stage;
 
-use crate::flushed::traced;
+use crate::flushed::{end_traced, traced};
 use crate::ward::{Downtime, Folder, Unruly, assert_counts_on, check_gaps};
 
 /// Where a program ends.
@@ -126,7 +126,7 @@ impl Run {
             }
         };
         if !reached {
-            end(&mut gateway);
+            end_traced(&mut gateway);
         }
         self.since.get_or_insert(boottime_ns());
         self.kills += 1;
@@ -142,7 +142,7 @@ impl Run {
             let mut receiver = stage.receiver.take().expect("started");
             reached = ends(&mut receiver, || sleep(Duration::from_millis(LOOK_MS)));
             if !reached {
-                end(&mut receiver);
+                end_traced(&mut receiver);
             }
             stage.start_receiver().expect("the receiver comes back");
         });
@@ -202,15 +202,6 @@ fn ends(process: &mut Process, mut meanwhile: impl FnMut()) -> bool {
         sleep(Duration::from_millis(LOOK_MS));
     }
     false
-}
-
-/// Kill -9 of what strace runs; strace ends after it.
-fn end(process: &mut Process) {
-    if let Some(child) = traced(process) {
-        _ = kill_process(child, Signal::KILL);
-        _ = process.wait_end(READY_S_MAX);
-    }
-    process.kill();
 }
 
 //= PROMISES.md#P41

@@ -1,6 +1,7 @@
 //! The proof: one binary, a file a subject.
 
 mod author;
+mod bad_line;
 mod capture;
 mod cloud;
 mod command;

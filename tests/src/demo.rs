@@ -203,7 +203,9 @@ pub fn books(stage: &Stage) -> Vec<(String, Account)> {
         .map(|name| {
             let sent = ward::read_sent(&stage.folder, name);
             let received = accountant::read_received(&output, name);
-            (name.to_owned(), accountant::compare(name, &sent, &received, &gaps))
+            let mut account = accountant::compare(name, &sent, &received, &gaps);
+            accountant::check_places(&mut account, name, &accountant::lines_below(&output.join(name)), &gaps);
+            (name.to_owned(), account)
         })
         .collect()
 }

@@ -47,15 +47,8 @@ enum Verb {
     Ward {
         #[arg(long)]
         folder: PathBuf,
-        /// Plays this capture on the first monitor's line instead of the generated stream
-        #[arg(long)]
-        capture: Option<PathBuf>,
-        /// A bad line: messages are cut short, and bytes that belong to nothing come between them
-        #[arg(long)]
-        trouble: bool,
-        /// A device more: plays TEXT every second on the line of this instance
-        #[arg(long, value_names = ["INSTANCE", "TEXT"], num_args = 2, allow_hyphen_values = true)]
-        guest: Option<Vec<String>>,
+        #[command(flatten)]
+        options: ward::Options,
     },
 }
 
@@ -73,7 +66,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Demo { seconds, json, keep, plugin, serial } => return show_demo(seconds, json, keep, plugin.zip(serial)),
         Verb::Broker { folder, port } => serve::main(&folder, port),
-        Verb::Ward { folder, capture, trouble, guest } => ward::main(&folder, capture.as_deref(), trouble, guest.as_deref()),
+        Verb::Ward { folder, options } => ward::main(&folder, &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 
 use crate::process::{Process, READY_S_MAX, binary, root};
+use crate::{mosquitto, serve};
 
 pub const GATEWAY: &str = "demo-ward";
 /// Instance, bed: bedside monitors on a serial line each.
@@ -65,6 +66,11 @@ impl Stage {
     /// Everything, and the devices switched on.
     pub fn start_all(&mut self, ward_options: &[&str]) -> Result<(), String> {
         self.start_broker()?;
+        self.start_around_broker(ward_options)
+    }
+
+    /// All but the broker, which runs, and the devices switched on.
+    pub fn start_around_broker(&mut self, ward_options: &[&str]) -> Result<(), String> {
         self.start_ward(ward_options)?;
         self.start_receiver()?;
         self.start_gateway()?;
@@ -78,6 +84,17 @@ impl Stage {
         let mut process = Process::start("broker", &mut command, &self.log("broker.log"))?;
         self.broker_port = process.wait_for(READY_S_MAX, |l| port_of(l, "ready"))?;
         self.broker = Some(process);
+        Ok(())
+    }
+
+    /// Mosquitto instead; a restart keeps the port, and what it held for others is gone.
+    pub fn start_mosquitto(&mut self) -> Result<(), String> {
+        if self.broker_port == 0 {
+            let password = fs::read_to_string(self.folder.join("password")).map_err(|e| format!("password: {e}"))?;
+            let users = [("gateway", password.as_str()), ("receiver", &password)];
+            self.broker_port = mosquitto::prepare(&self.folder, &serve::identity(&self.folder)?, &users, "")?;
+        }
+        self.broker = Some(mosquitto::start(&self.folder, self.broker_port)?);
         Ok(())
     }
 
