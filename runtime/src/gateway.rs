@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // here, and only here
 
 mod clock;
+mod lean;
 mod orders;
 mod roster;
 mod scribe;
@@ -201,6 +202,7 @@ impl Running {
             status: status.clone(),
         })
         .map_err(|e| Fault::new(Guilty::Uplink, e, "look at [uplink] in gateway.toml and at the files that it names"))?;
+        tasks.spawn(until(uplink_stopping.clone(), lean::settle()));
         tasks.spawn(async move { uplink.run(told(uplink_stopping)).await });
 
         // instances come and go: there is room for as many as there can be

@@ -7,6 +7,7 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod console;
+mod contained;
 pub mod contract;
 pub mod fault;
 pub mod gateway;

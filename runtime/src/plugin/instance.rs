@@ -1,7 +1,6 @@
 //! A plugin made ready once and started as often as needed; and one running instance of it, whose every call is judged by the rules.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -11,6 +10,7 @@ use wasmtime::component::Component;
 use super::rules::{Breach, Rules};
 use super::{Host, Package, PluginError};
 use crate::config::{Link, Manifest};
+use crate::contained::contained;
 use crate::contract::lifecycle::Opening;
 use crate::contract::types::Moment;
 use crate::contract::{CallError, Event, Failed, Limits, Log, Outcome, Plugin, Running};
@@ -136,14 +136,10 @@ impl Instance {
 
 /// A panic of our own in a call ends that call and no other.
 async fn guarded<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Spent> {
-    let mut call = pin!(call);
-    let panicked = || Spent { why: Fault::Gateway("it panicked; see the log".into()), logs: Vec::new() };
-    std::future::poll_fn(|context| {
-        // what the call holds is dropped with it, so nothing half done is seen by anybody
-        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
-        polled.map_or_else(|_| Poll::Ready(Err(panicked())), |p| p.map_err(Spent::from))
-    })
-    .await
+    match contained(call).await {
+        Some(done) => done.map_err(Spent::from),
+        None => Err(Spent { why: Fault::Gateway("it panicked; see the log".into()), logs: Vec::new() }),
+    }
 }
 
 /// For those who have nothing else to do: a guest call waits for nothing, it only pauses at each tick.
