@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use wardgate_cloud::ledger::STORE_LOST_AFTER_DAYS;
 
 /// The far end of wardgate: receives what gateways send, keeps it, acknowledges it, and writes it down as JSON lines.
 ///
@@ -12,6 +13,15 @@ use clap::{Args, Parser, Subcommand};
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
+    /// Form of the log; without it `receive` writes JSON where standard error is no terminal.
+    #[arg(long, global = true, value_enum, value_name = "FORM")]
+    pub log: Option<LogForm>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogForm {
+    Text,
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -37,6 +47,34 @@ pub enum Verb {
         wardgate-cloud show /srv/ward/ward-1/bed-1/hr/2026-01-31T23.jsonl"
     )]
     Show { file: PathBuf },
+    /// What will not come, of every gateway, with its reason; and sums.
+    #[command(after_help = "Examples:\n  wardgate-cloud gaps /srv/ward\n  wardgate-cloud gaps /srv/ward --gateway ward-1 --since 2h\n  \
+        wardgate-cloud gaps /srv/ward --since 2026-01-31T22 --until 2026-02-01 --json\n\n\
+        `positions`: 12..15 will not come; `after 11`: a stretch of time after position 11, `before 0`: before the first of a run.\n\
+        `values`: how many were lost, where anybody knows. The reason `unknown` is what nothing explains.\n\
+        A gap of alerts says that alerts may have been lost, not that there were any.")]
+    Gaps(Gaps),
+}
+
+#[derive(Args)]
+pub struct Gaps {
+    /// The folder that `receive --out` writes.
+    pub out: PathBuf,
+    /// Only of this gateway.
+    #[arg(long, value_name = "NAME")]
+    pub gateway: Option<String>,
+    /// Only of this instance.
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Only what ended after this: 2026-01-31, 2026-01-31T23:59 (UTC), or a time ago: 90s, 15m, 2h, 3d.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what began before this.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// The lines of gaps.jsonl as they stand; a long silence is several of them, and one row of the table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]
@@ -76,9 +114,13 @@ pub struct Receive {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// What all topics begin with; the same as `uplink.topic` in gateway.toml.
+    /// This user must be allowed to read TOPIC/+/up/+ and to write TOPIC/+/ack at the broker, a gateway to write TOPIC/GATEWAY/up/+ and read TOPIC/GATEWAY/ack.
     #[arg(long, default_value = "wardgate/1")]
     pub topic: String,
     /// Gets a JSON status every second.
     #[arg(long, value_name = "FILE")]
     pub status_file: Option<PathBuf>,
+    /// A gateway's older data that stays out while newer comes is taken as lost with its store after so many days; if it comes after all, it counts.
+    #[arg(long, value_name = "DAYS", default_value_t = STORE_LOST_AFTER_DAYS)]
+    pub store_lost_after_days: u16,
 }

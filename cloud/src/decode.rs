@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::derive::join;
 use crate::derive::lines::Lines;
+use crate::ledger::{STORE_LOST_AFTER_DAYS, days_ns};
 use crate::log::record::{Found, HEAD, scan};
 use crate::log::{self, LogError, Position, Record};
 use crate::output::{Output, OutputError, RAW};
@@ -129,5 +130,8 @@ pub fn decode(input: &Path, out: &Path) -> Result<Decoded, DecodeError> {
     input.each(each, |_, bytes| damaged_bytes += bytes as u64)?;
     join(&mut lines, walk.finish(&read)?);
     output.append_in_one_go(&lines)?;
+    for id in walk.counts.keys() {
+        output.show_lost(id, walk.store_lost(id, days_ns(STORE_LOST_AFTER_DAYS)).as_deref())?;
+    }
     Ok(Decoded { walk, damaged_bytes })
 }

@@ -104,6 +104,7 @@ impl Desk {
             if let Some(lines) = self.insist(|keeper| keeper.pass(now))? {
                 self.insist(|keeper| keeper.write(&lines, now))?;
             }
+            self.insist(Keeper::show_lost)?;
             self.show();
         }
         self.insist(|keeper| keeper.checkpoint(now, false))
@@ -142,5 +143,62 @@ impl Desk {
         if let Err(why) = replace(path, &bytes, false) {
             tracing::warn!(path = %path.display(), %why, "cannot write the status file");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value as Json;
+    use tokio::sync::Semaphore;
+    use wardgate_wire::split;
+
+    use super::*;
+    use crate::intake::Intake;
+    use crate::testing::Folder;
+    use crate::testing::gateway::{Gateway, WALL_NS};
+
+    //= PROMISES.md#P73
+    #[test]
+    fn what_is_dropped_and_refused_is_counted() {
+        let dir = Folder::new("desk");
+        let mut gateways = ["ward-1", "ward-2", "stranger"].map(|id| Gateway::new(id, 7));
+        let keys = gateways[..2].iter().map(|g| (g.id.clone(), g.key.clone())).collect();
+        let keeper =
+            Keeper::open(&dir, Intake::new(keys, "wardgate/1"), i64::MAX, Now { wall_ns: WALL_NS, monotonic_ns: 0 }).expect("opens");
+        let (room, (queue, items)) = (Arc::new(Semaphore::new(1 << 20)), mpsc::channel(1024));
+        let put = |topic: String, payload: Vec<u8>| {
+            let permit = room.clone().try_acquire_many_owned(1).expect("room");
+            let sent = queue.try_send(Item::Message(Incoming { topic, payload, received_ns: WALL_NS }, permit));
+            assert!(sent.is_ok(), "room");
+        };
+        for g in &mut gateways {
+            (0..5).for_each(|_| g.emit(1, true));
+            g.commit(false);
+            for ((_, key), (_, bytes)) in &g.held {
+                let class = key.class;
+                for payload in split(bytes, 1 << 20, &g.key).expect("splits") {
+                    put(format!("wardgate/1/{}/up/{class}", g.id), payload);
+                }
+            }
+        }
+        put("wardgate/1/ward-1/up/numeric".into(), b"nonsense".to_vec());
+        drop(queue);
+        // two gateways are answered, and there is room for one answer
+        let (answers, mut to_send) = mpsc::channel(1);
+        let (clock, file): (fn() -> Now, _) = (|| Now { wall_ns: WALL_NS, monotonic_ns: 1 }, dir.join("status.json"));
+        let (signals, around) = (Arc::default(), Around::default());
+        Desk { keeper, queue: items, answers, signals, clock, status_file: Some(file.clone()), around }.run().expect("ends in order");
+        assert!(to_send.try_recv().is_ok() && to_send.try_recv().is_err());
+
+        let status: Json = serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
+        assert_eq!(status["answers_dropped"], 1, "{status:#}");
+        assert_eq!(status["refused"]["ward-1"]["malformed"], 1, "{status:#}");
+        assert!(status["refused"]["stranger"]["unknown"].as_u64() > Some(0), "{status:#}");
+        for known in ["ward-1", "ward-2"] {
+            assert!(status["gateways"][known]["batches"].as_u64() > Some(0), "what is stored is stored, answered or not: {status:#}");
+        }
+        assert_eq!((&status["unexplained"], &status["damaged_bytes"]), (&Json::from(0), &Json::from(0)), "{status:#}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use wardgate_wire::{Class, Digest, GatewayId, Header, Joiner, Message, peek, read_message};
+use wardgate_wire::{Digest, GatewayId, Header, Joiner, Message, peek, read_message, topics};
 
 use crate::keys::Keys;
 
@@ -75,7 +75,7 @@ impl Intake {
     /// The batch that this message is, or makes whole.
     pub fn take(&mut self, incoming: Incoming) -> Option<Whole> {
         let Incoming { topic, payload, received_ns } = incoming;
-        let Some((name, class)) = parse_topic(&self.prefix, &topic) else {
+        let Some((name, class)) = topics::parse_up(&self.prefix, &topic) else {
             return self.refuse(&topic, received_ns, "its topic is not <prefix>/<gateway>/up/<class>", |r| &mut r.malformed);
         };
         let Some((id, key)) = GatewayId::new(name).and_then(|id| self.keys.get_key_value(&id)) else {
@@ -89,7 +89,8 @@ impl Intake {
         let message = match read_message(&payload, &key) {
             Ok(message) => message,
             Err(wardgate_wire::WireError::Forged) => {
-                let why = "its MAC does not fit: gateway and receiver have different keys, or somebody else sends in its name";
+                let why = "its MAC does not fit: give --key the same bytes as the gateway's uplink.mac_key_file, \
+                           unless somebody else sends in its name";
                 return self.refuse(name, received_ns, why, |r| &mut r.forged);
             }
             Err(why) => return self.refuse(name, received_ns, &why.to_string(), |r| &mut r.malformed),
@@ -136,15 +137,9 @@ impl Intake {
     }
 }
 
-fn parse_topic<'t>(prefix: &str, topic: &'t str) -> Option<(&'t str, Class)> {
-    let (name, class) = topic.strip_prefix(prefix)?.strip_prefix('/')?.split_once("/up/")?;
-    let class = Class::ALL.into_iter().find(|c| c.name() == class)?;
-    Some((name, class))
-}
-
 #[cfg(test)]
 mod tests {
-    use wardgate_wire::{Batch, BatchKey, Content, Key, encode, split};
+    use wardgate_wire::{Batch, BatchKey, Class, Content, Key, encode, split};
 
     use super::*;
 

@@ -62,13 +62,19 @@ pub struct Keeper {
     at: Position,
     checkpoint: (Position, u64),
     pub damage: Vec<Damage>,
+    /// After how long a silence of one branch beside another its rest is taken as lost with its store.
+    silent_ns: i64,
+    /// What is written of lost stores, by gateway; none: no file.
+    shown_lost: BTreeMap<GatewayId, Option<Vec<u8>>>,
+    /// Something came since that was looked at.
+    look_for_lost: bool,
     /// When the first value was written since this receiver began.
     pub first_reading: Option<Now>,
 }
 
 impl Keeper {
     /// Flushes what it finds, rebuilds what it knows from the log, and writes the lines that are missing.
-    pub fn open(dir: &Path, intake: Intake, now: Now) -> Result<Self, KeepError> {
+    pub fn open(dir: &Path, intake: Intake, silent_ns: i64, now: Now) -> Result<Self, KeepError> {
         let raw = dir.join(RAW);
         let (log, damage) = Log::open(&raw, SEGMENT_BYTES)?;
         for d in &damage {
@@ -77,8 +83,11 @@ impl Keeper {
         let (output, at) = Output::open(dir)?;
         let checkpoint = (at, now.monotonic_ns);
         let (walk, aside) = (Walk::default(), raw.join("aside"));
-        let mut keeper = Self { walk, intake, log, output, aside, derived: at, at, checkpoint, damage, first_reading: None };
+        let (derived, shown_lost, look_for_lost, first_reading) = (at, BTreeMap::new(), true, None);
+        let mut keeper =
+            Self { walk, intake, log, output, aside, derived, at, checkpoint, damage, silent_ns, shown_lost, look_for_lost, first_reading };
         keeper.catch_up()?;
+        keeper.show_lost()?;
         Ok(keeper)
     }
 
@@ -165,8 +174,40 @@ impl Keeper {
         for ((fresh, _, received_ns), place) in group.fresh.into_iter().zip(group.places) {
             join(&mut lines, self.walk.derive(fresh, (place, received_ns), &|position| log.read(position))?);
             self.derived = place;
+            self.look_for_lost = true;
         }
         Ok(lines)
+    }
+
+    /// Beside gaps.jsonl stands what went with lost stores: a view, replaced as a whole when it changes, as later data may take it back.
+    pub fn show_lost(&mut self) -> Result<(), KeepError> {
+        if !std::mem::take(&mut self.look_for_lost) {
+            return Ok(());
+        }
+        let gateways: Vec<GatewayId> = self.walk.ledger.gateways().map(|(id, _)| id.clone()).collect();
+        for id in gateways {
+            let view = self.walk.store_lost(&id, self.silent_ns);
+            if self.shown_lost.get(&id) == Some(&view) {
+                continue;
+            }
+            match &view {
+                Some(lines) => {
+                    tracing::warn!(gateway = %id, stretches = line_count(lines), "a store was lost: what went with it is in store-lost.jsonl")
+                }
+                None => tracing::debug!(gateway = %id, "no store was lost"),
+            }
+            if let Err(why) = self.output.show_lost(&id, view.as_deref()) {
+                self.look_for_lost = true;
+                return Err(why.into());
+            }
+            self.shown_lost.insert(id, view);
+        }
+        Ok(())
+    }
+
+    /// Stretches given up with a store.
+    pub fn lost(&self, id: &GatewayId) -> u64 {
+        self.shown_lost.get(id).and_then(|v| v.as_deref()).map_or(0, line_count)
     }
 
     /// Waiting has an end, and the log says when: so the same lines follow when it is walked again.
@@ -217,4 +258,8 @@ impl Keeper {
             tracing::error!(path = %path.display(), %why, "could not keep the conflicting batch aside; the gateway still holds it");
         }
     }
+}
+
+fn line_count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|b| **b == b'\n').count() as u64
 }

@@ -38,7 +38,7 @@ impl World {
 
     fn open(&mut self, dir: &Path) {
         let keys = self.gateways.iter().map(|g| (g.id.clone(), g.key.clone())).collect();
-        self.keeper = Some(Keeper::open(dir, Intake::new(keys, "wardgate/1"), self.now()).expect("opens after any end"));
+        self.keeper = Some(Keeper::open(dir, Intake::new(keys, "wardgate/1"), i64::MAX, self.now()).expect("opens after any end"));
     }
 
     fn gateway_step(&mut self, n: usize) {

@@ -6,6 +6,7 @@
 pub mod decode;
 pub mod derive;
 pub mod desk;
+pub mod gaps;
 pub mod intake;
 pub mod keeper;
 pub mod keys;

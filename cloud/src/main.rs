@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use cli::{Cli, Receive, Verb};
+use cli::{Cli, Gaps, LogForm, Receive, Verb};
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,9 +19,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tracing_subscriber::EnvFilter;
 use wardgate_cloud::decode::{DecodeError, decode};
 use wardgate_cloud::desk::{Desk, Signals};
+use wardgate_cloud::gaps::{self, GapsError};
 use wardgate_cloud::intake::Intake;
 use wardgate_cloud::keeper::{KeepError, Keeper};
 use wardgate_cloud::keys::{self, KeyError};
+use wardgate_cloud::ledger::days_ns;
 use wardgate_cloud::receive::{self, ANSWERS_MAX, Broker, Lines, QUEUE_KIB_MAX, QUEUE_MESSAGES_MAX, ReceiveError};
 use wardgate_cloud::show::show;
 use wardgate_cloud::status::Around;
@@ -37,9 +39,15 @@ enum Failure {
     Keep(#[from] KeepError),
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Gaps(#[from] GapsError),
+    #[error("--since and --until take {0}")]
+    Time(String),
     #[error("cannot read {path}: {why}; give the receiver's user the right to read it")]
     File { path: PathBuf, why: io::Error },
-    #[error("--topic {0:?} cannot be used: it is a plain path like wardgate/1, without + and # and without / at its ends")]
+    #[error(
+        "--topic {0:?} cannot be used: it takes plain topic levels of at most 64 bytes, such as wardgate/1: no + and #, no empty level, no $ in front"
+    )]
     Topic(String),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -50,6 +58,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
+            Self::Time(_) | Self::Gaps(GapsError::Io { .. } | GapsError::Empty(_)) => 2,
             Self::Keys(_) | Self::Receive(_) | Self::File { .. } | Self::Topic(_) => 2,
             Self::Decode(DecodeError::NotALog(_) | DecodeError::Io { .. }) => 2,
             _ => 1,
@@ -59,19 +68,51 @@ impl Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    let form = begin_log(cli.log, matches!(cli.verb, Verb::Receive(_)));
     let done = match cli.verb {
         Verb::Receive(of) => run(&of),
         Verb::Decode { input, out } => decode_verb(&input, &out),
         Verb::Show { file } => show(&file).map_err(Failure::from).and_then(|text| print(&text)),
+        Verb::Gaps(of) => gaps_verb(&of),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("wardgate-cloud: {why}");
+            match form {
+                LogForm::Text => eprintln!("wardgate-cloud: {why}"),
+                LogForm::Json => tracing::error!("{why}"),
+            }
             ExitCode::from(why.code())
         }
+    }
+}
+
+/// Words for people at a terminal, one JSON object a line for machines. `service`: nobody looks at it but through the log.
+fn begin_log(asked: Option<LogForm>, service: bool) -> LogForm {
+    let terminal = io::stderr().is_terminal();
+    let form = asked.unwrap_or(if service && !terminal { LogForm::Json } else { LogForm::Text });
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match form {
+        LogForm::Text => log.with_ansi(terminal).init(),
+        LogForm::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+            std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}"))); // a panic is a line like any other
+        }
+    }
+    form
+}
+
+fn gaps_verb(of: &Gaps) -> Result<(), Failure> {
+    let moment = |text: &Option<String>| text.as_deref().map(|t| gaps::moment(t, now().wall_ns)).transpose().map_err(Failure::Time);
+    let (gateway, instance) = (of.gateway.clone(), of.instance.clone());
+    let choice = gaps::Choice { gateway, instance, since_ns: moment(&of.since)?, until_ns: moment(&of.until)? };
+    if !of.json {
+        return print(&gaps::page(&of.out, &choice)?);
+    }
+    match gaps::lines(&of.out, &choice, &mut io::stdout().lock()) {
+        Err(GapsError::Write(why)) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
     }
 }
 
@@ -127,7 +168,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn broker(of: &Receive) -> Result<Broker, Failure> {
     let topic = of.topic.clone();
-    if topic.is_empty() || topic.starts_with('/') || topic.ends_with('/') || topic.contains(['+', '#', '\0']) {
+    if !wardgate_wire::topics::is_root(&topic) {
         return Err(Failure::Topic(topic));
     }
     let login = match (&of.username, &of.password_file) {
@@ -144,7 +185,7 @@ fn broker(of: &Receive) -> Result<Broker, Failure> {
 
 fn run(of: &Receive) -> Result<(), Failure> {
     let (keys, broker) = (keys::gather(&of.keys, of.key_folder.as_deref())?, broker(of)?);
-    let keeper = Keeper::open(&of.out, Intake::new(keys, &of.topic), now())?;
+    let keeper = Keeper::open(&of.out, Intake::new(keys, &of.topic), days_ns(of.store_lost_after_days), now())?;
     tracing::info!(out = %of.out.display(), gateways = keeper.intake.keys().len(), "the log is flushed and read");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (queue, items) = mpsc::channel(QUEUE_MESSAGES_MAX);

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use wardgate_wire::GatewayId;
+
 use crate::derive::lines::Lines;
+use crate::derive::paths;
 use crate::log::{Position, sync_dir};
 
 /// The folder of the raw log inside the output folder; no gateway can have this name.
@@ -133,6 +136,19 @@ impl Output {
     /// For `decode`: nothing else writes here, and a run that was cut short is begun anew.
     pub fn append_in_one_go(&mut self, lines: &Lines) -> Result<(), OutputError> {
         self.append_unguarded(lines)
+    }
+
+    /// Replaces the view of what went with lost stores; none removes it.
+    pub fn show_lost(&self, gateway: &GatewayId, lines: Option<&[u8]>) -> Result<(), OutputError> {
+        let path = self.dir.join(gateway.as_str()).join(paths::STORE_LOST);
+        let done = match lines {
+            Some(lines) => fs::create_dir_all(self.dir.join(gateway.as_str())).and_then(|()| replace(&path, lines, true)),
+            None => fs::remove_file(&path),
+        };
+        match done {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(io("write", &path)(why)),
+            _ => Ok(()),
+        }
     }
 
     /// Flushes, then vouches for everything up to the record at `at`.

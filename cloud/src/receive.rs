@@ -22,7 +22,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
-use wardgate_wire::BATCH_BYTES_MAX;
+use wardgate_wire::{BATCH_BYTES_MAX, topics};
 
 use crate::desk::{Item, Signals};
 use crate::intake::Incoming;
@@ -192,7 +192,7 @@ fn heard(event: Event, broker: &Broker, client: &AsyncClient, events: &mut Event
     match event {
         Event::Incoming(Packet::ConnAck(connack)) => {
             greeted(&connack, events)?;
-            client.try_subscribe(format!("{}/+/up/+", broker.topic), QoS::AtLeastOnce).map_err(|e| e.to_string())?;
+            client.try_subscribe(topics::every_up(&broker.topic), QoS::AtLeastOnce).map_err(|e| e.to_string())?;
         }
         Event::Incoming(Packet::SubAck(suback)) => match suback.return_codes.first() {
             Some(SubscribeReasonCode::Success(_)) => {
@@ -200,10 +200,8 @@ fn heard(event: Event, broker: &Broker, client: &AsyncClient, events: &mut Event
                 tracing::info!(broker = format!("{}:{}", broker.host, broker.port), "receiving");
             }
             code => {
-                let topic = &broker.topic;
-                return Err(format!(
-                    "the broker refuses the subscription ({code:?}): allow this user to read {topic}/+/up/+ and to write {topic}/+/ack"
-                ));
+                let (read, write) = (topics::every_up(&broker.topic), topics::ack(&broker.topic, '+'));
+                return Err(format!("the broker refuses the subscription ({code:?}): allow this user to read {read} and to write {write}"));
             }
         },
         Event::Incoming(Packet::Publish(publish)) => {
@@ -231,7 +229,7 @@ async fn hand(lines: &mut Lines, client: &AsyncClient, topic: &str) -> bool {
         lines.in_hand = lines.answers.recv().await;
     }
     let Some((gateway, answer)) = &lines.in_hand else { return false };
-    let taken = client.try_publish(format!("{topic}/{gateway}/ack"), QoS::AtLeastOnce, false, answer.clone()).is_ok();
+    let taken = client.try_publish(topics::ack(topic, gateway), QoS::AtLeastOnce, false, answer.clone()).is_ok();
     if taken {
         lines.in_hand = None;
     }

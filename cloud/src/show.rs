@@ -9,7 +9,6 @@ use serde_json::Value as Json;
 use wardgate_wire::{Batch, BatchKey, Content, Entry, GatewayId, Source, decode_unauthenticated, peek_unauthenticated};
 
 use crate::decode::{DecodeError, Input};
-use crate::derive::names::reason;
 use crate::time::rfc3339;
 
 /// Streams in a row are named up to here; a table is for eyes.
@@ -104,14 +103,14 @@ fn entry(entry: &Entry) -> String {
     match entry {
         Entry::Opening { predecessor: None, software, .. } => format!("opening of a first life, {software}"),
         Entry::Opening { predecessor: Some(p), reason: why, software } => {
-            format!("opening after life {:016x} epoch {} ({}), {software}", p.life, p.closing.epoch, reason(*why))
+            format!("opening after life {:016x} epoch {} ({}), {software}", p.life, p.closing.epoch, why.name())
         }
         Entry::Closing(c) => format!("closing of epoch {}: {} runs", c.epoch, c.runs.len()),
         Entry::Run { stream: s, run, reason: why, .. } => {
-            format!("run {run} of {}{}", stream(s), why.map_or_else(String::new, |w| format!(" after {}", reason(w))))
+            format!("run {run} of {}{}", stream(s), why.map_or_else(String::new, |w| format!(" after {}", w.name())))
         }
         Entry::Gap { stream: s, run, first, indices, reason: why, .. } => {
-            format!("GAP {} in {} run {run}: {indices} from {first}", reason(*why), stream(s))
+            format!("GAP {} in {} run {run}: {indices} from {first}", why.name(), stream(s))
         }
         Entry::Shed { epoch, class, below, .. } => format!("shed of epoch {epoch}: {class} below {below}"),
         Entry::Clock { wall_ns, .. } => format!("clock {}", &rfc3339(*wall_ns)[..19]),
@@ -183,7 +182,7 @@ fn decimal(mantissa: i64, exponent: i64) -> String {
 }
 
 /// Columns as wide as their widest cell, the last as it comes; control characters made visible.
-fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
+pub fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     let clean = |cell: &str| cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
     let rows: Vec<[String; N]> = rows.iter().map(|r| std::array::from_fn(|i| clean(&r[i]))).collect();
     let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0));

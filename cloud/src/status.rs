@@ -53,6 +53,8 @@ struct OfGateway {
     /// Batches remembered one by one.
     remembered: usize,
     forks: usize,
+    /// Stretches in store-lost.jsonl.
+    store_lost: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -77,6 +79,7 @@ pub fn status<'a>(keeper: &'a Keeper, around: &'a Around, now: Now) -> Status<'a
             epochs_closed: sum.epochs_closed,
             remembered: sum.batches,
             forks: sum.forks,
+            store_lost: keeper.lost(id),
         };
         gateways.insert(id.as_str(), of);
     }

@@ -30,6 +30,19 @@ pub fn rfc3339(wall_ns: i64) -> String {
     format!("{y:04}-{m:02}-{d:02}T{:02}:{:02}:{:02}.{ns:09}Z", t / 3600, t / 60 % 60, t % 60)
 }
 
+/// What `rfc3339` writes, read again; nothing else is a time here.
+pub fn parse(text: &str) -> Option<i64> {
+    let number =
+        |from: usize, to: usize| text.get(from..to)?.bytes().all(|b| b.is_ascii_digit()).then(|| text[from..to].parse::<i64>().ok())?;
+    let (y, m, d) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let of_day = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+    let march = (m + 9) % 12; // as in `civil`
+    let year = y - i64::from(m <= 2);
+    let day = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * march + 2) / 5 + d - 1 - 719_468;
+    let ns = (day * DAY_S + of_day).checked_mul(NS)?.checked_add(number(20, 29)?)?;
+    (rfc3339(ns) == text).then_some(ns)
+}
+
 /// `2026-01-31T23`, the name of the file for that hour.
 pub fn hour(wall_ns: i64) -> String {
     rfc3339(wall_ns)[..13].to_owned()
@@ -49,10 +62,21 @@ mod tests {
             (-1, "1969-12-31T23:59:59.000000000Z"),
         ] {
             assert_eq!(rfc3339(s * NS), text);
+            assert_eq!(parse(text), Some(s * NS));
         }
         assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999999999Z");
         assert_eq!(rfc3339(i64::MAX), "2262-04-11T23:47:16.854775807Z");
         assert_eq!(rfc3339(i64::MIN), "1677-09-21T00:12:43.145224192Z");
+        assert_eq!(parse("2262-04-11T23:47:16.854775807Z"), Some(i64::MAX));
+        for wrong in [
+            "",
+            "2026-02-30T00:00:00.000000000Z",
+            "2026-01-01T24:00:00.000000000Z",
+            "2026-01-01T00:00:00Z",
+            "+026-01-01T00:00:00.000000000Z",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
         assert_eq!(hour(1_709_251_199 * NS), "2024-02-29T23");
     }
 }

@@ -104,6 +104,7 @@ impl Walk {
         read: &dyn Fn(Position) -> Result<Vec<u8>, LogError>,
     ) -> Result<Lines, WalkError> {
         let Fresh { header, batch, news } = fresh;
+        self.ledger.heard(&header.gateway, header.key.life, place.1);
         let mut again = |position| again(read, position);
         match batch {
             Some(batch) => self.deriver.batch(place, &batch, news.lost, &mut again),
@@ -120,6 +121,11 @@ impl Walk {
 
     pub fn finish(&mut self, read: &dyn Fn(Position) -> Result<Vec<u8>, LogError>) -> Result<Lines, WalkError> {
         self.deriver.finish(&mut |position| again(read, position))
+    }
+
+    /// What went with lost stores of this gateway, as it looks now: lines like those of gaps.jsonl.
+    pub fn store_lost(&self, id: &GatewayId, silent_ns: i64) -> Option<Vec<u8>> {
+        self.deriver.store_lost(id, &self.ledger.gateway(id)?.store_lost(silent_ns))
     }
 
     /// A record that the log holds already.

@@ -2,15 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use wardgate_wire::topics;
 
 use crate::fault::{Fault, Guilty};
 
+mod hint;
 mod manifest;
-pub use manifest::{Ask, ChannelBounds, Link, Manifest, ManifestError, PluginLimits, Setting, SettingError, Transaction};
+mod nearest;
+mod paths;
+mod place;
+mod settings;
+
+use hint::{Hint, hint, shown};
+use place::{line_at, line_of};
+
+pub use manifest::{Ask, ChannelBounds, Command, Kind, Link, Manifest, ManifestError, PluginLimits, Setting, Transaction, is_name};
+pub use nearest::nearest;
+pub use paths::nearest_path;
+pub use settings::{Given, Shipped, TEXT_BYTES_MAX};
+
+/// Every setting with its default: what remedies are taken from.
+const EXAMPLE: &str = include_str!("../gateway.toml");
 
 /// gateway.toml. Relative paths in it are relative to the folder it lies in.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,13 +38,24 @@ pub struct Config {
     pub store: Store,
     #[serde(default)]
     pub plugins: Plugins,
+    #[serde(default)]
+    pub metrics: Metrics,
     #[serde(default, rename = "bus")]
     pub buses: BTreeMap<String, Bus>,
     #[serde(default, rename = "instance")]
     pub instances: BTreeMap<String, Instance>,
+    #[serde(skip)]
+    source: Source,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// The file that was read, to say where in it something stands.
+#[derive(Clone, Debug, Default)]
+struct Source {
+    file: PathBuf,
+    text: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// 1 to 32 of a-z 0-9 -; part of every topic and of every batch's identity.
@@ -37,7 +64,7 @@ pub struct Gateway {
     pub state: PathBuf,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Uplink {
     pub host: String,
@@ -80,7 +107,7 @@ pub struct Uplink {
     pub backoff_max_ms: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     /// What the store may take of the disk.
@@ -99,7 +126,7 @@ impl Default for Store {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
     /// Until packages are signed, nothing loads without this.
@@ -107,8 +134,19 @@ pub struct Plugins {
     pub allow_unsigned: bool,
 }
 
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Where Prometheus asks; none: nowhere.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// Whether `listen` may be an address that others than this machine reach.
+    #[serde(default)]
+    pub beyond_loopback: bool,
+}
+
 /// One Modbus bus; requests on it are made one after the other. It is reached by `tcp` or by `serial`, never both.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Bus {
     /// host:port of a server, a gateway or a terminal server.
@@ -137,7 +175,7 @@ pub struct Bus {
     pub pause_ms: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
     /// Folder of a built package.
@@ -145,15 +183,18 @@ pub struct Instance {
     /// Opaque bed token, never a patient's name.
     #[serde(default)]
     pub bed: Option<String>,
-    /// Handed to the plugin as it stands; its README lists what it knows.
+    /// Held against the plugin's manifest, then handed to it as texts; its README lists what it knows.
     #[serde(default)]
-    pub settings: BTreeMap<String, String>,
+    pub settings: BTreeMap<String, Given>,
+    /// Without a value for longer than this, while its line is up, it is shown as silent; 0: never. Instead of what the manifest says.
+    #[serde(default)]
+    pub silent_after_s: Option<u64>,
     /// No default: `grants = {}` says that it touches no device.
     pub grants: Grants,
 }
 
 /// What the site allows one instance.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
     #[serde(default)]
@@ -165,7 +206,7 @@ pub struct Grants {
     pub personal: bool,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModbusGrant {
     /// Name of a [bus.NAME].
@@ -182,9 +223,12 @@ pub struct ModbusGrant {
     /// Takes Modbus ASCII replies whose checksum is wrong in the one documented way, and marks what comes of them as questionable.
     #[serde(default)]
     pub checksum_quirk: bool,
+    /// Where it stands, for whoever is refused: file and line.
+    #[serde(skip)]
+    pub at: At,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModbusRule {
     pub function: u8,
@@ -193,7 +237,7 @@ pub struct ModbusRule {
     pub addresses: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct SerialGrant {
     /// By a stable name: /dev/serial/by-id/...
@@ -209,6 +253,31 @@ pub struct SerialGrant {
     /// Whole frames that may be written. Empty: listens only.
     #[serde(default)]
     pub writes: Vec<String>,
+    /// Where it stands, for whoever is refused: file and line.
+    #[serde(skip)]
+    pub at: At,
+}
+
+/// File and line where something stands, for people: what has moved and says the same is the same.
+#[derive(Clone, Debug, Eq)]
+pub struct At(pub String);
+
+impl Default for At {
+    fn default() -> Self {
+        Self("gateway.toml".into()) // read from no file, in tests
+    }
+}
+
+impl PartialEq for At {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Defaults, each with its reason.
@@ -217,7 +286,7 @@ mod d {
         8883 // MQTT over TLS, as registered
     }
     pub fn topic() -> String {
-        "wardgate/1".into() // 1: the first form of the tree below it
+        "wardgate/1".into() // 1: the first form of the tree below it, which wire/FORMAT.md draws
     }
     pub fn batch_bytes() -> usize {
         16 << 10 // a wide link; 2 KiB where it is thin
@@ -278,21 +347,18 @@ mod d {
     }
 }
 
-/// What is wrong with a TOML file, and where.
-#[derive(Debug)]
+/// What is wrong with gateway.toml, where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub file: PathBuf,
     pub line: Option<usize>,
     pub what: String,
+    pub remedy: String,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ", line {line}")?;
-        }
-        write!(f, ": {}", self.what)
+        write!(f, "{}: {}", place(&self.file, self.line), self.what)
     }
 }
 
@@ -300,31 +366,52 @@ impl std::error::Error for ConfigError {}
 
 impl From<ConfigError> for Fault {
     fn from(e: ConfigError) -> Self {
-        Self::new(Guilty::Configuration, e, "correct that line; runtime/gateway.toml lists every setting with its default")
+        Self::new(Guilty::Configuration, &e, &e.remedy)
     }
 }
 
-/// Reads any TOML file of ours; unknown keys are errors with their line.
-pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
-    let wrong = |line, what| ConfigError { file: file.to_owned(), line, what };
-    let text = std::fs::read_to_string(file).map_err(|e| wrong(None, format!("cannot be read: {e}")))?;
-    parse(&text).map_err(|(line, what)| wrong(line, what))
+fn place(file: &Path, line: Option<usize>) -> String {
+    line.map_or_else(|| file.display().to_string(), |line| format!("{}, line {line}", file.display()))
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, (Option<usize>, String)> {
+/// Unknown keys are errors with their line.
+fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
     toml::from_str(text).map_err(|e| {
-        let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-        (line, e.message().to_owned())
+        let line = e.span().map(|s| line_at(text, s.start));
+        let Hint { what, remedy } = hint(e.message(), text, line, EXAMPLE);
+        ConfigError { file: file.to_owned(), line, what, remedy }
     })
+}
+
+/// A value that cannot be: the path of its key, what is wrong, what to do.
+struct Mistake {
+    path: Vec<String>,
+    what: String,
+    remedy: String,
 }
 
 impl Config {
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = read(file)?;
+        let text = std::fs::read_to_string(file).map_err(|e| {
+            let remedy = match nearest_path(file) {
+                Some(near) => format!("name {}", near.display()),
+                None => "name the file with --config; runtime/gateway.toml shows every setting".to_owned(),
+            };
+            ConfigError { file: file.to_owned(), line: None, what: format!("cannot be read: {e}"), remedy }
+        })?;
+        Self::read(file, text)
+    }
+
+    fn read(file: &Path, text: String) -> Result<Self, ConfigError> {
+        let mut config = parse(file, &text)?;
+        config.source = Source { file: file.to_owned(), text };
         config.resolve(file.parent().unwrap_or(Path::new("")));
         match config.first_mistake() {
             None => Ok(config),
-            Some((key, what)) => Err(ConfigError { file: file.to_owned(), line: line_of(file, &key), what: format!("{key}: {what}") }),
+            Some(Mistake { path, what, remedy }) => {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                Err(config.wrong(&path, format!("{}: {what}", path.join(".")), remedy))
+            }
         }
     }
 
@@ -335,64 +422,139 @@ impl Config {
         under(&mut self.uplink.mac_key_file);
         self.uplink.password_file.iter_mut().for_each(under);
         self.buses.values_mut().filter_map(|b| b.serial.as_mut()).filter(|p| !is_remote(p)).for_each(under);
-        for instance in self.instances.values_mut() {
+        let source = &self.source;
+        for (name, instance) in &mut self.instances {
             under(&mut instance.package);
-            instance.grants.serial.iter_mut().map(|s| &mut s.port).filter(|p| !is_remote(p)).for_each(under);
+            for given in instance.settings.values_mut() {
+                if let Given::File(path) = given {
+                    under(path);
+                }
+            }
+            if let Some(serial) = &mut instance.grants.serial {
+                if !is_remote(&serial.port) {
+                    under(&mut serial.port);
+                }
+                serial.at = At(source.place(&["instance", name, "grants", "serial"]));
+            }
+            if let Some(modbus) = &mut instance.grants.modbus {
+                modbus.at = At(source.place(&["instance", name, "grants", "modbus"]));
+            }
         }
     }
 
-    /// The key and what is wrong with its value.
-    fn first_mistake(&self) -> Option<(String, String)> {
-        let wrong = |key: String, what: &str| Some((key, what.to_owned()));
+    /// An error about what stands at this path.
+    pub fn wrong(&self, path: &[&str], what: impl fmt::Display, remedy: impl fmt::Display) -> ConfigError {
+        let Source { file, text } = &self.source;
+        ConfigError { file: file.clone(), line: line_of(text, path), what: what.to_string(), remedy: remedy.to_string() }
+    }
+
+    fn first_mistake(&self) -> Option<Mistake> {
+        let wrong = |path: &[&str], what: String, remedy: String| {
+            Some(Mistake { path: path.iter().map(|key| (*key).to_owned()).collect(), what, remedy })
+        };
         if wardgate_wire::GatewayId::new(&self.gateway.id).is_none() {
-            return wrong("id".into(), "takes 1 to 32 of the characters a-z, 0-9 and -");
+            let good = plain(&self.gateway.id.to_lowercase(), "-", GATEWAY_ID_BYTES_MAX);
+            let remedy = format!("write id = \"{}\"", if good.is_empty() { "ward-1" } else { &good });
+            return wrong(&["gateway", "id"], "takes 1 to 32 of the characters a-z, 0-9 and -".into(), remedy);
         }
-        let (up, store) = (&self.uplink, &self.store);
-        let ranges = [
-            ("batch_bytes", up.batch_bytes as u64, 256, 1 << 20),
-            ("message_bytes", up.message_bytes as u64, 256, 1 << 20),
-            ("window_messages", up.window_messages.into(), 1, 1000),
-            ("window_bytes", up.window_bytes as u64, 1024, 1 << 24),
-            ("keep_alive_s", up.keep_alive_s.into(), 5, 3600),
-            ("progress_s", up.progress_s, 2, 600),
-            ("resend_s", up.resend_s, 1, 3600),
-            ("backoff_min_ms", up.backoff_min_ms, 10, 3_600_000),
-            ("backoff_max_ms", up.backoff_max_ms, up.backoff_min_ms, 3_600_000),
-            ("segment_bytes", store.segment_bytes, 4 << 10, 1 << 30),
-            ("bytes_max", store.bytes_max, 4 * store.segment_bytes, 1 << 46),
-            ("commit_ms", store.commit_ms, 100, 60_000),
-        ];
-        if let Some((key, value, low, high)) = ranges.into_iter().find(|(_, v, low, high)| !(low..=high).contains(&v)) {
-            return Some((key.to_owned(), format!("{value} lies outside {low} to {high}")));
+        if let Some(listen) = self.metrics.listen.filter(|a| !a.ip().is_loopback() && !self.metrics.beyond_loopback) {
+            let what = "is no loopback address: whoever reaches it may read (beyond_loopback = true allows that)";
+            return wrong(&["metrics", "listen"], what.into(), format!("write listen = \"127.0.0.1:{}\"", listen.port()));
+        }
+        let host = &self.uplink.host;
+        if host.is_empty() || host.contains([':', '/', ' ']) {
+            // mqtts://broker:8883/x is how others write it
+            let bare = host.trim().rsplit("//").next().unwrap_or_default().split([':', '/', ' ']).next().unwrap_or_default();
+            let remedy = format!("write host = \"{}\"", if bare.is_empty() { "broker.hospital.example" } else { bare });
+            let what = "takes a name or an IPv4 address and nothing around it; the port has a line of its own";
+            return wrong(&["uplink", "host"], what.into(), remedy);
+        }
+        if !topics::is_root(&self.uplink.topic) {
+            let what = format!("takes plain levels of {} bytes at most: no + and #, no empty level, no $ in front", topics::ROOT_BYTES_MAX);
+            return wrong(&["uplink", "topic"], what, format!("write topic = \"{}\"", d::topic()));
+        }
+        if self.uplink.password_file.is_some() && self.uplink.username.is_none() {
+            let remedy = format!("add {}", shown("username", "uplink", EXAMPLE));
+            return wrong(&["uplink", "password_file"], "a password needs a username".into(), remedy);
+        }
+        if let Some((table, key, value, low, high)) = self.ranges().into_iter().find(|(_, _, v, low, high)| !(low..=high).contains(&v)) {
+            let bound = if value < low { format!("{key} = {low} or more") } else { format!("{key} = {high} or less") };
+            return wrong(&[table, key], format!("{value} lies outside {low} to {high}"), format!("write {bound}"));
         }
         for (name, bus) in &self.buses {
             if bus.tcp.is_some() == bus.serial.is_some() {
+                let what = "is reached by tcp or by serial, by one of the two".to_owned();
                 return wrong(
-                    format!("bus.{name}"),
-                    "is reached by tcp = \"host:port\" or by serial = \"/dev/serial/by-id/...\": write one of the two",
+                    &["bus", name],
+                    what,
+                    "write one line, tcp = \"192.0.2.20:502\" or serial = \"/dev/serial/by-id/...\"".to_owned(),
                 );
             }
             let tcp = bus.tcp.as_deref().unwrap_or("host:1");
             if !tcp.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
-                return Some((format!("bus.{name}"), format!("tcp = \"{tcp}\" is not host:port")));
+                let host = tcp.split(':').next().filter(|host| !host.is_empty()).unwrap_or("192.0.2.20");
+                return wrong(&["bus", name, "tcp"], format!("\"{tcp}\" is not host:port"), format!("write tcp = \"{host}:502\""));
             }
         }
-        self.instances
-            .iter()
-            .find_map(|(name, instance)| self.instance_mistake(name, instance).map(|what| (format!("instance.{name}"), what)))
+        self.instances.iter().find_map(|(name, instance)| self.instance_mistake(name, instance)).or_else(|| self.shared_port())
     }
 
-    fn instance_mistake(&self, name: &str, instance: &Instance) -> Option<String> {
-        const NAME_BYTES_MAX: usize = 64; // a file name at the receiver, a label in metrics
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
-            return Some(format!("a name takes 1 to {NAME_BYTES_MAX} letters, digits, - and _"));
-        }
-        let grant = instance.grants.modbus.as_ref()?;
-        if !self.buses.contains_key(&grant.bus) {
-            return Some(format!("grants.modbus names the bus \"{}\"; add [bus.{}] with tcp = \"host:port\"", grant.bus, grant.bus));
+    /// Two instances on one serial line would each get some of its bytes. One device may have two names: where it is there, they are followed.
+    fn shared_port(&self) -> Option<Mistake> {
+        let mut taken: BTreeMap<PathBuf, (&str, &Path)> = BTreeMap::new();
+        for (name, instance) in &self.instances {
+            let Some(port) = instance.grants.serial.as_ref().map(|serial| serial.port.as_path()) else { continue };
+            let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
+            if let Some((other, theirs)) = taken.insert(device, (name, port)) {
+                let path = ["instance", name, "grants", "serial", "port"].map(str::to_owned).to_vec();
+                let of = if theirs == port { "the port".into() } else { format!("the device {}, which is the port", theirs.display()) };
+                let what = format!("this is {of} of instance \"{other}\" already, and a serial line has one reader");
+                return Some(Mistake { path, what, remedy: format!("name another port, or take out one of \"{other}\" and \"{name}\"") });
+            }
         }
         None
+    }
+
+    /// Table, key, value, least, most.
+    fn ranges(&self) -> [(&'static str, &'static str, u64, u64, u64); 12] {
+        let (up, store) = (&self.uplink, &self.store);
+        [
+            ("uplink", "batch_bytes", up.batch_bytes as u64, 256, 1 << 20),
+            ("uplink", "message_bytes", up.message_bytes as u64, 1024, 1 << 20),
+            ("uplink", "window_messages", up.window_messages.into(), 1, 1000),
+            ("uplink", "window_bytes", up.window_bytes as u64, 1024, 1 << 24),
+            ("uplink", "keep_alive_s", up.keep_alive_s.into(), 5, 3600),
+            ("uplink", "progress_s", up.progress_s, 2, 600),
+            ("uplink", "resend_s", up.resend_s, 1, 3600),
+            ("uplink", "backoff_min_ms", up.backoff_min_ms, 10, 3_600_000),
+            ("uplink", "backoff_max_ms", up.backoff_max_ms, up.backoff_min_ms, 3_600_000),
+            ("store", "segment_bytes", store.segment_bytes, 4 << 10, 1 << 30),
+            ("store", "bytes_max", store.bytes_max, 4 * store.segment_bytes, 1 << 46),
+            ("store", "commit_ms", store.commit_ms, 100, 60_000),
+        ]
+    }
+
+    fn instance_mistake(&self, name: &str, instance: &Instance) -> Option<Mistake> {
+        let wrong = |path: &[&str], what: String, remedy: String| {
+            let path = ["instance", name].iter().chain(path).map(|key| (*key).to_owned()).collect();
+            Some(Mistake { path, what, remedy })
+        };
+        let good = plain(name, "-_", INSTANCE_NAME_BYTES_MAX);
+        if name.is_empty() || name != good {
+            let good = if good.is_empty() { "bed-1-monitor" } else { &good };
+            let what = format!("a name takes 1 to {INSTANCE_NAME_BYTES_MAX} letters, digits, - and _");
+            return wrong(&[], what, format!("write [instance.{good}]"));
+        }
+        let bus = &instance.grants.modbus.as_ref()?.bus;
+        if self.buses.contains_key(bus) {
+            return None;
+        }
+        let add = format!("add [bus.{bus}]\n    {}", shown("tcp", "bus.plant", EXAMPLE));
+        let remedy = match nearest(bus, self.buses.keys().map(String::as_str)) {
+            Some(meant) => format!("write bus = \"{meant}\", or {add}"),
+            None => add,
+        };
+        wrong(&["grants", "modbus", "bus"], format!("there is no bus \"{bus}\""), remedy)
     }
 
     pub fn gateway_id(&self) -> wardgate_wire::GatewayId {
@@ -405,10 +567,29 @@ fn is_remote(port: &Path) -> bool {
     port.to_string_lossy().contains("://")
 }
 
-/// The first line that names the last part of `key`: good enough to lead the eye.
-fn line_of(file: &Path, key: &str) -> Option<usize> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().position(|l| l.trim_start().trim_start_matches('[').starts_with(key)).map(|n| n + 1)
+const GATEWAY_ID_BYTES_MAX: usize = 32;
+const INSTANCE_NAME_BYTES_MAX: usize = 64; // a file name at the receiver, a label in metrics
+
+/// The name without what it may not have.
+fn plain(name: &str, also: &str, bytes_max: usize) -> String {
+    let good = name.chars().map(|c| if c.is_ascii_alphanumeric() || also.contains(c) { c } else { '-' });
+    good.take(bytes_max).collect::<String>()
+}
+
+impl Source {
+    /// "gateway.toml, line 12"
+    fn place(&self, path: &[&str]) -> String {
+        place(&self.file, line_of(&self.text, path))
+    }
+}
+
+impl Uplink {
+    /// The slowest link that works. A full window, and a ping that waits behind it, must be through before silence ends the connection:
+    /// `window_bytes * 8 / min(progress_s, keep_alive_s)`. TLS and TCP come on top.
+    pub fn least_kbit_s(&self) -> u64 {
+        let bits = 8 * self.window_bytes.max(self.message_bytes) as u64;
+        bits.div_ceil(1000 * self.progress_s.min(self.keep_alive_s.into()))
+    }
 }
 
 /// What lies in files beside the configuration.
@@ -419,11 +600,15 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    pub fn read(uplink: &Uplink) -> Result<Self, Fault> {
+    pub fn read(config: &Config) -> Result<Self, Fault> {
+        let uplink = &config.uplink;
         let file = |key: &str, path: &Path| {
             std::fs::read(path).map_err(|e| {
-                let what = format!("uplink.{key} = \"{}\" cannot be read: {e}", path.display());
-                Fault::new(Guilty::Configuration, what, "put the file there, or correct the path in gateway.toml")
+                let remedy = match nearest_path(path) {
+                    Some(near) => format!("write {key} = \"{}\"", near.display()),
+                    None => "put the file there, or correct the path".to_owned(),
+                };
+                config.wrong(&["uplink", key], format!("uplink.{key} = \"{}\" cannot be read: {e}", path.display()), remedy)
             })
         };
         // an editor or `echo` adds a line end, which is no part of a secret; the receiver reads it the same way
@@ -431,11 +616,8 @@ impl Secrets {
         let mac_key = wardgate_wire::Key::new(mac.trim_ascii_end()).ok_or_else(|| {
             let what = format!("{} holds {} bytes", uplink.mac_key_file.display(), mac.trim_ascii_end().len());
             let least = wardgate_wire::KEY_BYTES_MIN;
-            Fault::new(
-                Guilty::Configuration,
-                what,
-                format!("it needs {least} or more, the same bytes as at the receiver: head -c 32 /dev/urandom"),
-            )
+            let remedy = format!("it needs {least} or more, the same bytes as at the receiver: head -c 32 /dev/urandom");
+            config.wrong(&["uplink", "mac_key_file"], what, remedy)
         })?;
         let password = uplink.password_file.as_deref().map(|p| file("password_file", p)).transpose()?;
         Ok(Self { ca_pem: file("ca_file", &uplink.ca_file)?, password: password.map(|p| p.trim_ascii_end().to_vec()), mac_key })
@@ -443,70 +625,4 @@ impl Secrets {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = include_str!("../gateway.toml");
-
-    /// The lines that show a default, made real.
-    fn with_defaults_written() -> String {
-        let shown = |line: &str| {
-            let rest = line.strip_prefix("# ")?;
-            let key = rest.split_once(" = ")?.0;
-            let real = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-                && !line.contains("none by default")
-                && !rest.starts_with("password_file");
-            real.then(|| rest.to_owned())
-        };
-        EXAMPLE.lines().map(|l| shown(l).unwrap_or_else(|| l.to_owned()) + "\n").collect()
-    }
-
-    fn good(text: &str) -> Config {
-        let config: Config = parse(text).unwrap_or_else(|(line, what)| panic!("line {line:?}: {what}"));
-        assert_eq!(config.first_mistake(), None);
-        config
-    }
-
-    #[test]
-    fn the_example_shows_every_setting_and_its_true_default() {
-        let (short, long) = (good(EXAMPLE), good(&with_defaults_written()));
-        // `settings` of the monitor is shown as {} and the rest must agree to the letter
-        assert_eq!(format!("{short:#?}"), format!("{long:#?}"));
-        let names = format!("{short:#?}");
-        let names = names.lines().filter_map(|l| l.trim().split_once(": ")).map(|(name, _)| name.trim_matches('"'));
-        for name in names.filter(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !["buses", "instances"].contains(n)) {
-            assert!(EXAMPLE.contains(name), "runtime/gateway.toml does not show \"{name}\"");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_line() {
-        for (from, to, says) in [
-            ("# port = 8883", "prot = 8883", "unknown field `prot`"),
-            ("baud = 9600", "baud = 9600\nbits = 8", "unknown field"),
-            ("id = \"ward-3-east\"", "id = 3", "invalid type"),
-            ("[bus.plant]", "[bos.plant]", "unknown field `bos`"),
-        ] {
-            let text = with_defaults_written().replacen("port = 8883", "# port = 8883", 1).replacen(from, to, 1);
-            let (line, what) = parse::<Config>(&text).expect_err(to);
-            assert!(what.contains(says), "{to}: {what}");
-            let first = to.lines().last().unwrap_or_default();
-            let at = text.lines().position(|l| l.contains(first)).expect("it stands there") + 1;
-            assert_eq!(line, Some(at), "{to}");
-        }
-    }
-
-    #[test]
-    fn values_out_of_range_are_named() {
-        for (from, to, key) in [
-            ("id = \"ward-3-east\"", "id = \"Ward 3\"", "id"),
-            ("keep_alive_s = 30", "keep_alive_s = 1", "keep_alive_s"),
-            ("bytes_max = 1073741824", "bytes_max = 1000", "bytes_max"),
-            ("tcp = \"192.0.2.20:502\"", "tcp = \"192.0.2.20\"", "bus.plant"),
-            ("bus = \"plant\"", "bus = \"cellar\"", "instance.ct-chiller"),
-        ] {
-            let config: Config = parse(&with_defaults_written().replacen(from, to, 1)).expect("it can be read");
-            assert_eq!(config.first_mistake().expect(to).0, key);
-        }
-    }
-}
+mod tests;

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Decides the exit code, so that a unit file or a script can tell a wrong setting from a full disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Guilty {
     /// A bug of ours.
     Internal,
+    #[default]
     Configuration,
     Plugin,
     Store,
@@ -31,7 +35,7 @@ impl Guilty {
 }
 
 /// One sentence that names the guilty, one that names the remedy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     pub guilty: Guilty,
     pub what: String,

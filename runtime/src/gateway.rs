@@ -3,73 +3,92 @@
 #![allow(clippy::disallowed_methods)] // here, and only here
 
 mod clock;
+mod lean;
+mod orders;
+mod roster;
 mod scribe;
+mod workshop;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use wardgate_wire as wire;
 
-use crate::capability::inbox::{Inbox, inbox};
-use crate::capability::{modbus, serial};
-use crate::config::{Config, Instance, Link, Secrets};
-use crate::console;
+use crate::config::{Config, Instance, Secrets};
+use crate::console::{self, Order, Window};
 use crate::fault::{Fault, Guilty};
+use crate::metrics;
 use crate::pipeline::{Heads, Pipeline, Setup};
-use crate::plugin::{self, Compiler, DeviceKey, FromPipeline, Host, Links, Package, Posting, Prepared, Supervisor, ToPipeline, Wiring};
+use crate::plugin::{INSTANCES_MAX, PIPELINE_ROOM};
 use crate::status::Status;
 use crate::store::{Found, Limits, Shelf, Store};
-use crate::uplink::{self, Uplink};
+use crate::uplink::{self, Uplink, UplinkError};
 
-use clock::{boot, boottime_ns, moment, random};
+use clock::{boot, moment, random};
+use orders::Orders;
+use roster::Roster;
 use scribe::Scribe;
+use workshop::{Posts, Workshop};
 
-/// Links and uplink wait for devices and networks; two threads keep one slow step from holding all others.
-pub const WORKER_THREADS: usize = 2;
-/// Guest calls and flushes: more at once than a Pi has cores gains nothing.
+pub use clock::boottime_ns;
+pub use workshop::{admitted, granted, wrong_package};
+
+/// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
 pub const BLOCKING_THREADS_MAX: usize = 8;
 /// Calls that are finished and not yet taken down, beside the room that each instance holds while it waits.
 const SPOKEN_WAITING_MAX: usize = 64;
-/// Words back to one instance: what became durable. It takes them at any time, so a few are enough.
-const BACK_WAITING_MAX: usize = 16;
+/// Orders that wait for the one before them; those who gave them wait too.
+const ORDERS_WAITING_MAX: usize = 16;
 /// A bus that does not answer is given up after 3 s; what takes longer may not keep the rest waiting.
 const READY_S_MAX: u64 = 5;
+const UNSIGNED: &str =
+    "UNSIGNED PLUGINS ARE ALLOWED (plugins.allow_unsigned): whoever can write to a package's folder decides what runs in its sandbox";
 /// Plugins and the uplink get this long for their last words, the last group too.
 const STOP_S_MAX: u64 = 10;
 
 // ---------- the way in and out
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(config: Config) -> Result<(), Fault> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration anew. `file` is where `config` was read from.
+pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
+    let listen = |kind| signal(kind).map_err(|e| Fault::new(Guilty::Internal, e, ""));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hangup = listen(SignalKind::hangup())?;
     let links = links_of(&config);
-    let running = Running::start(config).await?;
+    let running = Running::start(file, config).await?;
     everything_tried(&running.status, &links).await;
     // whoever waits for the gateway reads this line; a closed standard output is no reason to stop
     let _ = writeln!(std::io::stdout(), "ready");
     let mut scribe = running.scribe;
-    let early = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        ended = &mut scribe => Some(ended),
+    let early = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            ended = &mut scribe => break Some(ended),
+            // how it went is in the log; one that waits already reads the file as it is now, too
+            _ = hangup.recv() => drop(running.orders.try_send(Order::Reload(oneshot::channel().0))),
+        }
     };
     info!("stopping: last words of the instances, last group");
     let _ = running.stop_instances.send(true);
     let ended = match early {
         Some(ended) => ended,
         // commits give up by themselves; instances that hang are left behind
-        None => tokio::time::timeout(Duration::from_secs(2 * STOP_S_MAX), scribe).await.unwrap_or(Ok(Ok(()))),
+        None => {
+            let within = 2 * STOP_S_MAX;
+            let late = || Ok(Err(scribe::unwritten(format!("the last group was not written within {within} s"))));
+            tokio::time::timeout(Duration::from_secs(within), scribe).await.unwrap_or_else(|_| late())
+        }
     };
     let _ = running.stop_uplink.send(true);
     let mut tasks = running.tasks;
@@ -85,6 +104,12 @@ fn links_of(config: &Config) -> Vec<(String, Vec<String>)> {
         serial.into_iter().chain(i.grants.modbus.as_ref().map(|g| g.bus.clone())).collect()
     };
     config.instances.iter().map(|(name, instance)| (name.clone(), links(instance))).collect()
+}
+
+/// What links are called in metrics: a serial port after its instance, a bus by its own name.
+fn link_names(config: &Config) -> metrics::LinkNames {
+    let ports = config.instances.iter().filter_map(|(name, i)| Some((i.grants.serial.as_ref()?.port.display().to_string(), name.clone())));
+    ports.chain(config.buses.keys().map(|bus| (bus.clone(), bus.clone()))).collect()
 }
 
 /// Ready means that every plugin was opened and every line was tried once: what a device says from now on is heard, or told.
@@ -110,16 +135,21 @@ struct Running {
     status: Status,
     scribe: tokio::task::JoinHandle<Result<(), Fault>>,
     tasks: JoinSet<()>,
+    orders: mpsc::Sender<Order>,
     stop_instances: watch::Sender<bool>,
     stop_uplink: watch::Sender<bool>,
     _lock: File,
 }
 
 impl Running {
-    async fn start(config: Config) -> Result<Self, Fault> {
-        let secrets = Secrets::read(&config.uplink)?;
+    async fn start(file: PathBuf, config: Config) -> Result<Self, Fault> {
+        let secrets = secrets(&config)?;
         let lock = lock(&config.gateway.state)?;
-        let plugins = prepare(&config).await?;
+        if config.plugins.allow_unsigned {
+            warn!("{UNSIGNED}");
+        }
+        let workshop = Workshop::open(&config.gateway.state, config.plugins.allow_unsigned)?;
+        let posts = workshop.posts(&config, &Posts::new()).await?; // before a store is touched or a port opened
         let (store, shelf, found) = open_store(&config)?;
         let heads = Heads::rebuild(&found.heads).map_err(|e| {
             let what = format!("the store in {} holds heads that cannot be read: {e}", config.gateway.state.display());
@@ -132,6 +162,7 @@ impl Running {
         let (life, seed) = (u64::from_le_bytes(random()?), u64::from_le_bytes(random()?));
         let status = Status::default();
         describe(&status, &config, life);
+        status.with(|s| s.memory_profile = workshop.profile().name().into());
         let pipeline = pipeline(&config, &secrets, life, heads);
         let (stop_instances, stopping) = watch::channel(false);
         let (stop_uplink, uplink_stopping) = watch::channel(false);
@@ -144,7 +175,18 @@ impl Running {
             let what = format!("the status socket {} cannot be made: {e}", console::socket_path(&config.gateway.state).display());
             Fault::new(Guilty::Port, what, "the state folder must be writable, and its path shorter than 90 characters")
         })?;
-        tasks.spawn(until(uplink_stopping.clone(), console::serve(listener, status.clone(), boottime_ns)));
+        let (orders, ordered) = mpsc::channel(ORDERS_WAITING_MAX);
+        let window = Window { status: status.clone(), now: boottime_ns, orders: orders.clone() };
+        tasks.spawn(until(uplink_stopping.clone(), orders::let_in(listener, window)));
+
+        if let Some(address) = config.metrics.listen {
+            let listener = TcpListener::bind(address).await.map_err(|e| {
+                let what = format!("metrics.listen = \"{address}\" cannot be had: {e}");
+                Fault::new(Guilty::Port, what, "choose a port that nothing else holds, or take the line out of gateway.toml")
+            })?;
+            info!(%address, "metrics are at /metrics");
+            tasks.spawn(until(uplink_stopping.clone(), metrics::serve(listener, status.clone(), link_names(&config), boottime_ns)));
+        }
 
         let uplink = Uplink::new(uplink::Setup {
             config: &config.uplink,
@@ -160,21 +202,17 @@ impl Running {
             status: status.clone(),
         })
         .map_err(|e| Fault::new(Guilty::Uplink, e, "look at [uplink] in gateway.toml and at the files that it names"))?;
+        tasks.spawn(until(uplink_stopping.clone(), lean::settle()));
         tasks.spawn(async move { uplink.run(told(uplink_stopping)).await });
 
-        let room = SPOKEN_WAITING_MAX + plugin::PIPELINE_ROOM * config.instances.len();
-        let (spoken, words) = mpsc::channel(room);
-        let mut wires = Wires { config: &config, status: &status, tasks: &mut tasks, buses: BTreeMap::new(), backs: BTreeMap::new(), seed };
-        wires.instances(plugins, found.states, &spoken, &stopping)?;
-        let backs = wires.backs;
-        drop(spoken); // the scribe ends when the last instance has gone
-
+        // instances come and go: there is room for as many as there can be
+        let (spoken, words) = mpsc::channel(SPOKEN_WAITING_MAX + PIPELINE_ROOM * INSTANCES_MAX as usize);
         let scribe = Scribe {
             pipeline,
             store: Some(store),
             shelf,
             status: status.clone(),
-            backs,
+            backs: BTreeMap::new(),
             news,
             present,
             online,
@@ -183,10 +221,29 @@ impl Running {
             epoch_since: Instant::now(),
             offline_since: Some(Instant::now()),
             clock: None,
-            stopping,
+            stopping: stopping.clone(),
         };
-        Ok(Self { status, scribe: tokio::spawn(scribe.run(words)), tasks, stop_instances, stop_uplink, _lock: lock })
+        let scribe = tokio::spawn(scribe.run(words));
+        let mut roster = Roster::new(spoken, status.clone(), seed, found.states); // the scribe ends when it and the last instance have gone
+        roster.change_to(posts).await?;
+        let desk = Orders { roster, workshop: Arc::new(workshop), file, config, life, commands: 0 };
+        tasks.spawn(desk.run(ordered, stopping));
+        Ok(Self { status, scribe, tasks, orders, stop_instances, stop_uplink, _lock: lock })
     }
+}
+
+/// The files beside the configuration, read and held against what the uplink can use.
+pub fn secrets(config: &Config) -> Result<Secrets, Fault> {
+    let secrets = Secrets::read(config)?;
+    uplink::check(&config.uplink, &secrets.ca_pem, secrets.password.as_deref(), &config.gateway_id()).map_err(|e| {
+        let remedy = match &e {
+            UplinkError::NoCa { .. } => "put the certificate of the CA that signed the broker's certificate there, in PEM form",
+            _ => "correct that line, or the file that it names",
+        };
+        let wrong = config.wrong(&["uplink", e.setting().unwrap_or("host")], &e, remedy);
+        Fault::new(Guilty::Uplink, &wrong, &wrong.remedy)
+    })?;
+    Ok(secrets)
 }
 
 /// Ends `work` when it is time to stop: for what keeps nothing.
@@ -245,7 +302,6 @@ fn pipeline(config: &Config, secrets: &Secrets, life: u64, found: Option<Heads>)
         _ => wire::GapReason::GatewayRestart,
     };
     info!(life = format!("{life:016x}"), after = found.as_ref().map(|h| format!("{:016x}", h.life())), ?opening, "a life begins");
-    let personal = config.instances.iter().filter(|(_, i)| i.grants.personal).map(|(name, _)| name.clone());
     let setup = Setup {
         gateway: config.gateway_id(),
         life,
@@ -253,137 +309,7 @@ fn pipeline(config: &Config, secrets: &Secrets, life: u64, found: Option<Heads>)
         batch_bytes: config.uplink.batch_bytes,
         software: format!("wardgate {}", env!("CARGO_PKG_VERSION")),
         opening,
-        personal_granted: personal.collect(),
+        personal_granted: BTreeSet::new(), // as instances are posted
     };
-    let now = moment();
-    let mut pipeline = Pipeline::new(setup, found, now);
-    for (name, instance) in &config.instances {
-        if let Some(bed) = &instance.bed {
-            pipeline.binding(name, None, Some(bed), now);
-        }
-    }
-    pipeline
-}
-
-/// Reads, checks and compiles every package, before a store is touched or a port opened.
-async fn prepare(config: &Config) -> Result<BTreeMap<String, Arc<Prepared>>, Fault> {
-    if config.plugins.allow_unsigned {
-        warn!(
-            "UNSIGNED PLUGINS ARE ALLOWED (plugins.allow_unsigned): whoever can write to a package's folder decides what runs in its sandbox"
-        );
-    }
-    let state = &config.gateway.state;
-    let refused =
-        |e: plugin::PluginError| Fault::new(Guilty::Plugin, e, "correct the package or its line in gateway.toml, then start again");
-    let host = Arc::new(Host::probe().map_err(refused)?);
-    let program = std::env::current_exe().map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
-    let key = DeviceKey::open(state, random()?).map_err(refused)?;
-    let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default()).map_err(refused)?;
-    let mut prepared = BTreeMap::new();
-    for (name, instance) in &config.instances {
-        let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
-        package.manifest.check_settings(&instance.settings).map_err(|e| wrong_setting(name, &e))?;
-        let (plugin, origin) = plugin::prepare(&host, &compiler, &package, &granted(instance)).await.map_err(refused)?;
-        info!(instance = %name, plugin = %package.manifest.full_name(), ?origin, "plugin is ready");
-        prepared.insert(name.clone(), plugin);
-    }
-    Ok(prepared)
-}
-
-pub fn wrong_setting(instance: &str, e: &crate::config::SettingError) -> Fault {
-    Fault::new(Guilty::Configuration, format!("instance.{instance}.settings: {e}"), "correct it in gateway.toml")
-}
-
-/// The links that the site gives an instance anything of.
-pub fn granted(instance: &Instance) -> BTreeSet<Link> {
-    let links = [(Link::Modbus, instance.grants.modbus.is_some()), (Link::Serial, instance.grants.serial.is_some())];
-    links.into_iter().filter(|(_, granted)| *granted).map(|(link, _)| link).collect()
-}
-
-/// Connects instances with their links.
-struct Wires<'a> {
-    config: &'a Config,
-    status: &'a Status,
-    tasks: &'a mut JoinSet<()>,
-    buses: BTreeMap<String, BusWires>,
-    backs: BTreeMap<Arc<str>, mpsc::Sender<FromPipeline>>,
-    seed: u64,
-}
-
-struct BusWires {
-    asks: mpsc::Sender<modbus::Ask>,
-    taken: mpsc::Receiver<modbus::Ask>,
-    members: Vec<crate::capability::inbox::Sender>,
-}
-
-impl Wires<'_> {
-    fn instances(
-        &mut self,
-        mut plugins: BTreeMap<String, Arc<Prepared>>,
-        mut states: BTreeMap<String, Vec<u8>>,
-        spoken: &mpsc::Sender<ToPipeline>,
-        stopping: &watch::Receiver<bool>,
-    ) -> Result<(), Fault> {
-        self.buses()?;
-        for (name, instance) in &self.config.instances {
-            let name: Arc<str> = name.as_str().into();
-            let (links, inbox) = self.links(&name, instance)?;
-            let (back, from_pipeline) = mpsc::channel(BACK_WAITING_MAX);
-            self.backs.insert(name.clone(), back);
-            let posting = Posting {
-                plugin: plugins.remove(&*name).expect("prepared from the same list"),
-                settings: instance.settings.clone(),
-                bed: instance.bed.clone(),
-                seed: self.seed,
-                saved: states.remove(&*name),
-                instance: name,
-            };
-            let (pipeline, stop) = (spoken.clone(), stopping.clone());
-            let wiring = Wiring { inbox, pipeline, back: from_pipeline, links, clock: moment, status: self.status.clone(), stop };
-            self.tasks.spawn(Supervisor::new(posting, wiring).run());
-        }
-        for (name, BusWires { taken, members, .. }) in std::mem::take(&mut self.buses) {
-            let bus = modbus::Bus::new(&name, &self.config.buses[&name], taken, members, moment, self.status.clone());
-            self.tasks.spawn(bus.map_err(|e| Fault::new(Guilty::Configuration, e, "correct the bus in gateway.toml"))?.run());
-        }
-        Ok(())
-    }
-
-    /// A bus has room for all that its members may have open.
-    fn buses(&mut self) -> Result<(), Fault> {
-        for name in self.config.buses.keys() {
-            let grants = self.config.instances.iter().filter_map(|(i, s)| Some((i, s.grants.modbus.as_ref().filter(|g| g.bus == *name)?)));
-            let mut room = 0;
-            for (instance, grant) in grants {
-                room += modbus::Grant::new(instance, grant).map_err(wrong_grant)?.room();
-            }
-            if room > 0 {
-                let (asks, taken) = mpsc::channel(room);
-                self.buses.insert(name.clone(), BusWires { asks, taken, members: Vec::new() });
-            }
-        }
-        Ok(())
-    }
-
-    fn links(&mut self, name: &Arc<str>, instance: &Instance) -> Result<(Links, Inbox), Fault> {
-        let serial = instance.grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-        let (events, inbox) = inbox(name.clone(), serial.as_ref().map_or(0, serial::Grant::inbox_bytes));
-        let mut links = Links::default();
-        if let Some(grant) = serial {
-            let (writes, taken) = mpsc::channel(serial::WRITES_OPEN_MAX);
-            links.serial = Some(serial::Handle::new(grant.clone(), writes, events.clone(), moment, self.status.clone()));
-            self.tasks.spawn(serial::Port::new(grant, taken, events.clone(), moment, self.status.clone()).run());
-        }
-        if let Some(granted) = &instance.grants.modbus {
-            let grant = modbus::Grant::new(name, granted).map_err(wrong_grant)?;
-            let bus = self.buses.get_mut(&granted.bus).expect("made for this grant");
-            bus.members.push(events.clone());
-            links.modbus = Some(modbus::Handle::new(grant, bus.asks.clone(), events, moment, self.status.clone()));
-        }
-        Ok((links, inbox))
-    }
-}
-
-fn wrong_grant(e: impl std::fmt::Display) -> Fault {
-    Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml; `wardgate check` says what it allows")
+    Pipeline::new(setup, found, moment())
 }

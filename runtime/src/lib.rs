@@ -2,13 +2,16 @@
 //!
 //! The modules are rooms in the order in which data walks. ARCHITECTURE.md says which room may name which.
 
+mod backoff;
 pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod console;
+mod contained;
 pub mod contract;
 pub mod fault;
 pub mod gateway;
+pub mod metrics;
 pub mod pipeline;
 pub mod plugin;
 pub mod status;

@@ -1,10 +1,10 @@
 //! The binary `wardgate`: parse, log, call a verb, map its error to an exit code.
 
-use std::io::IsTerminal as _;
+mod logs;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 use wardgate::cli;
 use wardgate::plugin::Compiler;
 
@@ -16,14 +16,20 @@ use wardgate::plugin::Compiler;
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
+    /// Form of the log; without it `run` writes JSON where standard error is no terminal
+    #[arg(long, global = true, value_enum, value_name = "FORM")]
+    log: Option<logs::Form>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  wardgate plugin new pump --link serial       a new plugin, which builds and passes its tests
   wardgate plugin build plugins/ivy450c        make a package of a plugin's source
   wardgate check --config gateway.toml         is the configuration right, and what may each plugin reach?
   wardgate run --config gateway.toml           run the gateway; SIGTERM stops it cleanly
   wardgate status --config gateway.toml        ask the running gateway how it is
+  wardgate gaps --config gateway.toml          what will not come, and why
+  wardgate reload --config gateway.toml        take over a changed configuration without stopping what did not change
 
 Exit codes: 0 well, 1 a fault of ours, 2 wrong usage, 3 configuration, 4 plugin, 5 store or disk, 6 port or address, 7 uplink credentials.
 Logs go to standard error; RUST_LOG=wardgate=debug shows more.";
@@ -36,6 +42,14 @@ enum Verb {
     Check(cli::check::Check),
     /// Ask the running gateway how it is
     Status(cli::status::Status),
+    /// Ask the running gateway what will not come, and why
+    Gaps(cli::gaps::Gaps),
+    /// Let the running gateway read its configuration anew
+    Reload(cli::reload::Reload),
+    /// Restart one instance of the running gateway
+    Instance(cli::instance::Instance),
+    /// Give one instance a command, and print its answer
+    Command(cli::command::Command),
     /// Make plugins
     Plugin(cli::plugin::Plugin),
 }
@@ -47,19 +61,24 @@ fn main() -> ExitCode {
         return wardgate::plugin::child_main(rest);
     }
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).with_target(false).init();
+    let form = logs::begin(arguments.log, matches!(arguments.verb, Verb::Run(_)));
     let done = match &arguments.verb {
         Verb::Run(run) => cli::run::run(run),
         Verb::Check(check) => cli::check::run(check),
         Verb::Status(status) => cli::status::run(status),
+        Verb::Gaps(gaps) => cli::gaps::run(gaps),
+        Verb::Reload(reload) => cli::reload::run(reload),
+        Verb::Instance(instance) => cli::instance::run(instance),
+        Verb::Command(command) => cli::command::run(command),
         Verb::Plugin(plugin) => cli::plugin::run(plugin),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            eprintln!("wardgate: {fault}");
+            match form {
+                logs::Form::Text => eprintln!("wardgate: {fault}"),
+                logs::Form::Json => tracing::error!(remedy = fault.remedy, "{}", fault.what),
+            }
             ExitCode::from(fault.guilty.exit_code())
         }
     }

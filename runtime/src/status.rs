@@ -5,15 +5,27 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+mod gaps;
+pub use gaps::{At, Before, GAPS_KEPT_MAX, Gap, Gaps, GapsAnswer};
+
 /// What one instance did since the gateway started.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct InstanceStatus {
     pub plugin: String,
     pub bed: Option<String>,
-    /// starting, healthy, degraded, failed, restarting, stopped
+    /// starting, healthy, degraded, failed as the plugin reports it; silent, restarting, quarantined, stopped as the gateway sees it.
     pub state: String,
     pub detail: String,
     pub link_up: bool,
+    /// CLOCK_BOOTTIME nanoseconds.
+    pub link_since_ns: u64,
+    /// When the running plugin was opened.
+    pub opened_ns: u64,
+    /// Without a value for longer than this it counts as silent; 0: never.
+    pub silent_after_s: u64,
+    /// The time of its last word, while it is silent.
+    #[serde(default)]
+    pub silent_since_ns: Option<u64>,
     /// How often the plugin was opened; 0 = not yet.
     pub opens: u64,
     pub calls: u64,
@@ -24,8 +36,37 @@ pub struct InstanceStatus {
     pub restarts: u64,
     pub refusals: u64,
     pub overruns: u64,
+    /// Told since the start, by reason.
+    #[serde(default)]
+    pub gaps: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub gaps_open: u64,
     /// CLOCK_BOOTTIME nanoseconds of the newest value; 0 = none yet.
     pub newest_monotonic_ns: u64,
+}
+
+impl InstanceStatus {
+    /// One of its links went up or down.
+    pub fn link(&mut self, up: bool, now_ns: u64) {
+        if self.link_up != up {
+            (self.link_up, self.link_since_ns) = (up, now_ns);
+        }
+    }
+
+    /// Looked at when somebody asks, so that nothing wakes up for it. Silent is a device that could speak and does not: its link is up, its
+    /// plugin is open and complains of nothing, and its last value, or the moment since which it could have said one, is too long ago.
+    fn judge(&mut self, now_ns: u64) {
+        let since = self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns);
+        let listening = self.link_up && ["healthy", "starting"].contains(&self.state.as_str());
+        let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
+        if listening && self.silent_after_s > 0 && quiet_s >= self.silent_after_s {
+            self.silent_since_ns = Some(since);
+            self.state = "silent".into();
+            let said = if self.newest_monotonic_ns == 0 { "no value yet" } else { "no value" };
+            let usual = self.silent_after_s;
+            self.detail = format!("its line is up, and {said} for {quiet_s} s (silent after {usual} s): look at the device and its cable");
+        }
+    }
 }
 
 /// What one device line did since the gateway started.
@@ -95,22 +136,35 @@ pub struct Snapshot {
     pub monotonic_ns: u64,
     pub started_monotonic_ns: u64,
     pub allow_unsigned: bool,
+    /// How plugins' memory is laid out here, guarded or compact; empty without plugins.
+    #[serde(default)]
+    pub memory_profile: String,
     pub instances: BTreeMap<String, InstanceStatus>,
     pub links: BTreeMap<String, LinkStatus>,
     pub store: StoreStatus,
     pub uplink: UplinkStatus,
 }
 
-/// Shared by all rooms; the lock is held for a few additions only, never across a wait.
+/// Shared by all rooms; a lock is held for a few additions only, never across a wait.
 #[derive(Clone, Default)]
-pub struct Status(Arc<Mutex<Snapshot>>);
+pub struct Status {
+    counters: Arc<Mutex<Snapshot>>,
+    gaps: Arc<Mutex<Gaps>>,
+}
 
 impl Status {
     pub fn read(&self) -> Snapshot {
-        self.0.lock().expect("no holder panics").clone()
+        self.counters.lock().expect("no holder panics").clone()
+    }
+    /// As it stands at a moment.
+    pub fn at(&self, now_ns: u64) -> Snapshot {
+        let mut snapshot = self.read();
+        snapshot.monotonic_ns = now_ns;
+        snapshot.instances.values_mut().for_each(|i| i.judge(now_ns));
+        snapshot
     }
     pub fn with<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
-        change(&mut self.0.lock().expect("no holder panics"))
+        change(&mut self.counters.lock().expect("no holder panics"))
     }
     pub fn instance<T>(&self, name: &str, change: impl FnOnce(&mut InstanceStatus) -> T) -> T {
         self.with(|s| match s.instances.get_mut(name) {
@@ -129,5 +183,75 @@ impl Status {
     }
     pub fn uplink<T>(&self, change: impl FnOnce(&mut UplinkStatus) -> T) -> T {
         self.with(|s| change(&mut s.uplink))
+    }
+    /// What a group on flash tells of losses, and what is open after it.
+    pub fn gaps_told(&self, told: Vec<Gap>, open: Vec<Gap>, clock: (String, Option<i64>)) {
+        let mut gaps = self.gaps.lock().expect("no holder panics");
+        self.with(|s| {
+            for gap in told {
+                let (instance, reason) = (gap.instance.clone(), gap.reason.clone());
+                let new = gaps.tell(gap);
+                if let Some(i) = s.instances.get_mut(&instance).filter(|_| new) {
+                    *i.gaps.entry(reason).or_default() += 1;
+                }
+            }
+            for (name, i) in &mut s.instances {
+                i.gaps_open = open.iter().filter(|g| g.instance == *name).count() as u64;
+            }
+        });
+        gaps.set_open(open);
+        (gaps.boot, gaps.wall_ahead_ns) = clock;
+    }
+    pub fn gaps(&self, now_monotonic_ns: u64) -> GapsAnswer {
+        let gaps = self.gaps.lock().expect("no holder panics");
+        let (forgotten, all) = gaps.all();
+        let (gateway, started_monotonic_ns) = self.with(|s| (s.gateway.clone(), s.started_monotonic_ns));
+        let now = Some(At { boot: gaps.boot.clone(), monotonic_ns: now_monotonic_ns });
+        GapsAnswer { gateway, now, started_monotonic_ns, wall_ahead_ns: gaps.wall_ahead_ns, forgotten, gaps: all }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn monitor() -> InstanceStatus {
+        let mut i = InstanceStatus { state: "healthy".into(), silent_after_s: 10, opened_ns: 100 * S, ..InstanceStatus::default() };
+        i.link(true, 200 * S);
+        i
+    }
+
+    fn state(mut i: InstanceStatus, now_s: u64) -> (String, Option<u64>) {
+        i.judge(now_s * S);
+        (i.state, i.silent_since_ns.map(|ns| ns / S))
+    }
+
+    #[test]
+    fn silent_is_what_could_speak_and_does_not() {
+        assert_eq!(state(monitor(), 209), ("healthy".into(), None), "its line came up just now");
+        assert_eq!(state(monitor(), 210), ("silent".into(), Some(200)));
+        let spoke = InstanceStatus { newest_monotonic_ns: 300 * S, ..monitor() };
+        assert_eq!(state(spoke.clone(), 309), ("healthy".into(), None));
+        assert_eq!(state(spoke.clone(), 310), ("silent".into(), Some(300)));
+        let reopened = InstanceStatus { opened_ns: 305 * S, ..spoke.clone() };
+        assert_eq!(state(reopened, 314), ("healthy".into(), None), "a new run has its own time");
+    }
+
+    #[test]
+    fn what_speaks_on_events_only_what_has_no_line_and_what_says_why_are_not_silent() {
+        let spoke = InstanceStatus { newest_monotonic_ns: 300 * S, ..monitor() };
+        assert_eq!(state(InstanceStatus { silent_after_s: 0, ..spoke.clone() }, 9000), ("healthy".into(), None));
+        for told in ["degraded", "failed", "restarting", "quarantined", "stopped"] {
+            assert_eq!(state(InstanceStatus { state: told.into(), ..spoke.clone() }, 9000), (told.into(), None));
+        }
+        let mut away = spoke;
+        away.link(false, 301 * S);
+        assert_eq!(state(away.clone(), 9000), ("healthy".into(), None));
+        away.link(true, 8995 * S);
+        assert_eq!(state(away.clone(), 9000), ("healthy".into(), None), "back, and not yet heard");
+        away.link(true, 8999 * S);
+        assert_eq!(state(away, 9005), ("silent".into(), Some(8995)), "told again is not up again");
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,17 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use wardgate_cloud::log::{LogError, replay};
+use wardgate_lab::broker::Identity;
+use wardgate_lab::mosquitto;
+use wardgate_lab::process::{self, Process};
 use wardgate_wire::{BatchKey, peek_unauthenticated, split};
+
+use crate::flushed::{calls, stop_traced};
+use crate::ward::Folder;
 
 #[path = "../../cloud/src/testing/gateway.rs"]
 mod gateway;
@@ -34,50 +38,7 @@ const STEP_MS: u64 = 20;
 const WINDOW: u16 = 40;
 
 fn binary() -> PathBuf {
-    let exe = std::env::current_exe().expect("a test has a path");
-    let target = exe.parent().and_then(Path::parent).expect("target/<profile>/deps/it");
-    let path = target.join("wardgate-cloud");
-    assert!(path.is_file(), "{} is missing: run `cargo build -p wardgate-cloud` first (`make test` does)", path.display());
-    path
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("wardgate-it-cloud-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("the temporary folder can be written");
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Ends with the test, whatever happens.
-struct Process(Child);
-
-impl Process {
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.0.id() as i32).expect("a child has an id");
-        kill_process(pid, signal).expect("our own child");
-    }
-
-    fn kill_9(&mut self) {
-        self.signal(Signal::KILL);
-        self.0.wait().expect("our own child");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    process::binary("wardgate-cloud").expect("built")
 }
 
 struct Ward {
@@ -88,39 +49,13 @@ struct Ward {
 
 impl Ward {
     fn new(name: &str) -> Self {
-        let dir = Folder::new(name);
-        certificates(&dir.0);
-        let passwords = dir.0.join("passwords");
-        fs::write(&passwords, "").expect("written");
-        let made = Command::new("mosquitto_passwd").arg("-b").arg(&passwords).args(["demo", "secret"]).output();
-        assert!(made.is_ok_and(|m| m.status.success()), "mosquitto is missing: apt-get install -y mosquitto (`make test` does)");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        let mosquitto = Self::broker(&dir.0, port);
+        let dir = Folder::new(&format!("cloud-{name}"));
+        fs::create_dir_all(&dir.0).expect("the temporary folder can be written");
+        let limit = format!("max_inflight_messages {WINDOW}\n");
+        let port = mosquitto::prepare(&dir.0, &Identity::new(&["localhost"]), &[("demo", "secret")], &limit).expect("mosquitto");
+        let mosquitto = mosquitto::start(&dir.0, port).expect("mosquitto");
         fs::write(dir.0.join("password"), "secret\n").expect("written");
         Self { dir, port, mosquitto }
-    }
-
-    fn broker(dir: &Path, port: u16) -> Process {
-        let at = |file: &str| dir.join(file).display().to_string();
-        let config = format!(
-            "user root\nlistener {port} 127.0.0.1\ncertfile {}\nkeyfile {}\nallow_anonymous false\npassword_file {}\n\
-             persistence false\nmax_inflight_messages {WINDOW}\nlog_dest none\n",
-            at("server.pem"),
-            at("server.key"),
-            at("passwords")
-        );
-        fs::write(dir.join("mosquitto.conf"), config).expect("written");
-        let command = |program| Command::new(program).arg("-c").arg(dir.join("mosquitto.conf")).stderr(Stdio::null()).spawn();
-        let child = command("mosquitto").or_else(|_| command("/usr/sbin/mosquitto")).expect("mosquitto starts");
-        let mut process = Process(child);
-        for _ in 0..PATIENCE_MS / STEP_MS {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return process;
-            }
-            assert!(process.0.try_wait().expect("our own child").is_none(), "mosquitto ended; is the port taken?");
-            std::thread::sleep(Duration::from_millis(STEP_MS));
-        }
-        panic!("mosquitto does not listen");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -133,7 +68,7 @@ impl Ward {
 
     fn arguments(&self, gateways: &[&Gateway]) -> Vec<String> {
         let text = |path: PathBuf| path.display().to_string();
-        let mut all: Vec<String> = ["receive", "--host", "localhost", "--username", "demo"].map(str::to_owned).into();
+        let mut all: Vec<String> = ["--log", "text", "receive", "--host", "localhost", "--username", "demo"].map(str::to_owned).into();
         all.extend(["--port".into(), self.port.to_string(), "--ca".into(), text(self.path("ca.pem"))]);
         all.extend(["--password-file".into(), text(self.path("password")), "--out".into(), text(self.out())]);
         all.extend(["--status-file".into(), text(self.path("status.json"))]);
@@ -145,8 +80,11 @@ impl Ward {
 
     fn receiver(&self, gateways: &[&Gateway]) -> Process {
         let _ = fs::remove_file(self.path("status.json"));
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("receiver.log")).expect("written");
-        Process(Command::new(binary()).args(self.arguments(gateways)).stderr(log).spawn().expect("starts"))
+        self.run(Command::new(binary()).args(self.arguments(gateways)), "receiver.log")
+    }
+
+    fn run(&self, command: &mut Command, log: &str) -> Process {
+        Process::start("receiver", command, &self.path(log)).expect("it starts")
     }
 
     fn status(&self) -> Json {
@@ -174,21 +112,6 @@ impl Ward {
         });
         read.expect("the log can be read");
         keys
-    }
-}
-
-fn certificates(dir: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    let ca_key = KeyPair::generate().expect("random numbers");
-    let ca_cert = ca.self_signed(&ca_key).expect("signs");
-    let issuer = Issuer::new(ca, ca_key);
-    let server = CertificateParams::new(vec!["localhost".into()]).expect("a name");
-    let key = KeyPair::generate().expect("random numbers");
-    let cert = server.signed_by(&key, &issuer).expect("signs");
-    for (name, text) in [("ca.pem", ca_cert.pem()), ("server.pem", cert.pem()), ("server.key", key.serialize_pem())] {
-        fs::write(dir.join(name), text).expect("written");
     }
 }
 
@@ -313,14 +236,14 @@ async fn killed_at_any_moment_no_acknowledged_batch_is_missing_and_no_line_is_lo
         if round % 12 == 11 {
             uplink.send(g, 60);
             sleep(Duration::from_millis(g.random.below(12))).await; // in the middle of whatever it does with them
-            receiver.kill_9();
+            receiver.kill();
             kills += 1;
             acknowledged.extend(uplink.hear(g));
             let held = ward.held();
             assert!(acknowledged.is_subset(&held), "acknowledged and not held: {:?}", acknowledged.difference(&held).next());
             if kills == 4 {
-                ward.mosquitto.kill_9();
-                ward.mosquitto = Ward::broker(&ward.dir.0, ward.port);
+                ward.mosquitto.kill();
+                ward.mosquitto = mosquitto::start(&ward.dir.0, ward.port).expect("mosquitto");
             }
             receiver = ward.receiver(&[g]);
             ward.until("a connection", |s| s["connected"] == true).await;
@@ -347,8 +270,7 @@ async fn killed_at_any_moment_no_acknowledged_batch_is_missing_and_no_line_is_lo
         (&0.into(), &0.into(), &0.into(), &0.into())
     );
     assert!(status["first_reading"]["monotonic_ns"].is_u64(), "{status}");
-    receiver.signal(Signal::TERM);
-    assert!(receiver.0.wait().expect("our own child").success(), "SIGTERM ends it in order");
+    assert!(receiver.stop().expect("it ends").success(), "SIGTERM ends it in order");
     assert!(acknowledged.is_subset(&ward.held()));
 
     let account = scene::check(&ward.out(), g);
@@ -432,19 +354,18 @@ async fn wrong_settings_name_the_guilty_and_the_remedy() {
     assert!(code == Some(1) && told.contains("in use"), "{told}");
     drop(running);
 
-    let other = Folder::new("other-ca");
-    certificates(&other.0);
+    fs::write(ward.path("other.pem"), Identity::new(&["localhost"]).ca_pem).expect("written");
     for (change, word) in [
         (set("--host", "127.0.0.1".into()), "does not name"),
         (set("--username", "nobody".into()), "--password-file"),
-        (set("--ca", other.0.join("ca.pem").display().to_string()), "not the authority"),
+        (set("--ca", ward.path("other.pem").display().to_string()), "not the authority"),
         (set("--port", "1".into()), "no broker listens"),
     ] {
         let mut arguments = ward.arguments(&g);
         change(&mut arguments);
         let path = ward.path("wrong.log");
-        let log = fs::File::create(&path).expect("written");
-        let _wrong = Process(Command::new(binary()).args(arguments).stderr(log).spawn().expect("starts"));
+        let _ = fs::remove_file(&path);
+        let _wrong = ward.run(Command::new(binary()).args(arguments), "wrong.log");
         let mut told = String::new();
         for _ in 0..PATIENCE_MS / STEP_MS {
             told = fs::read_to_string(&path).unwrap_or_default();
@@ -464,16 +385,14 @@ async fn nothing_is_acknowledged_before_the_log_is_flushed() {
     let (ward, mut gateways) = ward_with("strace", &["ward-1"]);
     let g = &mut gateways[0];
     let trace = ward.path("trace");
-    let log = fs::File::create(ward.path("receiver.log")).expect("written");
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-yy", "-e", "trace=write,writev,sendto,fdatasync", "-e", "signal=none", "-o"]).arg(&trace).arg(binary());
-    let strace = command.args(ward.arguments(&[g])).stderr(log).spawn().expect("strace is missing: apt-get install -y strace");
-    let mut strace = Process(strace);
+    let mut strace = ward.run(command.args(ward.arguments(&[g])), "receiver.log"); // apt-get install strace; `make test` does it
     let mut uplink = Uplink::new(&ward);
     ward.until("a connection", |s| s["connected"] == true).await;
     let mut answered = 0;
-    for round in 0..40 {
-        g.emit((round % 3) as usize, true);
+    for round in 0..ROUNDS {
+        g.emit(round % 3, true);
         g.commit(round % 10 == 9);
         // one message at a time: an answer may well leave while the next record is being written
         for step in 0..PATIENCE_MS / STEP_MS {
@@ -492,30 +411,30 @@ async fn nothing_is_acknowledged_before_the_log_is_flushed() {
         }
         assert!(g.held.is_empty(), "does not drain");
     }
-    let receiver = fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.0.id())).expect("strace has a child");
-    let pid = receiver.split_whitespace().next().and_then(|p| Pid::from_raw(p.parse().ok()?)).expect("strace has a child");
-    kill_process(pid, Signal::TERM).expect("the receiver that this test started");
-    strace.0.wait().expect("our own child");
+    stop_traced(&mut strace);
 
-    let (mut open, mut flushes, mut answers) = (0_u32, 0, 0);
-    for line in fs::read_to_string(&trace).expect("strace wrote it").lines() {
-        let (raw, socket) = (line.contains(".raw>"), line.contains("<TCP"));
-        if raw && (line.contains("write(") || line.contains("writev(")) {
+    let (mut open, mut flushes, mut answers) = (0, 0, 0);
+    for call in calls(&fs::read_to_string(&trace).expect("strace wrote it")) {
+        let (raw, socket) = (call.contains(".raw>"), call.contains("<TCP"));
+        if raw && call.starts_with("write") {
             open += 1;
-        } else if raw && line.contains("fdatasync(") && line.contains("= 0") || line.contains("fdatasync resumed") && line.contains("= 0") {
+        } else if raw && call.starts_with("fdatasync(") && call.ends_with("= 0") {
             open = 0;
             flushes += 1;
-        } else if socket && sent(line) > PUBACK_BYTES_MAX && flushes > 0 {
+        } else if socket && sent(&call) > PUBACK_BYTES_MAX && flushes > 0 {
             answers += 1;
-            assert_eq!(open, 0, "an answer left before the log was flushed: {line}");
+            assert_eq!(open, 0, "an answer left before the log was flushed: {call}");
         }
     }
     println!("{answered} batches answered, {flushes} flushes, {answers} answers");
-    assert!(answered > 40 && flushes > 40 && answers > 40, "{answered} batches, {flushes} flushes, {answers} answers");
+    // one answer a round at least
+    assert!(answered >= ROUNDS && flushes >= ROUNDS && answers >= ROUNDS, "{answered} batches, {flushes} flushes, {answers} answers");
 }
 
 /// In a TLS record: 4 to 6 bytes in 22; two may share a write.
 const PUBACK_BYTES_MAX: u64 = 60;
+/// Of these each ends with everything answered.
+const ROUNDS: usize = 40;
 /// Only what a broker has lost is sent again.
 const RESEND_STEPS: u64 = 100;
 

@@ -22,7 +22,7 @@ fn quiet(folder: &Folder) -> Stage {
 }
 
 fn wardgate(verb: &str, config: &Path) -> Output {
-    Command::new(binary("wardgate").expect("built")).arg(verb).arg("--config").arg(config).output().expect("it runs")
+    Command::new(binary("wardgate").expect("built")).args(["--log", "text", verb]).arg("--config").arg(config).output().expect("it runs")
 }
 
 /// What it said, after a check of how it ended.
@@ -100,7 +100,7 @@ fn two_gateways_do_not_share_a_state_folder() {
 }
 
 /// Asks again until the gateway's status shows it; bounded, because a gateway that never does must not hang the tests.
-fn wait_status(stage: &Stage, what: &str, shows: impl Fn(&wardgate::status::Snapshot) -> bool) -> wardgate::status::Snapshot {
+pub fn wait_status(stage: &Stage, what: &str, shows: impl Fn(&wardgate::status::Snapshot) -> bool) -> wardgate::status::Snapshot {
     for _ in 0..600 {
         if let Some(status) = stage.gateway_status().filter(&shows) {
             return status;
@@ -147,6 +147,33 @@ fn a_full_disk_loses_nothing_that_was_taken() {
     }
 }
 
+/// What it says at the end is true: it names what was not stored, and that is what the ledger calls a gap.
+#[test]
+fn a_stop_on_a_full_disk_says_what_was_not_stored() {
+    let folder = Folder::new("full-stop");
+    let mut stage = quiet(&folder);
+    stage.more = "\n[store]\nsegment_bytes = 4096\nbytes_max = 32768\n".into();
+    stage.start_gateway().expect("the gateway");
+    stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
+    wait_status(&stage, "the full store", |s| s.store.last_error.contains("new values wait in memory"));
+    let mut gateway = stage.gateway.take().expect("running");
+    assert_eq!(gateway.stop().expect("it ends").code(), Some(5));
+    let log = fs::read_to_string(folder.0.join("log/gateway.log")).expect("a log");
+    let last = log.split("wardgate: ").last().unwrap_or_default();
+    assert!(last.contains("could not be stored") && last.contains("is kept") && last.contains("will show as a gap"), "{log}");
+    assert!(!log.contains("Nothing that was taken is lost"), "{log}");
+    stage.more = stage.more.replace("32768", "3276800");
+    stage.start_receiver().expect("the receiver");
+    stage.start_gateway().expect("it goes on");
+    sleep(Duration::from_secs(2));
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+    let gaps = accountant::read_gaps(&stage.output());
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.missing > 0 && account.received > 0, "{device}: {account:#?}\n{gaps:#?}");
+    }
+}
+
 #[test]
 fn a_receiver_with_another_key_takes_nothing_and_the_gateway_keeps_it() {
     let folder = Folder::new("key");
@@ -161,13 +188,72 @@ fn a_receiver_with_another_key_takes_nothing_and_the_gateway_keeps_it() {
     stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
     wait_status(&stage, "batches that nobody acknowledges", |s| s.store.batches_waiting > 3);
     let log = fs::read_to_string(folder.0.join("log/receiver.log")).expect("a log");
-    assert!(log.contains("demo-ward"), "the receiver names the gateway whose key does not fit: {log}");
+    let named: Vec<_> = log.lines().filter(|l| l.contains("demo-ward") && l.contains("its MAC does not fit: give --key")).collect();
+    assert_eq!(named.len(), 1, "the receiver names the gateway whose key does not fit, and not at each message: {log}");
+    let said = wait_status(&stage, "that nobody acknowledges", |s| s.uplink.last_error.contains("acknowledged nothing")).uplink;
+    for words in ["acknowledged nothing for 12 s", "wardgate/1/demo-ward/up/+", "mac_key_file"] {
+        assert!(said.last_error.contains(words), "{}", said.last_error);
+    }
+    let told = || fs::read_to_string(folder.0.join("log/gateway.log")).expect("a log").matches("acknowledged nothing").count();
+    assert!(said.connected && told() == 1, "{}", told());
+    let refused = stage.receiver_status()["refused"]["demo-ward"]["forged"].as_u64();
+    assert!(refused > Some(3), "{}", stage.receiver_status());
     assert!(accountant::lines_below(&stage.output()).is_empty(), "nothing of it is taken");
     stage.receiver.take().expect("running").kill();
     stage.start_receiver().expect("with the right key");
+    wait_status(&stage, "the end of the trouble", |s| s.uplink.last_error.is_empty() && s.uplink.batches_acknowledged > 0);
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}");
     }
+}
+
+//= PROMISES.md#P16
+#[test]
+fn a_store_that_is_gone_is_told_with_the_time_of_what_went_with_it() {
+    let folder = Folder::new("store-gone");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.start_all(&[]).expect("the ward");
+    let lost = folder.0.join("out").join(wardgate_lab::stage::GATEWAY).join("store-lost.jsonl");
+    sleep(Duration::from_secs(4));
+    assert!(!lost.exists());
+    stage.receiver.as_mut().expect("it runs").kill();
+    sleep(Duration::from_secs(3)); // taken by the gateway, and by nobody else
+    stage.gateway.as_mut().expect("it runs").kill();
+    fs::remove_dir_all(folder.0.join("state/store")).expect("removed");
+    stage.start_receiver().expect("the receiver");
+    stage.start_gateway().expect("the gateway");
+    let text = wait_for_file(&lost);
+    let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("a line")).collect();
+    for (instance, _) in MONITORS {
+        let of: Vec<_> = lines.iter().filter(|l| l["instance"] == *instance).collect();
+        assert!(!of.is_empty(), "{text}");
+        for l in of {
+            assert_eq!(l["reason"], "store-lost");
+            let ns = |key: &str| l[key].as_u64().expect("a moment");
+            assert!(ns("to_monotonic_ns") - ns("from_monotonic_ns") > 2_500_000_000, "what nobody but the lost store knew: {l}");
+        }
+    }
+    let page = Command::new(binary("wardgate-cloud").expect("built")).arg("gaps").arg(folder.0.join("out")).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&page.stdout).contains("store-lost"), "{page:?}");
+    let told = || stage.receiver_status()["gateways"][wardgate_lab::stage::GATEWAY]["store_lost"] == lines.len();
+    assert!(
+        (0..400).any(|_| told() || {
+            sleep(Duration::from_millis(50));
+            false
+        }),
+        "{}",
+        stage.receiver_status()
+    );
+}
+
+fn wait_for_file(path: &Path) -> String {
+    for _ in 0..400 {
+        if let Ok(text) = fs::read_to_string(path) {
+            return text;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("{} does not come", path.display());
 }

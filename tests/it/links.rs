@@ -4,7 +4,7 @@ mod buses;
 mod captures;
 mod faults;
 mod modbus;
-mod oracle;
+pub mod oracle;
 mod serial;
 mod servers;
 

@@ -34,6 +34,19 @@ impl Drop for Folder {
     }
 }
 
+/// Looks until it is so; names it when it never is.
+pub fn wait(what: &str, so: impl Fn() -> bool) {
+    const LOOK_MS: u64 = 50;
+    const PATIENCE_S: u64 = 60; // long, so that a busy machine fails nothing
+    for _ in 0..PATIENCE_S * 1000 / LOOK_MS {
+        if so() {
+            return;
+        }
+        sleep(Duration::from_millis(LOOK_MS));
+    }
+    panic!("waited in vain for {what}");
+}
+
 //= PROMISES.md#P1
 #[test]
 fn the_demo_loses_nothing() {
@@ -59,7 +72,7 @@ pub struct Unruly {
     line: Pty,
 }
 
-const UNRULY: &str = "unruly";
+pub const UNRULY: &str = "unruly";
 
 impl Unruly {
     pub fn on(stage: &mut Stage) -> Self {
@@ -80,7 +93,7 @@ impl Unruly {
     }
 
     /// What it counted, in order. 100 and above are its other words.
-    fn counts(stage: &Stage) -> Vec<i64> {
+    pub fn counts(stage: &Stage) -> Vec<i64> {
         let tracks = accountant::read_received(&stage.output(), UNRULY);
         let numbers =
             tracks.get("count").into_iter().flatten().filter_map(|(_, c)| if let Content::Number(n, 0) = c { Some(*n) } else { None });
@@ -89,7 +102,7 @@ impl Unruly {
 }
 
 /// 1, 2, 3 and so on: nothing twice, nothing left out.
-fn assert_counts_on(counts: &[i64]) {
+pub fn assert_counts_on(counts: &[i64]) {
     let expected: Vec<i64> = (1..=counts.len() as i64).collect();
     assert_eq!(counts, expected, "what was kept and what was said do not agree");
 }
@@ -164,27 +177,33 @@ fn a_clean_stop_keeps_all_that_was_heard_and_the_next_gap_is_exact() {
     }
 }
 
-//= PROMISES.md#P15
+//= PROMISES.md#P1
 #[test]
-fn a_bad_line_loses_what_it_cut_and_nothing_else() {
-    let folder = Folder::new("line");
+fn over_mosquitto_the_ward_loses_nothing_also_when_it_is_killed() {
+    let folder = Folder::new("mosquitto");
     let mut stage = Stage::new(&folder.0).expect("a stage");
-    stage.start_all(&["--trouble"]).expect("everything starts");
-    sleep(Duration::from_secs(10));
+    stage.start_mosquitto().expect("mosquitto");
+    stage.start_around_broker(&[]).expect("everything else starts");
+    let arrived = |stage: &Stage| accountant::read_received(&stage.output(), MONITORS[0].0).get("ecg").map_or(0, Vec::len);
+    wait("three seconds of a monitor in the cloud", || arrived(&stage) >= 3);
+    stage.broker.take().expect("running").kill();
+    let before = arrived(&stage);
+    let heard = || stage.gateway_status().map_or(0, |s| s.instances[MONITORS[0].0].samples);
+    let then = heard();
+    wait("two more seconds, which nobody forwards", || heard() > then + 400);
+    stage.start_mosquitto().expect("mosquitto comes back on its port");
+    wait("what came meanwhile", || arrived(&stage) >= before + 3);
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
     for (device, account) in books(&stage) {
-        assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}\n{gaps:#?}");
+        assert!(account.adds_up() && account.missing == 0 && account.sent > 0, "{device}: {account:#?}");
+        println!("{device}: {} of {}", account.received, account.sent);
     }
-    for (device, _) in MONITORS {
-        let cuts = gaps.iter().filter(|g| g.instance == device && g.channel == "ecg" && g.reason == "line-fault").count();
-        assert!(cuts >= 2, "every cut message is a gap with its reason: {gaps:#?}");
-    }
+    assert!(accountant::read_gaps(&stage.output()).is_empty());
 }
 
 /// Down from, ready again at; CLOCK_BOOTTIME ns.
-type Downtime = (u64, u64);
+pub type Downtime = (u64, u64);
 
 //= PROMISES.md#P2
 #[test]
@@ -241,16 +260,24 @@ fn frame_s(channel: &str) -> f64 {
     if channel == "setpoint" { 10.0 } else { 1.0 } // as plugins/modbus-map/maps/smc-hrs.map asks for it
 }
 
-/// Every gap is one of the restarts, and what is lost in it no more than had to be. A gap runs from the moment of the last value to that
-/// of the next, and two frames in a row are one frame apart without any loss. Alerts come when they come, and the unruly guest when it is told to.
-fn check_gaps(gaps: &[Gap], down: &[Downtime]) {
+/// Every gap is one of the restarts, and what is lost in it spans no more than the downtime, the second that may wait for its commit, and two
+/// frames: the one that the kill cut and the one that the start found begun. A gap runs from the moment of the last value to that of the next,
+/// which are one frame apart where nothing is lost. Alerts come when they come, and the unruly guest when it is told to.
+pub fn check_gaps(gaps: &[Gap], down: &[Downtime]) {
     const COMMIT_S: f64 = 1.0;
-    for gap in gaps.iter().filter(|g| g.seconds() > 0.0 && g.instance != UNRULY && g.channel != ALERTS) {
+    let mut most = f64::MIN;
+    for gap in gaps {
         assert_eq!(gap.reason, "gateway-restart", "{gap:?}");
+        if gap.seconds() == 0.0 || gap.instance == UNRULY || gap.channel == ALERTS {
+            continue;
+        }
         let crossed: Vec<_> = down.iter().filter(|(from, to)| gap.from_monotonic_ns < *to && *from < gap.to_monotonic_ns).collect();
         assert!(!crossed.is_empty(), "a gap without a restart: {gap:?} {down:?}");
+        // a life that was killed before its first commit makes one gap of two restarts
         let allowed: f64 = crossed.iter().map(|(from, to)| (to - from) as f64 / 1e9 + COMMIT_S + 2.0 * frame_s(&gap.channel)).sum();
         let lost = gap.seconds() - frame_s(&gap.channel);
         assert!(lost <= allowed, "{gap:?}: {lost:.2} s are lost, allowed are {allowed:.2} s");
+        most = most.max(lost - allowed);
     }
+    println!("{} gaps, the longest {:.2} s below its bound", gaps.len(), -most);
 }

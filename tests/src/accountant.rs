@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 /// A value's moment at the gateway may seem this much earlier than the simulator's note of it: both read the same clock, the note comes after the write.
@@ -17,7 +17,8 @@ const STAMP_LATE_NS_MAX: u64 = 5_000_000_000;
 pub const ALERTS: &str = "alerts";
 
 /// What one channel said at one time, exactly as coded by the device.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Content {
     /// Mantissa and exponent.
     Number(i64, i8),
@@ -56,13 +57,23 @@ pub type Tracks = BTreeMap<String, Track>;
 pub struct Gap {
     pub instance: String,
     pub channel: String,
+    /// Of the channel; none for alerts.
+    pub number: Option<u16>,
+    pub life: String,
+    pub run: u32,
+    pub first: u64,
+    pub indices: u64,
+    /// Nothing of the stream came before.
+    #[serde(default, deserialize_with = "or_ever")]
     pub from_monotonic_ns: u64,
     pub to_monotonic_ns: u64,
     pub reason: String,
     #[serde(default)]
     pub values: Option<u64>,
-    #[serde(default)]
-    pub indices: Option<u64>,
+}
+
+fn or_ever<'de, D: serde::Deserializer<'de>>(text: D) -> Result<u64, D::Error> {
+    Ok(Option::deserialize(text)?.unwrap_or_default())
 }
 
 impl Gap {
@@ -81,13 +92,15 @@ pub struct Account {
     pub unexplained: u64,
     /// Received, and never sent (a wrong value), or received twice.
     pub foreign: u64,
+    /// Places (life, run, index) of a stream that hold two values, or a value and a gap; or neither, with others behind them.
+    pub misplaced: u64,
     /// The first things that do not add up, for people.
     pub complaints: Vec<String>,
 }
 
 impl Account {
     pub fn adds_up(&self) -> bool {
-        self.sent == self.received + self.missing && self.unexplained == 0 && self.foreign == 0
+        self.sent == self.received + self.missing && self.unexplained == 0 && self.foreign == 0 && self.misplaced == 0
     }
 }
 
@@ -143,6 +156,35 @@ fn compare_channel(account: &mut Account, name: &str, sent: &Track, got: &Track,
     account.sent += sent.iter().map(|(_, c)| c.values()).sum::<u64>();
 }
 
+/// A stream in one life and run: channel (none for alerts), life, run.
+type Stretch = (Option<u64>, String, u64);
+
+/// Each index of a stream's run has one value or lies in one gap: told by where the receiver says that things belong, whatever they are worth.
+pub fn check_places(account: &mut Account, device: &str, lines: &[Json], gaps: &[Gap]) {
+    let mut places: BTreeMap<Stretch, Vec<(u64, u64)>> = BTreeMap::new();
+    for line in lines {
+        let number = |key: &str| line[key].as_u64().unwrap_or_else(|| panic!("a line without its {key}: {line}"));
+        let life = line["batch"].as_str().and_then(|b| b.split('.').next()).unwrap_or_default();
+        let length = line["counts"].as_array().map_or(1, Vec::len) as u64;
+        places.entry((line["number"].as_u64(), life.into(), number("run"))).or_default().push((number("index"), length));
+    }
+    for gap in gaps.iter().filter(|g| g.instance == device) {
+        let stretch = (gap.number.map(u64::from), gap.life.clone(), gap.run.into());
+        places.entry(stretch).or_default().push((gap.first, gap.indices));
+    }
+    for (stretch, mut taken) in places {
+        taken.sort_unstable();
+        let mut next = 0;
+        for (first, length) in taken {
+            if first != next {
+                account.misplaced += 1;
+                account.complaints.push(format!("{device} {stretch:?}: {length} at index {first}, where {next} is due"));
+            }
+            next = next.max(first + length);
+        }
+    }
+}
+
 fn brief(content: &Content) -> String {
     match content {
         Content::Samples(s) => format!("{} samples {:?}..", s.len(), &s[..s.len().min(4)]),
@@ -181,7 +223,12 @@ fn content_of(line: &Json) -> Option<Content> {
 /// Every gap that the receiver wrote for this gateway.
 pub fn read_gaps(gateway_folder: &Path) -> Vec<Gap> {
     let text = fs::read_to_string(gateway_folder.join("gaps.jsonl")).unwrap_or_default();
-    text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+    whole_lines(&text).map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("a gap that cannot be read ({e}): {l}"))).collect()
+}
+
+/// What is being written while it is read ends somewhere.
+fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').filter(|l| l.ends_with('\n'))
 }
 
 /// Every JSON line of every file below a folder.
@@ -193,7 +240,9 @@ pub fn lines_below(folder: &Path) -> Vec<Json> {
             lines.extend(lines_below(&path));
         } else if path.extension().is_some_and(|e| e == "jsonl") {
             let text = fs::read_to_string(&path).unwrap_or_default();
-            lines.extend(text.lines().filter_map(|l| serde_json::from_str(l).ok()));
+            lines.extend(
+                whole_lines(&text).map(|l| serde_json::from_str::<Json>(l).unwrap_or_else(|e| panic!("{}: {e}: {l}", path.display()))),
+            );
         }
     }
     lines
@@ -213,11 +262,15 @@ mod tests {
         Gap {
             instance,
             channel,
+            number: None,
+            life: String::new(),
+            run: 1,
+            first: 0,
+            indices: 0,
             from_monotonic_ns: from * ns,
             to_monotonic_ns: to * ns,
             reason: reason.to_owned(),
             values: None,
-            indices: None,
         }
     }
 
@@ -229,6 +282,22 @@ mod tests {
         assert!(!compare("bed", &sent, &got, &[gap(3, 5, "gateway-restart")]).adds_up(), "a gap elsewhere explains nothing");
         let account = compare("bed", &sent, &got, &[gap(1, 3, "gateway-restart")]);
         assert!(account.adds_up() && account.missing == 1, "{account:?}");
+    }
+
+    #[test]
+    fn a_place_is_taken_once_by_a_value_or_a_gap_and_none_is_left_out() {
+        let line = |index: u64, counts: &[i64]| serde_json::json!({"batch": "00ab.0.numeric.7", "number": 5, "run": 1, "index": index, "counts": counts});
+        let lost = Gap { number: Some(5), life: "00ab".into(), first: 4, indices: 2, ..gap(1, 2, "line-fault") };
+        let misplaced = |lines: &[Json], gaps: &[Gap]| {
+            let mut account = Account::default();
+            check_places(&mut account, "bed", lines, gaps);
+            account.misplaced
+        };
+        let (one, two) = (line(0, &[7, 7, 7, 7]), line(6, &[7]));
+        assert_eq!(misplaced(&[one.clone(), two.clone()], std::slice::from_ref(&lost)), 0);
+        assert_eq!(misplaced(&[one.clone(), two.clone()], &[]), 1, "a hole");
+        assert_eq!(misplaced(&[one.clone(), one.clone()], &[]), 1, "the same place twice");
+        assert_eq!(misplaced(&[one, line(3, &[9]), line(5, &[7])], &[lost]), 2, "a place twice with another value, and inside a gap");
     }
 
     #[test]

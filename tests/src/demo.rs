@@ -26,6 +26,8 @@ pub struct Options {
     pub json: bool,
     pub folder: PathBuf,
     pub keep: bool,
+    /// A plugin's folder, and what its device says every second.
+    pub guest: Option<(PathBuf, String)>,
 }
 
 #[derive(Serialize)]
@@ -34,6 +36,14 @@ pub struct Device {
     pub sent: u64,
     pub received: u64,
     pub missing: u64,
+}
+
+#[derive(Serialize)]
+pub struct Guest {
+    pub instance: String,
+    pub received: u64,
+    /// The last value of each channel, as the plugin said it.
+    pub last: std::collections::BTreeMap<String, accountant::Content>,
 }
 
 /// The last line of the demo.
@@ -48,6 +58,9 @@ pub struct Report {
     pub restarts: u64,
     pub first_reading_ms: Option<u64>,
     pub well: bool,
+    /// The device that `--plugin` added; nobody keeps books of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Guest>,
     #[serde(skip)]
     pub complaints: Vec<String>,
 }
@@ -76,8 +89,10 @@ pub fn stop_in_order() {
 
 pub fn run(options: &Options) -> Result<Report, String> {
     let mut stage = Stage::new(&options.folder)?;
+    let guest = options.guest.as_ref().map(|(folder, text)| stage.invite(folder).map(|name| (name, text.as_str()))).transpose()?;
     stage.start_broker()?;
-    stage.start_ward(&[])?;
+    let more: Vec<&str> = guest.iter().flat_map(|(name, text)| ["--guest", name, text]).collect();
+    stage.start_ward(&more)?;
     stage.start_receiver()?;
     let begun_ns = boottime_ns();
     stage.start_gateway()?;
@@ -88,7 +103,8 @@ pub fn run(options: &Options) -> Result<Report, String> {
     drain(&mut stage, &mut meter)?;
     let restarts = stage.gateway_status().map_or(0, |s| s.instances.values().map(|i| i.restarts).sum());
     stage.gateway.as_mut().expect("started above").stop()?;
-    let report = account(&stage, &meter, begun_ns, restarts);
+    let mut report = account(&stage, &meter, begun_ns, restarts);
+    report.plugin = guest.map(|(name, _)| heard_of(&stage, name));
     if !options.keep {
         let _ = std::fs::remove_dir_all(&options.folder); // a temporary folder: the system clears what we could not
     }
@@ -187,13 +203,22 @@ pub fn books(stage: &Stage) -> Vec<(String, Account)> {
         .map(|name| {
             let sent = ward::read_sent(&stage.folder, name);
             let received = accountant::read_received(&output, name);
-            (name.to_owned(), accountant::compare(name, &sent, &received, &gaps))
+            let mut account = accountant::compare(name, &sent, &received, &gaps);
+            accountant::check_places(&mut account, name, &accountant::lines_below(&output.join(name)), &gaps);
+            (name.to_owned(), account)
         })
         .collect()
 }
 
 fn json_bytes(channel: &str, track: &accountant::Track) -> u64 {
     track.iter().map(|(_, content)| accountant::json_bytes(channel, content)).sum()
+}
+
+fn heard_of(stage: &Stage, instance: String) -> Guest {
+    let tracks = accountant::read_received(&stage.output(), &instance);
+    let received = tracks.values().flatten().map(|(_, content)| content.values()).sum();
+    let last = tracks.into_iter().filter_map(|(channel, mut track)| Some((channel, track.pop()?.1))).collect();
+    Guest { instance, received, last }
 }
 
 fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report {
@@ -214,6 +239,7 @@ fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report
         restarts,
         first_reading_ms: first.map(|ns| ns.saturating_sub(begun_ns) / 1_000_000),
         well,
+        plugin: None,
         complaints: books.iter().flat_map(|(_, a)| a.complaints.clone()).collect(),
         devices: books.into_iter().map(|(name, a)| Device { name, sent: a.sent, received: a.received, missing: a.missing }).collect(),
     }

@@ -27,6 +27,12 @@ enum Verb {
         /// Keep the folder with logs, store and output, and say where it is
         #[arg(long)]
         keep: bool,
+        /// One more device: the plugin in this folder, built, on a serial line of its own; with --serial
+        #[arg(long, value_name = "DIR", requires = "serial")]
+        plugin: Option<PathBuf>,
+        /// What that device says every second; \\n, \\r, \\t, \\\\ and \\x41 as in Rust
+        #[arg(long, value_name = "TEXT", requires = "plugin", allow_hyphen_values = true)]
+        serial: Option<String>,
     },
     /// The embedded MQTT broker, with TLS and a certificate of its own
     #[command(hide = true)]
@@ -41,12 +47,8 @@ enum Verb {
     Ward {
         #[arg(long)]
         folder: PathBuf,
-        /// Plays this capture on the first monitor's line instead of the generated stream
-        #[arg(long)]
-        capture: Option<PathBuf>,
-        /// A bad line: messages are cut short, and bytes that belong to nothing come between them
-        #[arg(long)]
-        trouble: bool,
+        #[command(flatten)]
+        options: ward::Options,
     },
 }
 
@@ -62,9 +64,9 @@ fn seconds(text: &str) -> Result<u64, String> {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Demo { seconds, json, keep } => return show_demo(seconds, json, keep),
+        Verb::Demo { seconds, json, keep, plugin, serial } => return show_demo(seconds, json, keep, plugin.zip(serial)),
         Verb::Broker { folder, port } => serve::main(&folder, port),
-        Verb::Ward { folder, capture, trouble } => ward::main(&folder, capture.as_deref(), trouble),
+        Verb::Ward { folder, options } => ward::main(&folder, &options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,10 +77,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn show_demo(seconds: Option<u64>, json: bool, keep: bool) -> ExitCode {
+fn show_demo(seconds: Option<u64>, json: bool, keep: bool, guest: Option<(PathBuf, String)>) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("wardgate-demo-{}", std::process::id()));
     demo::stop_in_order();
-    let options = demo::Options { seconds, json, folder: folder.clone(), keep };
+    let options = demo::Options { seconds, json, folder: folder.clone(), keep, guest };
     match demo::run(&options) {
         Ok(report) => {
             report.complaints.iter().for_each(|c| eprintln!("{c}"));

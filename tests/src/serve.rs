@@ -40,7 +40,7 @@ async fn serve(folder: &Path, port: u16) -> Result<(), String> {
 }
 
 /// Made once, and kept: a broker that comes back is the same one.
-fn identity(folder: &Path) -> Result<Identity, String> {
+pub(crate) fn identity(folder: &Path) -> Result<Identity, String> {
     let at = |name: &str| folder.join(name);
     let read = |name: &str| fs::read_to_string(at(name)).ok();
     if let (Some(ca_pem), Some(certificate_pem), Some(key_pem)) = (read("ca.pem"), read("broker.pem"), read("broker.key")) {

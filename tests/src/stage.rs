@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 
 use crate::process::{Process, READY_S_MAX, binary, root};
+use crate::{mosquitto, serve};
 
 pub const GATEWAY: &str = "demo-ward";
 /// Instance, bed: bedside monitors on a serial line each.
@@ -42,6 +43,22 @@ impl Stage {
         Ok(Self { folder, broker: None, ward: None, receiver: None, gateway: None, broker_port: 0, modbus_port: 0, more: String::new() })
     }
 
+    /// Builds the plugin in `folder` and gives it an instance on a serial line of its own; answers the instance's name.
+    pub fn invite(&mut self, folder: &Path) -> Result<String, String> {
+        let built = wardgate::plugin::build(folder).map_err(|e| e.to_string())?;
+        let name = built.manifest.name;
+        if MONITORS.iter().any(|(known, _)| *known == name) || name == CHILLER {
+            return Err(format!("the demo ward has a device called {name} already: give the plugin another name in its manifest"));
+        }
+        let package = built.folder.canonicalize().map_err(|e| format!("{}: {e}", built.folder.display()))?;
+        self.more += &format!(
+            "\n[instance.{name}]\npackage = {:?}\n[instance.{name}.grants.serial]\nport = \"{}/dev/{name}\"\nbaud = 9600\n",
+            package.display().to_string(),
+            self.folder.display()
+        );
+        Ok(name)
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.folder.join("log").join(name)
     }
@@ -49,6 +66,11 @@ impl Stage {
     /// Everything, and the devices switched on.
     pub fn start_all(&mut self, ward_options: &[&str]) -> Result<(), String> {
         self.start_broker()?;
+        self.start_around_broker(ward_options)
+    }
+
+    /// All but the broker, which runs, and the devices switched on.
+    pub fn start_around_broker(&mut self, ward_options: &[&str]) -> Result<(), String> {
         self.start_ward(ward_options)?;
         self.start_receiver()?;
         self.start_gateway()?;
@@ -62,6 +84,17 @@ impl Stage {
         let mut process = Process::start("broker", &mut command, &self.log("broker.log"))?;
         self.broker_port = process.wait_for(READY_S_MAX, |l| port_of(l, "ready"))?;
         self.broker = Some(process);
+        Ok(())
+    }
+
+    /// Mosquitto instead; a restart keeps the port, and what it held for others is gone.
+    pub fn start_mosquitto(&mut self) -> Result<(), String> {
+        if self.broker_port == 0 {
+            let password = fs::read_to_string(self.folder.join("password")).map_err(|e| format!("password: {e}"))?;
+            let users = [("gateway", password.as_str()), ("receiver", &password)];
+            self.broker_port = mosquitto::prepare(&self.folder, &serve::identity(&self.folder)?, &users, "")?;
+        }
+        self.broker = Some(mosquitto::start(&self.folder, self.broker_port)?);
         Ok(())
     }
 
@@ -82,7 +115,17 @@ impl Stage {
     /// `command` is the binary, or a program that runs it.
     pub fn start_receiver_by(&mut self, command: &mut Command) -> Result<(), String> {
         let at = |name: &str| self.folder.join(name);
-        command.args(["receive", "--host", "localhost", "--port", &self.broker_port.to_string(), "--username", "receiver"]);
+        command.args([
+            "--log",
+            "text",
+            "receive",
+            "--host",
+            "localhost",
+            "--port",
+            &self.broker_port.to_string(),
+            "--username",
+            "receiver",
+        ]);
         command.arg("--ca").arg(at("ca.pem")).arg("--password-file").arg(at("password"));
         command.arg("--key").arg(format!("{GATEWAY}={}", at("mac.key").display()));
         command.arg("--out").arg(at("out")).arg("--status-file").arg(at("receiver.json"));
@@ -101,7 +144,7 @@ impl Stage {
 
     /// `command` is the binary, or a program that runs it.
     pub fn spawn_gateway(&self, command: &mut Command) -> Result<Process, String> {
-        command.arg("run").arg("--config").arg(self.folder.join("gateway.toml"));
+        command.args(["--log", "text", "run"]).arg("--config").arg(self.folder.join("gateway.toml"));
         Process::start("gateway", command, &self.log("gateway.log"))
     }
 

@@ -8,31 +8,51 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::accountant::{Content, Tracks};
+use crate::sim::serial::repeat::Repeater;
 use crate::sim::{modbus, serial};
 use crate::stage::{CHILLER, MONITORS};
 
-/// On a bad line every so many messages one is cut short, and every so many come behind bytes that belong to nothing.
-const CUT_EVERY: u64 = 4;
-const STRAY_EVERY: u64 = 3;
+/// On a bad line every so many messages one is cut short, in every so many a few bits flip, and every so many come behind bytes that belong to nothing.
+const BAD_LINE: serial::Trouble = serial::Trouble { noise_every: 5, cut_every: 4, stray_every: 3 };
+
+/// What is asked of the ward on its command line.
+#[derive(Default, clap::Args)]
+pub struct Options {
+    /// Plays this capture on the first monitor's line instead of the generated stream
+    #[arg(long)]
+    pub capture: Option<PathBuf>,
+    /// A bad line: messages are cut short or have wrong bits in them, and bytes that belong to nothing come between them
+    #[arg(long)]
+    pub trouble: bool,
+    /// The second of their lives at which the generated monitors begin
+    #[arg(long, default_value_t = 0)]
+    pub from: u64,
+    /// A device more: plays TEXT every second on the line of this instance
+    #[arg(long, value_names = ["INSTANCE", "TEXT"], num_args = 2, allow_hyphen_values = true)]
+    pub guest: Option<Vec<String>>,
+}
 
 fn log(folder: &Path, device: &str) -> PathBuf {
     folder.join("sent").join(format!("{device}.jsonl"))
 }
 
 /// Lines are plugged in at once; the devices talk from `on` to `off` on standard input.
-pub fn main(folder: &Path, capture: Option<&Path>, trouble: bool) -> Result<(), String> {
+pub fn main(folder: &Path, options: &Options) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(run(folder, capture, trouble)).map_err(|e| e.to_string())
+    let guest = options.guest.as_deref().and_then(|words| Some((words.first()?, words.get(1)?)));
+    let guest = guest.map(|(name, text)| Repeater::new(&folder.join("dev").join(name), text)).transpose()?;
+    runtime.block_on(run(folder, options, guest)).map_err(|e| e.to_string())
 }
 
-async fn run(folder: &Path, capture: Option<&Path>, trouble: bool) -> std::io::Result<()> {
+async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io::Result<()> {
     let mut monitors = Vec::new();
     for (n, (name, _)) in MONITORS.iter().enumerate() {
         let mut options = serial::Options::new(folder.join("dev").join(name), n as u64 + 1);
         options.log = Some(log(folder, name));
-        options.capture = capture.filter(|_| n == 0).map(Path::to_owned);
-        if trouble {
-            (options.trouble.cut_every, options.trouble.stray_every) = (CUT_EVERY, STRAY_EVERY);
+        options.from = asked.from;
+        options.capture = asked.capture.clone().filter(|_| n == 0);
+        if asked.trouble {
+            options.trouble = BAD_LINE;
         }
         monitors.push(serial::Monitor::new(options)?);
     }
@@ -47,6 +67,9 @@ async fn run(folder: &Path, capture: Option<&Path>, trouble: bool) -> std::io::R
     if on {
         for monitor in monitors.drain(..) {
             devices.spawn(monitor.run(stopped.clone()));
+        }
+        if let Some(guest) = guest {
+            devices.spawn(guest.run(stopped.clone()));
         }
         devices.spawn(chiller.run(stopped));
         off.await;
@@ -66,10 +89,23 @@ async fn word(wanted: &'static str) -> bool {
     tokio::task::spawn_blocking(read).await.unwrap_or(false)
 }
 
-/// Everything that a device of the ward said, by the channel names of its plugin. Messages that were cut count for nothing; stray bytes
-/// before one do it no harm.
+/// Everything that a device of the ward said, by the channel names of its plugin. Messages that the line damaged count for nothing; stray
+/// bytes before one do it no harm.
 pub fn read_sent(folder: &Path, device: &str) -> Tracks {
-    if device == CHILLER { chiller_sent(&log(folder, device)) } else { monitor_sent(&log(folder, device)) }
+    if device == CHILLER {
+        return chiller_tracks(&chiller_said(folder));
+    }
+    monitor_tracks(monitor_said(folder, device).iter().filter(|s| s.damage.as_deref().is_none_or(|d| d == "stray")))
+}
+
+/// The send log of a monitor.
+pub fn monitor_said(folder: &Path, device: &str) -> Vec<serial::Said> {
+    lines(&log(folder, device))
+}
+
+/// The send log of the chiller.
+pub fn chiller_said(folder: &Path) -> Vec<modbus::Said> {
+    lines(&log(folder, CHILLER))
 }
 
 fn lines<T: DeserializeOwned>(path: &Path) -> Vec<T> {
@@ -90,9 +126,10 @@ const NUMERICS: [(&str, &[&str]); 9] = [
     ("T2", &["t2"]),
 ];
 
-fn monitor_sent(log: &Path) -> Tracks {
+/// What these messages say, by the channel names of the monitor's plugin.
+pub fn monitor_tracks<'a>(messages: impl IntoIterator<Item = &'a serial::Said>) -> Tracks {
     let mut tracks = Tracks::new();
-    for said in lines::<serial::Said>(log).into_iter().filter(|s| s.damage.as_deref().is_none_or(|d| d == "stray")) {
+    for said in messages {
         let at = said.monotonic_ns;
         let mut add = |channel: &str, content| tracks.entry(channel.to_owned()).or_default().push((at, content));
         for (name, samples) in &said.waves {
@@ -140,9 +177,9 @@ const POINTS: [(u16, &str, Reads); 13] = [
     (11, "setpoint", Reads::Number(-1)),
 ];
 
-fn chiller_sent(log: &Path) -> Tracks {
+fn chiller_tracks(answers: &[modbus::Said]) -> Tracks {
     let mut tracks = Tracks::new();
-    for said in lines::<modbus::Said>(log) {
+    for said in answers {
         for (address, register) in (said.address..).zip(&said.registers) {
             for (_, channel, reads) in POINTS.iter().filter(|(at, ..)| *at == address) {
                 let content = match reads {

@@ -23,6 +23,7 @@ mod records;
 mod seal;
 #[cfg(test)]
 mod tests;
+pub mod topics;
 mod values;
 mod waveforms;
 

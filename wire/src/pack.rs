@@ -15,8 +15,8 @@ const NO_DICTIONARY: u64 = 0;
 /// Every zstd frame starts with these, so they do not travel.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Slow and small: worth it for the few KiB that a second brings ...
-const LEVEL_SMALL: i32 = 19;
+/// Slow and small: worth it for the few KiB that a second brings (on a ward's own batches 19 takes twice the time for half a percent) ...
+const LEVEL_SMALL: i32 = 13;
 /// ... and no longer for a body over `SMALL_BYTES_MAX`, where it would hold up the pipeline for tenths of a second on a Pi.
 const LEVEL_LARGE: i32 = 3;
 const SMALL_BYTES_MAX: usize = 32 << 10;

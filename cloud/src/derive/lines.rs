@@ -157,7 +157,7 @@ impl Serialize for Shown<'_> {
                 map.serialize_entry("mantissa", mantissa)?;
                 map.serialize_entry("exponent", exponent)?;
             }
-            Value::Absent(why) => map.serialize_entry("absent", names::absence(*why))?,
+            Value::Absent(why) => map.serialize_entry("absent", why.name())?,
             Value::Code(code) => map.serialize_entry("code", code)?,
             Value::Bits(bits) => map.serialize_entry("bits", bits)?,
             Value::Text(text) => map.serialize_entry("text", text)?,
@@ -285,9 +285,9 @@ impl<'a> Maker<'a> {
         let line = AlertLine {
             head,
             id,
-            state: names::alert_state(state),
-            priority: names::priority(priority),
-            concern: names::concern(concern),
+            state: state.name(),
+            priority: priority.name(),
+            concern: concern.name(),
             text,
             code: code.as_ref().map(coding),
             low: low.map(pair),
@@ -325,7 +325,7 @@ impl<'a> Maker<'a> {
             to_boot: boot(lost.to),
             to_monotonic_ns: lost.to.monotonic_ns,
             to: self.meanings.wall_ns(lost.to).map(rfc3339),
-            reason: names::reason(reason),
+            reason: reason.name(),
             batch,
             before: lost.before.map(|b| Before { life: life_name(b.life), run: b.run, next: b.next }),
         };

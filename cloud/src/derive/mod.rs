@@ -25,6 +25,9 @@ use meaning::{Meanings, Need};
 /// thin link, and are no longer than a person waits for a first value.
 pub const CLOCK_WAIT_NS: i64 = 10_000_000_000;
 
+/// No batch says it: the receiver concludes it.
+const NO_BATCH: &str = "";
+
 /// About 150 bytes each; there are only as many as batches that overtook the ledger.
 struct Waiting {
     since_ns: i64,
@@ -118,6 +121,13 @@ impl Deriver {
             }
         }
         Ok(out)
+    }
+
+    /// What went with lost stores: lines as of a gap, in a file of their own, which is replaced as a whole.
+    pub fn store_lost(&self, gateway: &GatewayId, lost: &[Lost]) -> Option<Vec<u8>> {
+        let mut maker = Maker::new(gateway.as_str(), &self.gateways.get(gateway)?.meanings);
+        lost.iter().for_each(|l| maker.lost(NO_BATCH, l));
+        maker.out.into_values().next()
     }
 
     /// Whether a mark that time passed would release something.

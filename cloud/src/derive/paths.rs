@@ -5,6 +5,7 @@ const NAME_BYTES_MAX: usize = 160;
 /// The folder of an instance's alerts; a channel cannot have this name.
 pub const ALERTS: &str = "alerts";
 pub const GAPS: &str = "gaps.jsonl";
+pub const STORE_LOST: &str = "store-lost.jsonl";
 pub const RECORDS: &str = "records.jsonl";
 
 /// Letters, digits, `-` and `_` stay; every other byte becomes `%XX`. A long name ends in a fingerprint of the whole.

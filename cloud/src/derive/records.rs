@@ -4,7 +4,6 @@ use serde_json::{Value as Json, json};
 use wardgate_wire::{Entry, Life, Moment};
 
 use super::lines::{Maker, boot, coding, hex, life_name};
-use super::names::{clock_quality, kind, reason};
 use super::paths;
 use crate::time::rfc3339;
 
@@ -12,7 +11,7 @@ pub fn record(maker: &mut Maker<'_>, batch: &str, life: Life, entry: &Entry) {
     let time = |m: Moment| json!({"time": maker.meanings.wall_ns(m).map(rfc3339), "boot": boot(m), "monotonic_ns": m.monotonic_ns});
     let body = match entry {
         Entry::Opening { predecessor, reason: why, software } => json!({
-            "record": "opening", "software": software, "reason": reason(*why),
+            "record": "opening", "software": software, "reason": why.name(),
             "predecessor": predecessor.as_ref().map(|p| json!({"life": life_name(p.life), "epoch": p.closing.epoch})),
         }),
         Entry::Binding { instance, serial, bed, from } => {
@@ -24,12 +23,12 @@ pub fn record(maker: &mut Maker<'_>, batch: &str, life: Life, entry: &Entry) {
         }
         Entry::Clock { at, wall_ns, uncertainty_ns, quality } => json!({
             "record": "clock", "boot": boot(*at), "monotonic_ns": at.monotonic_ns, "wall": rfc3339(*wall_ns),
-            "uncertainty_ns": uncertainty_ns, "quality": clock_quality(*quality),
+            "uncertainty_ns": uncertainty_ns, "quality": quality.name(),
         }),
         Entry::Description { digest, description: d } => {
             let facts: serde_json::Map<String, Json> = d.facts.iter().map(|f| (f.name.clone(), f.value.as_str().into())).collect();
             json!({
-                "record": "description", "digest": digest.to_string(), "channel": d.name, "kind": kind(d.kind), "unit": d.unit,
+                "record": "description", "digest": digest.to_string(), "channel": d.name, "kind": d.kind.name(), "unit": d.unit,
                 "code": d.code.as_ref().map(coding), "personal": d.personal, "derived": d.derived, "facts": facts,
             })
         }

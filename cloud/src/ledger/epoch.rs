@@ -113,6 +113,8 @@ pub struct Epoch {
     /// Batches whose positions this version cannot read: holes cannot be told from them.
     unread: u32,
     contradicted: bool,
+    /// What the closings that are here ask for has come.
+    settled: bool,
 }
 
 /// What an epoch's closing brought to light.
@@ -194,6 +196,7 @@ impl Epoch {
         for (batches, (count, mark)) in self.batches.iter_mut().zip(marks) {
             batches.settle(count, mark);
         }
+        self.settled = true;
         for closing in self.by_successors.values_mut() {
             closing.runs = Vec::new(); // judged; what is left of it is compared with what goes on above it
         }
@@ -294,6 +297,22 @@ impl Epoch {
             let own = self.own.as_ref().map_or(0, |own| count_of(own, *c).0);
             self.batches[usize::from(c.code())].top().max(own) > count_of(closing, *c).0
         })
+    }
+
+    /// All that its closings ask for has come, and nothing above.
+    pub fn is_settled(&self) -> bool {
+        self.settled && self.batches.iter().all(|b| b.top() <= b.settled)
+    }
+
+    /// Above what its successors know of it.
+    pub fn went_on(&self) -> bool {
+        let known = |class| self.by_successors.values().map(|c| count_of(c, class).0).max();
+        Class::ALL.iter().any(|c| known(*c).is_some_and(|known| self.batches[usize::from(c.code())].top() > known))
+    }
+
+    /// How far its closings say that a run went.
+    pub fn next_of(&self, stream: &Stream, run: Run) -> Option<u64> {
+        self.closings().flat_map(|c| &c.runs).filter(|r| r.stream == *stream && r.run == run).map(|r| r.next).max()
     }
 
     /// Batches that are remembered one by one.

@@ -4,6 +4,7 @@
 //! epoch leaves one bit (in ranges); an epoch that only a later life has closed leaves its marks, as a copied card may go on above them.
 
 pub mod epoch;
+mod lost;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,12 @@ use wardgate_wire::{
 use crate::ranges::Ranges;
 use epoch::{Epoch, Outcome, Place};
 
+/// A branch that is silent for so long while another of its gateway speaks was on a card that has gone. A spare card may lie in a drawer for a month.
+pub const STORE_LOST_AFTER_DAYS: u16 = 30;
+
+pub fn days_ns(days: u16) -> i64 {
+    i64::from(days) * 24 * 3600 * 1_000_000_000
+}
 /// So many holes are named in one entry of an acknowledgement; what lies above waits until they are filled, oldest first.
 pub const ACK_RANGES_MAX: usize = 64;
 
@@ -79,7 +86,7 @@ pub enum Verdict {
     Conflict(Contradiction),
 }
 
-/// About 300 bytes, and the marks of its last epoch: a restart a day costs a receiver some hundred KB a year and gateway.
+/// About 400 bytes, and the marks of its last epoch: a restart a day costs a receiver some hundred KB a year and gateway.
 #[derive(Default)]
 struct LifeState {
     epochs: BTreeMap<EpochNumber, Epoch>,
@@ -95,6 +102,15 @@ struct LifeState {
     predecessor: Option<Option<Life>>,
     /// Its newest closing with the bit `clean`: nothing older than this epoch is held any more.
     clean: Option<EpochNumber>,
+    /// When the first and the newest batch of it came.
+    heard_ns: Option<(i64, i64)>,
+    /// When it said that it follows no other life.
+    began_anew_ns: Option<i64>,
+    /// Of its first values.
+    begin: Option<Moment>,
+    /// While it may still have holes; what is known is forgotten when another life goes on.
+    known: BTreeMap<(Stream, Run), lost::Known>,
+    forgotten: bool,
 }
 
 #[derive(Default)]
@@ -122,6 +138,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    pub fn gateways(&self) -> impl Iterator<Item = (&GatewayId, &Gateway)> {
+        self.gateways.iter()
+    }
+
+    /// A batch of this life was stored, at this time.
+    pub fn heard(&mut self, id: &GatewayId, life: Life, received_ns: i64) {
+        if let Some(gateway) = self.gateways.get_mut(id) {
+            gateway.heard(life, received_ns);
+        }
+    }
+
     pub fn gateway(&self, id: &GatewayId) -> Option<&Gateway> {
         self.gateways.get(id)
     }
@@ -163,16 +190,22 @@ impl Gateway {
         life.top = life.top.max(Some(key.epoch));
         let mut news = News::default();
         let mut touched = BTreeSet::from([(key.life, key.epoch)]);
+        let mut came = Vec::new();
         match content {
             Some(_) if key.class == Class::Preview => {}
             Some(Content::Ledger(entries)) => self.ledger(key.life, entries, &mut touched, &mut news),
             Some(content) => {
-                let again: u64 =
-                    positions(content).into_iter().map(|(stream, run, first, next)| epoch.came(stream, run, first, next)).sum();
+                let mut again = 0;
+                for (stream, run, first, next, last) in positions(content) {
+                    again += epoch.came(stream.clone(), run, first, next);
+                    came.push((stream, run, (first, next), last));
+                }
                 news.wrong.extend((again > 0).then_some(Contradiction::Twice(again)));
             }
             None => epoch.unreadable(),
         }
+        let life = self.lives.entry(key.life).or_default();
+        came.iter().for_each(|(stream, run, range, last)| life.knows(stream, *run, *range, *last));
         for &(life, epoch) in &touched {
             self.settle(life, epoch, &mut news);
         }
@@ -235,6 +268,9 @@ impl Gateway {
         if state.closed.contains(u64::from(closing.epoch)) {
             return;
         }
+        for r in &closing.runs {
+            state.reaches(&r.stream, r.run, r.first, (r.next, r.last_moment));
+        }
         if !state.epochs.entry(closing.epoch).or_default().end(by, closing) {
             news.wrong.push(Contradiction::TwoClosings);
         }
@@ -272,6 +308,7 @@ impl Gateway {
         for epoch in state.epochs.values() {
             fresh = epoch.unsettled(&key, fresh);
         }
+        state.knows(stream, *run, (*first, next), *to);
         let whole = fresh == [(*first, next)];
         news.lost.extend(fresh.into_iter().map(|(a, z)| lost(a, z - a, values.filter(|_| whole))));
     }
@@ -282,6 +319,7 @@ impl Gateway {
         let Some(Outcome { closed, holes, both, wrong, unread }) = open.settle(life, &mut state.gaps) else { return };
         news.wrong.extend(wrong.into_iter().map(|(_, why)| why));
         news.wrong.extend((both > 0).then_some(Contradiction::Twice(both)));
+        holes.iter().for_each(|h| state.knows(&h.stream, h.run, (h.first, h.first + h.indices), h.to));
         news.lost.extend(holes);
         news.unjudged += u64::from(unread);
         if closed {
@@ -289,6 +327,7 @@ impl Gateway {
             state.epochs.remove(&epoch);
             news.closed.push((life, epoch));
         }
+        state.forget();
     }
 
     /// Two lives that name one predecessor, or a life that goes on above what its successor knows: a card was copied, or a disk lied.
@@ -319,36 +358,37 @@ impl Gateway {
 
 /// Stretches of positions that hold values. Archives have none; previews are left out above, as what they show must not hide a hole in what they
 /// were made from.
-fn positions(content: &Content) -> Vec<(Stream, Run, u64, u64)> {
-    let mut all: Vec<(Stream, Run, u64, u64)> = Vec::new();
+fn positions(content: &Content) -> Vec<(Stream, Run, u64, u64, Moment)> {
+    let mut all: Vec<(Stream, Run, u64, u64, Moment)> = Vec::new();
     let mut newest: HashMap<(&str, Source, Run), usize> = HashMap::new();
-    let mut put = |instance, source, run, first: u64, count: u64| {
+    let mut put = |instance, source, run, first: u64, count: u64, last| {
         let next = first.saturating_add(count);
         match newest.get(&(instance, source, run)).map(|at| &mut all[*at]) {
-            Some(stretch) if stretch.3 == first => stretch.3 = next,
+            Some(stretch) if stretch.3 == first => (stretch.3, stretch.4) = (next, last),
             _ => {
                 newest.insert((instance, source, run), all.len());
-                all.push((Stream { instance: instance.to_owned(), source }, run, first, next));
+                all.push((Stream { instance: instance.to_owned(), source }, run, first, next, last));
             }
         }
     };
     match content {
         Content::Numerics(instances) => {
             for i in instances {
-                for r in i.observations.iter().flat_map(|o| &o.readings) {
-                    put(i.instance.as_str(), Source::Channel(r.channel), r.run, r.index, 1);
+                for (o, r) in i.observations.iter().flat_map(|o| o.readings.iter().map(move |r| (o, r))) {
+                    put(i.instance.as_str(), Source::Channel(r.channel), r.run, r.index, 1, o.moment);
                 }
             }
         }
         Content::Waveforms(tracks) => {
             for t in tracks {
-                put(t.instance.as_str(), Source::Channel(t.channel), t.run, t.first, t.counts.len() as u64);
+                let Some(last) = t.pieces.last() else { continue };
+                put(t.instance.as_str(), Source::Channel(t.channel), t.run, t.first, t.counts.len() as u64, last.moment);
             }
         }
         Content::Alerts(instances) => {
             for i in instances {
                 for a in &i.alerts {
-                    put(i.instance.as_str(), Source::Alerts, a.run, a.index, 1);
+                    put(i.instance.as_str(), Source::Alerts, a.run, a.index, 1, a.moment);
                 }
             }
         }

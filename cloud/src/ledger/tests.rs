@@ -324,3 +324,76 @@ fn previews_hide_no_hole() {
     let news = desk.ledger(7, 1, 0, d(101), NONE, vec![Entry::Closing(closing(0, &ends, vec![range(1, 0, 6)]))]);
     assert_eq!(news.lost.iter().map(|l| (l.first, l.indices)).collect::<Vec<_>>(), [(4, 2)]);
 }
+
+// ---------- what went with a store (rule 10)
+
+const SILENT_NS: i64 = 1000;
+
+impl Desk {
+    fn heard(&mut self, life: Life, received_ns: i64) {
+        self.0.heard(&ward(), life, received_ns);
+    }
+
+    /// Run, first position, how many (0: what followed, nobody knows how much).
+    fn store_lost(&self) -> Vec<(Life, Run, u64, u64)> {
+        let lost = self.0.gateway(&ward()).unwrap().store_lost(SILENT_NS);
+        assert!(lost.iter().all(|l| l.reason == GapReason::StoreLost));
+        lost.into_iter().map(|l| (l.life, l.run, l.first, l.indices)).collect()
+    }
+
+    fn life(&mut self, life: Life, predecessor: Option<(Life, Closing)>, received_ns: i64) {
+        self.ledger(life, 0, 0, d(100), NONE, vec![opening(predecessor)]);
+        self.heard(life, received_ns);
+    }
+}
+
+#[test]
+fn a_life_after_which_one_without_a_past_opens_was_lost_with_its_store() {
+    let mut desk = Desk::default();
+    desk.first_epoch();
+    desk.heard(7, 10);
+    assert_eq!(desk.store_lost(), [], "nothing speaks against it that more is to come");
+    desk.life(9, None, 20);
+    assert_eq!(desk.store_lost(), [(7, 1, 4, 0)], "what followed position 3");
+    desk.fresh((9, 0, Class::Numeric, 0), d(50), NONE, &numeric(1, 0..1));
+    desk.heard(9, 21);
+    assert_eq!(desk.0.gateway(&ward()).unwrap().store_lost(SILENT_NS)[0].to, at(0), "until the new life's first value");
+    // it speaks after all: a card put back
+    desk.fresh((7, 0, Class::Numeric, 3), d(4), d(3), &numeric(1, 6..8));
+    desk.heard(7, 30);
+    assert_eq!(desk.store_lost(), []);
+    assert_ne!(desk.ack(7, 0, Class::Numeric), Some(AckEntry::Closed { life: 7, epoch: 0 }), "never said to be closed");
+    desk.heard(9, 31 + SILENT_NS);
+    assert_eq!(desk.store_lost(), [(7, 1, 4, 2), (7, 1, 8, 0)], "silent again for too long: the hole, and what followed");
+    desk.fresh((7, 0, Class::Numeric, 2), d(3), d(2), &numeric(1, 4..6));
+    assert_eq!(desk.store_lost(), [(7, 1, 8, 0)], "data replaces it");
+}
+
+#[test]
+fn what_a_clean_closing_says_is_held_no_more_is_lost_ancestors_included() {
+    let mut desk = Desk::default();
+    desk.life(7, None, 10);
+    desk.fresh((7, 0, Class::Numeric, 0), d(1), NONE, &numeric(1, 0..2));
+    let end = closing(0, &[(Class::Ledger, 1, d(100)), (Class::Numeric, 3, d(3))], vec![range(1, 0, 6)]);
+    desk.life(8, Some((7, end)), 11);
+    assert_eq!(desk.store_lost(), [], "the rest may still be on its way");
+    let clean = Closing { clean: true, ..closing(0, &[(Class::Ledger, 1, d(100))], vec![]) };
+    desk.ledger(8, 1, 0, d(101), NONE, vec![Entry::Closing(clean)]);
+    assert_eq!(desk.store_lost(), [(7, 1, 2, 4), (7, 1, 6, 0)], "nothing older than epoch 0 of life 8 is held, of any life");
+}
+
+#[test]
+fn lives_that_follow_one_another_and_came_whole_have_lost_nothing() {
+    let mut desk = Desk::default();
+    desk.first_epoch();
+    desk.heard(7, 10);
+    for life in 8..20 {
+        let before = life - 1;
+        let classes: &[_] = if before == 7 { &ends() } else { &[(Class::Ledger, 1, d(100))] };
+        let runs = if before == 7 { vec![range(1, 0, 4)] } else { vec![] };
+        desk.life(life, Some((before, closing(0, classes, runs))), 10 * SILENT_NS * life as i64);
+        assert_eq!(desk.store_lost(), [], "life {life}");
+    }
+    desk.life(30, None, i64::MAX - SILENT_NS - 1);
+    assert_eq!(desk.store_lost().len(), 0, "life 19 had no values, and all before it is settled");
+}

@@ -76,7 +76,7 @@ pub struct Log {
 impl Log {
     /// Takes the folder, cuts a torn tail, and flushes what it finds: only after that may anything be acknowledged from it.
     pub fn open(dir: &Path, segment_bytes: u64) -> Result<(Self, Vec<Damage>), LogError> {
-        fs::create_dir_all(dir).map_err(io("make", dir))?;
+        make_dir(dir)?;
         let lock_path = dir.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(io("open", &lock_path))?;
         lock.try_lock().map_err(|_| LogError::InUse(dir.to_owned()))?;
@@ -214,6 +214,17 @@ fn cut(dir: &Path, file: &File, position: Position, torn: &[u8]) -> Result<PathB
     sync_dir(&aside)?;
     file.set_len(position.offset).map_err(io("cut", &path))?;
     Ok(path)
+}
+
+/// With those above it that are missing. A folder whose own name is not on the medium takes everything in it along.
+fn make_dir(dir: &Path) -> Result<(), LogError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(above)?;
+    fs::create_dir_all(dir).map_err(io("make", dir))?;
+    sync_dir(above)
 }
 
 /// A new file's name is on the medium only after its folder was flushed.

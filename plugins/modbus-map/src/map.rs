@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use wardgate_sdk::{Absence, Coding, Concern, Decimal, Description, Priority};
 
 use crate::decode::{Encoding, Form, Order, Scale, Sort, places_for};
-use crate::text::{integer, period_ms, words};
+use crate::text::{integer, nearest, period_ms, words};
 
 pub const ROWS_MAX: usize = 256; // as the manifest's channels
 pub const PERIOD_MS: RangeInclusive<u64> = 100..=86_400_000; // faster floods a bus of 19200 baud, slower is a day
@@ -29,7 +29,25 @@ impl Function {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Use {
     Channel(Description),
-    Alert { text: String, priority: Priority, concern: Concern, active_when: bool },
+    Alert { text: String, priority: Priority, concern: Concern, active: Active },
+}
+
+/// When a point that is an alert is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Active {
+    /// A bit that is set, or one that is not.
+    Bit(bool),
+    /// An enumeration that has this code.
+    Code(u64),
+}
+
+impl Active {
+    pub fn holds(self, raw: u64) -> bool {
+        match self {
+            Self::Bit(when) => (raw != 0) == when,
+            Self::Code(code) => raw == code,
+        }
+    }
 }
 
 /// One line of the map: a point to read.
@@ -103,7 +121,7 @@ fn all<'a>(defaults: &mut Defaults, words: &mut impl Iterator<Item = &'a str>) -
             "every" => defaults.every_ms = every(words.next())?,
             "server" => defaults.server = server(words.next())?,
             "order" => defaults.order = order(words.next())?,
-            other => return Err(format!("\"{other}\" means nothing after \"all\"; allowed: every, server, order")),
+            other => return Err(means_nothing(other, "after \"all\"", &["every", "server", "order"])),
         }
     }
     Ok(())
@@ -144,16 +162,17 @@ struct Tail {
     priority: Option<Priority>,
     concern: Option<Concern>,
     when: Option<bool>,
+    is: Option<u64>,
 }
 
 impl Tail {
     fn word<'a, I: Iterator<Item = &'a str>>(&mut self, word: &str, words: Words<'_, 'a, I>, form: &mut Form, alert: bool) -> Read<()> {
         let allowed = match alert {
-            true => ["every", "server", "order", "text", "priority", "concern", "when"].as_slice(),
+            true => ["every", "server", "order", "text", "priority", "concern", "when", "is"].as_slice(),
             false => &["every", "server", "order", "scale", "places", "offset", "unit", "code", "label", "absent", "values"],
         };
         if !allowed.contains(&word) {
-            return Err(format!("\"{word}\" means nothing here; allowed: {}", allowed.join(", ")));
+            return Err(means_nothing(word, "here", allowed));
         }
         match word {
             "absent" => form.absent = absent(&pairs(words)?, form)?,
@@ -188,6 +207,7 @@ impl Tail {
             "concern" => {
                 self.concern = Some(one_of(next, &["technical", "physiological"], &[Concern::Technical, Concern::Physiological])?);
             }
+            "is" => self.is = Some(code(next, form)?),
             _ => self.when = Some(one_of(next, &["1", "0"], &[true, false])?),
         }
         Ok(())
@@ -200,7 +220,17 @@ fn not(word: &str, what: &str) -> String {
 
 fn one_of<T: Copy>(word: &str, names: &[&str], values: &[T]) -> Read<T> {
     let at = names.iter().position(|n| *n == word);
-    at.and_then(|at| values.get(at)).copied().ok_or_else(|| format!("\"{word}\" is none of {}", names.join(", ")))
+    at.and_then(|at| values.get(at)).copied().ok_or_else(|| match nearest(word, names) {
+        Some(meant) => format!("\"{word}\" is not known: write \"{meant}\""),
+        None => format!("\"{word}\" is none of {}", names.join(", ")),
+    })
+}
+
+fn means_nothing(word: &str, place: &str, allowed: &[&str]) -> String {
+    match nearest(word, allowed) {
+        Some(meant) => format!("\"{word}\" means nothing {place}: write \"{meant}\""),
+        None => format!("\"{word}\" means nothing {place}; allowed: {}", allowed.join(", ")),
+    }
 }
 
 fn name(word: Option<&str>) -> Read<String> {
@@ -241,6 +271,21 @@ fn order(word: Option<&str>) -> Read<Order> {
     )
 }
 
+/// What manuals and other programs call them.
+const OTHER_NAMES: [(&str, &str); 12] = [
+    ("int16", "s16"),
+    ("uint16", "u16"),
+    ("int32", "s32"),
+    ("uint32", "u32"),
+    ("int64", "s64"),
+    ("uint64", "u64"),
+    ("i16", "s16"),
+    ("i32", "s32"),
+    ("i64", "s64"),
+    ("float", "f32"),
+    ("float32", "f32"),
+    ("double", "f64"),
+];
 const TYPES: &str = "u16 s16 u32 s32 u64 s64 f32 f64 enum enum32 bits bits32 bits64, with a field of bits like u16[3..5] or bits[0]; \
                      coils and discrete inputs: bit or enum";
 
@@ -265,7 +310,7 @@ fn form(word: Option<&str>, function: Function, order: Order) -> Read<Form> {
         "bits" => (Sort::Bits, Encoding::Unsigned, 1),
         "bits32" => (Sort::Bits, Encoding::Unsigned, 2),
         "bits64" => (Sort::Bits, Encoding::Unsigned, 4),
-        _ => return Err(format!("\"{word}\" is no type; allowed: {TYPES}")),
+        _ => return Err(no_type(word, base)),
     };
     let field = match field {
         _ if function.of_bits() && !(word == "bit" || word == "enum") => {
@@ -280,6 +325,16 @@ fn form(word: Option<&str>, function: Function, order: Order) -> Read<Form> {
     };
     let scale = Scale::Decimal(Decimal::new(1, 0));
     Ok(Form { sort, encoding, words, order, field, scale, offset: None, absent: Vec::new(), not_a_number: Absence::Unknown })
+}
+
+fn no_type(word: &str, base: &str) -> String {
+    let other = OTHER_NAMES.iter().find(|(other, _)| base.eq_ignore_ascii_case(other)).map(|(_, ours)| *ours);
+    // "u16" and "s16" are one letter apart: only longer names are guessed
+    let slip = || nearest(base, &["enum", "enum32", "bits", "bits32", "bits64"]).filter(|_| base.len() > 3);
+    match other.or_else(slip) {
+        Some(meant) => format!("\"{word}\" is no type: write \"{}\"", word.replacen(base, meant, 1)),
+        None => format!("\"{word}\" is no type; allowed: {TYPES}"),
+    }
 }
 
 fn bits(field: &str, width: u16) -> Option<(u8, u8)> {
@@ -401,13 +456,15 @@ fn meaning(name: &str, form: &Form, row: &Tail) -> Description {
 }
 
 fn alert_of(name: &str, form: &Form, row: &Tail) -> Read<Use> {
-    if form.sort != Sort::Bits || form.bits() != 1 {
-        return Err("an alert is one bit: bits[n], or bit of a coil or discrete input".into());
-    }
+    let active = match (form.sort, row.is, row.when) {
+        (Sort::Enumeration, Some(code), None) => Active::Code(code),
+        (Sort::Bits, None, when) if form.bits() == 1 => Active::Bit(when.unwrap_or(true)),
+        _ => return Err("an alert is one bit (bits[n], or bit of a coil or discrete input) or one code of an enum (enum is 3)".into()),
+    };
     Ok(Use::Alert {
         text: if row.text.is_empty() { name.into() } else { row.text.clone() },
         priority: row.priority.unwrap_or(Priority::Low),
         concern: row.concern.unwrap_or(Concern::Technical),
-        active_when: row.when.unwrap_or(true),
+        active,
     })
 }

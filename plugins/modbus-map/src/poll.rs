@@ -208,8 +208,8 @@ impl Poller {
             let own = &words[at..at + usize::from(row.form.words)];
             match &row.used {
                 Use::Channel(_) => readings.push(reading(n as Channel, row.form.value(own))),
-                Use::Alert { active_when, .. } => {
-                    let active = (row.form.raw(own) != 0) == *active_when;
+                Use::Alert { active, .. } => {
+                    let active = active.holds(row.form.raw(own));
                     let id = id(&row.name);
                     let differs = if active { self.active.insert(id) } else { self.active.remove(&id) };
                     if differs {

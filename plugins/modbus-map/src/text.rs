@@ -50,3 +50,28 @@ pub fn period_ms(text: &str) -> Option<u64> {
     };
     number.parse::<u64>().ok()?.checked_mul(each)
 }
+
+/// The known word that somebody meant: at most one letter in three to add, take out, change, or swap with its neighbour.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let close = known.iter().map(|k| (slips(word.as_bytes(), k.as_bytes()), *k));
+    close.filter(|(slips, _)| word.len() > 1 && *slips <= (word.len() / 3).max(1)).min_by_key(|(slips, _)| *slips).map(|(_, k)| k)
+}
+
+/// Known words are short, and what is much longer is none of them.
+fn slips(a: &[u8], b: &[u8]) -> usize {
+    if a.len() > 2 * b.len() + 2 {
+        return usize::MAX;
+    }
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            let swapped = if swapped { rows[i - 2][j - 2] + 1 } else { usize::MAX };
+            row.push(changed.min(swapped).min(rows[i - 1][j] + 1).min(row[j - 1] + 1));
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}

@@ -30,6 +30,27 @@ pub fn modbus<P: Modbus>(p: &mut P, now: Moment, event: Event, out: &mut Outbox)
     }
 }
 
+pub fn ble<P: Ble>(p: &mut P, now: Moment, event: Event, out: &mut Outbox) -> Done {
+    match event {
+        Event::BleLink(state) => Ble::link_changed(p, now, state, out),
+        Event::BleDiscovered { mtu, found } => p.discovered(now, mtu, found, out),
+        Event::BleReply(tag, outcome) => Ble::reply(p, now, tag, outcome, out),
+        Event::BleNotified(handle, bytes) => p.notified(now, handle, &bytes, out),
+        other => lifecycle(p, now, other, out),
+    }
+}
+
+pub fn filter<P: Filter>(p: &mut P, now: Moment, event: Event, out: &mut Outbox) -> Done {
+    match event {
+        Event::FilterBound(input, meaning) => p.bound(now, input, meaning, out),
+        Event::FilterUnbound(input) => p.unbound(now, input, out),
+        Event::FilterObserved(seen) => p.observed(now, seen, out),
+        Event::FilterSampled(block) => p.sampled(now, block, out),
+        Event::FilterMissed(input, count, because) => p.missed(now, input, count, because, out),
+        other => lifecycle(p, now, other, out),
+    }
+}
+
 fn lifecycle<P: Plugin>(p: &mut P, now: Moment, event: Event, out: &mut Outbox) -> Done {
     match event {
         Event::Timer(tag) => p.timer(now, tag, out),

@@ -5,5 +5,5 @@ mod golden;
 mod to_json;
 
 pub use from_json::{Event, event};
-pub use golden::{Driver, check_folder, modbus, serial};
+pub use golden::{Driver, ble, check_folder, filter, modbus, serial};
 pub use to_json::said;

@@ -1,5 +1,6 @@
 //! The real capture, when it is there: 27 messages after a torn one. It is not ours to publish, so nothing of it stands here.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::ivy450c::{said, values, waves};
@@ -11,7 +12,11 @@ fn capture() -> Option<Vec<u8>> {
     let found = |up: &Path| -> Option<PathBuf> { Some(up.join("shared/data/serial/Ivy450C.1.data")).filter(|p| p.exists()) };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find_map(found);
     if path.is_none() {
-        eprintln!("SKIPPED: the capture shared/data/serial/Ivy450C.1.data is not there; the generated streams prove the same path");
+        // past the harness, which shows no print of a test that passes
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: the capture shared/data/serial/Ivy450C.1.data is not there; the generated streams prove the same path"
+        );
     }
     path.map(|p| std::fs::read(p).expect("readable"))
 }

@@ -9,6 +9,12 @@ use crate::random::{Random, mutate};
 
 const DEFAULTS: Defaults = Defaults { server: 1, every_ms: 1000, order: Order { low_word_first: false, low_byte_first: false } };
 pub const SMC: &str = include_str!("../../modbus-map/maps/smc-hrs.map");
+const SHIPPED: [&str; 4] = [
+    SMC,
+    include_str!("../../modbus-map/maps/tsi-rpc30.map"),
+    include_str!("../../modbus-map/maps/tsi-rpm20.map"),
+    include_str!("../../modbus-map/maps/apc-smart-ups.map"),
+];
 
 pub fn rows(text: &str) -> Vec<Row> {
     read(text, DEFAULTS).unwrap_or_else(|e| panic!("{e}"))
@@ -157,11 +163,23 @@ fn an_error_names_the_line_the_word_and_what_is_allowed() {
         ("x holding 0 u16 every 5", "line 1: \"5\" is not a period from 100ms to 24h, like 500ms, 5s, 2m"),
         ("x holding 0 u16 every 1ms", "line 1: \"1ms\" is not a period"),
         ("x holding 0 u16 server 248", "line 1: \"248\" is not a server from 0 to 247"),
-        ("x holding 0 u32 order ACBD", "line 1: \"ACBD\" is none of ABCD, CDAB, BADC, DCBA"),
+        ("x holding 0 u32 order big", "line 1: \"big\" is none of ABCD, CDAB, BADC, DCBA"),
         ("x holding 0 u16\nx holding 1 u16", "line 2: \"x\" is named twice"),
         ("x holding 0 u16 label \"open", "line 1: a quote is not closed"),
         ("all every 5s colour red", "line 1: \"colour\" means nothing after \"all\""),
-        ("alert a holding 0 u16", "line 1: an alert is one bit: bits[n], or bit of a coil or discrete input"),
+        ("alert a holding 0 u16", "line 1: an alert is one bit (bits[n], or bit of a coil or discrete input) or one code of an enum"),
+        ("alert a holding 0 enum", "line 1: an alert is one bit"),
+        ("alert a holding 0 bits[1] is 1", "line 1: an alert is one bit"),
+        ("alert a holding 0 enum is 3 when 1", "line 1: an alert is one bit"),
+        ("alert a holding 0 enum is 70000", "line 1: \"70000\" is not a value of 16 bits"),
+        ("x holdng 0 u16", "line 1: \"holdng\" is not known: write \"holding\""),
+        ("x holding 0 uint16", "line 1: \"uint16\" is no type: write \"u16\""),
+        ("x holding 0 INT16[0..3]", "line 1: \"INT16[0..3]\" is no type: write \"s16[0..3]\""),
+        ("x holding 0 enmu", "line 1: \"enmu\" is no type: write \"enum\""),
+        ("x holding 0 u16 sacle 2", "line 1: \"sacle\" means nothing here: write \"scale\""),
+        ("x holding 0 u16 absent 5=sensor-falt", "line 1: \"sensor-falt\" is not known: write \"sensor-fault\""),
+        ("all evry 5s", "line 1: \"evry\" means nothing after \"all\": write \"every\""),
+        ("alert a holding 0 bits[1] priority meduim", "line 1: \"meduim\" is not known: write \"medium\""),
         ("alert a holding 0 bits[1] priority urgent", "line 1: \"urgent\" is none of high, medium, low, information"),
         ("alert a holding 0 bits[1] unit Cel", "line 1: \"unit\" means nothing here; allowed: every, server, order, text"),
     ] {
@@ -170,6 +188,30 @@ fn an_error_names_the_line_the_word_and_what_is_allowed() {
     }
     let many: String = (0..257).map(|n| format!("x{n} holding {n} u16\n")).collect();
     assert!(read(&many, DEFAULTS).is_err_and(|e| e.to_string().contains("line 257: more than 256 rows")));
+}
+
+/// What the remedy of an error says, written instead, is read.
+#[test]
+fn the_words_that_errors_advise_are_right() {
+    for text in
+        ["x holdng 0 u16", "x holding 0 uint16", "x holding 0 u16 sacle 2", "x holding 0 u16 absent 5=sensor-falt", "x holding 0 enmu"]
+    {
+        let error = read(text, DEFAULTS).expect_err(text).to_string();
+        let words: Vec<&str> = error.split('"').collect();
+        let [.., wrong, _, right, ""] = words[..] else { panic!("{error}") };
+        let wrong = if error.contains("means nothing") || error.contains("is no") { words[3] } else { wrong };
+        read(&text.replacen(wrong, right, 1), DEFAULTS).unwrap_or_else(|e| panic!("{text}: {error}, and then {e}"));
+    }
+}
+
+#[test]
+fn every_map_that_is_shipped_can_be_read_and_says_where_it_comes_from() {
+    for text in SHIPPED {
+        assert!(rows(text).len() > 1 && text.contains("manual") || text.contains("MPAO"), "{text}");
+    }
+    let status = &rows("status holding 79 enum\nalert low holding 79 enum is 2");
+    let Use::Alert { active, .. } = &status[1].used else { panic!("an alert") };
+    assert!(active.holds(2) && !active.holds(1) && !active.holds(0));
 }
 
 #[test]

@@ -1,15 +1,22 @@
-//! `wardgate check`: reads the configuration as `run` would, and says in plain words what each instance may reach.
+//! `wardgate check`: reads the configuration as `run` would, opens each plugin once in its sandbox with its settings, and says in plain words
+//! what each instance may reach.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, Instance, Secrets};
+use crate::config::{Config, Given, Instance, Uplink, nearest_path};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::Package;
+use crate::plugin::trial::{self, Unopened};
+use crate::plugin::{Host, Package, PluginError, Prepared};
 
 #[derive(Args)]
+#[command(after_help = "\
+Each plugin is compiled and opened once in its sandbox with its settings, so that a wrong word in a map is found here. No device is touched, no
+broker is asked, nothing is written.")]
 pub struct Check {
     /// The gateway's configuration; runtime/gateway.toml lists every setting
     #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
@@ -20,13 +27,19 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
     println!("gateway \"{}\", state in {}", config.gateway.id, config.gateway.state.display());
     println!("sends to {}:{} over TLS, trusting {}", config.uplink.host, config.uplink.port, config.uplink.ca_file.display());
+    println!("{}", thinnest_link(&config.uplink));
     if config.plugins.allow_unsigned {
         println!("WARNING: unsigned plugins are allowed: whoever can write to a package's folder decides what runs in its sandbox");
     }
-    let mut wrong = Secrets::read(&config.uplink).err();
+    let named: BTreeSet<_> = config.instances.values().filter_map(|i| i.grants.modbus.as_ref()).map(|grant| &grant.bus).collect();
+    for bus in config.buses.keys().filter(|bus| !named.contains(bus)) {
+        println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
+    }
+    let mut wrong = crate::gateway::secrets(&config).err();
+    let mut sandbox = Sandbox::default();
     for (name, instance) in &config.instances {
         println!();
-        if let Err(fault) = instance_in_words(&config, name, instance) {
+        if let Err(fault) = instance_in_words(&config, name, instance, &mut sandbox) {
             println!("  REFUSED: {fault}");
             wrong = wrong.or(Some(fault));
         }
@@ -40,29 +53,18 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     wrong.map_or(Ok(()), Err)
 }
 
+/// A combination of window and patience that a link cannot serve breaks every connection, and nothing else would say why.
+fn thinnest_link(uplink: &Uplink) -> String {
+    let least = uplink.least_kbit_s();
+    let fits = format!("needs a link of at least {least} kbit/s: window_bytes = {} must get through before ", uplink.window_bytes);
+    let patience = format!("progress_s = {} and keep_alive_s = {} are over", uplink.progress_s, uplink.keep_alive_s);
+    format!("{fits}{patience}; on a thinner one lower window_bytes and message_bytes")
+}
+
 /// Whether the bus can do what its instances declare.
 fn bus_in_words(config: &Config, name: &str) -> Result<(), Fault> {
-    let (mut all, mut silent) = (Vec::new(), Vec::new());
-    for (instance, granted) in &config.instances {
-        let Some(grant) = granted.grants.modbus.as_ref().filter(|g| g.bus == *name) else { continue };
-        let package = Package::open(&granted.package, config.plugins.allow_unsigned).ok();
-        let declared = if grant.transactions.is_empty() {
-            package.map_or(Vec::new(), |p| p.manifest.transactions)
-        } else {
-            grant.transactions.clone()
-        };
-        if declared.is_empty() {
-            silent.push(instance.as_str());
-        }
-        all.extend(declared.iter().map(|t| modbus::Transaction {
-            instance: instance.clone(),
-            function: t.function as u8, // the manifest's reader bounds both
-            count: t.count as u16,
-            period_ms: t.period_ms,
-        }));
-    }
-    let cycle = modbus::admit(name, &config.buses[name], &all)
-        .map_err(|e| Fault::new(Guilty::Configuration, e, "correct the bus or its instances in gateway.toml"))?;
+    let manifest = |instance: &str| Some(Package::open(&config.instances[instance].package, config.plugins.allow_unsigned).ok()?.manifest);
+    let (cycle, silent) = crate::gateway::admitted(config, name, manifest)?;
     println!("\nbus \"{name}\", {}: {cycle}", modbus::target(&config.buses[name]));
     if !silent.is_empty() {
         println!("  not reckoned with, because neither manifest nor grant declares transactions: {}", silent.join(", "));
@@ -70,18 +72,22 @@ fn bus_in_words(config: &Config, name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result<(), Fault> {
+fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: &mut Sandbox) -> Result<(), Fault> {
     let place = instance.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed \"{bed}\""));
     println!("{name}, {place}, package {}", instance.package.display());
-    let refused = |e: &dyn std::fmt::Display| Fault::new(Guilty::Plugin, e, "correct the package or its line in gateway.toml");
-    let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(|e| refused(&e))?;
+    let refused = |e| crate::gateway::wrong_package(config, name, &e);
+    let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
-    package.granted(&crate::gateway::granted(instance)).map_err(|e| refused(&e))?;
-    package.manifest.check_settings(&instance.settings).map_err(|e| crate::gateway::wrong_setting(name, &e))?;
+    package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
+    let settings = config.settings(name, &package.manifest, &package.shipped)?;
     let grants = &instance.grants;
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
     if let Some(grant) = &grants.serial {
         println!("  {}", serial::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
+        if !grant.port.exists() {
+            let near = nearest_path(&grant.port).map(|near| format!("; {} is there", near.display())).unwrap_or_default();
+            println!("  WARNING: {}: {} is not there now{near}", grant.at, grant.port.display());
+        }
     }
     if let Some(grant) = &grants.modbus {
         let bus = modbus::target(&config.buses[&grant.bus]);
@@ -96,5 +102,46 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance) -> Result
     if instance.bed.is_some() {
         println!("  its bed is bound without a device serial: a device swapped for another of its kind is not noticed");
     }
-    Ok(())
+    let plugin = sandbox.ready(&package).map_err(refused)?;
+    trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))
+}
+
+/// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.
+#[derive(Default)]
+struct Sandbox {
+    host: Option<Arc<Host>>,
+    ready: BTreeMap<PathBuf, Arc<Prepared>>,
+}
+
+impl Sandbox {
+    fn ready(&mut self, package: &Package) -> Result<Arc<Prepared>, PluginError> {
+        if let Some(plugin) = self.ready.get(&package.folder) {
+            return Ok(plugin.clone());
+        }
+        let host = match &self.host {
+            Some(host) => host.clone(),
+            None => self.host.insert(Arc::new(Host::probe()?)).clone(),
+        };
+        let plugin = trial::ready_in(host, package)?;
+        self.ready.insert(package.folder.clone(), plugin.clone());
+        Ok(plugin)
+    }
+}
+
+/// With the line of the setting that the plugin names, or of the instance's settings.
+fn unopened(config: &Config, name: &str, instance: &Instance, e: &Unopened) -> Fault {
+    let (guilty, words) = match e {
+        Unopened::Refuses { says, .. } => (Guilty::Configuration, says.as_str()),
+        Unopened::Fails { .. } => (Guilty::Plugin, ""),
+    };
+    let named = instance.settings.iter().find(|(key, _)| words.contains(&format!("\"{key}\"")));
+    let remedy = match named {
+        Some((_, Given::File(path))) => format!("correct {}", path.display()),
+        Some((key, _)) => format!("correct the setting {key}; the plugin's README says what it takes"),
+        None if guilty == Guilty::Plugin => "report this to the plugin's vendor, with the settings".into(),
+        None => "correct the settings of this instance; the plugin's README says what they take".into(),
+    };
+    let path = ["instance", name, "settings"].into_iter().chain(named.map(|(key, _)| key.as_str()));
+    let wrong = config.wrong(&path.collect::<Vec<_>>(), e, remedy);
+    Fault::new(guilty, &wrong, &wrong.remedy)
 }

@@ -17,11 +17,10 @@ pub struct Run {
 
 pub fn run(args: &Run) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(gateway::WORKER_THREADS)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(gateway::BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .map_err(|e| Fault::new(Guilty::Internal, format!("no threads: {e}"), "look at the limits of this process (ulimit -u)"))?;
-    runtime.block_on(gateway::run(config))
+    runtime.block_on(gateway::run(args.config.clone(), config))
 }

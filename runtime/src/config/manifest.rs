@@ -6,6 +6,18 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::hint::{Hint, hint};
+use super::place::{line_at, line_of};
+use super::settings::Given;
+
+/// What a remedy is taken from; plugins/README.md explains each line.
+const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nlinks = [\"serial\"]\nsummary = \"A device of mine\"\ncontract = \"0.1.0\"\n\
+                       [channels]\nnumeric = 8\nenumeration = 1\nbits = 1\ntext = 1\noctets = 1\nwaveform = 1\n\
+                       [limits]\nmemory_mib = 4\ncall_ms = 100\nstate_bytes = 1024\n\
+                       [asks.serial]\nneeds = \"It listens.\"\ngrant = 'serial = { port = \"/dev/serial/by-id/...\" }'\n\
+                       [settings.unit]\ndescription = \"What the number counts\"\ntype = \"text\"\nmin = 0\nmax = 247\ndefault = \"\"\nrequired = false\n\
+                       shipped = \"maps\"\n";
+
 /// manifest.toml, beside the component.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +48,19 @@ pub struct Manifest {
     /// The settings that it knows, by name.
     #[serde(default)]
     pub settings: BTreeMap<String, Setting>,
+    /// The commands that it takes, by name.
+    #[serde(default)]
+    pub commands: BTreeMap<String, Command>,
+    /// A device that speaks by itself says something at least this often; 0 (the default): it speaks when something happens.
+    #[serde(default)]
+    pub silent_after_s: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// What it does, and what its argument is.
+    pub description: String,
 }
 
 /// A Modbus request that comes back in each period.
@@ -63,19 +88,31 @@ pub struct Ask {
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     pub description: String,
+    /// The plugin gets text all the same; a site that writes another type is told before anything runs.
+    #[serde(default, rename = "type")]
+    pub kind: Kind,
+    /// Of an integer.
     #[serde(default)]
+    pub min: Option<i64>,
+    #[serde(default)]
+    pub max: Option<i64>,
+    /// What the plugin does without it, in words of this setting.
+    #[serde(default, deserialize_with = "default_text")]
     pub default: Option<String>,
     #[serde(default)]
     pub required: bool,
+    /// A folder beside the manifest with texts for this setting, which the package carries: `{ shipped = "NAME" }` takes one.
+    #[serde(default)]
+    pub shipped: Option<String>,
 }
 
-/// A setting of an instance that its plugin would not understand, or would miss.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum SettingError {
-    #[error("plugin {plugin} knows no setting \"{name}\"; it knows {known}")]
-    Unknown { plugin: String, name: String, known: String },
-    #[error("plugin {plugin} needs the setting \"{name}\": {description}")]
-    Missing { plugin: String, name: String, description: String },
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    #[default]
+    Text,
+    Integer,
+    Boolean,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,38 +179,65 @@ impl Default for PluginLimits {
     }
 }
 
-/// Says line and column, and what would be right.
+/// Says the line, what is wrong in it, and what would be right.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct ManifestError(String);
+#[error("{}{what}. What to do: {remedy}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+pub struct ManifestError {
+    line: Option<usize>,
+    what: String,
+    remedy: String,
+}
 
 impl Manifest {
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        let read: Self = toml::from_str(text).map_err(|e| ManifestError(e.to_string().trim_end().to_owned()))?;
-        match read.asks.keys().find(|link| !read.links.contains(link)) {
-            Some(link) => Err(ManifestError(format!("[asks.{link}] explains a link that `links` does not ask for"))),
-            None => Ok(read),
+        let read: Self = toml::from_str(text).map_err(|e| {
+            let line = e.span().map(|s| line_at(text, s.start));
+            let Hint { what, remedy } = hint(e.message(), text, line, EXAMPLE);
+            ManifestError { line, what, remedy }
+        })?;
+        let wrong = |path: &[&str], what: String, remedy: String| Err(ManifestError { line: line_of(text, path), what, remedy });
+        if let Some(link) = read.asks.keys().find(|link| !read.links.contains(link)) {
+            let what = format!("[asks.{link}] explains a link that `links` does not ask for");
+            return wrong(&["asks", link.name()], what, format!("add \"{link}\" to links, or take [asks.{link}] out"));
         }
-    }
-
-    /// What a site wrote for an instance against what its plugin knows. The plugin judges the values itself when it opens.
-    pub fn check_settings(&self, given: &BTreeMap<String, String>) -> Result<(), SettingError> {
-        let plugin = self.full_name();
-        if let Some(name) = given.keys().find(|name| !self.settings.contains_key(*name)) {
-            let known: Vec<_> = self.settings.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-            return Err(SettingError::Unknown { plugin, name: name.clone(), known });
+        for (name, setting) in &read.settings {
+            if let Some((what, remedy)) = setting.mistake() {
+                return wrong(&["settings", name], format!("[settings.{name}]: {what}"), remedy);
+            }
         }
-        let mut needed = self.settings.iter().filter(|(_, setting)| setting.required && setting.default.is_none());
-        match needed.find(|(name, _)| !given.contains_key(*name)) {
-            Some((name, setting)) => Err(SettingError::Missing { plugin, name: name.clone(), description: setting.description.clone() }),
-            None => Ok(()),
-        }
+        Ok(read)
     }
 
     /// As packages and their folders are called.
     pub fn full_name(&self) -> String {
         format!("{}-{}", self.name, self.version)
+    }
+}
+
+impl Setting {
+    fn mistake(&self) -> Option<(String, String)> {
+        let wrong = |what: &str, remedy: &str| Some((what.to_owned(), remedy.to_owned()));
+        if self.kind != Kind::Integer && (self.min.is_some() || self.max.is_some()) {
+            return wrong("min and max are for integers", "add type = \"integer\", or take them out");
+        }
+        if self.default.as_ref().is_some_and(|default| !self.fits(default)) {
+            return wrong("its default is no value of its type", "correct the default, or type, min and max");
+        }
+        match &self.shipped {
+            Some(_) if self.kind != Kind::Text => wrong("shipped is for text", "take shipped or type out"),
+            Some(folder) if !is_name(folder) => wrong("shipped names a folder beside the manifest", NAME_RULE),
+            _ => None,
+        }
+    }
+}
+
+/// Text, a number or a yes, as the plugin would get it.
+fn default_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    match Given::deserialize(from)? {
+        Given::Text(text) => Ok(Some(text)),
+        Given::Integer(n) => Ok(Some(n.to_string())),
+        Given::Boolean(yes) => Ok(Some(yes.to_string())),
+        Given::File(_) | Given::Shipped(_) => Err(D::Error::custom("a default is text, a whole number, true or false")),
     }
 }
 
@@ -183,16 +247,18 @@ fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(from: D) ->
 }
 
 const NAME_BYTES_MAX: usize = 40; // it becomes a folder and a log field
+const NAME_RULE: &str = "a name is 1 to 40 of a-z, 0-9 and -, and begins with a letter";
+
+/// Of a plugin, and of what its package carries.
+pub fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
 
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let name = String::deserialize(from)?;
-    let good = name.len() <= NAME_BYTES_MAX
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !good {
-        return Err(D::Error::custom(format!("a name is 1 to {NAME_BYTES_MAX} of a-z, 0-9 and -, and begins with a letter")));
-    }
-    Ok(name)
+    if is_name(&name) { Ok(name) } else { Err(D::Error::custom(NAME_RULE)) }
 }
 
 fn version<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
@@ -226,16 +292,26 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for (from, to, line, says) in [
-            ("waveform = 5", "waveforms = 5", "line 6", "unknown field `waveforms`"),
+            ("waveform = 5", "waveforms = 5", "line 6", "\"waveforms\". What to do: write \"waveform\""),
+            ("numeric = 8", "numbers = 8", "line 5", "What to do: take it out; what can be set here: numeric, enumeration"),
             ("numeric = 8", "numeric = 513", "line 5", "513 is not within 0 to 512"),
             ("numeric = 8", "numeric = -1", "line 5", "-1 is not within 0 to 512"),
-            ("[\"serial\"]", "[\"usb\"]", "line 3", "unknown variant `usb`, expected one of `modbus`, `serial`, `ble`"),
-            ("links = [\"serial\"]\n", "", "line 1", "missing field `links`"),
+            ("[\"serial\"]", "[\"usb\"]", "line 3", "\"usb\" is not known here. What to do: write one of modbus, serial, ble"),
+            ("links = [\"serial\"]\n", "", "line 1", "\"links\" is missing. What to do: add links = [\"serial\"]"),
+            ("[\"serial\"]", "[\"serail\"]", "line 3", "What to do: write \"serial\""),
             ("\"ivy450c\"", "\"../ivy\"", "line 1", "a name is 1 to 40"),
             ("0.1.0", "0.1", "line 2", "three numbers"),
             ("0.1.0", "0.1.00", "line 2", "three numbers"),
-            ("[channels]", "[asks.serial]\nneeds = \"x\"\n[channels]", "line 4", "missing field `grant`"),
-            ("[channels]", "[settings.unit]\ndescription = \"x\"\nrequire = true\n[channels]", "line 6", "unknown field `require`"),
+            ("[channels]", "[asks.serial]\nneeds = \"x\"\n[channels]", "line 4", "\"grant\" is missing. What to do: add grant = 'serial"),
+            ("[channels]", "[settings.unit]\ndescription = \"x\"\nrequire = true\n[channels]", "line 6", "write \"required\""),
+            ("[channels]", "[settings.unit]\ndescription = \"x\"\nmin = 1\n[channels]", "line 4", "add type = \"integer\""),
+            (
+                "[channels]",
+                "[settings.unit]\ndescription = \"x\"\ntype = \"integer\"\nmax = 5\ndefault = 6\n[channels]",
+                "line 4",
+                "no value of its type",
+            ),
+            ("[channels]", "[settings.unit]\ndescription = \"x\"\nshipped = \"../x\"\n[channels]", "line 4", "a name is 1 to 40"),
             ("[channels]", "[limits]\nmemory_mib = 17\n[channels]", "line 5", "17 is not within 1 to 16"),
         ] {
             assert!(GOOD.contains(from), "{from}");
@@ -249,18 +325,6 @@ mod tests {
         let asks = "[asks.modbus]\nneeds = \"x\"\ngrant = \"y\"\n";
         assert!(Manifest::parse(&format!("{GOOD}{asks}")).unwrap_err().to_string().contains("[asks.modbus]"));
         assert!(Manifest::parse(&format!("{GOOD}{}", asks.replace("modbus", "serial"))).is_ok());
-    }
-
-    #[test]
-    fn settings_are_held_against_what_the_plugin_knows() {
-        let known = "[settings.map]\ndescription = \"The map\"\nrequired = true\n[settings.gap]\ndescription = \"Gap\"\ndefault = \"0\"\n";
-        let m = Manifest::parse(&format!("{GOOD}{known}")).unwrap();
-        let given = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), String::new())).collect();
-        assert_eq!(m.check_settings(&given(&["map"])), Ok(()));
-        let typo = m.check_settings(&given(&["map", "gpa"])).unwrap_err().to_string();
-        assert_eq!(typo, "plugin ivy450c-0.1.0 knows no setting \"gpa\"; it knows gap, map");
-        let missing = m.check_settings(&given(&["gap"])).unwrap_err().to_string();
-        assert_eq!(missing, "plugin ivy450c-0.1.0 needs the setting \"map\": The map");
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! What a plugin may call, and the limits it calls under: every import only writes down what was said, or ends the call.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{ResourceLimiter, Result, Store, UpdateDeadline};
 
 use super::held::Held;
 use super::types::{Alert, Channel, Description, Fact, Health, Missing, Observation, Problem, Tag, Waveform};
-use super::{Said, TICK_MS, ble, gateway, modbus, printable, serial, types};
+use super::{Said, ble, gateway, modbus, printable, serial, types};
 
 const LOG_LINE_BYTES_MAX: usize = 1024; // a panic with its place; longer is a dump, not a line
 const CALL_COST_BYTES: usize = 64; // what a call costs beside its data: the place in the list of what was said
+/// A call begins between two ticks and most end there: only one that sees a tick is metered, from then on, because the meter is a system call.
+const NOT_METERED: u64 = u64::MAX;
 const TABLE_ELEMENTS_MAX: usize = 20_000; // the pool's own bound; a Rust adapter has a few hundred functions in its table
 
 /// What one instance may use. Time is the processor's, not the wall's: a busy gateway never puts the blame on a plugin.
@@ -39,7 +45,10 @@ pub struct State {
     logs: Vec<Log>,
     calls_left: u32,
     bytes_left: usize,
-    began_cpu_ns: u64,
+    /// In slices that are over.
+    used_cpu_ns: u64,
+    /// Where this thread's meter stood when the running slice began; shared with the pause between two slices.
+    began_cpu_ns: Arc<AtomicU64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +74,9 @@ pub(super) fn begin(store: &mut Store<State>) {
     let state = store.data_mut();
     state.calls_left = state.limits.calls_max;
     state.bytes_left = state.limits.said_bytes_max;
-    state.began_cpu_ns = thread_cpu_ns();
-    let ticks = state.limits.cpu_ms_max.div_ceil(TICK_MS);
-    store.set_epoch_deadline(ticks.max(1));
+    state.used_cpu_ns = 0;
+    state.began_cpu_ns.store(NOT_METERED, Relaxed);
+    store.set_epoch_deadline(1);
 }
 
 /// How long this thread has computed. A meter, not a clock: it stands still while the thread waits for its turn.
@@ -78,7 +87,7 @@ fn thread_cpu_ns() -> u64 {
 
 impl State {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, said: Vec::new(), logs: Vec::new(), calls_left: 0, bytes_left: 0, began_cpu_ns: 0 }
+        Self { limits, said: Vec::new(), logs: Vec::new(), calls_left: 0, bytes_left: 0, used_cpu_ns: 0, began_cpu_ns: Arc::default() }
     }
 
     pub(super) fn take_said(&mut self) -> Vec<Said> {
@@ -89,14 +98,23 @@ impl State {
         std::mem::take(&mut self.logs)
     }
 
+    /// At each tick that finds the guest running, all else has its turn: a plugin that burns its whole time delays nobody by more than a tick.
     /// The ticker counts wall time; only what the guest has really computed ends its call.
-    pub(super) fn deadline(&self) -> Result<UpdateDeadline> {
-        let used_ms = thread_cpu_ns().saturating_sub(self.began_cpu_ns) / 1_000_000;
-        let max_ms = self.limits.cpu_ms_max;
-        match max_ms.checked_sub(used_ms) {
-            None | Some(0) => Err(OverTime { used_ms, max_ms }.into()),
-            Some(left_ms) => Ok(UpdateDeadline::Continue(left_ms.div_ceil(TICK_MS))),
+    pub(super) fn tick(&mut self) -> Result<UpdateDeadline> {
+        let began = self.began_cpu_ns.load(Relaxed);
+        if began != NOT_METERED {
+            self.used_cpu_ns += thread_cpu_ns().saturating_sub(began);
         }
+        let (used_ms, max_ms) = (self.used_cpu_ns / 1_000_000, self.limits.cpu_ms_max);
+        if used_ms >= max_ms {
+            return Err(OverTime { used_ms, max_ms }.into());
+        }
+        let next = self.began_cpu_ns.clone();
+        let pause = async move {
+            tokio::task::yield_now().await;
+            next.store(thread_cpu_ns(), Relaxed);
+        };
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause)))
     }
 
     fn pay(&mut self, bytes: usize) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::contract::types;
 use crate::fault::{Fault, Guilty};
 use crate::pipeline::{Pipeline, PipelineError, Sealed, Urgency};
 use crate::plugin::{FromPipeline, Spoken, ToPipeline};
-use crate::status::Status;
+use crate::status::{Gap, Status};
 use crate::store::{Group, Record, Shelf, Store};
 
 /// An alert or a device that waits for its acknowledgement brings a commit forward, but the flash gets its rest.
@@ -35,6 +35,16 @@ const EPOCH_S: u64 = 900;
 const CLOCK_LOOK_S: u64 = 10;
 /// A wall clock that moved by more than this against the monotonic one was set.
 const CLOCK_STEP_NS: u64 = 50_000_000;
+
+/// What a commit that fails means while it is tried again: instances wait behind it, and behind them the inboxes of their lines.
+const MEANWHILE: &str = "What is stored is kept; new values wait in memory, and what that cannot hold will be a gap";
+
+/// The end of a gateway that could not write its last group.
+pub(super) fn unwritten(why: impl std::fmt::Display) -> Fault {
+    let what = format!("stopped with values in memory that could not be stored: {why}");
+    let remedy = "what was stored before is kept; what came after it will show as a gap once the gateway runs with a store that takes it";
+    Fault::new(Guilty::Store, what, remedy)
+}
 
 /// Takes down what instances say, and makes it durable.
 pub(super) struct Scribe {
@@ -62,6 +72,7 @@ impl Scribe {
     /// Until every instance has said its last word and is gone.
     pub async fn run(mut self, mut words: mpsc::Receiver<ToPipeline>) -> Result<(), Fault> {
         let mut look = tokio::time::interval(Duration::from_secs(CLOCK_LOOK_S));
+        self.show_gaps(Vec::new());
         loop {
             let due = self.commit_due();
             tokio::select! {
@@ -90,13 +101,18 @@ impl Scribe {
 
     async fn take(&mut self, word: ToPipeline) {
         match word {
+            ToPipeline::Posted { instance, personal, back } => {
+                self.pipeline.posted(&instance, personal);
+                self.backs.insert(instance, back);
+            }
+            ToPipeline::Bound { instance, moment, bed } => self.pipeline.binding(&instance, None, bed.as_deref(), moment),
             ToPipeline::Opened { instance, moment, why } => self.pipeline.opened(&instance, moment, why),
             ToPipeline::Lost { instance, moment, why } => {
                 self.status.instance(&instance, |i| i.overruns += 1);
                 self.pipeline.lost(&instance, moment, why);
             }
             ToPipeline::Fault { instance, moment, why } => self.pipeline.fault(&instance, moment, why),
-            ToPipeline::Closed { instance, moment } => self.pipeline.closed(&instance, moment),
+            ToPipeline::Closed { instance, moment, why } => self.pipeline.closed(&instance, moment, why),
             ToPipeline::Spoken(Spoken { instance, moment, said }) => match self.pipeline.spoken(&instance, moment, said) {
                 Ok(()) => {}
                 Err(tail @ PipelineError::NotOpen { .. }) => debug!("{tail}"),
@@ -131,7 +147,7 @@ impl Scribe {
             return Ok(());
         }
         let sealed = self.pipeline.seal(store.wants_full_heads(), moment());
-        let Sealed { batches, states, heads: (full, bytes), durable } =
+        let Sealed { batches, states, heads: (full, bytes), durable, gaps } =
             sealed.map_err(|e| Fault::new(Guilty::Internal, e, "please report this"))?;
         let mut records: Vec<_> = batches.into_iter().map(|(key, digest, bytes)| Record::Batch { key, digest, bytes }).collect();
         records.extend(states.into_iter().map(|(instance, bytes)| Record::State { instance, bytes }));
@@ -140,6 +156,7 @@ impl Scribe {
         let keys: Vec<String> = keys.map(|k| k.to_string()).collect();
         debug!(batches = keys.join(" "), "committing");
         self.write(Group { records }).await?;
+        self.show_gaps(gaps);
         self.committed(durable).await;
         Ok(())
     }
@@ -158,18 +175,19 @@ impl Scribe {
             .map_err(|e| Fault::new(Guilty::Internal, format!("the store's thread ended: {e}"), "please report this"))?;
             self.store = Some(store);
             let Err(e) = done else { return Ok(()) };
-            self.status.store(|s| {
-                if s.last_error != e.to_string() {
-                    error!("{e}");
-                }
-                s.last_error = e.to_string();
-            });
             if *self.stopping.borrow() {
                 patience = patience.saturating_sub(1);
             }
             if patience == 0 {
-                return Err(Fault::new(Guilty::Store, e, "what was taken since the last group is a gap after the next start"));
+                return Err(unwritten(e));
             }
+            let told = format!("{e}. {MEANWHILE}");
+            self.status.store(|s| {
+                if s.last_error != told {
+                    error!("{told}");
+                }
+                s.last_error = told;
+            });
             tokio::time::sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
         }
     }
@@ -199,6 +217,13 @@ impl Scribe {
             (s.store.commits, s.store.failed_flushes) = (figures.commits, figures.failed_commits);
             (s.store.bytes_written, s.store.bytes_on_disk) = (figures.bytes_written, figures.bytes_on_disk);
         });
+    }
+
+    /// Only what is on flash is told.
+    fn show_gaps(&self, told: Vec<Gap>) {
+        let now = moment();
+        let clock = (format!("{:016x}", now.boot), now.wall.map(|wall_ns| wall_ns - now.monotonic_ns.cast_signed()));
+        self.status.gaps_told(told, self.pipeline.open_gaps(), clock);
     }
 
     fn nothing_older(&self) -> bool {

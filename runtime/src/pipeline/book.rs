@@ -175,7 +175,7 @@ impl Book {
         (numbering.next, numbering.held) = (first + n, true);
         let (run, next) = (numbering.run, numbering.next);
         let head = self.heads.stream(voice.instance, source);
-        let range = head.ranges.entry(run).or_insert(Range { first, next, count: 0, first_moment: moment, last_moment: moment });
+        let range = head.range(run, Range { first, next, count: 0, first_moment: moment, last_moment: moment });
         (range.next, range.last_moment) = (next, moment);
         range.count += n;
         head.last = Some(LastKnown { life, run, next, moment });
@@ -191,7 +191,7 @@ impl Book {
         numbering.next += indices;
         let (run, next, held) = (numbering.run, numbering.next, numbering.held);
         let head = self.heads.stream(voice.instance, source);
-        let range = head.ranges.entry(run).or_insert(Range { first, next, count: 0, first_moment: moment, last_moment: moment });
+        let range = head.range(run, Range { first, next, count: 0, first_moment: moment, last_moment: moment });
         range.next = next;
         let mut from = moment;
         if let Some(last) = head.last.as_mut().filter(|_| held) {

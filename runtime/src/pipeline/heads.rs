@@ -19,7 +19,8 @@ pub struct Heads {
     pub(super) moment: Moment,
     /// Of this epoch; only classes with batches. With the ledger in it the epoch exists.
     pub(super) classes: BTreeMap<Class, ClassHead>,
-    pub(super) streams: BTreeMap<Arc<str>, BTreeMap<Source, StreamHead>>,
+    /// By instance. Shared between these heads and those sealed before, until something changes: each seal copies all of them.
+    pub(super) streams: BTreeMap<Arc<str>, Arc<BTreeMap<Source, StreamHead>>>,
     /// Descriptions that this life's ledger holds.
     pub(super) described: BTreeSet<Digest>,
 }
@@ -34,8 +35,8 @@ pub(super) struct ClassHead {
 pub(super) struct StreamHead {
     /// Where the newest run that held values stands; it may be of an earlier life.
     pub last: Option<LastKnown>,
-    /// Runs of this life with positions in this epoch.
-    pub ranges: BTreeMap<Run, Range>,
+    /// Runs of this life with positions in this epoch, ascending; nearly always one.
+    pub ranges: Vec<(Run, Range)>,
     /// Values were lost, or may have been, and none came since.
     pub open: Option<OpenGap>,
 }
@@ -55,6 +56,25 @@ pub(super) struct OpenGap {
     pub reason: GapReason,
     /// From here on nothing in the ledger tells of it yet.
     pub since: Moment,
+}
+
+impl StreamHead {
+    pub fn known(&self, run: Run) -> Option<&Range> {
+        self.place(run).ok().map(|at| &self.ranges[at].1)
+    }
+
+    /// Of a run: as it stands, or as it begins.
+    pub fn range(&mut self, run: Run, begins: Range) -> &mut Range {
+        let at = self.place(run).unwrap_or_else(|at| {
+            self.ranges.insert(at, (run, begins));
+            at
+        });
+        &mut self.ranges[at].1
+    }
+
+    fn place(&self, run: Run) -> Result<usize, usize> {
+        self.ranges.binary_search_by_key(&run, |(run, _)| *run)
+    }
 }
 
 impl Heads {
@@ -79,7 +99,7 @@ impl Heads {
                 .map(|(&source, s)| (source, StreamHead { last: s.last, ..StreamHead::default() }))
                 .collect();
             if !known.is_empty() {
-                heads.streams.insert(instance.clone(), known);
+                heads.streams.insert(instance.clone(), Arc::new(known));
             }
         }
         heads
@@ -110,9 +130,9 @@ impl Heads {
 
     pub(super) fn stream(&mut self, instance: &Arc<str>, source: Source) -> &mut StreamHead {
         if !self.streams.contains_key(instance) {
-            self.streams.insert(instance.clone(), BTreeMap::new());
+            self.streams.insert(instance.clone(), Arc::default());
         }
-        self.streams.get_mut(instance).expect("just seen or made").entry(source).or_default()
+        Arc::make_mut(self.streams.get_mut(instance).expect("just seen or made")).entry(source).or_default()
     }
 
     /// How the present epoch ends, if it ends here.
@@ -120,9 +140,9 @@ impl Heads {
         let classes = self.classes.iter().map(|(&class, head)| ClassEnd { class, count: head.next, last: head.last }).collect();
         let runs = (self.each_stream())
             .flat_map(|(instance, source, head)| {
-                head.ranges.iter().map(move |(&run, range)| RunRange {
+                head.ranges.iter().map(move |(run, range)| RunRange {
                     stream: Stream { instance: instance.to_string(), source },
-                    run,
+                    run: *run,
                     first: range.first,
                     next: range.next,
                     count: range.count,
@@ -137,7 +157,7 @@ impl Heads {
     pub(super) fn begin_next_epoch(&mut self) {
         self.epoch += 1;
         self.classes.clear();
-        for streams in self.streams.values_mut() {
+        for streams in self.streams.values_mut().map(Arc::make_mut) {
             streams.values_mut().for_each(|head| head.ranges.clear());
             streams.retain(|_, head| *head != StreamHead::default());
         }
@@ -149,7 +169,10 @@ impl Heads {
     pub(super) fn tell_open_gaps(&mut self, to: Moment) -> Vec<Entry> {
         let mut told = Vec::new();
         for (instance, streams) in &mut self.streams {
-            for (&source, head) in streams {
+            if streams.values().all(|head| head.open.is_none()) {
+                continue; // it stays shared
+            }
+            for (&source, head) in Arc::make_mut(streams) {
                 if let (Some(gap), Some(last)) = (&mut head.open, head.last)
                     && gap.since != to
                 {
@@ -161,7 +184,7 @@ impl Heads {
         told
     }
 
-    fn each_stream(&self) -> impl Iterator<Item = (&Arc<str>, Source, &StreamHead)> {
+    pub(super) fn each_stream(&self) -> impl Iterator<Item = (&Arc<str>, Source, &StreamHead)> {
         self.streams.iter().flat_map(|(instance, streams)| streams.iter().map(move |(&source, head)| (instance, source, head)))
     }
 }

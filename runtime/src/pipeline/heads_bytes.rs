@@ -85,11 +85,14 @@ impl Heads {
     }
 
     fn write_streams(&self, w: &mut Writer, base: &Self) {
-        let (none, untouched) = (BTreeMap::new(), StreamHead::default());
+        let (none, untouched) = (Arc::default(), StreamHead::default());
         let known: BTreeMap<&Arc<str>, usize> = base.streams.keys().enumerate().map(|(n, name)| (name, n)).collect();
         let mut changed: Vec<(&Arc<str>, Vec<Changed>)> = Vec::new();
         for (instance, streams) in &self.streams {
             let old = base.streams.get(instance).unwrap_or(&none);
+            if Arc::ptr_eq(streams, old) {
+                continue;
+            }
             let list: Vec<_> = (streams.iter())
                 .map(|(&source, head)| (source, head, old.get(&source).unwrap_or(&untouched)))
                 .filter(|(_, head, old)| head != old)
@@ -198,7 +201,7 @@ fn read_streams(r: &mut Reader, heads: &mut Heads) -> Result<(), WireError> {
             let (step, alike) = read_step(r, &mut moments, flags)?;
             let last = code.checked_add(alike).ok_or(WireError::Range(WHAT))?;
             for code in code..=last {
-                let known = heads.streams.get_mut(&instance).and_then(|of| of.get_mut(&source_from(code).ok()?));
+                let known = heads.streams.get_mut(&instance).and_then(|of| Arc::make_mut(of).get_mut(&source_from(code).ok()?));
                 known.and_then(|head| go_on(head, step, life)).ok_or(WireError::Range(WHAT))?;
             }
             above = Some(last);

@@ -49,13 +49,12 @@ pub(super) type Step = (u64, u64, Moment);
 
 /// The step by which the newest run of `old` went on, if nothing else happened.
 fn advance(head: &StreamHead, old: &StreamHead, life: Life) -> Option<Step> {
-    let ((run, new), (_, was)) = (head.ranges.last_key_value()?, old.ranges.last_key_value()?);
+    let (((run, new), runs), ((run_before, was), runs_before)) = (head.ranges.split_last()?, old.ranges.split_last()?);
     let (indices, count) = (new.next.checked_sub(was.next)?, new.count.checked_sub(was.count)?);
     let last = LastKnown { life, run: *run, next: new.next, moment: new.last_moment };
-    let mut gone_on = old.clone();
-    *gone_on.ranges.last_entry()?.get_mut() = Range { next: new.next, count: new.count, last_moment: new.last_moment, ..*was };
-    gone_on.last = Some(last);
-    (gone_on == *head && indices > 0).then_some((indices, count, new.last_moment))
+    let gone_on = Range { next: new.next, count: new.count, last_moment: new.last_moment, ..*was };
+    let alike = (run, runs, &head.open) == (run_before, runs_before, &old.open) && (head.last, *new) == (Some(last), gone_on);
+    (alike && indices > 0).then_some((indices, count, new.last_moment))
 }
 
 /// Which of a list of changed streams get a record of their own (place, step), and how many right after them went on alike.
@@ -103,17 +102,17 @@ pub(super) fn read_step(r: &mut Reader, moments: &mut Moments, flags: u8) -> Res
 }
 
 pub(super) fn go_on(head: &mut StreamHead, (indices, count, moment): Step, life: Life) -> Option<()> {
-    let (&run, range) = head.ranges.iter_mut().next_back()?;
+    let (run, range) = head.ranges.last_mut()?;
     range.next = range.next.checked_add(indices)?;
     range.count = range.count.checked_add(count).filter(|count| *count <= range.next - range.first)?;
     range.last_moment = moment;
-    head.last = Some(LastKnown { life, run, next: range.next, moment });
+    head.last = Some(LastKnown { life, run: *run, next: range.next, moment });
     Some(())
 }
 
 pub(super) fn write_stream(w: &mut Writer, moments: &mut Moments, head: &StreamHead, old: &StreamHead, life: Life) {
     let last = head.last.filter(|_| head.last != old.last);
-    let ranges: Vec<_> = head.ranges.iter().filter(|&(run, range)| old.ranges.get(run) != Some(range)).collect();
+    let ranges: Vec<_> = head.ranges.iter().filter(|(run, range)| old.known(*run) != Some(range)).collect();
     let gap = head.open.filter(|_| head.open != old.open);
     let mut flags = if last.is_some() { part::LAST } else { 0 } | if ranges.is_empty() { 0 } else { part::RANGES };
     flags |= if gap.is_some() { part::GAP } else { 0 };
@@ -157,7 +156,8 @@ pub(super) fn read_stream(r: &mut Reader, moments: &mut Moments, head: &mut Stre
         for _ in 0..r.count(6)? {
             let run = run_number(r)?;
             ascend(&mut above, run)?;
-            head.ranges.insert(run, read_range(r, moments)?);
+            let range = read_range(r, moments)?;
+            *head.range(run, range) = range;
         }
     }
     if flags & part::GAP != 0 {

@@ -11,6 +11,7 @@ mod said;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use thiserror::Error;
 use wardgate_wire::{BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Piece, Predecessor, Source, WireError};
 
 use crate::contract::{Said, types};
+use crate::status::Gap;
 
 use book::{Book, Numbering, Voice};
 use open::Open;
-use said::{Channel, Step};
+use said::{Channel, Meaning, Step};
 
 pub use heads::Heads;
 pub use said::SaidWrong;
@@ -70,6 +72,8 @@ pub struct Sealed {
     pub heads: (bool, Vec<u8>),
     /// To be told when the group is on flash, in this order.
     pub durable: Vec<(Arc<str>, types::Tag)>,
+    /// What its ledger tells of losses, for people.
+    pub gaps: Vec<Gap>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -89,6 +93,8 @@ pub enum PipelineError {
 struct Instance {
     state: State,
     channels: BTreeMap<u16, Channel>,
+    /// What each channel was last described as in this life, for people: a fault does not forget it.
+    names: BTreeMap<u16, Arc<Meaning>>,
     numbering: BTreeMap<Source, Numbering>,
     /// Values of personal channels that are not granted.
     withheld: u64,
@@ -189,9 +195,20 @@ impl Pipeline {
         self.end(instance, moment, why, State::Faulted);
     }
 
-    /// It was closed in order. In this version that is the gateway stopping; who opens it again knows better (`opened`).
-    pub fn closed(&mut self, instance: &Arc<str>, moment: types::Moment) {
-        self.end(instance, moment, GapReason::GatewayRestart, State::Closed);
+    /// It was closed in order, and why; who opens it again may know better (`opened`).
+    pub fn closed(&mut self, instance: &Arc<str>, moment: types::Moment, why: GapReason) {
+        self.end(instance, moment, why, State::Closed);
+    }
+
+    /// Whoever speaks for this instance from now on is another than before: what was to be told to its predecessor is told to nobody.
+    /// `personal`: its personal channels may leave.
+    pub fn posted(&mut self, instance: &Arc<str>, personal: bool) {
+        self.durable.retain(|(to, _)| to != instance);
+        if personal {
+            self.setup.personal_granted.insert(instance.to_string());
+        } else {
+            self.setup.personal_granted.remove(&**instance);
+        }
     }
 
     /// How the wall clock stood at a moment. Alone it is no reason for a life to leave a trace.
@@ -283,7 +300,7 @@ impl Pipeline {
     fn cut(&mut self, instance: &Arc<str>, moment: types::Moment, reason: GapReason, instead: bool) {
         let of = self.instances.entry(instance.clone()).or_default();
         let mut sources: BTreeSet<Source> = of.channels.iter().filter(|(_, c)| !c.withheld).map(|(&n, _)| Source::Channel(n)).collect();
-        sources.extend(self.book.heads.streams.get(instance).into_iter().flat_map(BTreeMap::keys));
+        sources.extend(self.book.heads.streams.get(instance).into_iter().flat_map(|streams| streams.keys()));
         sources.extend(of.numbering.iter().filter(|(_, n)| n.spoke()).map(|(&source, _)| source));
         sources.insert(Source::Alerts);
         let voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment) };
@@ -303,6 +320,7 @@ impl Pipeline {
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment };
         let urgency = match step {
             Step::Describe { channel, means } => {
+                of.names.insert(channel, means.meaning.clone());
                 let before = of.channels.insert(channel, means);
                 let withheld = of.channels[&channel].withheld;
                 if withheld { Urgency::No } else { describe(book, &mut voice, channel, before) }

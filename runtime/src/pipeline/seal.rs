@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wardgate_wire::{Batch, BatchKey, Class, Content, Digest, Entry, Header, encode};
 
 use crate::contract::types;
+use crate::status::Gap;
 
 use super::heads::{ClassHead, Heads};
 use super::{Pipeline, PipelineError, Sealed, Setup, Urgency, convert};
@@ -41,7 +42,9 @@ impl Pipeline {
             draft.close(class, content)?;
         }
         let stretches = if self.change.is_some() { draft.heads.tell_open_gaps(now) } else { Vec::new() };
+        let mut gaps = Vec::new();
         for (class, content) in self.book.open.ledger(stretches) {
+            gaps.extend(self.told(&content));
             draft.close(class, content)?;
         }
         if let Some(change) = self.change {
@@ -54,11 +57,11 @@ impl Pipeline {
         let full = full_heads || first || self.change.is_some();
         let heads = if full { draft.heads.full() } else { draft.heads.difference(&self.sealed) };
         let Draft { heads: sealed, batches, .. } = draft;
-        Ok(self.finish(sealed, batches, (full, heads)))
+        Ok(self.finish(sealed, batches, (full, heads), gaps))
     }
 
     /// From here on nothing can fail.
-    fn finish(&mut self, sealed: Heads, batches: Vec<(BatchKey, Digest, Vec<u8>)>, heads: (bool, Vec<u8>)) -> Sealed {
+    fn finish(&mut self, sealed: Heads, batches: Vec<(BatchKey, Digest, Vec<u8>)>, heads: (bool, Vec<u8>), gaps: Vec<Gap>) -> Sealed {
         self.book.open.clear();
         self.book.heads = sealed.clone();
         if self.change.take().is_some() {
@@ -68,6 +71,6 @@ impl Pipeline {
         self.urgency = Urgency::No;
         let states = std::mem::take(&mut self.states);
         let states = states.into_iter().map(|(instance, state): (Arc<str>, _)| (instance.to_string(), state)).collect();
-        Sealed { batches, states, heads, durable: std::mem::take(&mut self.durable) }
+        Sealed { batches, states, heads, durable: std::mem::take(&mut self.durable), gaps }
     }
 }

@@ -22,6 +22,8 @@ pub(super) const CODE_BYTES_MAX: u64 = 64 << 20; // code is 3 to 5 times its com
 /// Where a component's code came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
+    /// Another instance runs it already.
+    Shared,
     Cache,
     Compiled,
     /// There was an entry, and it was not ours or not whole.
@@ -77,7 +79,11 @@ impl Cache {
     pub(super) fn open(state: &Path, key: DeviceKey) -> Result<Self, PluginError> {
         let folder = state.join("compiled");
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|why| PluginError::File { path: folder.clone(), what: "cannot make the folder of compiled plugins", why })?;
+        made.map_err(|why| PluginError::State {
+            path: folder.clone(),
+            what: "cannot make the folder of compiled plugins",
+            why: why.to_string(),
+        })?;
         Ok(Self { folder, key })
     }
 
@@ -132,7 +138,7 @@ impl Cache {
         if written.is_err() {
             let _ = fs::remove_file(&scratch); // the first error is the one to tell
         }
-        written.map_err(|why| PluginError::File { path: path.clone(), what: "cannot keep compiled code", why })?;
+        written.map_err(|why| PluginError::State { path: path.clone(), what: "cannot keep compiled code", why: why.to_string() })?;
         self.forget_oldest(&path);
         Ok(())
     }

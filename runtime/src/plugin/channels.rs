@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use wardgate_wire::GapReason;
 
+use super::commands::{Command, Commands};
 use crate::capability::inbox::Inbox;
 use crate::capability::{Clock, modbus, serial};
 use crate::contract::Said;
 use crate::contract::types::{Moment, Tag};
+use crate::fault::Fault;
 use crate::status::Status;
 
 /// What one finished call said that concerns the pipeline, in order. Tags of `when-durable` are the supervisor's tickets.
@@ -19,9 +21,22 @@ pub struct Spoken {
     pub said: Vec<Said>,
 }
 
-/// To the pipeline's one task, in order, from all instances.
-#[derive(Clone, Debug, PartialEq)]
+/// To the pipeline's one task, in order, from all instances and from the corridor about them.
+#[derive(Clone, Debug)]
 pub enum ToPipeline {
+    /// The corridor: from here on another supervisor speaks for the instance, and is told what it asks by `back`.
+    Posted {
+        instance: Arc<str>,
+        /// Its personal channels may leave.
+        personal: bool,
+        back: mpsc::Sender<FromPipeline>,
+    },
+    /// The corridor: its device stands at another bed, or at none.
+    Bound {
+        instance: Arc<str>,
+        moment: Moment,
+        bed: Option<String>,
+    },
     Opened {
         instance: Arc<str>,
         moment: Moment,
@@ -43,6 +58,7 @@ pub enum ToPipeline {
     Closed {
         instance: Arc<str>,
         moment: Moment,
+        why: GapReason,
     },
 }
 
@@ -53,6 +69,23 @@ pub enum FromPipeline {
     Durable(Tag),
     /// A call was refused as a whole; the pipeline counts the instance as faulted.
     Refused(String),
+}
+
+/// What people ask of an instance.
+#[derive(Debug)]
+pub enum Asked {
+    Command(Command),
+    /// Open it anew, also out of quarantine; whether it opened is told.
+    Restart(oneshot::Sender<Result<(), Fault>>),
+}
+
+/// What an instance leaves to whoever is posted after it.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// The state that it kept, as the store has it or will have it.
+    pub saved: Option<Vec<u8>>,
+    /// What it did not answer.
+    pub commands: Commands,
 }
 
 /// The links that an instance was granted.
@@ -70,6 +103,7 @@ pub struct Wiring {
     pub links: Links,
     pub clock: Clock,
     pub status: Status,
-    /// True: close and end.
-    pub stop: watch::Receiver<bool>,
+    pub asked: mpsc::Receiver<Asked>,
+    /// Close and end, and this is why its streams end.
+    pub stop: watch::Receiver<Option<GapReason>>,
 }

@@ -23,6 +23,8 @@ use crate::contract::printable;
 pub const VERB: &str = "compile-plugin";
 
 const STDERR_BYTES_MAX: u64 = 4 << 10; // the reason is one line; the rest would be a dump
+/// How the child says that the fault is the disk's, not the component's.
+const CANNOT_WRITE: u8 = 5;
 const REASON_BYTES_MAX: usize = 600;
 
 /// What one compilation may use.
@@ -97,6 +99,7 @@ impl Compiler {
         command.args(&self.leading).arg(scratch).arg(profile.name());
         command.arg(self.limits.address_bytes.to_string()).arg(self.limits.cpu_s.to_string());
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.process_group(0); // a Ctrl-C is for the gateway, which then says why it ends
         let mut child = command.spawn().map_err(failed)?;
         let (mut stdin, stderr) = (child.stdin.take().expect("piped"), child.stderr.take().expect("piped"));
         let mut said = Vec::new();
@@ -118,11 +121,15 @@ impl Compiler {
             Err(_) => Err(PluginError::CompileLimit { plugin, limit: format!("{} s in all", self.limits.wall_s) }),
             Ok(Err(why)) => Err(failed(why)),
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(self.judge(plugin, status, &String::from_utf8_lossy(&said))),
+            Ok(Ok(status)) => Err(self.judge(plugin, status, &String::from_utf8_lossy(&said), scratch)),
         }
     }
 
-    fn judge(&self, plugin: String, status: ExitStatus, said: &str) -> PluginError {
+    fn judge(&self, plugin: String, status: ExitStatus, said: &str, scratch: &Path) -> PluginError {
+        if status.code() == Some(CANNOT_WRITE.into()) {
+            let why = printable(said.trim(), REASON_BYTES_MAX);
+            return PluginError::State { path: scratch.to_owned(), what: "cannot write compiled code", why };
+        }
         let signal = status.signal().and_then(Signal::from_named_raw);
         let memory = || format!("{} MiB of memory", self.limits.address_bytes >> 20);
         if matches!(signal, Some(Signal::XCPU | Signal::KILL)) {
@@ -145,7 +152,13 @@ impl Compiler {
 /// What the hidden verb does, with the arguments after it: OUT PROFILE ADDRESS_BYTES CPU_S, the component on standard input.
 pub fn child_main(args: &[OsString]) -> ExitCode {
     match child(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok((code, out)) => match fs::write(out, code) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                let _ = writeln!(io::stderr(), "{why}");
+                ExitCode::from(CANNOT_WRITE)
+            }
+        },
         Err(why) => {
             let _ = writeln!(io::stderr(), "{why}"); // the parent reads it; without a parent there is nobody
             ExitCode::FAILURE
@@ -153,7 +166,10 @@ pub fn child_main(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn child(args: &[OsString]) -> Result<(), String> {
+/// Compiled code on its way out, and where to.
+type Code = (Vec<u8>, String);
+
+fn child(args: &[OsString]) -> Result<Code, String> {
     let words: Option<Vec<&str>> = args.iter().map(|a| a.to_str()).collect();
     let Some([out, profile, address_bytes, cpu_s]) = words.as_deref() else {
         return Err("this verb is for the gateway itself: OUT PROFILE ADDRESS_BYTES CPU_S".into());
@@ -168,7 +184,7 @@ fn child(args: &[OsString]) -> Result<(), String> {
     }
     let engine = compiling(profile).map_err(|e| format!("{e:#}"))?;
     let code = engine.precompile_component(&component).map_err(|e| format!("{e:#}"))?;
-    fs::write(out, code).map_err(|e| format!("cannot write {out}: {e}"))
+    Ok((code, (*out).to_owned()))
 }
 
 /// Before the first byte of the component is looked at.

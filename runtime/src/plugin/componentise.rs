@@ -94,6 +94,7 @@ pub fn build(folder: &Path) -> Result<Built, BuildError> {
         }
     }
     let manifest = package::manifest(folder)?;
+    let shipped = package::shipped(folder, &manifest)?;
     has_target(folder)?;
     let module = cargo(folder)?;
     if let Some(cargo) = module.version.filter(|cargo| *cargo != manifest.version) {
@@ -112,9 +113,31 @@ pub fn build(folder: &Path) -> Result<Built, BuildError> {
     let out = target.join("packages").join(manifest.full_name());
     let text = fs::read(folder.join(MANIFEST_FILE)).map_err(|why| BuildError::Write { path: folder.join(MANIFEST_FILE), why })?;
     fs::create_dir_all(&out).map_err(|why| BuildError::Write { path: out.clone(), why })?;
+    for inner in shipped.keys() {
+        carry(&folder.join(inner), &out.join(inner))?;
+    }
     replace(&out.join(MANIFEST_FILE), &text)?;
     replace(&out.join(COMPONENT_FILE), &component)?;
     Ok(Built { folder: out, manifest, surface, component_bytes: component.len() as u64 })
+}
+
+/// What lies in one folder, into another: what it held and no longer has goes.
+fn carry(from: &Path, to: &Path) -> Result<(), BuildError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |why| BuildError::Write { path, why }
+    };
+    let names = |folder: &Path| -> io::Result<Vec<_>> { fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect() };
+    fs::create_dir_all(to).map_err(failed(to))?;
+    let wanted = names(from).map_err(failed(from))?;
+    for name in &wanted {
+        let bytes = fs::read(from.join(name)).map_err(failed(&from.join(name)))?;
+        replace(&to.join(name), &bytes)?;
+    }
+    for old in names(to).map_err(failed(to))?.iter().filter(|name| !wanted.contains(name)) {
+        fs::remove_file(to.join(old)).map_err(failed(&to.join(old)))?;
+    }
+    Ok(())
 }
 
 /// A gateway that reads at this moment sees the old file or the new one.

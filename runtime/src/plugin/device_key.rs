@@ -22,7 +22,7 @@ impl DeviceKey {
         let path = state.join(FILE);
         let failed = |what| {
             let path = path.clone();
-            move |why| PluginError::File { path, what, why }
+            move |why: std::io::Error| PluginError::State { path, what, why: why.to_string() }
         };
         fs::create_dir_all(state).map_err(failed("cannot make the folder of the state"))?;
         if !path.exists() {

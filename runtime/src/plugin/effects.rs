@@ -1,19 +1,19 @@
 //! What a finished call brings about: first its data towards the pipeline, then what goes to devices, timers and status.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::channels::Links;
+use super::commands::Commands;
 use super::kept::Kept;
 use super::rules::{Breach, DURABLE_WAITING_MAX};
 use super::tickets::Tickets;
 use super::timers::Timers;
 use crate::capability::Flooded;
-use crate::contract::types::{Health, Moment, Problem, Tag, Value};
+use crate::contract::types::{Health, Moment, Tag, Value};
 use crate::contract::{Event, Said, printable};
 use crate::status::{InstanceStatus, Status};
 
-const COMMANDS_OPEN_MAX: usize = 16; // a person gives them, one at a time
 const DETAIL_BYTES_MAX: usize = 300; // two lines of status
 
 /// What is open on behalf of the running plugin. Ends with its run.
@@ -23,8 +23,6 @@ pub(super) struct Open {
     durable: Tickets,
     /// `durable` that is to be told; each takes a ticket, so there are few.
     told: VecDeque<(Moment, Tag)>,
-    /// Commands that wait for their answer: tag to the id that the gateway gave. The console's verb will read the answers.
-    commands: BTreeMap<Tag, String>,
 }
 
 impl Open {
@@ -63,19 +61,11 @@ impl Open {
         if self.told.is_empty() { self.timers.next().map_or(u64::MAX, |(due, _)| due) } else { 0 }
     }
 
-    pub(super) fn command(&mut self, tag: Tag, id: String) {
-        self.commands.insert(tag, id);
-        if self.commands.len() > COMMANDS_OPEN_MAX {
-            self.commands.pop_first(); // the oldest: it was never answered
-        }
-    }
-
     /// The run has ended. What is asked of a device is forgotten by the inbox when it opens again.
     pub(super) fn end(&mut self) {
         self.timers.clear();
         self.durable.forget();
         self.told.clear();
-        self.commands.clear();
     }
 }
 
@@ -95,6 +85,8 @@ pub(super) struct Around<'a> {
 pub(super) struct Sorted {
     pub to_pipeline: Vec<Said>,
     pub kept: Option<Kept>,
+    /// An answer to a command, and what was kept with it: the ticket that says that it is on flash.
+    answer_on_flash: Option<Tag>,
     outward: Vec<Said>,
 }
 
@@ -116,11 +108,16 @@ impl Around<'_> {
                 _ => sorted.outward.push(one),
             }
         }
+        if sorted.kept.is_some() && sorted.outward.iter().any(|one| matches!(one, Said::Answer(..))) {
+            let ticket = open.durable.blank();
+            sorted.to_pipeline.push(Said::WhenDurable(ticket));
+            sorted.answer_on_flash = Some(ticket);
+        }
         self.status.instance(self.instance, |status| count(status, &sorted.to_pipeline, self.moment));
         sorted
     }
 
-    pub(super) fn carry_out(&self, open: &mut Open, sorted: Sorted) -> Result<(), Flooded> {
+    pub(super) fn carry_out(&self, open: &mut Open, commands: &mut Commands, sorted: Sorted) -> Result<(), Flooded> {
         for one in sorted.outward {
             match one {
                 Said::SetTimer(tag, after_ms) => {
@@ -129,7 +126,7 @@ impl Around<'_> {
                 }
                 Said::CancelTimer(tag) => open.timers.cancel(tag),
                 Said::Report(health, detail) => self.report(health, &detail),
-                Said::Answer(tag, outcome) => answer(open, tag, outcome),
+                Said::Answer(tag, outcome) => commands.answered(tag, outcome, sorted.answer_on_flash),
                 // What is not granted is not linked, so a component that asks for it was never admitted.
                 Said::ModbusSubmit(tag, server, request) => {
                     self.links.modbus.as_ref().map_or(Ok(()), |bus| bus.submit(tag, server, request))?;
@@ -158,13 +155,6 @@ impl Around<'_> {
         let detail = printable(detail, DETAIL_BYTES_MAX);
         tracing::debug!(state, %detail, "health");
         self.status.instance(self.instance, |status| (status.state, status.detail) = (state.into(), detail));
-    }
-}
-
-fn answer(open: &mut Open, tag: Tag, outcome: Result<Vec<u8>, Problem>) {
-    match open.commands.remove(&tag) {
-        Some(id) => tracing::info!(%id, done = outcome.is_ok(), "command answered"),
-        None => tracing::debug!(tag, "an answer to no command"),
     }
 }
 

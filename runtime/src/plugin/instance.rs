@@ -1,13 +1,16 @@
 //! A plugin made ready once and started as often as needed; and one running instance of it, whose every call is judged by the rules.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use wasmtime::component::Component;
 
 use super::rules::{Breach, Rules};
 use super::{Host, Package, PluginError};
 use crate::config::{Link, Manifest};
+use crate::contained::contained;
 use crate::contract::lifecycle::Opening;
 use crate::contract::types::Moment;
 use crate::contract::{CallError, Event, Failed, Limits, Log, Outcome, Plugin, Running};
@@ -45,13 +48,15 @@ impl From<Failed> for Spent {
 pub struct Prepared {
     host: Arc<Host>,
     plugin: Plugin,
+    component: [u8; 32],
+    site: BTreeSet<Link>,
     pub manifest: Manifest,
     limits: Limits,
 }
 
 impl Prepared {
     /// Starts it once, because only then are the types of its exports compared.
-    pub fn new(host: Arc<Host>, package: &Package, code: &Component, site: &BTreeSet<Link>) -> Result<Arc<Self>, PluginError> {
+    pub async fn new(host: Arc<Host>, package: &Package, code: &Component, site: &BTreeSet<Link>) -> Result<Arc<Self>, PluginError> {
         let manifest = package.manifest.clone();
         let unlinkable = |why: String| PluginError::Unlinkable { plugin: manifest.full_name(), why };
         let plugin = Plugin::new(&host.engine, code, package.granted(site)?).map_err(|e| unlinkable(format!("{e:#}")))?;
@@ -61,16 +66,20 @@ impl Prepared {
             calls_max: CALLS_MAX,
             said_bytes_max: SAID_BYTES_MAX,
         };
-        let prepared = Arc::new(Self { host, plugin, limits, manifest: manifest.clone() });
-        match prepared.start() {
+        let prepared = Arc::new(Self { host, plugin, component: package.hash, site: site.clone(), limits, manifest: manifest.clone() });
+        match prepared.start().await {
             Ok(_) => Ok(prepared),
             Err(spent) => Err(unlinkable(spent.why.to_string())),
         }
     }
 
-    pub fn start(self: &Arc<Self>) -> Result<Instance, Spent> {
+    pub(super) fn is_of(&self, package: &Package, site: &BTreeSet<Link>) -> bool {
+        (&self.component, &self.manifest, &self.site) == (&package.hash, &package.manifest, site)
+    }
+
+    pub async fn start(self: &Arc<Self>) -> Result<Instance, Spent> {
         let _ticking = self.host.ticker.during_call();
-        let running = self.plugin.start(self.limits)?;
+        let running = guarded(self.plugin.start(self.limits)).await?;
         Ok(Instance { running, rules: Rules::new(&self.manifest), prepared: self.clone() })
     }
 }
@@ -83,8 +92,13 @@ pub async fn prepare(
     site: &BTreeSet<Link>,
 ) -> Result<(Arc<Prepared>, super::Origin), PluginError> {
     package.granted(site)?; // before a second is spent on compiling
+    if let Some(running) = host.alive(package, site) {
+        return Ok((running, super::Origin::Shared));
+    }
     let (code, origin) = compiler.code(host, package).await?;
-    Ok((Prepared::new(host.clone(), package, &code, site)?, origin))
+    let prepared = Prepared::new(host.clone(), package, &code, site).await?;
+    host.remember(&prepared);
+    Ok((prepared, origin))
 }
 
 /// One running instance. After a call that came to nothing it is spent: drop it.
@@ -95,27 +109,45 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn open(&mut self, now: Moment, start: &Opening) -> Result<Outcome, Spent> {
+    pub async fn open(&mut self, now: Moment, start: &Opening) -> Result<Outcome, Spent> {
         let done = {
             let _ticking = self.prepared.host.ticker.during_call();
-            self.running.open(now, start)
+            guarded(self.running.open(now, start)).await
         };
         self.judge(done)
     }
 
-    pub fn call(&mut self, now: Moment, event: &Event) -> Result<Outcome, Spent> {
+    pub async fn call(&mut self, now: Moment, event: &Event) -> Result<Outcome, Spent> {
         let done = {
             let _ticking = self.prepared.host.ticker.during_call();
-            self.running.call(now, event)
+            guarded(self.running.call(now, event)).await
         };
         self.judge(done)
     }
 
-    fn judge(&mut self, done: Result<Outcome, Failed>) -> Result<Outcome, Spent> {
+    fn judge(&mut self, done: Result<Outcome, Spent>) -> Result<Outcome, Spent> {
         let outcome = done?;
         match self.rules.check(&outcome.said) {
             Ok(()) => Ok(outcome),
             Err(breach) => Err(Spent { why: breach.into(), logs: outcome.logs }),
+        }
+    }
+}
+
+/// A panic of our own in a call ends that call and no other.
+async fn guarded<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Spent> {
+    match contained(call).await {
+        Some(done) => done.map_err(Spent::from),
+        None => Err(Spent { why: Fault::Gateway("it panicked; see the log".into()), logs: Vec::new() }),
+    }
+}
+
+/// For those who have nothing else to do: a guest call waits for nothing, it only pauses at each tick.
+pub fn at_once<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Poll::Ready(done) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return done;
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 mod cache;
 mod channels;
+mod commands;
 mod compile;
 mod componentise;
 mod device_key;
@@ -12,6 +13,7 @@ mod engine;
 mod instance;
 mod kept;
 mod package;
+mod patience;
 mod posting;
 mod rules;
 mod supervisor;
@@ -19,16 +21,20 @@ mod surface;
 mod ticker;
 mod tickets;
 mod timers;
+pub mod trial;
 
+use crate::fault::Guilty;
 pub use cache::Origin;
-pub use channels::{FromPipeline, Links, Spoken, ToPipeline, Wiring};
+pub use channels::{Asked, FromPipeline, Left, Links, Spoken, ToPipeline, Wiring};
+pub use commands::{Command, Commands};
 pub use compile::{CompileLimits, Compiler, child_main};
 pub use componentise::{BuildError, Built, build, componentise};
 pub use device_key::DeviceKey;
 pub use engine::{Host, INSTANCES_MAX, Profile};
-pub use instance::{Fault, Instance, Prepared, Spent, prepare};
+pub use instance::{Fault, Instance, Prepared, Spent, at_once, prepare};
 pub use kept::{Kept, KeptBroken};
 pub use package::Package;
+pub use patience::{QUARANTINE_FAULTS, QUARANTINE_WITHIN_S, RAN_WELL_S, RESTART_DELAY_MS_MAX, RESTART_DELAY_MS_MIN};
 pub use posting::Posting;
 pub use rules::{Breach, Rules};
 pub use supervisor::{PIPELINE_ROOM, Supervisor};
@@ -46,6 +52,10 @@ pub enum PluginError {
          then whoever can write to that folder decides what runs here", folder.display()
     )]
     Unsigned { folder: PathBuf },
+    #[error("package {} is not there", folder.display())]
+    NotThere { folder: PathBuf, near: Option<PathBuf> },
+    #[error("{} {why}", path.display())]
+    Shipped { path: PathBuf, why: String },
     #[error("{} is larger than {bytes_max} bytes ({why})", path.display())]
     TooLarge { path: PathBuf, bytes_max: u64, why: &'static str },
     #[error("{}: {why}", path.display())]
@@ -62,10 +72,36 @@ pub enum PluginError {
     CompileLimit { plugin: String, limit: String },
     #[error("cannot start the compiler {}: {why}", program.display())]
     Compiler { program: PathBuf, why: std::io::Error },
-    #[error("{} can be read by others: whoever has it can make this gateway run code of theirs. Remove it with the folder `compiled` beside it; both are made anew", path.display())]
+    #[error("{}: {what}: {why}", path.display())]
+    State { path: PathBuf, what: &'static str, why: String },
+    #[error("{} can be read by others: whoever has it can make this gateway run code of theirs", path.display())]
     KeyExposed { path: PathBuf },
-    #[error("{} is not a device key. Remove it with the folder `compiled` beside it; both are made anew", path.display())]
+    #[error("{} is not a device key", path.display())]
     KeyBroken { path: PathBuf },
     #[error("plugin {plugin} does not fit this gateway: {why}")]
     Unlinkable { plugin: String, why: String },
+}
+
+impl PluginError {
+    /// For whoever wrote the instance's part of gateway.toml.
+    pub fn remedy(&self, instance: &str) -> String {
+        match self {
+            Self::NotThere { near: Some(near), .. } => format!("write package = \"{}\"", near.display()),
+            Self::NotThere { near: None, .. } => "make it with `wardgate plugin build`, and name the folder that this prints".into(),
+            Self::Unsigned { .. } => "below [plugins] add allow_unsigned = true, if you trust that folder".into(),
+            Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants] add {grant}"),
+            Self::State { .. } => "the state folder must be writable, and its disk must have room for some MB".into(),
+            Self::KeyExposed { .. } | Self::KeyBroken { .. } => "remove it with the folder `compiled` beside it; both are made anew".into(),
+            Self::Engine { .. } | Self::Compiler { .. } => "look at the limits of this service (LimitAS, LimitNPROC)".into(),
+            _ => "correct the package, or its line in gateway.toml".into(),
+        }
+    }
+
+    pub fn guilty(&self) -> Guilty {
+        match self {
+            Self::State { .. } | Self::KeyExposed { .. } | Self::KeyBroken { .. } => Guilty::Store,
+            Self::Engine { .. } | Self::Compiler { .. } => Guilty::Internal,
+            _ => Guilty::Plugin,
+        }
+    }
 }

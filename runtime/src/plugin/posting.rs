@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::channels::Left;
 use super::instance::Prepared;
 use super::kept::Kept;
 use crate::contract::lifecycle::Opening;
@@ -14,16 +15,18 @@ pub struct Posting {
     pub plugin: Arc<Prepared>,
     pub settings: BTreeMap<String, String>,
     pub bed: Option<String>,
+    /// Without a value for longer than this it counts as silent; 0: never.
+    pub silent_after_s: u64,
     /// Drawn at random for this start of the gateway.
     pub seed: u64,
-    /// What the store holds of this instance.
-    pub saved: Option<Vec<u8>>,
+    /// Of whoever was posted before, in this life or an earlier one.
+    pub left: Left,
 }
 
 impl Posting {
     /// A state that cannot be read is said and left: the plugin starts as if new, which its device can bear and a gateway that does not start cannot.
     pub(super) fn kept(&self) -> Option<Kept> {
-        let kept = Kept::from_bytes(self.saved.as_deref()?);
+        let kept = Kept::from_bytes(self.left.saved.as_deref()?);
         kept.inspect_err(|why| tracing::error!(instance = %self.instance, %why, "it opens without state")).ok()
     }
 
@@ -38,6 +41,11 @@ impl Posting {
             saved: kept.map(|kept| kept.state.clone()),
         }
     }
+}
+
+/// No two instances fail in step because they share a start.
+pub(super) fn seed_of(seed: u64, instance: &str) -> u64 {
+    instance.bytes().fold(seed, |z, byte| mixed(z ^ u64::from(byte)))
 }
 
 /// Neighbouring seeds must not look alike to a plugin (splitmix64's last step).

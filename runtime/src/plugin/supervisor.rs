@@ -1,26 +1,31 @@
 //! The life of one instance: open, events one at a time, restart from what it kept, close.
 
+mod between;
+
 use std::time::Duration;
 
 use tokio::sync::mpsc::{PermitIterator, Sender};
+use tokio::sync::oneshot;
 use tracing::Instrument;
 use wardgate_wire::GapReason;
 
-use super::channels::{FromPipeline, Spoken, ToPipeline, Wiring};
+use super::channels::{Asked, FromPipeline, Left, Spoken, ToPipeline, Wiring};
+use super::commands::Commands;
 use super::effects::{Around, Open};
 use super::instance::{Fault, Instance, Spent};
 use super::kept::Kept;
-use super::posting::Posting;
+use super::patience::Patience;
+use super::posting::{Posting, seed_of};
 use crate::capability::inbox;
 use crate::contract::gateway::Level;
 use crate::contract::types::Moment;
 use crate::contract::{CallError, Event, Log, Outcome, modbus, printable, serial};
+use crate::fault;
 
 /// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, what was said, and `Closed` or `Fault`.
 /// Each instance holds room for so many while it waits, so the channel needs more than this for every instance.
 pub const PIPELINE_ROOM: usize = 3;
 
-const RESTART_DELAY_MS: u64 = 1000; // slower than a device's own reset, faster than a nurse notices
 const LAST_EVENTS_MAX: usize = inbox::EVENTS_MAX; // what can wait when it is told to stop; more comes in meanwhile only from a chattering line
 const REFUSALS_IN_A_ROW_MAX: u32 = 64; // a poller asks for all its registers at once, and all may be refused
 const REFUSAL_PAUSE_MS: u64 = 10; // as the shortest timer
@@ -33,7 +38,15 @@ pub struct Supervisor {
     /// What the next `open` gets.
     kept: Option<Kept>,
     open: Open,
+    commands: Commands,
     running: Option<Instance>,
+    /// When the newest run was opened; none: it did not open.
+    opened_ns: Option<u64>,
+    /// How the newest run failed.
+    why: String,
+    patience: Patience,
+    /// People who wait to hear whether it opens again; as many as the console lets in at once.
+    restart_asked: Vec<oneshot::Sender<Result<(), fault::Fault>>>,
     /// Told by the pipeline and not acted on yet.
     told: Vec<FromPipeline>,
     restarts: u64,
@@ -52,11 +65,14 @@ enum Ended {
     /// In order, or because the gateway around it ends.
     ForGood,
     ByFault,
+    /// A person asked for a restart.
+    ByHand,
 }
 
 enum Next {
     Event(Moment, Event),
-    Stop,
+    Stop(GapReason),
+    Restart,
     /// The pipeline refused what an earlier call said.
     Refused(String),
 }
@@ -64,14 +80,20 @@ enum Next {
 type Room<'a> = PermitIterator<'a, ToPipeline>;
 
 impl Supervisor {
-    pub fn new(posting: Posting, wiring: Wiring) -> Self {
-        let kept = posting.kept();
+    pub fn new(mut posting: Posting, wiring: Wiring) -> Self {
+        let (kept, commands) = (posting.kept(), std::mem::take(&mut posting.left.commands));
+        let patience = Patience::new(seed_of(posting.seed, &posting.instance));
         Self {
             posting,
             wiring,
             kept,
             open: Open::default(),
+            commands,
             running: None,
+            opened_ns: None,
+            why: String::new(),
+            patience,
+            restart_asked: Vec::new(),
             told: Vec::new(),
             restarts: 0,
             newest: None,
@@ -82,22 +104,35 @@ impl Supervisor {
     }
 
     /// Until it is told to stop. Every fault of the plugin ends in here.
-    pub async fn run(self) {
+    pub async fn run(self) -> Left {
         let span = tracing::info_span!("instance", name = %self.posting.instance, plugin = %self.posting.plugin.manifest.full_name());
-        self.runs().instrument(span).await;
+        self.runs().instrument(span).await
     }
 
-    async fn runs(mut self) {
+    async fn runs(mut self) -> Left {
         let pipeline = self.wiring.pipeline.clone();
-        let (plugin, bed) = (self.posting.plugin.manifest.full_name(), self.posting.bed.clone());
-        self.status(|s| (s.plugin, s.bed, s.state) = (plugin, bed, "starting".into()));
+        let (plugin, bed, silent_after_s) =
+            (self.posting.plugin.manifest.full_name(), self.posting.bed.clone(), self.posting.silent_after_s);
+        self.status(|s| {
+            (s.plugin, s.bed, s.silent_after_s) = (plugin, bed, silent_after_s);
+            (s.state, s.detail) = ("starting".into(), String::new());
+        });
         let mut why = None;
-        while self.once(&pipeline, why).await == Some(Ended::ByFault) && self.rest().await {
+        loop {
+            why = match self.once(&pipeline, why).await {
+                Some(Ended::ByHand) => None, // its closing told why
+                Some(Ended::ByFault) if self.between_runs().await => Some(GapReason::PluginFault),
+                _ => break,
+            };
             self.restarts += 1;
             self.status(|s| s.restarts += 1);
-            why = Some(GapReason::PluginFault);
         }
         self.status(|s| s.state = "stopped".into());
+        // what it asked of its links is nobody's now: no device is asked for it any more
+        let now = self.now_forward();
+        self.wiring.inbox.reopen(now);
+        self.commands.run_ended(true); // nobody hears any more whether an answer's flash has come: the next one is asked again
+        Left { saved: self.kept.as_ref().map(Kept::to_bytes), commands: self.commands }
     }
 
     /// One run, from `open` to its end. `None`: the pipeline is gone, so nobody listens any more.
@@ -114,7 +149,8 @@ impl Supervisor {
                     self.handle(room, moment, event).await.err()
                 }
                 Next::Refused(why) => Some(self.refused(&why)),
-                Next::Stop => Some(self.close(room).await),
+                Next::Stop(why) => Some(self.close(room, why, Ended::ForGood).await),
+                Next::Restart => Some(self.close(room, GapReason::PluginSwap, Ended::ByHand).await),
             };
             if ended.is_some() {
                 return ended;
@@ -137,6 +173,7 @@ impl Supervisor {
 
     fn hear(&mut self, told: FromPipeline) {
         match told {
+            FromPipeline::Durable(ticket) if self.commands.on_flash(ticket) => {}
             FromPipeline::Durable(ticket) => {
                 let now = (self.wiring.clock)();
                 self.open.durable(now, ticket);
@@ -151,10 +188,13 @@ impl Supervisor {
                 return Next::Refused(why);
             }
             let stopping = *self.wiring.stop.borrow();
-            if stopping {
-                return self.still_waiting().map_or(Next::Stop, |(moment, event)| Next::Event(moment, event));
+            if let Some(why) = stopping {
+                return self.still_waiting().map_or(Next::Stop(why), |(moment, event)| Next::Event(moment, event));
             }
             let now = (self.wiring.clock)();
+            if let Some(command) = self.commands.deliver() {
+                return Next::Event(now, command);
+            }
             let inbox_first = std::mem::take(&mut self.own_went_last);
             if inbox_first && let Some((moment, event)) = self.wiring.inbox.try_recv() {
                 return Next::Event(moment, event);
@@ -167,8 +207,15 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 // An error means that the corridor has gone without a word.
-                gone = self.wiring.stop.changed() => if gone.is_err() { return Next::Stop },
+                gone = self.wiring.stop.changed() => if gone.is_err() { return Next::Stop(GapReason::GatewayRestart) },
                 Some(told) = self.wiring.back.recv() => self.hear(told),
+                Some(asked) = self.wiring.asked.recv() => match asked {
+                    Asked::Command(command) => self.commands.take(command),
+                    Asked::Restart(answer) => {
+                        self.restart_asked.push(answer);
+                        return Next::Restart;
+                    }
+                },
                 (moment, event) = self.wiring.inbox.recv() => return Next::Event(moment, event),
                 () = tokio::time::sleep(until_due) => {}
             }
@@ -214,25 +261,35 @@ impl Supervisor {
         self.wiring.inbox.reopen(now);
         let start = self.posting.opening(self.kept.as_ref(), self.restarts);
         let plugin = self.posting.plugin.clone();
-        let opened = apart(move || {
-            let mut instance = plugin.start()?;
-            let outcome = instance.open(now, &start)?;
+        let opened = async {
+            let mut instance = plugin.start().await?;
+            let outcome = instance.open(now, &start).await?;
             match &outcome.problem {
                 // There is nothing to go on with, fatal or not: none of it counts.
                 Some(problem) => Err(Spent { why: CallError::Fatal(problem.clone()).into(), logs: outcome.logs }),
                 None => Ok((instance, outcome)),
             }
-        });
+        };
         match opened.await {
             Ok((instance, outcome)) => {
                 tracing::info!(restarts = self.restarts, "opened");
                 self.running = Some(instance);
                 let opened = ToPipeline::Opened { instance: self.posting.instance.clone(), moment: now, why };
-                self.status(|s| (s.opens, s.state, s.detail) = (s.opens + 1, "healthy".into(), String::new()));
+                self.opened_ns = Some(now.monotonic_ns);
+                self.status(|s| {
+                    (s.opens, s.opened_ns) = (s.opens + 1, now.monotonic_ns);
+                    (s.state, s.detail) = ("healthy".into(), String::new());
+                });
+                self.restart_asked.drain(..).for_each(|asker| drop(asker.send(Ok(()))));
                 self.take_effect(&mut room, now, outcome, Some(opened)).err()
             }
             // The pipeline has not heard of this run, so there is nothing to take back there.
-            Err(spent) => Some(self.fault(&spent)),
+            Err(spent) => {
+                let what = format!("\"{}\" did not open: {}", self.posting.instance, spent.why);
+                let failed = || fault::Fault::new(fault::Guilty::Plugin, &what, "it is tried again; `wardgate status` shows how it fares");
+                self.restart_asked.drain(..).for_each(|asker| drop(asker.send(Err(failed()))));
+                Some(self.fault(&spent))
+            }
         }
     }
 
@@ -244,9 +301,6 @@ impl Supervisor {
             why: GapReason::GatewayOverrun,
         });
         self.pace(&event).await;
-        if let Event::Command { tag, id, .. } = &event {
-            self.open.command(*tag, id.clone());
-        }
         match self.call(moment, event).await {
             Ok(outcome) => self.take_effect(&mut room, moment, outcome, before),
             Err(spent) => {
@@ -257,15 +311,10 @@ impl Supervisor {
         }
     }
 
-    /// On a thread of its own: a plugin that burns its whole deadline delays nobody's link.
     async fn call(&mut self, moment: Moment, event: Event) -> Result<Outcome, Spent> {
         let mut instance = self.running.take().expect("a run calls only while it is open");
         self.status(|s| s.calls += 1);
-        let done = apart(move || {
-            let outcome = instance.call(moment, &event)?;
-            Ok((instance, outcome))
-        });
-        let (instance, outcome) = done.await?;
+        let outcome = instance.call(moment, &event).await?;
         self.running = Some(instance);
         Ok(outcome)
     }
@@ -300,7 +349,7 @@ impl Supervisor {
         if !said.is_empty() {
             put(room, ToPipeline::Spoken(Spoken { instance: instance.clone(), moment, said }));
         }
-        match around.carry_out(&mut self.open, sorted) {
+        match around.carry_out(&mut self.open, &mut self.commands, sorted) {
             Ok(()) => Ok(()),
             // Its data counts, because the call was over; what it is refused again and again ends the run.
             Err(flooded) => {
@@ -310,13 +359,13 @@ impl Supervisor {
         }
     }
 
-    async fn close(&mut self, mut room: Room<'_>) -> Ended {
+    async fn close(&mut self, mut room: Room<'_>, why: GapReason, ended: Ended) -> Ended {
         let now = self.now_forward();
         let instance = self.posting.instance.clone();
         match self.call(now, Event::Close).await {
             Ok(outcome) => {
                 if self.take_effect(&mut room, now, outcome, None).is_ok() {
-                    put(&mut room, ToPipeline::Closed { instance, moment: now });
+                    put(&mut room, ToPipeline::Closed { instance, moment: now, why });
                 }
             }
             Err(spent) => {
@@ -325,11 +374,14 @@ impl Supervisor {
             }
         }
         self.running = None;
-        Ended::ForGood
+        self.open.end();
+        self.commands.run_ended(false);
+        ended
     }
 
     fn refused(&mut self, why: &str) -> Ended {
         tracing::error!(%why, "the pipeline took nothing of a call");
+        self.commands.run_ended(true);
         self.ends(why)
     }
 
@@ -343,27 +395,13 @@ impl Supervisor {
     fn ends(&mut self, why: &str) -> Ended {
         self.running = None;
         self.open.end();
+        self.commands.run_ended(false);
+        why.clone_into(&mut self.why);
         self.status(|s| {
             s.faults += 1;
             (s.state, s.detail) = ("restarting".into(), printable(why, DETAIL_BYTES_MAX));
         });
         Ended::ByFault
-    }
-
-    /// Between two runs. False: told to stop meanwhile.
-    async fn rest(&mut self) -> bool {
-        let over = tokio::time::sleep(Duration::from_millis(restart_delay_ms(self.restarts)));
-        tokio::pin!(over);
-        loop {
-            if *self.wiring.stop.borrow() {
-                return false;
-            }
-            tokio::select! {
-                () = &mut over => return true,
-                gone = self.wiring.stop.changed() => if gone.is_err() { return false },
-                Some(told) = self.wiring.back.recv() => self.hear(told),
-            }
-        }
     }
 
     fn status<T>(&self, change: impl FnOnce(&mut crate::status::InstanceStatus) -> T) -> T {
@@ -378,19 +416,6 @@ fn put(room: &mut Room<'_>, message: ToPipeline) {
         }
         None => debug_assert!(false, "PIPELINE_ROOM is too small"),
     }
-}
-
-/// Runs guest code where it may take its time.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Spent> + Send + 'static) -> Result<T, Spent> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(why) => Err(Spent { why: Fault::Gateway(why.to_string()), logs: Vec::new() }),
-    }
-}
-
-/// Back-off and quarantine of what fails again and again come in here.
-fn restart_delay_ms(_restarts: u64) -> u64 {
-    RESTART_DELAY_MS
 }
 
 fn show(logs: &[Log]) {

@@ -15,10 +15,16 @@ impl Tickets {
     /// A ticket for a request, and that of an older one with the same tag, which is cancelled by it.
     pub(super) fn open(&mut self, tag: Tag) -> (Tag, Option<Tag>) {
         let older = self.cancel(tag);
-        let ticket = self.next;
-        self.next = self.next.wrapping_add(1); // after four billion requests the first is long answered
+        let ticket = self.blank();
         self.open.insert(ticket, tag);
         (ticket, older)
+    }
+
+    /// A ticket of the gateway's own, which no tag of the plugin has.
+    pub(super) fn blank(&mut self) -> Tag {
+        let ticket = self.next;
+        self.next = self.next.wrapping_add(1); // after four billion requests the first is long answered
+        ticket
     }
 
     /// The answer is here: whose was it? `None`: of a run that has ended, or cancelled.

@@ -79,6 +79,7 @@ impl Store {
             return Err(error);
         }
         self.shared.index().settle(&due.acknowledged);
+        self.shared.recent().take(group);
         self.next_group += 1;
         self.figures.commits += 1;
         self.delete(&due.frees);

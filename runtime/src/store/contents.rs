@@ -124,6 +124,15 @@ impl Contents {
         (batches + acknowledged + self.states.len() + self.heads.len() + self.others.len()) as u64
     }
 
+    /// Every piece lies between these offsets of the file, and the groups have numbers: a footer that says otherwise is damaged, whatever
+    /// its digest says.
+    pub fn lies_within(&self, from: u64, to: u64) -> bool {
+        let batches = self.chains.values().flat_map(|s| s.batches.iter().map(|(_, piece)| piece));
+        let rest = self.states.values().chain(self.heads.iter().map(|h| &h.piece)).chain(self.others.iter().map(|(_, piece)| piece));
+        let within = |p: &Piece| p.offset >= from && p.offset.checked_add(p.length.into()).is_some_and(|end| end <= to);
+        self.first_group.checked_add(self.groups).is_some() && batches.chain(rest).all(within)
+    }
+
     /// Every place lies this much further on.
     pub fn shift(&mut self, by: u64) {
         let batches = self.chains.values_mut().flat_map(|s| s.batches.iter_mut().map(|(_, piece)| piece));

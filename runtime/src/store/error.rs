@@ -33,7 +33,7 @@ impl fmt::Display for FullBy {
 
 #[derive(Debug, Error)]
 pub enum StoreError {
-    #[error("store {folder} is full, {bytes} bytes more do not fit: {by}. Nothing that was taken is lost")]
+    #[error("store {folder} is full, {bytes} bytes more do not fit: {by}")]
     Full { folder: PathBuf, bytes: u64, by: FullBy },
     #[error(
         "cannot {doing} {file}: {source}. Check that the disk is healthy, mounted writable and that the gateway's user owns the folder"

@@ -208,7 +208,7 @@ fn whole_group(bytes: &[u8]) -> Option<(u64, &[u8], usize)> {
     if r.array::<4>().ok()? != GROUP_MAGIC {
         return None;
     }
-    let number = r.fixed64().ok()?;
+    let number = r.fixed64().ok().filter(|n| *n < u64::MAX)?; // there is always a next one
     let body = r.fixed64().ok().and_then(|n| usize::try_from(n).ok()).and_then(|n| r.raw(n).ok())?;
     let check = r.array::<DIGEST_BYTES>().ok()?;
     let length = GROUP_HEAD_BYTES + body.len() + DIGEST_BYTES;
@@ -255,5 +255,6 @@ pub(super) fn read_footer(bytes: &[u8], segment: u64, at: u64) -> Option<(u64, C
     let contents = Contents::read(&mut r).ok()?;
     let here = r.fixed64().ok()?;
     r.end().ok()?;
-    (magic == FOOTER_MAGIC && number == segment && here == at).then_some((store, contents))
+    let ours = magic == FOOTER_MAGIC && number == segment && here == at;
+    (ours && contents.lies_within(HEADER_BYTES as u64, at)).then_some((store, contents))
 }

@@ -13,6 +13,7 @@ mod index;
 mod open;
 mod plan;
 mod ranges;
+mod recent;
 mod shelf;
 
 #[cfg(test)]

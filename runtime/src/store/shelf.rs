@@ -10,6 +10,7 @@ use super::contents::{Chain, Contents, Piece};
 use super::folder::{self, load, segment_path};
 use super::index::{self, Index, Place};
 use super::ranges::Ranges;
+use super::recent::Recent;
 use super::{Held, StoreError, format};
 
 /// Opened segments with their footers: the uplink reads one or two at a time, live and backlog.
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     index: Mutex<Index>,
     /// Last used at the end.
     cache: Mutex<Vec<(u64, Arc<Opened>)>>,
+    recent: Mutex<Recent>,
 }
 
 pub(super) struct Opened {
@@ -30,7 +32,7 @@ pub(super) struct Opened {
 
 impl Shared {
     pub fn new(folder: PathBuf, index: Index) -> Self {
-        Self { folder, index: Mutex::new(index), cache: Mutex::default() }
+        Self { folder, index: Mutex::new(index), cache: Mutex::default(), recent: Mutex::default() }
     }
 
     /// Held for look-ups and additions only, never across a write or a flush.
@@ -40,6 +42,10 @@ impl Shared {
 
     fn cache(&self) -> MutexGuard<'_, Vec<(u64, Arc<Opened>)>> {
         self.cache.lock().expect("no holder panics")
+    }
+
+    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("no holder panics")
     }
 
     /// A segment that is not in use: its file and what lies where in it. `None`: the file is gone.
@@ -135,6 +141,23 @@ impl Shelf {
         self.0.index().held()
     }
 
+    /// As [`Shelf::read`] gives it, where the card need not be asked for it. `None`: `read` will say.
+    pub fn at_hand(&self, key: &BatchKey) -> Option<(Digest, Vec<u8>)> {
+        self.0.index().place(key)?;
+        self.0.recent().find(key).map(|(digest, bytes)| (digest, bytes.to_vec()))
+    }
+
+    /// Whether [`Shelf::acknowledge`] need not ask the card.
+    pub fn knows(&self, entry: &AckEntry) -> bool {
+        match entry {
+            AckEntry::UpTo { life, epoch, class, high, .. } => {
+                let key = BatchKey { life: *life, epoch: *epoch, class: *class, sequence: *high };
+                self.0.recent().find(&key).is_some()
+            }
+            AckEntry::Closed { .. } | AckEntry::Other { .. } => true,
+        }
+    }
+
     /// `None`: it was acknowledged, or never was here. An error names a batch that has rotted, which is not held from then on.
     pub fn read(&self, key: &BatchKey) -> Result<Option<(Digest, Vec<u8>)>, StoreError> {
         let Some(payload) = self.0.payload(key)? else { return Ok(None) };
@@ -166,15 +189,25 @@ impl Shelf {
             return 0;
         }
         let key = BatchKey { life: chain.life, epoch: chain.epoch, class: chain.class, sequence: high };
-        match self.0.payload(&key) {
+        match self.digest(&key) {
             Ok(None) | Err(StoreError::Rotten { .. }) => {} // not held here: the receiver's word stands
-            Ok(Some(payload)) if index::digest_of(&payload) == Some(*digest) => {}
+            Ok(Some(held)) if held == Some(*digest) => {}
             Ok(Some(_)) | Err(_) => {
                 self.0.index().refused += 1;
                 return 0;
             }
         }
         record(&mut self.0.index(), chain, &gone)
+    }
+
+    /// Of a batch that waits. The inner `None`: what lies there is no batch.
+    fn digest(&self, key: &BatchKey) -> Result<Option<Option<Digest>>, StoreError> {
+        if self.0.index().place(key).is_some()
+            && let Some((digest, _)) = self.0.recent().find(key)
+        {
+            return Ok(Some(Some(digest)));
+        }
+        Ok(self.0.payload(key)?.map(|payload| index::digest_of(&payload)))
     }
 
     /// Acknowledgements that were not about what is held here, or would have cut the index into too many ranges.

@@ -11,7 +11,7 @@ use rustls::CertificateError;
 pub enum UplinkError {
     #[error("uplink.{setting} = {value}: {why}")]
     Setting { setting: &'static str, value: String, why: &'static str },
-    #[error("{} holds no usable certificate ({why}): uplink.ca_file must hold the CA that signed the broker's certificate, in PEM form", file.display())]
+    #[error("{} holds no usable certificate ({why})", file.display())]
     NoCa { file: PathBuf, why: String },
 
     #[error("no address found for the broker {broker} ({why}): check uplink.host and the name server")]
@@ -66,8 +66,24 @@ pub enum UplinkError {
         "the broker {broker} takes batches, but nobody is subscribed to {topic}: is the receiver running, and does it read this broker?"
     )]
     NobodyListens { broker: String, topic: String },
+    #[error(
+        "the receiver has acknowledged nothing for {seconds} s, though the broker {broker} takes batches: is `wardgate-cloud receive` running \
+         on {topic}, and are mac_key_file and the gateway's id the same at both ends?"
+    )]
+    Unheard { broker: String, topic: String, seconds: u64 },
     #[error("batch {batch} cannot be sent and stays in the store: {why}")]
     Batch { batch: String, why: String },
+}
+
+impl UplinkError {
+    /// The key of `[uplink]` that is to blame, where one is.
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Setting { setting, .. } => Some(setting),
+            Self::NoCa { .. } => Some("ca_file"),
+            _ => None,
+        }
+    }
 }
 
 /// What an error is about.

@@ -1,13 +1,12 @@
 //! Room 5, disk to cloud: publishes what the store holds over MQTT 5 and TLS, and forgets only what the receiver itself acknowledged.
 //!
 //! - `session` is one connection; this file makes them, one after the other, with full-jitter waits in between.
-//! - `lanes` picks the next batch, `window` bounds what is on its way, `backoff` and `topics` are as small as they sound: all four are pure.
+//! - `lanes` picks the next batch, `window` bounds what is on its way, `topics` is as small as it sounds: all three are pure.
 //! - `pipe` is the only file that moves rumqttc; `error` says in plain words what went wrong.
 //!
 //! The store is the only queue. PUBACK frees nothing; a batch goes again on every new connection, and on the same one when the receiver stays
 //! silent, until `shelf.acknowledge` has taken it away. The receiver drops repeats by the batch's identity.
 
-mod backoff;
 mod beside;
 mod context;
 mod error;
@@ -30,10 +29,10 @@ use wardgate_wire::{Epoch, GatewayId, Key, Life};
 pub use error::UplinkError;
 pub use pipe::ACK_BYTES_MAX;
 
+use crate::backoff::{self, Jitter};
 use crate::config;
 use crate::status::Status;
 use crate::store::Shelf;
-use backoff::Jitter;
 use context::Context;
 use session::Session;
 use settings::Settings;
@@ -63,6 +62,11 @@ pub struct Uplink {
     present: watch::Receiver<(Life, Epoch)>,
     link: watch::Sender<bool>,
     jitter: Jitter,
+}
+
+/// Whether settings and secrets can work at all; no broker is asked.
+pub fn check(config: &config::Uplink, ca_pem: &[u8], password: Option<&[u8]>, gateway: &GatewayId) -> Result<(), UplinkError> {
+    Settings::new(config, ca_pem, password, gateway.as_str()).map(drop)
 }
 
 impl Uplink {

@@ -4,10 +4,6 @@
 //! only: nothing that the library keeps across connections (packet identifiers, collisions, requests) survives one, and the store is the only
 //! queue. Its slot table has twice the window, so that an identifier comes round only after the broker had twice the time that it should need.
 
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -17,6 +13,7 @@ use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
 
 use super::error::{UplinkError, explain};
 use super::settings::Settings;
+use crate::contained::contained;
 
 /// From the first SYN to CONNACK. A first TLS handshake moves 2.2 KB in four turns: seconds on the thinnest link, more over a satellite.
 const CONNECT_S: u64 = 30;
@@ -113,6 +110,7 @@ impl Ear {
     /// The next event. Dropping this future before it is done abandons the connection: what it was writing may be lost half-way.
     pub async fn hear(&mut self) -> Result<Heard, UplinkError> {
         let broker = || self.settings.peer.broker.clone();
+        // a library that reads what others sent must not end the uplink with it; it is not used again after that
         let polled = contained(self.events.poll()).await;
         let event = match polled {
             None => return Err(UplinkError::Client { broker: broker() }),
@@ -159,31 +157,9 @@ impl Ear {
     }
 }
 
-/// `None` when it panicked: a library that reads what others sent must not end the uplink with it. It is not used again after that.
-async fn contained<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(None),
-    })
-    .await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_panic_of_the_client_stays_in_it() {
-        assert_eq!(contained(async { 7 }).await, Some(7));
-        let fails = async {
-            tokio::task::yield_now().await;
-            assert!(std::env::args().count() > 1_000_000, "on purpose");
-            7
-        };
-        assert_eq!(contained(fails).await, None);
-    }
 
     #[test]
     fn the_frame_of_a_message_is_not_longer_than_allowed_for() {

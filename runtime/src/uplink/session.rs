@@ -25,6 +25,9 @@ use super::window::Window;
 const STOP_WAIT: Duration = Duration::from_secs(3);
 /// Batches in memory that have not begun, at a rank or above: one that is waited for, and one behind it so that a fast link need not wait for a card.
 const READ_AHEAD_BATCHES: usize = 2;
+/// A receiver that acknowledges nothing for so many times `resend_s` is told of: one that restarts or lost a message answers a repeat, so this is
+/// most likely a wrong key or the wrong topic, and nothing else would ever say it.
+const UNHEARD_RESENDS: u32 = 4;
 /// With nothing else to wait for, look again: no wait is without an end.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 
@@ -45,6 +48,8 @@ pub(super) struct Session<'a> {
     state: State,
     /// The receiver freed something through this connection.
     was_heard: bool,
+    /// When the broker took the first batch since the receiver's last word, or since its silence was told.
+    unheard_since: Option<Duration>,
     stopping: bool,
 }
 
@@ -113,6 +118,7 @@ impl<'a> Session<'a> {
             origin: Instant::now(),
             state: State::Connecting,
             was_heard: false,
+            unheard_since: None,
             stopping: false,
         }
     }
@@ -173,7 +179,20 @@ impl<'a> Session<'a> {
         let leaving = if let State::Leaving { until, .. } = self.state { Some(until) } else { None };
         // what is due already waits for room, not for time
         let due = self.window.next_due().filter(|due| *due > now);
-        [self.patience(), leaving, due].into_iter().flatten().min().unwrap_or(now + IDLE_WAIT)
+        [self.patience(), leaving, due, self.unheard_until()].into_iter().flatten().min().unwrap_or(now + IDLE_WAIT)
+    }
+
+    /// When a receiver that says nothing is told of.
+    fn unheard_until(&self) -> Option<Duration> {
+        self.unheard_since.map(|since| since + UNHEARD_RESENDS * self.context.settings.resend)
+    }
+
+    fn tell_unheard(&mut self) {
+        self.unheard_since = None;
+        let s = &self.context.settings;
+        let (broker, seconds) = (s.peer.broker.clone(), u64::from(UNHEARD_RESENDS) * s.resend.as_secs());
+        let topic = self.context.topics.all_up();
+        self.context.report(&UplinkError::Unheard { broker, topic, seconds });
     }
 
     /// True: the time for leaving is over.
@@ -181,6 +200,9 @@ impl<'a> Session<'a> {
         let now = self.now();
         if matches!(self.state, State::Leaving { until, .. } if now >= until) {
             return Ok(true);
+        }
+        if self.unheard_until().is_some_and(|until| now >= until) {
+            self.tell_unheard();
         }
         if self.patience().is_some_and(|until| now >= until) {
             let s = &self.context.settings;
@@ -199,6 +221,7 @@ impl<'a> Session<'a> {
             Heard::Taken(pkid) => self.taken(pkid),
             Heard::TakenForNobody(pkid) => {
                 self.taken(pkid);
+                self.unheard_since = None; // the broker knows it better
                 let topic = self.context.topics.all_up();
                 self.context.report(&UplinkError::NobodyListens { broker, topic });
             }
@@ -239,6 +262,7 @@ impl<'a> Session<'a> {
     fn taken(&mut self, pkid: u16) {
         if let Some((key, true)) = self.window.taken(pkid, self.now()) {
             debug!(batch = %key, "taken by the broker");
+            self.unheard_since.get_or_insert(self.origin.elapsed());
         }
     }
 
@@ -247,6 +271,7 @@ impl<'a> Session<'a> {
         self.context.acknowledged(freed);
         if freed.iter().any(|freed| *freed > 0) {
             self.was_heard = true;
+            self.unheard_since = None;
             self.window.heard();
             self.stale = true;
         }
@@ -318,6 +343,9 @@ impl<'a> Session<'a> {
     }
 
     fn read(&mut self, key: BatchKey, repeat: bool) {
+        if let Some((_, bytes)) = self.context.shelf.at_hand(&key) {
+            return self.reading.done_already(Read { key, repeat, batch: Ok(Some(bytes)) });
+        }
         let shelf = self.context.shelf.clone();
         self.reading.start(move || {
             let batch = shelf.read(&key).map(|found| found.map(|(_, bytes)| bytes)).map_err(|error| error.to_string());

@@ -8,9 +8,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::backoff::Bounds;
 use super::error::{Peer, UplinkError, no_ca};
-use super::topics;
+use crate::backoff::Bounds;
 use crate::config;
 
 /// The client panics below it.
@@ -73,7 +72,12 @@ fn check(c: &config::Uplink) -> Result<(), UplinkError> {
     let host_fits = !c.host.is_empty() && !c.host.contains([':', '/', ' ']);
     must(host_fits, "host", &c.host, "must be a host name or an IPv4 address, as the broker's certificate names it")?;
     must(c.port != 0, "port", &c.port, "must be the broker's TLS port, usually 8883")?;
-    must(topics::is_root(&c.topic), "topic", &c.topic, "must be plain topic levels of at most 64 bytes, such as wardgate/1")?;
+    must(
+        wardgate_wire::topics::is_root(&c.topic),
+        "topic",
+        &c.topic,
+        "must be plain topic levels of at most 64 bytes, such as wardgate/1",
+    )?;
     must(c.message_bytes >= MESSAGE_BYTES_MIN, "message_bytes", &c.message_bytes, "must be at least 1024")?;
     let window_fits = (1..=WINDOW_MESSAGES_MAX).contains(&c.window_messages);
     must(window_fits, "window_messages", &c.window_messages, "must be 1 to 4096")?;

@@ -60,6 +60,7 @@ pub(super) fn grant() -> ModbusGrant {
         requests_max: 8,
         transactions: vec![],
         checksum_quirk: false,
+        at: Default::default(),
     }
 }
 

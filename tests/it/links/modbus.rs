@@ -60,8 +60,15 @@ impl Rig {
     }
 
     fn granted(target: SocketAddr, names: &[&str], allow: Vec<ModbusRule>, requests_max: u16) -> Self {
-        let config =
-            ModbusGrant { bus: "plant".into(), servers: vec![1, 2, 9], allow, requests_max, transactions: vec![], checksum_quirk: false };
+        let config = ModbusGrant {
+            bus: "plant".into(),
+            servers: vec![1, 2, 9],
+            allow,
+            requests_max,
+            transactions: vec![],
+            checksum_quirk: false,
+            at: Default::default(),
+        };
         Self::on(&tcp(target), names, &config)
     }
 

@@ -16,14 +16,14 @@ use super::modbus::{Instance, Rig, holding};
 use super::{Scratch, Socat, within};
 
 /// Ends with this value: it serves until its standard input closes.
-struct Pymodbus {
+pub struct Pymodbus {
     child: Child,
     says: String,
 }
 
 impl Pymodbus {
     /// Over TCP, or with "rtu" or "ascii" and a port.
-    fn start(serial: Option<(&str, &Path)>) -> Self {
+    pub fn start(serial: Option<(&str, &Path)>) -> Self {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let python = std::env::var_os("WARDGATE_PYTHON").map_or_else(|| here.join(".venv/bin/python"), PathBuf::from);
         let mut command = Command::new(&python);
@@ -40,7 +40,7 @@ impl Pymodbus {
         Self { child, says }
     }
 
-    fn at(&self) -> SocketAddr {
+    pub fn at(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.says.trim().parse().expect("the server prints its port")).into()
     }
 }

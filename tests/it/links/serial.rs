@@ -36,6 +36,7 @@ pub(super) fn grant(port: &Path, writes: &[&str]) -> SerialGrant {
         framing: "8N1".into(),
         flow: "none".into(),
         writes: writes.iter().map(|w| (*w).into()).collect(),
+        at: Default::default(),
     }
 }
 

@@ -2,10 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use wardgate::plugin::{CompileLimits, Compiler, Origin, Package, PluginError, prepare};
+use wardgate::plugin::{CompileLimits, Compiler, Host, Origin, Package, PluginError, Profile, prepare};
 
-use super::{both_links, changed, compiler, folder, host, hostile_package};
+use super::{both_links, changed, compiler, folder, hostile_package};
+
+/// One that runs nothing yet, so that nothing is shared and everything comes from the cache.
+fn host() -> Arc<Host> {
+    Arc::new(Host::probe().unwrap())
+}
 
 async fn origin(compiler: &Compiler) -> Origin {
     prepare(&host(), compiler, &hostile_package(), &both_links()).await.unwrap_or_else(|why| panic!("{why}")).1
@@ -45,6 +51,32 @@ async fn an_entry_of_another_gateway_is_not_used() {
     let entry = entries(&theirs).remove(0);
     fs::copy(&entry, ours.join("compiled").join(entry.file_name().unwrap())).unwrap();
     assert!(matches!(origin(&at_ours).await, Origin::Recompiled(why) if why.contains("another gateway")));
+}
+
+#[tokio::test]
+async fn each_memory_profile_has_an_entry_of_its_own() {
+    let state = folder("profiles");
+    let compiler = compiler(&state, CompileLimits::default());
+    for (n, profile) in [Profile::Guarded, Profile::Compact].into_iter().enumerate() {
+        for origin in [Origin::Compiled, Origin::Cache] {
+            let host = Arc::new(Host::with(profile).unwrap());
+            assert_eq!(prepare(&host, &compiler, &hostile_package(), &both_links()).await.unwrap().1, origin);
+        }
+        assert_eq!(entries(&state).len(), n + 1);
+    }
+}
+
+#[tokio::test]
+async fn instances_of_one_package_share_its_code_while_one_of_them_lives() {
+    let (host, state) = (host(), folder("shared"));
+    let compiler = compiler(&state, CompileLimits::default());
+    let prepare = || async { prepare(&host, &compiler, &hostile_package(), &both_links()).await.unwrap() };
+    let (first, origin) = prepare().await;
+    assert_eq!(origin, Origin::Compiled);
+    let (second, origin) = prepare().await;
+    assert!(origin == Origin::Shared && Arc::ptr_eq(&first, &second));
+    drop((first, second));
+    assert_eq!(prepare().await.1, Origin::Cache);
 }
 
 async fn limited(limits: CompileLimits, package: &Package) -> PluginError {

@@ -5,13 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wardgate::capability::{inbox, serial};
 use wardgate::config::SerialGrant;
 use wardgate::contract::types::{LinkState, Moment, Tag, Value};
 use wardgate::contract::{Event, Said};
-use wardgate::plugin::{FromPipeline, Kept, Links, PIPELINE_ROOM, Posting, Spoken, Supervisor, ToPipeline, Wiring};
+use wardgate::fault::Fault;
+use wardgate::plugin::{
+    Asked, Command, Commands, FromPipeline, Kept, Left, Links, PIPELINE_ROOM, Posting, QUARANTINE_FAULTS, Spoken, Supervisor, ToPipeline,
+    Wiring,
+};
 use wardgate::status::{InstanceStatus, Status};
 use wardgate_wire::GapReason;
 
@@ -28,15 +32,17 @@ struct Ward {
     inbox: inbox::Sender,
     pipeline: mpsc::Receiver<ToPipeline>,
     back: mpsc::Sender<FromPipeline>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<GapReason>>,
+    asked: mpsc::Sender<Asked>,
     status: Status,
-    task: JoinHandle<()>,
+    task: JoinHandle<Left>,
 }
 
 #[derive(Default)]
 struct Start {
     settings: &'static [(&'static str, &'static str)],
     saved: Option<Kept>,
+    commands: Commands,
     inbox_bytes: usize,
     writes: Option<Vec<String>>,
 }
@@ -45,10 +51,12 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
     let name: Arc<str> = name.into();
     let (sender, inbox) = inbox::inbox(name.clone(), if start.inbox_bytes == 0 { 1 << 16 } else { start.inbox_bytes });
     let (back, back_receiver) = mpsc::channel(1);
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(None);
+    let (asked, asks) = mpsc::channel(4);
     let status = Status::default();
     let serial = start.writes.map(|writes| {
-        let grant = SerialGrant { port: PathBuf::from("/dev/none"), baud: 9600, framing: "8N1".into(), flow: "none".into(), writes };
+        let port = PathBuf::from("/dev/none");
+        let grant = SerialGrant { port, baud: 9600, framing: "8N1".into(), flow: "none".into(), writes, at: Default::default() };
         let (port, _gone) = mpsc::channel(serial::WRITES_OPEN_MAX);
         serial::Handle::new(serial::Grant::new(&name, &grant).unwrap(), port, sender.clone(), clock, status.clone())
     });
@@ -57,14 +65,15 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
         plugin: hostile(),
         settings: start.settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
         bed: Some("bed-1".into()),
+        silent_after_s: 0,
         seed: 1,
-        saved: start.saved.map(|kept| kept.to_bytes()),
+        left: Left { saved: start.saved.map(|kept| kept.to_bytes()), commands: start.commands },
     };
     let links = Links { modbus: None, serial };
-    let wiring = Wiring { inbox, pipeline, back: back_receiver, links, clock, status: status.clone(), stop: stopped };
+    let wiring = Wiring { inbox, pipeline, back: back_receiver, links, clock, status: status.clone(), asked: asks, stop: stopped };
     #[allow(clippy::disallowed_methods, reason = "the test is the corridor here")]
     let task = tokio::spawn(Supervisor::new(posting, wiring).run());
-    Ward { name, inbox: sender, pipeline: from, back, stop, status, task }
+    Ward { name, inbox: sender, pipeline: from, back, stop, asked, status, task }
 }
 
 fn start(from: Start) -> Ward {
@@ -117,6 +126,20 @@ impl Ward {
         while !what(&self.status()) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
+    }
+}
+
+impl Ward {
+    async fn restart(&self) -> Result<(), Fault> {
+        let (asker, opened) = oneshot::channel();
+        self.asked.send(Asked::Restart(asker)).await.unwrap();
+        opened.await.unwrap()
+    }
+
+    async fn command(&self, id: &str, name: &str) -> oneshot::Receiver<Result<Vec<u8>, Fault>> {
+        let (answer, comes) = oneshot::channel();
+        self.asked.send(Asked::Command(Command { id: id.into(), name: name.into(), argument: vec![], answer })).await.unwrap();
+        comes
     }
 }
 
@@ -180,9 +203,9 @@ async fn what_does_not_open_tells_the_pipeline_nothing() {
         let mut ward = start(Start { settings, ..Start::default() });
         ward.until(|s| s.faults == 1).await;
         assert_eq!(ward.status().state, "restarting", "{order}");
-        ward.stop.send(true).unwrap();
+        ward.stop.send(Some(GapReason::GatewayRestart)).unwrap();
         ward.task.await.unwrap();
-        assert_eq!(ward.pipeline.recv().await, None, "{order}");
+        assert!(ward.pipeline.recv().await.is_none(), "{order}");
     }
 }
 
@@ -264,13 +287,14 @@ async fn stopping_hears_what_waits_then_closes() {
     for _ in 0..3 {
         ward.order("count");
     }
-    ward.stop.send(true).unwrap();
+    ward.stop.send(Some(GapReason::PluginSwap)).unwrap();
     for n in 1..=4 {
         assert_eq!(ward.number().await, n); // the fourth is said at `close`
     }
-    assert!(matches!(ward.next().await, ToPipeline::Closed { .. }));
-    ward.task.await.unwrap();
-    assert_eq!(ward.pipeline.recv().await, None);
+    assert!(matches!(ward.next().await, ToPipeline::Closed { why: GapReason::PluginSwap, .. }));
+    let left = ward.task.await.unwrap();
+    assert_eq!(left.saved, Some(Kept { by: "0.1.0".into(), state: 4_u32.to_le_bytes().into() }.to_bytes()), "what it kept is handed on");
+    assert!(ward.pipeline.recv().await.is_none());
     assert_eq!(ward.status.instance(&ward.name, |s| s.state.clone()), "stopped");
 }
 
@@ -316,7 +340,7 @@ async fn without_room_in_the_pipeline_no_event_is_taken_and_nothing_locks_up() {
     assert_eq!(ward.status().calls, 1);
 }
 
-/// One thread for all tasks: had the endless call run on it, nobody else would be heard before its end.
+/// One thread for all tasks, as in the gateway: an endless call that did not pause at each tick would keep everybody from it until its end.
 #[tokio::test(flavor = "current_thread")]
 async fn a_call_that_burns_its_whole_deadline_delays_nobody() {
     let (to, pipeline) = mpsc::channel(PIPELINE_ROOM * 4);
@@ -348,4 +372,99 @@ async fn health_is_shown_as_the_plugin_reports_it() {
     ward.order("report");
     ward.until(|s| s.state == "degraded").await;
     assert_eq!(ward.status().detail, "paper\\u{1b}[31m out");
+}
+
+#[tokio::test]
+async fn what_fails_again_and_again_is_quarantined_and_a_person_lets_it_out() {
+    let mut ward = start(Start { settings: &[("at-open", "fatal")], ..Start::default() });
+    ward.until(|s| s.state == "quarantined").await;
+    let status = ward.status();
+    assert_eq!(status.faults as usize, QUARANTINE_FAULTS);
+    assert!(status.detail.contains("`wardgate instance restart bed-1-monitor` when mended"), "{}", status.detail);
+    assert!(status.detail.contains("the device said no"), "{}", status.detail);
+    let refused = ward.command("a", "add").await.await.unwrap().unwrap_err();
+    assert!(refused.what.contains("quarantined") && refused.remedy.contains("instance restart"), "{refused}");
+    let failed = ward.restart().await.unwrap_err();
+    assert!(failed.what.contains("did not open"), "{failed}");
+    assert_eq!(ward.status().state, "restarting", "and its past counts no more");
+    ward.stop.send(Some(GapReason::GatewayRestart)).unwrap();
+    ward.task.await.unwrap();
+    assert!(ward.pipeline.recv().await.is_none(), "it was never open");
+}
+
+#[tokio::test]
+async fn a_restart_by_hand_closes_in_order_and_opens_with_what_was_kept() {
+    let mut ward = start(Start::default());
+    ward.opened(None).await;
+    ward.order("count");
+    assert_eq!(ward.number().await, 1);
+    ward.restart().await.unwrap();
+    assert_eq!(ward.number().await, 2, "said at close");
+    assert!(matches!(ward.next().await, ToPipeline::Closed { why: GapReason::PluginSwap, .. }));
+    ward.opened(None).await;
+    ward.order("count");
+    assert_eq!(ward.number().await, 3);
+    let status = ward.status();
+    assert_eq!((status.faults, status.restarts, status.state.as_str()), (0, 1, "healthy"));
+}
+
+#[tokio::test]
+async fn a_command_is_answered_when_what_it_did_is_on_flash() {
+    let mut ward = start(Start::default());
+    ward.opened(None).await;
+    let mut answer = ward.command("a", "add").await;
+    let said = ward.spoken().await;
+    assert_eq!(number_in(&said), 1);
+    assert_eq!(kept_in(&said).state, b"\x01\0\0\0a");
+    assert!(answer.try_recv().is_err(), "a power cut now would undo it");
+    ward.back.send(FromPipeline::Durable(ticket_in(&said))).await.unwrap();
+    assert_eq!(answer.await.unwrap().unwrap(), b"1");
+    let refused = ward.command("b", "refuse").await.await.unwrap().unwrap_err();
+    assert!(refused.what.contains("the device said no"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_command_that_a_crash_left_open_is_answered_and_not_done_again() {
+    let mut ward = start(Start::default());
+    ward.opened(None).await;
+    let answer = ward.command("a", "later").await;
+    assert_eq!(ward.number().await, 1);
+    ward.order("fatal");
+    ward.fault().await;
+    ward.opened(Some(GapReason::PluginFault)).await;
+    assert_eq!(answer.await.unwrap().unwrap(), b"1", "told again by the same id");
+    ward.order("count");
+    assert_eq!(ward.number().await, 2, "it was done once");
+}
+
+#[tokio::test]
+async fn a_command_that_ends_each_run_is_given_up() {
+    let mut ward = start(Start::default());
+    ward.opened(None).await;
+    let answer = ward.command("a", "fatal").await;
+    for _ in 0..3 {
+        ward.fault().await;
+        ward.opened(Some(GapReason::PluginFault)).await;
+    }
+    let given_up = answer.await.unwrap().unwrap_err();
+    assert!(given_up.what.contains("3 times"), "{given_up}");
+    ward.order("count");
+    assert_eq!(ward.number().await, 1, "and the instance works without it");
+}
+
+#[tokio::test]
+async fn what_one_left_unanswered_its_successor_answers_without_doing_it_again() {
+    let mut old = start(Start::default());
+    old.opened(None).await;
+    let flying = old.command("a", "add").await; // done, and nobody hears any more when it is on flash
+    assert_eq!(old.number().await, 1);
+    old.stop.send(Some(GapReason::PluginSwap)).unwrap();
+    let left = old.task.await.unwrap();
+
+    let saved = left.saved.map(|bytes| Kept::from_bytes(&bytes).unwrap());
+    let mut new = start(Start { saved, commands: left.commands, ..Start::default() });
+    new.opened(None).await;
+    assert_eq!(flying.await.unwrap().unwrap(), b"2", "one more was said at close");
+    new.order("count");
+    assert_eq!(new.number().await, 3, "it was done once");
 }

@@ -1,63 +1,37 @@
 //! The same against mosquitto, whose code shares nothing with ours: killed, frozen, and with limits and refusals of its own.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use wardgate_lab::broker::{Ca, Identity};
+use wardgate_lab::mosquitto;
+use wardgate_lab::process::Process;
 use wardgate_wire::Class::{Alert, Archive, Ledger, Numeric};
 
 use super::receiver::{Receiver, client_options};
 use super::rig::{Folder, Rig, config, until};
 
-/// A mosquitto of our own, on a port of its own, with user `demo` and password `secret`. Killed when it is dropped.
+/// A mosquitto of our own with user `demo` and password `secret`.
 struct Mosquitto {
     port: u16,
     identity: Identity,
-    child: Child,
+    process: Process,
     folder: Folder,
 }
 
 impl Mosquitto {
-    async fn start(extra: &str) -> Self {
+    fn start(extra: &str) -> Self {
         let folder = Folder::new();
         let identity = Identity::new(&["localhost", "127.0.0.1"]);
-        let write = |name: &str, text: &str| std::fs::write(folder.0.join(name), text).unwrap();
-        write("server.pem", &identity.certificate_pem);
-        write("server.key", &identity.key_pem);
-        write("pw", "");
-        std::fs::set_permissions(folder.0.join("pw"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let passwords = Command::new("mosquitto_passwd").args(["-b", "pw", "demo", "secret"]).current_dir(&folder.0).output();
-        assert!(passwords.expect("mosquitto is installed (apt-get install mosquitto; `make test` does it)").status.success());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
-        let tls = "certfile server.pem\nkeyfile server.key\nallow_anonymous false\npassword_file pw\npersistence false\nlog_dest stderr\n";
-        write("conf", &format!("{user}listener {port} 127.0.0.1\n{tls}{extra}"));
-        let child = spawn(&folder);
-        let mut started = Self { port, identity, child, folder };
-        started.accepts().await;
-        started
-    }
-
-    async fn accepts(&mut self) {
-        until("mosquitto accepts", || {
-            assert!(self.child.try_wait().unwrap().is_none(), "mosquitto ended: is its port taken?");
-            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        })
-        .await;
+        let port = mosquitto::prepare(&folder.0, &identity, &[("demo", "secret")], extra).unwrap();
+        let process = mosquitto::start(&folder.0, port).unwrap();
+        Self { port, identity, process, folder }
     }
 
     /// kill -9, and another in its place.
-    async fn kill_and_restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child = spawn(&self.folder);
-        self.accepts().await;
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    fn kill_and_restart(&mut self) {
+        self.process.kill();
+        self.process = mosquitto::start(&self.folder.0, self.port).unwrap();
     }
 
     fn receiver(&self) -> Receiver {
@@ -73,19 +47,6 @@ impl Mosquitto {
     }
 }
 
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(folder: &Folder) -> Child {
-    let mut command = Command::new("mosquitto");
-    command.args(["-c", "conf"]).current_dir(&folder.0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("mosquitto is installed (apt-get install mosquitto; `make test` does it)")
-}
-
 fn assert_all_there(rig: &Rig, receiver: &Receiver) {
     assert_eq!(receiver.count(), rig.keys.len());
     assert!(rig.keys.iter().all(|key| receiver.has(key, rig.digest(key))));
@@ -94,7 +55,7 @@ fn assert_all_there(rig: &Rig, receiver: &Receiver) {
 //= PROMISES.md#P11
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_frozen_it_loses_nothing() {
-    let mut mosquitto = Mosquitto::start("max_inflight_messages 40\nmax_packet_size 262144\n").await;
+    let mut mosquitto = Mosquitto::start("max_inflight_messages 40\nmax_packet_size 262144\n");
     let mut rig = Rig::new();
     let receiver = mosquitto.receiver();
     mosquitto.start_uplink(&mut rig, "secret");
@@ -105,12 +66,12 @@ async fn killed_and_frozen_it_loses_nothing() {
         let before = receiver.count();
         until("something of this round arrived", || receiver.count() > before + 20).await;
         if round == 3 {
-            mosquitto.signal(Signal::STOP);
+            mosquitto.process.signal(Signal::STOP);
             tokio::time::sleep(Duration::from_secs(8)).await;
             rig.commit(0, Numeric, 30, 0);
-            mosquitto.signal(Signal::CONT);
+            mosquitto.process.signal(Signal::CONT);
         } else {
-            mosquitto.kill_and_restart().await;
+            mosquitto.kill_and_restart();
         }
     }
     rig.until_delivered().await;
@@ -121,7 +82,7 @@ async fn killed_and_frozen_it_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_small_limits_are_kept() {
-    let mosquitto = Mosquitto::start("max_inflight_messages 3\nmax_packet_size 1500\n").await;
+    let mosquitto = Mosquitto::start("max_inflight_messages 3\nmax_packet_size 1500\n");
     let mut rig = Rig::new();
     rig.commit(0, Archive, 4, 50_000);
     rig.commit(0, Numeric, 50, 0);
@@ -137,7 +98,7 @@ async fn its_small_limits_are_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_refusals_are_named() {
-    let mosquitto = Mosquitto::start("").await;
+    let mosquitto = Mosquitto::start("");
     let mut rig = Rig::new();
     rig.commit(0, Archive, 3, 100);
     mosquitto.start_uplink(&mut rig, "wrong");

@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod ivy450c;
+pub mod repeat;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,6 +31,8 @@ pub struct Options {
     pub link: PathBuf,
     /// Each bed has its own waves, numerics and troubles.
     pub bed: u64,
+    /// The bed's second at which the generated stream begins: its alarms come and go at their own.
+    pub from: u64,
     pub baud: u64,
     /// Plays this file instead, message by message at its real rate, and ends with it.
     pub capture: Option<PathBuf>,
@@ -50,7 +53,7 @@ pub struct Trouble {
 
 impl Options {
     pub fn new(link: impl Into<PathBuf>, bed: u64) -> Self {
-        Self { link: link.into(), bed, baud: 9600, capture: None, log: None, trouble: Trouble::default() }
+        Self { link: link.into(), bed, from: 0, baud: 9600, capture: None, log: None, trouble: Trouble::default() }
     }
 }
 
@@ -63,6 +66,9 @@ pub struct Said {
     pub monotonic_ns: u64,
     /// What was done to it on the line: "noise", "cut", "stray"; the values then stand here and may not arrive.
     pub damage: Option<String>,
+    /// Where something was done to it: the bytes that went over the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<Vec<u8>>,
     /// "ecg", "resp", "pleth", "p1", "p2": one second of each, as sent.
     pub waves: BTreeMap<String, Vec<u8>>,
     /// By the name of their line, in its order; `None` is absent. "SPO2" has the saturation and then the pulse rate.
@@ -134,7 +140,7 @@ impl Monitor {
     fn message(&self, n: u64) -> Option<Message> {
         match &self.capture {
             Some(capture) => capture.message(n as usize),
-            None => Some(ivy450c::message(self.options.bed, n)),
+            None => Some(ivy450c::message(self.options.bed, self.options.from + n)),
         }
     }
 
@@ -180,6 +186,7 @@ impl Trouble {
             damage.push("stray");
         }
         message.said.damage = (!damage.is_empty()).then(|| damage.join("+"));
+        message.said.line = message.said.damage.is_some().then(|| message.bytes.clone());
     }
 }
 

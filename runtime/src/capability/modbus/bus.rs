@@ -12,10 +12,10 @@ use super::aside::{Aside, FAILURES_MAX, PROBE_TIMEOUTS};
 use super::desk::{Desk, Job};
 use super::exchange::Fault;
 use super::line::{Answered, Line};
+use super::members::Members;
 use super::settings::{BusError, Settings};
-use crate::capability::{Clock, inbox};
+use crate::capability::Clock;
 use crate::config;
-use crate::contract::Event;
 use crate::contract::modbus::Failure;
 use crate::contract::types::LinkState;
 use crate::status::Status;
@@ -44,18 +44,18 @@ pub struct Bus {
     connect_at: Instant,
     backoff_ms: u64,
     connections: u64,
-    members: Vec<inbox::Sender>,
+    members: Members,
     clock: Clock,
     status: Status,
 }
 
 impl Bus {
-    /// `members`: the inbox of every instance that the bus is granted to; all are told when the link goes up or down.
+    /// `members`: every instance that the bus is granted to; all are told when the link goes up or down.
     pub fn new(
         name: &str,
         settings: &config::Bus,
         asks: mpsc::Receiver<Ask>,
-        members: Vec<inbox::Sender>,
+        members: Members,
         clock: Clock,
         status: Status,
     ) -> Result<Self, BusError> {
@@ -148,7 +148,9 @@ impl Bus {
         if doubtful && !attend(&mut self.asks, &mut self.desk, self.clock, self.line.in_doubt()).await {
             self.aside.hush(job.server, Instant::now() + self.settings.timeout);
         }
-        attend(&mut self.asks, &mut self.desk, self.clock, sleep(self.settings.pause)).await;
+        if !self.settings.pause.is_zero() {
+            attend(&mut self.asks, &mut self.desk, self.clock, sleep(self.settings.pause)).await;
+        }
         let waited = begun.saturating_duration_since(job.since).as_millis() as u64;
         self.status.link(&self.name, |l| {
             l.busy_ms += begun.elapsed().as_millis() as u64;
@@ -224,10 +226,7 @@ impl Bus {
             }
         });
         let now = (self.clock)();
-        for member in &self.members {
-            self.status.instance(member.instance(), |i| i.link_up = up);
-            member.link(now, Event::ModbusLink(state));
-        }
+        self.members.tell(state, now, &self.status);
     }
 
     fn count(&mut self, job: &Job, outcome: &Result<Answered, Fault>) {

@@ -9,6 +9,8 @@ use crate::contract::modbus::Request;
 
 /// Open requests that a grant may give one instance.
 pub const REQUESTS_MAX: u16 = 64; // a queue longer than a device can serve in its poll interval only makes answers old
+/// Places in the channel to a bus that no single instance needs more of.
+pub const ROOM_MAX: usize = REQUESTS_MAX as usize + CANCELS_WAITING_MAX;
 /// Limits of the protocol itself (Modbus Application Protocol 1.1b3, section 6).
 const READ_BITS_MAX: usize = 2000;
 const READ_REGISTERS_MAX: usize = 125;
@@ -24,6 +26,8 @@ const TYPED: [u8; 10] = [1, 2, 3, 4, 5, 6, 15, 16, 22, READ_IDENTIFICATION];
 #[derive(Clone, Debug)]
 pub struct Grant {
     instance: String,
+    /// File and line.
+    at: String,
     bus: String,
     servers: Vec<u8>,
     rules: Vec<Rule>,
@@ -40,8 +44,9 @@ struct Rule {
 
 /// What is wrong with a grant, by its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("[instance.{instance}.grants.modbus] {key}: {why}")]
+#[error("{at}: [instance.{instance}.grants.modbus] {key}: {why}")]
 pub struct GrantError {
+    pub at: String,
     pub instance: String,
     pub key: String,
     pub why: String,
@@ -51,13 +56,11 @@ pub struct GrantError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error(
-        "asked for modbus server {server}, which gateway.toml does not grant. To allow it, under [instance.{instance}.grants.modbus] write: {line}"
+        "asked for modbus server {server}, which {at} does not grant. To allow it, under [instance.{instance}.grants.modbus] write: {line}"
     )]
-    Server { instance: String, server: u8, line: String },
-    #[error(
-        "asked to {wish}, which gateway.toml does not grant. To allow it, under [instance.{instance}.grants.modbus] add to allow: {line}"
-    )]
-    Function { instance: String, wish: String, line: String },
+    Server { at: String, instance: String, server: u8, line: String },
+    #[error("asked to {wish}, which {at} does not grant. To allow it, under [instance.{instance}.grants.modbus] add to allow: {line}")]
+    Function { at: String, instance: String, wish: String, line: String },
     #[error("asked to {wish}: {why}; no grant can allow it")]
     Impossible { wish: String, why: String },
 }
@@ -73,7 +76,7 @@ pub(super) struct Reach {
 
 impl Grant {
     pub fn new(instance: &str, from: &ModbusGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
         if from.servers.is_empty() {
             return Err(fail("servers", "names no server. Write the unit ids that this instance may ask, like servers = [1]".into()));
         }
@@ -91,6 +94,7 @@ impl Grant {
         }
         Ok(Self {
             instance: instance.to_owned(),
+            at: from.at.to_string(),
             bus: from.bus.clone(),
             servers: from.servers.clone(),
             rules,
@@ -112,7 +116,7 @@ impl Grant {
         self.quirk
     }
 
-    /// Places that this instance needs in the channel to its bus: the corridor gives the channel the sum of all.
+    /// Places that this instance needs in the channel to its bus: at most [`ROOM_MAX`].
     pub fn room(&self) -> usize {
         self.requests_max() + CANCELS_WAITING_MAX
     }
@@ -133,12 +137,14 @@ impl Grant {
             let mut all = self.servers.clone();
             all.push(server);
             all.sort_unstable();
-            return Err(Refusal::Server { instance: self.instance.clone(), server, line: format!("servers = {all:?}") });
+            let (at, instance) = (self.at.clone(), self.instance.clone());
+            return Err(Refusal::Server { at, instance, server, line: format!("servers = {all:?}") });
         }
         match self.rules.iter().find(|r| r.function == reach.function) {
             Some(rule) if reach.count == 0 || rule.holds(reach.first, reach.count) => Ok(()),
             _ => {
-                Err(Refusal::Function { instance: self.instance.clone(), wish: format!("{reach} of server {server}"), line: reach.line() })
+                let (at, instance) = (self.at.clone(), self.instance.clone());
+                Err(Refusal::Function { at, instance, wish: format!("{reach} of server {server}"), line: reach.line() })
             }
         }
     }

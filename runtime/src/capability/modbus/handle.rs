@@ -105,7 +105,8 @@ impl Inner {
     fn log(&self, refusal: &Refusal) {
         let text = refusal.to_string();
         if self.logged.is_new(&text) {
-            tracing::warn!(instance = %self.inbox.instance(), bus = self.grant.bus(), "{text}");
+            // one sentence, its end ready to be pasted into gateway.toml
+            tracing::warn!("\"{}\" on bus \"{}\" {text}", self.inbox.instance(), self.grant.bus());
         }
     }
 }

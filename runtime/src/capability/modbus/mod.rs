@@ -10,10 +10,12 @@ mod frame;
 mod grant;
 mod handle;
 mod line;
+mod members;
 mod settings;
 
 pub use admission::{Cycle, Overload, Refused, Transaction, admit};
 pub use bus::Bus;
-pub use grant::{Grant, GrantError, Refusal};
+pub use grant::{Grant, GrantError, ROOM_MAX, Refusal};
 pub use handle::{Ask, Handle};
+pub use members::Members;
 pub use settings::{BusError, target};

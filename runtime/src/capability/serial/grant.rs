@@ -17,6 +17,8 @@ const PATTERNS_MAX: usize = 64; // each write is held against each of them; a de
 #[derive(Clone, Debug)]
 pub struct Grant {
     instance: String,
+    /// File and line.
+    at: String,
     port: PathBuf,
     settings: Settings,
     writes: Vec<Pattern>,
@@ -41,8 +43,9 @@ pub enum Parity {
 
 /// What is wrong with a grant, by its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("[instance.{instance}.grants.serial] {key}: {why}")]
+#[error("{at}: [instance.{instance}.grants.serial] {key}: {why}")]
 pub struct GrantError {
+    pub at: String,
     pub instance: String,
     pub key: String,
     pub why: String,
@@ -52,16 +55,16 @@ pub struct GrantError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error(
-        "asked to write {frame}, which no pattern in gateway.toml matches as a whole. To allow it, under [instance.{instance}.grants.serial] add to writes: '{frame}'"
+        "asked to write {frame}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.serial] add to writes: '{frame}'"
     )]
-    NoPattern { instance: String, frame: String },
+    NoPattern { at: String, instance: String, frame: String },
     #[error("asked to write {bytes} bytes at once: a frame has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
     Impossible { bytes: usize },
 }
 
 impl Grant {
     pub fn new(instance: &str, from: &SerialGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
         let place = Place::parse(&from.port).map_err(|why| fail("port", why))?;
         let flow = Flow::parse(&from.flow).map_err(|why| fail("flow", why))?;
         if !(BAUD_MIN..=BAUD_MAX).contains(&from.baud) {
@@ -77,7 +80,7 @@ impl Grant {
         let read = |(n, text): (usize, &String)| Pattern::parse(text).map_err(|e| fail(&format!("writes[{n}]"), e.to_string()));
         let writes = from.writes.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let settings = Settings { place, baud: from.baud, framing, flow };
-        Ok(Self { instance: instance.to_owned(), port: from.port.clone(), settings, writes })
+        Ok(Self { instance: instance.to_owned(), at: from.at.to_string(), port: from.port.clone(), settings, writes })
     }
 
     pub fn port(&self) -> &Path {
@@ -101,7 +104,7 @@ impl Grant {
         if self.writes.iter().any(|p| p.matches(frame)) {
             return Ok(());
         }
-        Err(Refusal::NoPattern { instance: self.instance.clone(), frame: Pattern::of(frame) })
+        Err(Refusal::NoPattern { at: self.at.clone(), instance: self.instance.clone(), frame: Pattern::of(frame) })
     }
 
     /// One sentence for `wardgate check`.

@@ -85,7 +85,8 @@ impl Inner {
     fn log(&self, refusal: &Refusal) {
         let text = refusal.to_string();
         if self.logged.is_new(&text) {
-            tracing::warn!(instance = %self.inbox.instance(), port = %self.grant.port().display(), "{text}");
+            // one sentence, its end ready to be pasted into gateway.toml
+            tracing::warn!("\"{}\" on port {} {text}", self.inbox.instance(), self.grant.port().display());
         }
     }
 }

@@ -194,8 +194,9 @@ impl Port {
                 l.last_error = why.to_owned();
             }
         });
-        self.status.instance(self.inbox.instance(), |i| i.link_up = up);
-        self.inbox.link((self.clock)(), Event::SerialLink(state));
+        let now = (self.clock)();
+        self.status.instance(self.inbox.instance(), |i| i.link(up, now.monotonic_ns));
+        self.inbox.link(now, Event::SerialLink(state));
     }
 }
 

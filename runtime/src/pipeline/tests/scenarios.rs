@@ -50,7 +50,7 @@ fn a_life_with_nothing_to_write_wants_nothing() {
     b.pipeline.binding("bed-1", None, Some("bed"), at(b.ns));
     b.open("bed-1", numeric());
     b.fault("bed-1");
-    b.pipeline.closed(&Arc::from("bed-1"), at(b.ns));
+    b.pipeline.closed(&Arc::from("bed-1"), at(b.ns), GapReason::GatewayRestart);
     assert!(!b.pipeline.begin_epoch(true));
     b.pipeline.stop(true);
     assert_eq!(b.pipeline.wants_commit(), Urgency::No, "neither clock, bed, description, faults nor the stop are news without a value");
@@ -347,7 +347,7 @@ fn a_clean_stop_opens_one_more_epoch() {
     let mut b = Bench::new();
     b.open("a", numeric());
     b.say("a", vec![emit(&[(0, 1)])]).expect("in order");
-    b.pipeline.closed(&Arc::from("a"), at(b.ns + 1));
+    b.pipeline.closed(&Arc::from("a"), at(b.ns + 1), GapReason::GatewayRestart);
     b.pipeline.stop(false);
     let group = b.seal();
     assert_eq!(group.keys(), [(0, Class::Numeric, 0), (0, Class::Ledger, 0), (1, Class::Ledger, 0)]);

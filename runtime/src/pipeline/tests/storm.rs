@@ -250,7 +250,7 @@ impl Driver {
         for name in NAMES {
             if self.open.get(name) == Some(&true) {
                 let now = self.b.tick();
-                self.b.pipeline.closed(&Arc::from(name), now);
+                self.b.pipeline.closed(&Arc::from(name), now, GapReason::GatewayRestart);
                 self.cut(name, GapReason::GatewayRestart);
             }
         }

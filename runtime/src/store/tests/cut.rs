@@ -253,6 +253,25 @@ fn what_is_not_ours_or_too_new_is_refused() {
     assert!(matches!(small, StoreError::Limits { .. }), "{small}");
 }
 
+/// Its digest is no seal: whoever can write to the card can make one.
+#[test]
+fn a_footer_that_speaks_of_what_is_not_there_is_not_believed() {
+    let t = Temp::new();
+    let (_, whole, start) = three(&t);
+    let mut contents = Contents::default();
+    let length = format::read_group(&whole, start, &mut contents).expect("whole");
+    let at = (start + length) as u64;
+    let reads = |contents: &Contents| format::read_footer(&format::footer(1, 1, contents, at), 1, at).is_some();
+    assert!(reads(&contents));
+    for by in [length as u64, u64::MAX / 2] {
+        let mut beyond = contents.clone();
+        beyond.shift(by);
+        assert!(!reads(&beyond), "{by} bytes behind the footer's beginning");
+    }
+    assert!(!reads(&Contents { first_group: u64::MAX, ..contents.clone() }), "groups without numbers");
+    assert!(format::read_group(&format::group(u64::MAX, &[]), 0, &mut Contents::default()).is_none(), "a group without a next one");
+}
+
 #[test]
 fn footers_and_groups_with_any_bytes_never_panic() {
     let t = Temp::new();

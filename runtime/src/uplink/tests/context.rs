@@ -9,10 +9,10 @@ use rustls::{ClientConfig, RootCertStore};
 use tracing_subscriber::fmt::MakeWriter;
 use wardgate_wire::{GatewayId, Key};
 
+use crate::backoff::Bounds;
 use crate::status::Status;
 use crate::store::{Limits, Store};
 use crate::uplink::UplinkError;
-use crate::uplink::backoff::Bounds;
 use crate::uplink::context::Context;
 use crate::uplink::error::Peer;
 use crate::uplink::settings::Settings;

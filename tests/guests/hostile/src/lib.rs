@@ -22,6 +22,8 @@ const MIB: usize = 1 << 20;
 
 thread_local! {
     static COUNT: RefCell<u32> = const { RefCell::new(0) };
+    /// The newest command that was done.
+    static DONE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 struct Hostile;
@@ -45,7 +47,7 @@ fn emit(channel: Channel, n: u32) {
 /// Both in one call, as a plugin should.
 fn emit_and_keep(n: u32) {
     emit(0, n);
-    gateway::keep(&n.to_le_bytes());
+    DONE.with_borrow(|done| gateway::keep(&[&n.to_le_bytes(), done.as_bytes()].concat()));
 }
 
 fn problem(fatal: bool) -> Done {
@@ -124,11 +126,19 @@ fn describe(channel: Channel, name: &str, kind: Kind, shape: Option<WaveformShap
 impl lifecycle::Guest for Hostile {
     fn open(_: Moment, start: lifecycle::Opening) -> Done {
         std::panic::set_hook(Box::new(|why| gateway::log(Level::Error, &why.to_string())));
-        let kept = start.saved.map_or(0, |saved| u32::from_le_bytes(saved.try_into().expect("four bytes were kept")));
+        let saved = start.saved.unwrap_or_else(|| vec![0; 4]);
+        let (count, done) = saved.split_first_chunk().expect("four bytes were kept, and perhaps an id");
+        let kept = u32::from_le_bytes(*count);
         COUNT.set(kept);
+        DONE.set(String::from_utf8(done.to_vec()).expect("an id is text"));
         let one = Decimal { mantissa: 1, exponent: 0 };
         describe(0, "count", Kind::Numeric, None);
-        describe(1, "wave", Kind::Waveform, Some(WaveformShape { scale: one, offset: one, period_numerator: 1, period_denominator: 200, bits: 8 }));
+        describe(
+            1,
+            "wave",
+            Kind::Waveform,
+            Some(WaveformShape { scale: one, offset: one, period_numerator: 1, period_denominator: 200, bits: 8 }),
+        );
         let about = |name: &str| start.about.iter().find(|fact| fact.name == name).map_or("none", |fact| fact.value.as_str());
         say(&format!("open with {kept}, saved by {}, as {}", about("saved-by"), about("instance")));
         match start.settings.iter().find(|fact| fact.name == "at-open") {
@@ -145,8 +155,23 @@ impl lifecycle::Guest for Hostile {
         emit(0, tag);
         Ok(())
     }
-    fn command(_: Moment, tag: Tag, _: String, name: String, _: Vec<u8>) -> Done {
-        gateway::answer(tag, Ok(name.as_bytes()));
+    fn command(_: Moment, tag: Tag, id: String, name: String, _: Vec<u8>) -> Done {
+        let again = DONE.with_borrow(|done| *done == id);
+        match name.as_str() {
+            "add" | "later" => {
+                if !again {
+                    DONE.set(id);
+                    emit_and_keep(count(1));
+                }
+                if again || name == "add" {
+                    gateway::answer(tag, Ok(count(0).to_string().as_bytes()));
+                }
+            }
+            "fatal" => return problem(true),
+            "refuse" => gateway::answer(tag, Err(&problem(false).unwrap_err())),
+            "never" => {}
+            _ => gateway::answer(tag, Ok(name.as_bytes())),
+        }
         Ok(())
     }
     fn close(_: Moment) -> Done {

@@ -37,12 +37,19 @@ impl Capture {
         self.0.iter().filter(|piece| whole(piece)).count()
     }
 
+    /// What a reader finds in the bytes of a line: the message that begins at their first header, when it is whole.
+    pub fn find(bytes: &[u8]) -> Option<Said> {
+        let at = bytes.windows(HEAD.len()).position(|w| w == HEAD)?;
+        Self::of(&bytes[at..]).message(0).map(|m| m.said).filter(|said| said.damage.is_none())
+    }
+
     pub fn message(&self, n: usize) -> Option<Message> {
         let bytes = self.0.get(n)?.clone();
         let mut said = Said {
             n: 0,
             monotonic_ns: 0,
             damage: None,
+            line: None,
             waves: BTreeMap::new(),
             numerics: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -76,10 +83,12 @@ fn read(bytes: &[u8], said: &mut Said) {
         let mut fields: Vec<String> = rest.split(';').skip(1).map(|f| f.trim().to_owned()).collect();
         let (Some(alarm), Some(label)) = (fields.pop(), fields.pop()) else { continue };
         let mut values: Vec<Option<String>> = fields.into_iter().map(|f| Some(f).filter(|f| !f.is_empty())).collect();
-        if name == "SPO2" {
-            values.push(label.strip_prefix("PR=").map(str::to_owned));
-        } else if !label.is_empty() {
+        let pulse = label.strip_prefix("PR=").map(str::to_owned);
+        if !label.is_empty() && (name != "SPO2" || pulse.is_none()) {
             said.labels.insert(name.into(), label);
+        }
+        if name == "SPO2" {
+            values.push(pulse);
         }
         if !alarm.is_empty() {
             said.alarms.insert(name.into(), alarm);

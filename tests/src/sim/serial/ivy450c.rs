@@ -54,6 +54,7 @@ pub fn message(bed: u64, n: u64) -> Message {
         n,
         monotonic_ns: 0,
         damage: None,
+        line: None,
         waves: waves.into_iter().map(|(name, wave)| (name.to_owned(), wave)).collect(),
         numerics: BTreeMap::new(),
         labels: BTreeMap::new(),

@@ -14,6 +14,7 @@ fn config(rules: &[(u8, &[&str])]) -> ModbusGrant {
         servers: vec![1, 7],
         allow: rules.iter().map(rule).collect(),
         requests_max: 4,
+        at: crate::config::At("gateway.toml, line 7".into()),
         transactions: vec![],
         checksum_quirk: false,
     }
@@ -121,7 +122,7 @@ fn a_refusal_prints_the_line_that_allows_it() {
     let refused = |r: Request| grant(&[]).permits(1, &r).unwrap_err().to_string();
     assert_eq!(
         refused(holding(5, 2)),
-        "asked to read holding registers 5..6 of server 1, which gateway.toml does not grant. \
+        "asked to read holding registers 5..6 of server 1, which gateway.toml, line 7 does not grant. \
          To allow it, under [instance.ct.grants.modbus] add to allow: { function = 3, addresses = [\"5..6\"] }"
     );
     for (function, request) in every(9) {

@@ -9,6 +9,7 @@ fn config(framing: &str, baud: u32, writes: &[&str]) -> SerialGrant {
         framing: framing.into(),
         flow: "none".into(),
         writes: writes.iter().map(|w| (*w).into()).collect(),
+        at: crate::config::At("gateway.toml, line 7".into()),
     }
 }
 

@@ -1,12 +1,17 @@
 //! `wardgate plugin`: what the writer of a plugin needs.
 
+mod decode;
+mod new;
+mod test;
+
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Built};
+use crate::plugin::{self, Built, Package, Prepared, trial};
 
 #[derive(Debug, Args)]
 pub struct Plugin {
@@ -16,6 +21,12 @@ pub struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make a new plugin, which builds and passes its tests
+    New(new::New),
+    /// Run a plugin's native tests and its golden cases, natively and in the sandbox
+    Test(test::Test),
+    /// What a plugin makes of given bytes, as JSON lines
+    Decode(decode::Decode),
     /// Build a plugin's folder into a package that a gateway loads
     #[command(after_help = "The folder holds Cargo.toml and manifest.toml. The package is put under target/packages/NAME-VERSION, \
                             beside cargo's own output.")]
@@ -28,12 +39,31 @@ enum Verb {
 
 pub fn run(args: &Plugin) -> Result<(), Fault> {
     match &args.verb {
-        Verb::Build { folder } => {
-            let built =
-                plugin::build(folder).map_err(|e| Fault::new(Guilty::Plugin, e, "correct it in the plugin's folder, then build again"))?;
-            tell(&built, &mut io::stdout().lock()).map_err(|e| Fault::new(Guilty::Port, format!("cannot write to the terminal: {e}"), ""))
-        }
+        Verb::New(new) => new::run(new),
+        Verb::Test(test) => test::run(test),
+        Verb::Decode(decode) => decode::run(decode),
+        Verb::Build { folder } => tell(&build(folder)?, &mut io::stdout().lock()).map_err(terminal),
     }
+}
+
+fn build(folder: &Path) -> Result<Built, Fault> {
+    plugin::build(folder).map_err(|e| Fault::new(Guilty::Plugin, e, "correct it in the plugin's folder, then build again"))
+}
+
+fn terminal(why: io::Error) -> Fault {
+    Fault::new(Guilty::Port, format!("cannot write to the terminal: {why}"), "")
+}
+
+fn refused(why: impl std::fmt::Display) -> Fault {
+    Fault::new(Guilty::Plugin, why, "")
+}
+
+/// A package as it is, or a source folder built first.
+fn ready(folder: &Path) -> Result<Arc<Prepared>, Fault> {
+    let source = folder.join("Cargo.toml").is_file();
+    let built = if source { build(folder)?.folder } else { folder.canonicalize().unwrap_or_else(|_| folder.to_owned()) };
+    let package = Package::open(&built, true).map_err(refused)?; // the writer's own, or about to be looked at: nothing is signed yet
+    trial::ready(&package).map_err(refused)
 }
 
 fn tell(built: &Built, out: &mut impl Write) -> io::Result<()> {
@@ -81,7 +111,7 @@ mod tests {
     #[test]
     fn the_folder_is_here_unless_it_is_named() {
         for (words, expected) in [(&["wardgate", "build"][..], "."), (&["wardgate", "build", "plugins/x"], "plugins/x")] {
-            let Verb::Build { folder } = Door::parse_from(words).plugin.verb;
+            let Verb::Build { folder } = Door::parse_from(words).plugin.verb else { panic!("another verb") };
             assert_eq!(folder, PathBuf::from(expected));
         }
         assert!(Door::try_parse_from(["wardgate", "build", "a", "b"]).is_err());

@@ -1,16 +1,16 @@
-//! What a plugin said inside the sandbox, as the JSON of a golden case.
+//! What a plugin said, as JSON by the rules of `plugins/golden.md`.
 
-use serde_json::{Value as Json, json};
-use wardgate::contract::types::{
+use crate::contract::types::{
     Alert, Coding, Decimal, Description, DeviceTime, Fact, Observation, Problem, Quality, Reading, Value, Waveform, WaveformShape,
 };
-use wardgate::contract::{Log, Said, modbus};
+use crate::contract::{Log, Said, modbus};
+use serde_json::{Value as Json, json};
 
-pub fn log(log: &Log) -> Json {
+pub(super) fn log(log: &Log) -> Json {
     json!({"gateway.log": {"level": name(&log.level), "message": log.text}})
 }
 
-pub fn said(said: &Said) -> Json {
+pub(super) fn said(said: &Said) -> Json {
     match said {
         Said::Describe(channel, meaning) => json!({"gateway.describe": {"channel": channel, "meaning": description(meaning)}}),
         Said::Identify(facts) => json!({"gateway.identify": {"facts": list(facts, fact)}}),
@@ -39,11 +39,11 @@ pub fn said(said: &Said) -> Json {
     }
 }
 
-pub fn problem(problem: &Problem) -> Json {
+pub(super) fn problem(problem: &Problem) -> Json {
     json!({"cause": name(&problem.cause), "detail": problem.detail, "fatal": problem.fatal})
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -52,7 +52,7 @@ fn list<T>(items: &[T], each: impl Fn(&T) -> Json) -> Json {
 }
 
 /// As in the WIT: `Enum::SensorOff` is `sensor-off`.
-fn name(case: &impl std::fmt::Debug) -> String {
+pub(super) fn name(case: &impl std::fmt::Debug) -> String {
     let text = format!("{case:?}");
     let mut out = String::new();
     for c in text.rsplit("::").next().unwrap_or_default().chars() {
@@ -76,7 +76,7 @@ fn coding(c: &Coding) -> Json {
     json!({"scheme": c.scheme, "value": c.value})
 }
 
-fn time(at: &DeviceTime) -> Json {
+pub(super) fn time(at: &DeviceTime) -> Json {
     match at {
         DeviceTime::NotTold => json!("not-told"),
         DeviceTime::Utc(t) => json!({"utc": t}),
@@ -85,7 +85,7 @@ fn time(at: &DeviceTime) -> Json {
     }
 }
 
-fn value(value: &Value) -> Json {
+pub(super) fn value(value: &Value) -> Json {
     match value {
         Value::Number(d) => json!({"number": decimal(d)}),
         Value::Absent(why) => json!({"absent": name(why)}),
@@ -96,21 +96,23 @@ fn value(value: &Value) -> Json {
     }
 }
 
-fn quality(quality: Quality) -> Json {
-    let all = [
-        (Quality::INVALID, "invalid"),
-        (Quality::QUESTIONABLE, "questionable"),
-        (Quality::UNAVAILABLE, "unavailable"),
-        (Quality::CALIBRATING, "calibrating"),
-        (Quality::TEST, "test"),
-        (Quality::DEMO, "demo"),
-        (Quality::VALIDATED, "validated"),
-        (Quality::EARLY, "early"),
-        (Quality::ONGOING, "ongoing"),
-        (Quality::IN_ALARM, "in-alarm"),
-        (Quality::ALARM_INHIBITED, "alarm-inhibited"),
-    ];
-    all.into_iter().filter(|(flag, _)| quality & *flag == *flag).map(|(_, name)| json!(name)).collect()
+/// In the WIT's order.
+pub(super) const QUALITIES: [(Quality, &str); 11] = [
+    (Quality::INVALID, "invalid"),
+    (Quality::QUESTIONABLE, "questionable"),
+    (Quality::UNAVAILABLE, "unavailable"),
+    (Quality::CALIBRATING, "calibrating"),
+    (Quality::TEST, "test"),
+    (Quality::DEMO, "demo"),
+    (Quality::VALIDATED, "validated"),
+    (Quality::EARLY, "early"),
+    (Quality::ONGOING, "ongoing"),
+    (Quality::IN_ALARM, "in-alarm"),
+    (Quality::ALARM_INHIBITED, "alarm-inhibited"),
+];
+
+pub(super) fn quality(quality: Quality) -> Json {
+    QUALITIES.into_iter().filter(|(flag, _)| quality & *flag == *flag).map(|(_, name)| json!(name)).collect()
 }
 
 fn observation(o: &Observation) -> Json {
@@ -122,7 +124,7 @@ fn block(w: &Waveform) -> Json {
     json!({"channel": w.channel, "first": w.first, "at": time(&w.at), "counts": w.counts, "quality": quality(w.quality)})
 }
 
-fn alert(a: &Alert) -> Json {
+pub(super) fn alert(a: &Alert) -> Json {
     json!({
         "id": a.id, "at": time(&a.at), "channel": a.channel, "priority": name(&a.priority), "concern": name(&a.concern),
         "state": name(&a.state), "code": a.code.as_ref().map(coding), "low": a.low.as_ref().map(decimal),

@@ -1,4 +1,4 @@
-//! How long to wait before the next connection: full jitter, and an end to it only when a connection proved its worth.
+//! How long to wait before the next try of what failed: full jitter, and an end to it only when a try proved its worth.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use std::time::Duration;
 const ATTEMPTS_MAX: u32 = 32;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub struct Bounds {
     pub min: Duration,
     pub max: Duration,
 }
 
 /// Evenly between `min` and a ceiling that doubles with each failed attempt (the first, 0, waits up to twice `min`) and never exceeds `max`.
 ///
-/// Evenly over the whole stretch, and not around its end: a ward's gateways lose their broker in the same second and must not come back in one.
-/// Never below `min`, so that a broker that accepts and drops is not hammered by the lucky draws.
-pub(super) fn delay(attempt: u32, random: u64, bounds: Bounds) -> Duration {
+/// Evenly over the whole stretch, and not around its end: a ward's gateways lose their broker in the same second and must not come back in one,
+/// nor must all instances of one plugin. Never below `min`, so that a broker that accepts and drops is not hammered by the lucky draws.
+pub fn delay(attempt: u32, random: u64, bounds: Bounds) -> Duration {
     let (min, max) = (nanos(bounds.min), nanos(bounds.max));
     let ceiling = min.saturating_mul(1 << (attempt.saturating_add(1)).min(ATTEMPTS_MAX)).min(max).max(min);
     let drawn = (u128::from(random) * u128::from(ceiling - min)) >> 64;
@@ -26,9 +26,9 @@ fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The bits for the jitter, from a seed that the corridor drew (splitmix64). Not a secret: it spreads gateways, it protects nothing.
+/// The bits for the jitter, from a seed that the corridor drew (splitmix64). Not a secret: it spreads tries, it protects nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+pub struct Jitter(u64);
 
 impl Jitter {
     pub fn new(seed: u64) -> Self {

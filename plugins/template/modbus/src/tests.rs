@@ -1,0 +1,11 @@
+//! The golden cases, natively. BLESS=1 writes what they expect anew: read the difference.
+
+use std::path::Path;
+
+use wardgate_testkit::{check_folder, modbus};
+
+#[test]
+fn golden() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    assert!(check_folder::<super::Device>(&folder, modbus) > 0, "a plugin has a golden case");
+}

@@ -1,0 +1,114 @@
+//! `wardgate plugin decode`: from given bytes to readings, in the real sandbox, without a device.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{ready, refused, terminal};
+use crate::config::Link;
+use crate::contract::types::Fact;
+use crate::fault::{Fault, Guilty};
+use crate::plugin::trial::{Input, Lines, Script, reply, uuid};
+
+const EXAMPLES: &str = "\
+Examples:
+  wardgate plugin decode . --hex '54 3d 33 36 2e 35 0a'          bytes of a serial line; once for each piece, a second apart
+  wardgate plugin decode . --reply 00E8,0190 --reply timeout     answers to the plugin's Modbus requests, in their order
+  wardgate plugin decode . --characteristic 2A1C --hex 006d0100ff   a Bluetooth LE notification
+  wardgate plugin decode target/packages/pump-1.0.0 --setting unit=kPa --hex 0102
+
+A reply is register words in hexadecimal (00E8,0190), bits:1011, written, exception:2, timeout or link-down.
+
+Time is virtual. The plugin is opened, its link comes up, and every timer falls due at once in its order: before each --hex a second
+passes; for replies time goes on until each was asked for, and stops there. What it writes, subscribes to or wants durable is answered
+well at once. Nothing of this touches a device.
+
+Standard output has one JSON line for each reading, block of samples, alert or gap. A reading has channel, unit, quality and one of
+mantissa with exponent, absent, text, code, bits, octets; samples have channel, first, counts: all exactly as the plugin said it. What
+it asked, logged and reported stands on standard error.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Decode {
+    /// The plugin's folder (built first), or a package
+    #[arg(value_name = "DIR|PACKAGE", default_value = ".")]
+    folder: PathBuf,
+    /// Bytes in hexadecimal; spaces are for people
+    #[arg(long, value_name = "BYTES")]
+    hex: Vec<String>,
+    /// The answer to the next Modbus request
+    #[arg(long, value_name = "ANSWER", conflicts_with_all = ["hex", "characteristic"])]
+    reply: Vec<String>,
+    /// The characteristic that notifies: one for all --hex, or one for each
+    #[arg(long, value_name = "UUID", requires = "hex")]
+    characteristic: Vec<String>,
+    /// A setting of the instance; as often as needed
+    #[arg(long, value_name = "KEY=VALUE")]
+    setting: Vec<String>,
+}
+
+pub fn run(args: &Decode) -> Result<(), Fault> {
+    let script = script(args).map_err(|why| Fault::new(Guilty::Configuration, why, "`wardgate plugin decode --help` has examples"))?;
+    let plugin = ready(&args.folder)?;
+    fits(args, &plugin.manifest.links)?;
+    let lines = script.run(&plugin);
+    tell(&lines, &mut io::stdout().lock()).map_err(terminal)?;
+    match lines.broken {
+        None => Ok(()),
+        Some(why) => Err(refused(format!("{} {why}", plugin.manifest.full_name()))),
+    }
+}
+
+fn script(args: &Decode) -> Result<Script, String> {
+    let mut inputs = Vec::new();
+    match args.characteristic.as_slice() {
+        [] => inputs.extend(args.hex.iter().map(|hex| Input::serial(hex)).collect::<Result<Vec<_>, _>>()?),
+        names if names.len() == 1 || names.len() == args.hex.len() => {
+            for (hex, name) in args.hex.iter().zip(names.iter().cycle()) {
+                inputs.push(Input::notified(uuid(name)?, hex)?);
+            }
+        }
+        names => return Err(format!("{} --characteristic for {} --hex: give one for all, or one for each", names.len(), args.hex.len())),
+    }
+    for answer in &args.reply {
+        inputs.push(Input::Reply(reply(answer)?));
+    }
+    if inputs.is_empty() {
+        return Err("there is nothing to decode: give --hex or --reply".into());
+    }
+    let setting = |text: &String| {
+        let (name, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" is no setting: write KEY=VALUE"))?;
+        Ok::<_, String>(Fact { name: name.into(), value: value.into() })
+    };
+    Ok(Script { settings: args.setting.iter().map(setting).collect::<Result<_, _>>()?, inputs })
+}
+
+/// Bytes for a link that the plugin does not hear would be lost in silence.
+fn fits(args: &Decode, links: &std::collections::BTreeSet<Link>) -> Result<(), Fault> {
+    let (given, link) = match (args.reply.is_empty(), args.characteristic.is_empty()) {
+        (false, _) => ("--reply", Link::Modbus),
+        (_, false) => ("--characteristic", Link::Ble),
+        _ => ("--hex alone", Link::Serial),
+    };
+    if links.contains(&link) {
+        return Ok(());
+    }
+    let heard: Vec<_> = links.iter().map(|link| link.name()).collect();
+    let heard = if heard.is_empty() { "no device".into() } else { heard.join(" and ") };
+    Err(Fault::new(
+        Guilty::Plugin,
+        format!("{given} is for {link}, and this plugin hears {heard}"),
+        "`wardgate plugin decode --help` has examples",
+    ))
+}
+
+fn tell(lines: &Lines, out: &mut impl Write) -> io::Result<()> {
+    for line in &lines.readings {
+        writeln!(out, "{line}")?;
+    }
+    for remark in &lines.remarks {
+        writeln!(io::stderr(), "{remark}")?;
+    }
+    Ok(())
+}

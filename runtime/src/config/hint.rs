@@ -1,0 +1,170 @@
+//! What the TOML reader says of a file, in words for the person who wrote it: what is wrong, and what to write instead. Pure.
+
+use super::nearest::nearest;
+
+/// What is wrong, and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub what: String,
+    pub remedy: String,
+}
+
+/// `line` is the line of `text` that the reader points at; `example` is a file of the same form that shows every key.
+pub fn hint(message: &str, text: &str, line: Option<usize>, example: &str) -> Hint {
+    let above: Vec<&str> = text.lines().take(line.unwrap_or(0)).collect();
+    let table = above.iter().rev().find_map(|l| heading(l)).unwrap_or_default();
+    let line = above.last().copied().unwrap_or_default();
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let culprit = quoted.next().unwrap_or_default();
+    let known: Vec<&str> = quoted.collect();
+    if message.starts_with("unknown field") {
+        return Hint { what: format!("nothing here is called \"{culprit}\""), remedy: instead(culprit, &known, example) };
+    }
+    if message.starts_with("unknown variant") {
+        let remedy = match nearest(culprit, known.iter().copied()) {
+            Some(meant) => format!("write \"{meant}\""),
+            None => format!("write one of {}", known.join(", ")),
+        };
+        return Hint { what: format!("\"{culprit}\" is not known here"), remedy };
+    }
+    if message.starts_with("missing field") {
+        return Hint { what: format!("\"{culprit}\" is missing"), remedy: format!("add {}", shown(culprit, table, example)) };
+    }
+    let key = key_of(line).filter(|key| line_showing(key, table, example).is_some());
+    let remedy = match key {
+        Some(key) if message.starts_with("invalid ") => format!("write it like: {}", shown(key, table, example)),
+        _ if message.starts_with("duplicate key") => "it is set twice: take one of them out".to_owned(),
+        _ => "correct that line".to_owned(),
+    };
+    Hint { what: message.to_owned(), remedy }
+}
+
+/// For a key that is not known where it stands.
+fn instead(key: &str, known: &[&str], example: &str) -> String {
+    if let Some(meant) = nearest(key, known.iter().copied()) {
+        return format!("write \"{meant}\"");
+    }
+    if let Some(table) = table_of(key, example) {
+        return format!("move it below {table}, or take it out");
+    }
+    match known {
+        [] => "take it out: nothing can be set here".to_owned(),
+        known => format!("take it out; what can be set here: {}", known.join(", ")),
+    }
+}
+
+/// A line of the example that sets this key of a table, and for a table its head with what it needs.
+pub fn shown(key: &str, table: &str, example: &str) -> String {
+    if let Some(line) = line_showing(key, table, example) {
+        return line.to_owned();
+    }
+    if key == "grants" {
+        return "grants = {}".to_owned(); // nothing, until somebody writes what
+    }
+    let mut table = example.lines().map(bare).skip_while(|l| heading(l).is_none_or(|head| head.split('.').next() != Some(key)));
+    match table.next() {
+        Some(head) => {
+            let needed = table.take_while(|l| heading(l).is_none()).filter(|l| key_of(l).is_some());
+            std::iter::once(head).chain(needed).collect::<Vec<_>>().join("\n    ")
+        }
+        None => format!("{key} = ..."),
+    }
+}
+
+/// In a table of the same kind if the example has it there; what must be set before what has a default.
+fn line_showing<'a>(key: &str, table: &str, example: &'a str) -> Option<&'a str> {
+    let ends = |head: &str| (head.split('.').next().map(str::to_owned), head.rsplit('.').next().map(str::to_owned));
+    let mut head = "";
+    let mut found: Vec<(bool, bool, &str)> = Vec::new();
+    for line in example.lines() {
+        head = heading(line).unwrap_or(head);
+        let default = line.strip_prefix("# ");
+        if key_of(default.unwrap_or(line)) == Some(key) {
+            found.push((ends(head) != ends(table), default.is_some(), bare(default.unwrap_or(line))));
+        }
+    }
+    found.into_iter().min_by_key(|(elsewhere, default, _)| (*elsewhere, *default)).map(|(.., line)| line)
+}
+
+/// "[uplink]", if the example has the key there.
+fn table_of(key: &str, example: &str) -> Option<String> {
+    let mut table = None;
+    for line in example.lines() {
+        table = heading(line).or(table);
+        if key_of(line.trim_start_matches("# ")) == Some(key) {
+            return table.map(|head| format!("[{head}]"));
+        }
+    }
+    None
+}
+
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix('[')?.split_once(']').map(|(head, _)| head)
+}
+
+fn key_of(line: &str) -> Option<&str> {
+    let key = line.split_once('=')?.0.trim();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    (!key.is_empty() && key.bytes().all(plain)).then_some(key)
+}
+
+/// Without the comment behind it.
+fn bare(line: &str) -> &str {
+    line.split(" #").next().unwrap_or_default().trim_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = "[gateway]\nid = \"ward-3\"   # 1 to 32\n\n[uplink]\nhost = \"b\"   # x\n# port = 8883\n# progress_s = 20   # long\n\
+                           [instance.a.grants.serial]\nport = \"/dev/x\"\n";
+
+    #[test]
+    fn every_kind_of_mistake_has_its_remedy() {
+        for (message, line, what, remedy) in [
+            ("unknown field `prot`, expected one of `host`, `port`", "prot = 1", "nothing here is called \"prot\"", "write \"port\""),
+            ("unknown field `bos`, expected `bus` or `instance`", "[bos.x]", "nothing here is called \"bos\"", "write \"bus\""),
+            (
+                "unknown field `port`, expected `id` or `state`",
+                "port = 1",
+                "nothing here is called \"port\"",
+                "move it below [uplink], or take it out",
+            ),
+            (
+                "unknown field `colour`, expected `id` or `state`",
+                "colour = 1",
+                "nothing here is called \"colour\"",
+                "take it out; what can be set here: id, state",
+            ),
+            (
+                "unknown field `colour`, there are no fields",
+                "colour = 1",
+                "nothing here is called \"colour\"",
+                "take it out: nothing can be set here",
+            ),
+            ("unknown variant `modbuss`, expected one of `modbus`, `serial`", "", "\"modbuss\" is not known here", "write \"modbus\""),
+            ("unknown variant `usb`, expected `modbus` or `ble`", "", "\"usb\" is not known here", "write one of modbus, ble"),
+            ("missing field `id`", "[gateway]", "\"id\" is missing", "add id = \"ward-3\""),
+            ("missing field `port`", "[instance.b.grants.serial]", "\"port\" is missing", "add port = \"/dev/x\""),
+            ("invalid value: integer `88830`", "[uplink]\nport = 88830", "invalid value: integer `88830`", "write it like: port = 8883"),
+            ("missing field `gateway`", "", "\"gateway\" is missing", "add [gateway]\n    id = \"ward-3\""),
+            ("missing field `function`", "", "\"function\" is missing", "add function = ..."),
+            (
+                "invalid type: string \"soon\", expected u64",
+                "progress_s = \"soon\"",
+                "invalid type: string \"soon\", expected u64",
+                "write it like: progress_s = 20",
+            ),
+            ("duplicate key", "id = 1", "duplicate key", "it is set twice: take one of them out"),
+            ("string values must be quoted", "id = x", "string values must be quoted", "correct that line"),
+        ] {
+            let text = format!("[x]\n{line}\n");
+            assert_eq!(
+                hint(message, &text, Some(1 + line.lines().count().max(1)), EXAMPLE),
+                Hint { what: what.into(), remedy: remedy.into() },
+                "{message}"
+            );
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The corridor's list of who is on duty: starts instances, connects them with their links, ends them, and takes one configuration over into
+//! the next without touching what did not change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+use wardgate_wire::GapReason;
+
+use super::STOP_S_MAX;
+use super::clock::moment;
+use super::workshop::{Post, Posts};
+use crate::capability::inbox::{Inbox, inbox};
+use crate::capability::{modbus, serial};
+use crate::config;
+use crate::console::Reloaded;
+use crate::fault::{Fault, Guilty};
+use crate::plugin::{Asked, Command, Commands, INSTANCES_MAX, Left, Links, Posting, Supervisor, ToPipeline, Wiring};
+use crate::status::Status;
+
+/// Words back to one instance: what became durable. It takes them at any time, so a few are enough.
+const BACK_WAITING_MAX: usize = 16;
+/// Commands and restarts that a busy instance has not taken yet; people give them, one at a time.
+const ASKED_WAITING_MAX: usize = 4;
+
+/// The gateway stops.
+pub(super) const STOPPED: GapReason = GapReason::GatewayRestart;
+/// Another package, other settings or other grants.
+const SWAPPED: GapReason = GapReason::PluginSwap;
+/// The site does not name it any more, so it is allowed nothing.
+const REMOVED: GapReason = GapReason::NotGranted;
+
+pub(super) struct Roster {
+    spoken: mpsc::Sender<ToPipeline>,
+    status: Status,
+    seed: u64,
+    on_duty: BTreeMap<String, OnDuty>,
+    buses: BTreeMap<String, Bus>,
+    /// What those who are not on duty left: of this life, and of what the store held at the start.
+    left: BTreeMap<String, Left>,
+    /// What the ledger was told last.
+    beds: BTreeMap<String, String>,
+}
+
+struct OnDuty {
+    post: Post,
+    stop: watch::Sender<Option<GapReason>>,
+    asked: mpsc::Sender<Asked>,
+    supervisor: JoinHandle<Left>,
+    port: Option<JoinHandle<()>>,
+}
+
+struct Bus {
+    settings: config::Bus,
+    asks: mpsc::Sender<modbus::Ask>,
+    members: modbus::Members,
+    task: JoinHandle<()>,
+}
+
+impl Roster {
+    /// `states`: what the store holds of each instance that ever kept anything.
+    pub fn new(spoken: mpsc::Sender<ToPipeline>, status: Status, seed: u64, states: BTreeMap<String, Vec<u8>>) -> Self {
+        let left = states.into_iter().map(|(name, state)| (name, Left { saved: Some(state), ..Left::default() })).collect();
+        Self { spoken, status, seed, on_duty: BTreeMap::new(), buses: BTreeMap::new(), left, beds: BTreeMap::new() }
+    }
+
+    pub fn posts(&self) -> Posts {
+        self.on_duty.iter().map(|(name, one)| (name.clone(), one.post.clone())).collect()
+    }
+
+    pub fn post(&self, instance: &str) -> Option<&Post> {
+        self.on_duty.get(instance).map(|one| &one.post)
+    }
+
+    /// For a person who gave a wrong one.
+    fn names(&self) -> String {
+        let names: Vec<_> = self.on_duty.keys().map(String::as_str).collect();
+        if names.is_empty() { "none".into() } else { names.join(", ") }
+    }
+
+    pub fn restart(&self, instance: &str, asker: oneshot::Sender<Result<(), Fault>>) {
+        self.ask(instance, Asked::Restart(asker));
+    }
+
+    pub fn command(&self, instance: &str, command: Command) {
+        self.ask(instance, Asked::Command(command));
+    }
+
+    /// Hands on what a person asks of an instance, or says why not.
+    fn ask(&self, instance: &str, asked: Asked) {
+        let (fault, asked) = match self.on_duty.get(instance) {
+            None => {
+                let what = format!("there is no instance \"{instance}\"; there are {}", self.names());
+                let remedy = "name one of them, or add it to gateway.toml and `wardgate reload`";
+                (Fault::new(Guilty::Configuration, what, remedy), asked)
+            }
+            Some(one) => match one.asked.try_send(asked) {
+                Ok(()) => return,
+                Err(refused) => {
+                    let what = format!("instance \"{instance}\" has not taken the {ASKED_WAITING_MAX} requests before this one");
+                    let remedy = "it is busy, or waits for the store: look at `wardgate status` and try again";
+                    (Fault::new(Guilty::Plugin, what, remedy), refused.into_inner())
+                }
+            },
+        };
+        match asked {
+            Asked::Command(command) => drop(command.answer.send(Err(fault))),
+            Asked::Restart(asker) => drop(asker.send(Err(fault))),
+        }
+    }
+
+    /// From those who are on duty to these. What is changed or removed ends first and at once, so that a port or a bus may change hands.
+    pub async fn change_to(&mut self, posts: Posts) -> Result<Reloaded, Fault> {
+        let mut done = Reloaded::default();
+        let mut stuck = Vec::new();
+        let ending = self.ending(&posts);
+        for (name, why) in &ending {
+            self.on_duty[name].stop.send_replace(Some(*why));
+        }
+        for (name, why) in &ending {
+            match self.end(name).await {
+                Ok(()) if *why == REMOVED => {
+                    self.bind(name, None).await;
+                    self.left.entry(name.clone()).or_default().commands = Commands::default(); // nobody is left to answer them
+                    done.removed.push(name.clone());
+                }
+                Ok(()) => {}
+                Err(()) => stuck.push(name.clone()),
+            }
+        }
+        self.end_buses().await;
+        for (name, post) in posts {
+            match self.on_duty.get_mut(&name) {
+                Some(_) if stuck.contains(&name) => {}
+                Some(one) => {
+                    let rebound = one.post.instance.bed != post.instance.bed;
+                    one.post = post;
+                    self.tell_outside(&name).await;
+                    if rebound { &mut done.rebound } else { &mut done.unchanged }.push(name);
+                }
+                None => {
+                    let swapped = ending.contains_key(&name);
+                    self.start(&name, post).await;
+                    if swapped { &mut done.restarted } else { &mut done.added }.push(name);
+                }
+            }
+        }
+        self.forget(&done.removed);
+        if stuck.is_empty() {
+            return Ok(done);
+        }
+        let what = format!("{} did not close within {STOP_S_MAX} s; everything else is as gateway.toml says", stuck.join(", "));
+        Err(Fault::new(
+            Guilty::Store,
+            what,
+            "an instance that waits for the store cannot close: look at `wardgate status`, then reload again",
+        ))
+    }
+
+    /// Who has to end, and what that is for its streams. A bus that changed takes its members with it.
+    fn ending(&self, posts: &Posts) -> BTreeMap<String, GapReason> {
+        let why = |(name, one): (&String, &OnDuty)| match posts.get(name) {
+            None => Some((name.clone(), REMOVED)),
+            Some(post) if !post.runs_like(&one.post) || one.stop.borrow().is_some() => Some((name.clone(), SWAPPED)),
+            Some(_) => None,
+        };
+        self.on_duty.iter().filter_map(why).collect()
+    }
+
+    /// What is known of an instance outside of its plugin: its bed, and when it counts as silent.
+    async fn tell_outside(&mut self, name: &str) {
+        let one = &self.on_duty[name];
+        let (bed, silent_after_s) = (one.post.instance.bed.clone(), one.post.silent_after_s());
+        self.status.instance(name, |i| (i.bed, i.silent_after_s) = (bed.clone(), silent_after_s));
+        self.bind(name, bed).await;
+    }
+
+    async fn bind(&mut self, name: &str, bed: Option<String>) {
+        let known = match &bed {
+            Some(bed) => self.beds.insert(name.to_owned(), bed.clone()),
+            None => self.beds.remove(name),
+        };
+        if known == bed {
+            return;
+        }
+        info!(instance = name, bed, "bound");
+        let _ = self.spoken.send(ToPipeline::Bound { instance: name.into(), moment: moment(), bed }).await; // without a scribe the gateway ends
+    }
+
+    async fn start(&mut self, name: &str, post: Post) {
+        let (instance, now): (Arc<str>, _) = (name.into(), moment());
+        let (links, inbox, port) = self.connect(&instance, &post);
+        let (stop, stopping) = watch::channel(None);
+        let (asked, asks) = mpsc::channel(ASKED_WAITING_MAX);
+        let (back, from_pipeline) = mpsc::channel(BACK_WAITING_MAX);
+        let personal = post.instance.grants.personal;
+        let _ = self.spoken.send(ToPipeline::Posted { instance: instance.clone(), personal, back }).await; // as above
+        self.bind(name, post.instance.bed.clone()).await;
+        let posting = Posting {
+            instance,
+            plugin: post.plugin.clone(),
+            settings: post.settings.clone(),
+            bed: post.instance.bed.clone(),
+            silent_after_s: post.silent_after_s(),
+            seed: self.seed ^ now.monotonic_ns, // whoever is posted again gets another
+            left: self.left.remove(name).unwrap_or_default(),
+        };
+        let wiring = Wiring {
+            inbox,
+            pipeline: self.spoken.clone(),
+            back: from_pipeline,
+            links,
+            clock: moment,
+            status: self.status.clone(),
+            asked: asks,
+            stop: stopping,
+        };
+        let supervisor = tokio::spawn(Supervisor::new(posting, wiring).run());
+        self.on_duty.insert(name.to_owned(), OnDuty { post, stop, asked, supervisor, port });
+    }
+
+    fn connect(&mut self, name: &Arc<str>, post: &Post) -> (Links, Inbox, Option<JoinHandle<()>>) {
+        let (events, inbox) = inbox(name.clone(), post.serial.as_ref().map_or(0, serial::Grant::inbox_bytes));
+        let (mut links, mut port) = (Links::default(), None);
+        if let Some(grant) = post.serial.clone() {
+            let (writes, taken) = mpsc::channel(serial::WRITES_OPEN_MAX);
+            links.serial = Some(serial::Handle::new(grant.clone(), writes, events.clone(), moment, self.status.clone()));
+            port = Some(tokio::spawn(serial::Port::new(grant, taken, events.clone(), moment, self.status.clone()).run()));
+        }
+        if let Some((grant, settings)) = &post.modbus {
+            let bus = self.bus(grant.bus(), settings);
+            let (asks, members) = (bus.asks.clone(), bus.members.clone());
+            members.join(events.clone(), moment(), &self.status);
+            links.modbus = Some(modbus::Handle::new(grant.clone(), asks, events, moment, self.status.clone()));
+        }
+        (links, inbox, port)
+    }
+
+    /// A bus is there as long as somebody is a member of it. It has room for all that all instances may have open.
+    fn bus(&mut self, name: &str, settings: &config::Bus) -> &Bus {
+        let status = &self.status;
+        self.buses.entry(name.to_owned()).or_insert_with(|| {
+            let (asks, taken) = mpsc::channel(modbus::ROOM_MAX * INSTANCES_MAX as usize);
+            let members = modbus::Members::default();
+            let bus = modbus::Bus::new(name, settings, taken, members.clone(), moment, status.clone()).expect("checked in the workshop");
+            Bus { settings: settings.clone(), asks, members, task: tokio::spawn(bus.run()) }
+        })
+    }
+
+    /// It was told to stop. An error: it did not within the time, and stays on the list.
+    async fn end(&mut self, name: &str) -> Result<(), ()> {
+        let patience = Duration::from_secs(STOP_S_MAX);
+        let one = self.on_duty.get_mut(name).expect("on the list of those who end");
+        let Ok(left) = tokio::time::timeout(patience, &mut one.supervisor).await else {
+            warn!(instance = name, "has not closed within {STOP_S_MAX} s");
+            return Err(());
+        };
+        let one = self.on_duty.remove(name).expect("just seen");
+        if let Some(port) = one.port {
+            let_end(port).await; // the next one finds the port free
+        }
+        if let Some((grant, _)) = &one.post.modbus
+            && let Some(bus) = self.buses.get(grant.bus())
+        {
+            bus.members.leave(name);
+        }
+        match left {
+            Ok(left) => drop(self.left.insert(name.to_owned(), left)),
+            Err(e) => warn!(instance = name, "its supervisor ended by itself: {e}; it will open without state; please report this"),
+        }
+        Ok(())
+    }
+
+    /// Buses that nobody is a member of: not named any more, or changed, which ended all their members.
+    async fn end_buses(&mut self) {
+        let deserted: Vec<String> = self.buses.iter().filter(|(_, bus)| bus.members.is_empty()).map(|(name, _)| name.clone()).collect();
+        for name in deserted {
+            let Bus { asks, task, settings, .. } = self.buses.remove(&name).expect("just seen");
+            drop(asks);
+            let_end(task).await;
+            info!(bus = name, target = settings.tcp, "nobody needs this bus any more");
+        }
+    }
+
+    /// What nobody names any more is not shown any more.
+    fn forget(&self, removed: &[String]) {
+        let links: BTreeSet<String> = (self.on_duty.values())
+            .flat_map(|one| {
+                [
+                    one.post.serial.as_ref().map(|g| g.port().display().to_string()),
+                    one.post.modbus.as_ref().map(|(g, _)| g.bus().to_owned()),
+                ]
+            })
+            .flatten()
+            .collect();
+        self.status.with(|s| {
+            s.instances.retain(|name, _| !removed.contains(name));
+            s.links.retain(|name, _| links.contains(name));
+        });
+    }
+
+    /// Last words of all. Those that hang are left behind: the gateway around them ends.
+    pub async fn end_all(mut self) {
+        for one in self.on_duty.values() {
+            one.stop.send_replace(Some(STOPPED));
+        }
+        let names: Vec<_> = self.on_duty.keys().cloned().collect();
+        let all = async {
+            for name in names {
+                let _ = self.end(&name).await; // told in the log
+            }
+            self.end_buses().await;
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(STOP_S_MAX), all).await;
+    }
+}
+
+/// A link whose owner has gone ends by itself; what does not is cut off, and has nothing in hand.
+async fn let_end(mut link: JoinHandle<()>) {
+    if tokio::time::timeout(Duration::from_secs(STOP_S_MAX), &mut link).await.is_err() {
+        link.abort();
+    }
+}

@@ -1,0 +1,170 @@
+//! Makes instances ready: reads, checks and compiles what a configuration asks for, before anything that runs is touched. What comes out of here
+//! can be started without a way to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::clock::random;
+use crate::capability::{modbus, serial};
+use crate::config::{Bus, Config, Instance, Link, Manifest};
+use crate::fault::{Fault, Guilty};
+use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared};
+
+/// All that an instance is started from.
+#[derive(Clone)]
+pub(super) struct Post {
+    pub instance: Instance,
+    pub plugin: Arc<Prepared>,
+    /// As its plugin gets them: what a file or its package holds stands here, and not only its name.
+    pub settings: BTreeMap<String, String>,
+    /// Of the component: a package built anew under the same name is another plugin.
+    hash: [u8; 32],
+    pub serial: Option<serial::Grant>,
+    pub modbus: Option<(modbus::Grant, Bus)>,
+}
+
+/// By the instance's name.
+pub(super) type Posts = BTreeMap<String, Post>;
+
+impl Post {
+    /// Nothing differs for which a running instance would have to be closed. Its bed is a record in the ledger, and silence is judged outside.
+    pub fn runs_like(&self, other: &Self) -> bool {
+        self.same_plugin(&other.instance, &other.plugin.manifest, other.hash)
+            && self.settings == other.settings
+            && self.instance.grants == other.instance.grants
+            && self.modbus.as_ref().map(|(_, bus)| bus) == other.modbus.as_ref().map(|(_, bus)| bus)
+    }
+
+    /// What was made ready for the one does for the other.
+    fn same_plugin(&self, instance: &Instance, manifest: &crate::config::Manifest, hash: [u8; 32]) -> bool {
+        self.hash == hash && self.plugin.manifest == *manifest && granted(&self.instance) == granted(instance)
+    }
+
+    pub fn silent_after_s(&self) -> u64 {
+        self.instance.silent_after_s.unwrap_or(self.plugin.manifest.silent_after_s)
+    }
+}
+
+pub(super) struct Workshop {
+    host: Arc<Host>,
+    compiler: Compiler,
+    allow_unsigned: bool,
+}
+
+impl Workshop {
+    pub fn open(state: &Path, allow_unsigned: bool) -> Result<Self, Fault> {
+        let host = Arc::new(Host::probe().map_err(refused)?);
+        let program = std::env::current_exe().map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
+        let key = DeviceKey::open(state, random()?).map_err(refused)?;
+        let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default());
+        Ok(Self { host, compiler: compiler.map_err(refused)?, allow_unsigned })
+    }
+
+    pub fn profile(&self) -> plugin::Profile {
+        self.host.profile
+    }
+
+    /// Everything is checked before a second is spent on compiling. What runs already and needs no other plugin keeps the one it has.
+    pub async fn posts(&self, config: &Config, running: &Posts) -> Result<Posts, Fault> {
+        let most = INSTANCES_MAX as usize;
+        if config.instances.len() > most {
+            let what = format!("gateway.toml configures {} instances; one gateway runs at most {most}", config.instances.len());
+            return Err(Fault::new(Guilty::Configuration, what, "give some of them to another gateway"));
+        }
+        let mut checked = Vec::new();
+        for (name, instance) in &config.instances {
+            checked.push((name, instance, self.check(config, name, instance)?));
+        }
+        let manifest = |name: &str| checked.iter().find(|(n, ..)| *n == name).map(|(_, _, (package, _))| package.manifest.clone());
+        for bus in config.buses.keys() {
+            admitted(config, bus, manifest)?;
+        }
+        let mut posts = Posts::new();
+        for (name, instance, (package, settings)) in checked {
+            let before = running.get(name).filter(|post| post.same_plugin(instance, &package.manifest, package.hash));
+            let plugin = match before {
+                Some(post) => post.plugin.clone(),
+                None => self.prepare(config, name, instance, &package).await?,
+            };
+            let grants = &instance.grants;
+            let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+            let bus = |g: &crate::config::ModbusGrant| Ok((modbus::Grant::new(name, g)?, config.buses[&g.bus].clone()));
+            let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
+            posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, hash: package.hash, serial, modbus });
+        }
+        Ok(posts)
+    }
+
+    fn check(&self, config: &Config, name: &str, instance: &Instance) -> Result<(Package, BTreeMap<String, String>), Fault> {
+        let refused = |e| wrong_package(config, name, &e);
+        let package = Package::open(&instance.package, self.allow_unsigned).map_err(refused)?;
+        package.granted(&granted(instance)).map_err(refused)?;
+        let settings = config.settings(name, &package.manifest, &package.shipped)?;
+        let grants = &instance.grants;
+        grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+        grants.modbus.as_ref().map(|g| modbus::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+        Ok((package, settings))
+    }
+
+    async fn prepare(&self, config: &Config, name: &str, instance: &Instance, package: &Package) -> Result<Arc<Prepared>, Fault> {
+        let refused = |e| wrong_package(config, name, &e);
+        let (plugin, origin) = plugin::prepare(&self.host, &self.compiler, package, &granted(instance)).await.map_err(refused)?;
+        info!(instance = name, plugin = %package.manifest.full_name(), ?origin, "plugin is ready");
+        Ok(plugin)
+    }
+}
+
+/// What a bus is asked for in its worst case, when it can do that; and the instances that declare nothing, with which it is not reckoned.
+pub fn admitted<'a>(
+    config: &'a Config,
+    bus: &str,
+    manifest: impl Fn(&str) -> Option<Manifest>,
+) -> Result<(modbus::Cycle, Vec<&'a str>), Fault> {
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
+    for (instance, granted) in &config.instances {
+        let Some(grant) = granted.grants.modbus.as_ref().filter(|g| g.bus == *bus) else { continue };
+        let declared = match &grant.transactions[..] {
+            [] => manifest(instance).map_or(Vec::new(), |m| m.transactions),
+            stated => stated.to_vec(),
+        };
+        if declared.is_empty() {
+            silent.push(instance.as_str());
+        }
+        all.extend(declared.iter().map(|t| modbus::Transaction {
+            instance: instance.clone(),
+            function: t.function as u8, // the manifest's reader bounds both
+            count: t.count as u16,
+            period_ms: t.period_ms,
+        }));
+    }
+    let cycle = modbus::admit(bus, &config.buses[bus], &all)
+        .map_err(|e| Fault::new(Guilty::Configuration, e, "correct the bus or its instances in gateway.toml"))?;
+    Ok((cycle, silent))
+}
+
+/// What keeps an instance's plugin from running, with the line of gateway.toml that names its package or its grants.
+pub fn wrong_package(config: &Config, instance: &str, e: &PluginError) -> Fault {
+    if e.guilty() != Guilty::Plugin {
+        return Fault::new(e.guilty(), e, e.remedy(instance));
+    }
+    let key = if matches!(e, PluginError::Refused { why: Mismatch::NotGranted { .. }, .. }) { "grants" } else { "package" };
+    let wrong = config.wrong(&["instance", instance, key], e, e.remedy(instance));
+    Fault::new(Guilty::Plugin, &wrong, &wrong.remedy)
+}
+
+/// The links that the site gives an instance anything of.
+pub fn granted(instance: &Instance) -> BTreeSet<Link> {
+    let links = [(Link::Modbus, instance.grants.modbus.is_some()), (Link::Serial, instance.grants.serial.is_some())];
+    links.into_iter().filter(|(_, granted)| *granted).map(|(link, _)| link).collect()
+}
+
+fn refused(e: PluginError) -> Fault {
+    Fault::new(e.guilty(), &e, e.remedy(""))
+}
+
+fn wrong_grant(e: impl std::fmt::Display) -> Fault {
+    Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml; `wardgate check` says what it allows")
+}

@@ -1,0 +1,245 @@
+//! Golden cases in the sandbox, and which byte is guilty where one differs. `plugins/golden.md` holds the rules.
+
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::read::{self, Read, Step};
+use super::{Played, Prepared, Trial};
+use crate::contract::types::{Fact, Moment};
+use crate::contract::{Event, modbus};
+
+const BYTES_A_ROW: usize = 16; // a row of a hex dump
+
+/// Where a case and the plugin part.
+#[derive(Debug)]
+pub struct Difference {
+    pub step: usize,
+    pub event: String,
+    pub expected: String,
+    pub got: String,
+    /// What the plugin logged in that call: a panic's text is there.
+    pub logs: Vec<String>,
+    /// What came in, and the byte that is to blame; none: the input ended and what was expected was not said.
+    pub input: Option<(Vec<u8>, Option<usize>)>,
+}
+
+/// The cases of a plugin's folder, by name.
+pub fn cases(folder: &Path) -> Vec<PathBuf> {
+    let listed = fs::read_dir(folder.join("golden")).into_iter().flatten().flatten();
+    let mut found: Vec<_> = listed.map(|entry| entry.path()).filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
+    found.sort();
+    found
+}
+
+/// Plays one case. `Ok`: how many steps, or where it differs first. `Err`: the file is no case.
+pub fn case(plugin: &Arc<Prepared>, file: &Path) -> Result<Result<usize, Box<Difference>>, String> {
+    let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
+    let case: Json = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let steps = case["steps"].as_array().ok_or("has no list of steps")?;
+    let seed = case["seed"].as_u64().ok_or("has no seed")?;
+    let settings = settings(&case, file)?;
+    let begin = || Trial::new(plugin.clone(), settings.clone(), seed);
+    let mut trial = begin();
+    for (n, step) in steps.iter().enumerate() {
+        let wrong = |why| format!("step {n}: {why}");
+        let (now, event) = (read::moment(&step["at"]).map_err(wrong)?, read::step(&step["event"]).map_err(wrong)?);
+        let said = step["said"].as_array().ok_or_else(|| wrong("has no list \"said\"".into()))?;
+        let expected = Expected { outcome: &step["outcome"], said };
+        let played = play(&mut trial, now, &event);
+        let Some((expected_text, got)) = expected.differs(&played) else { continue };
+        let input = match &event {
+            Step::Event(event) => {
+                let before = || {
+                    let mut trial = begin();
+                    for step in &steps[..n] {
+                        play(&mut trial, read::moment(&step["at"])?, &read::step(&step["event"])?);
+                    }
+                    Ok(trial)
+                };
+                blame(event, now, &expected, &played, &before)?
+            }
+            Step::Open { .. } => None,
+        };
+        let logs = played.logs.iter().map(|log| log.text.clone()).collect();
+        return Ok(Err(Box::new(Difference { step: n, event: step["event"].to_string(), expected: expected_text, got, logs, input })));
+    }
+    Ok(Ok(steps.len()))
+}
+
+fn play(trial: &mut Trial, now: Moment, step: &Step) -> Played {
+    match step {
+        Step::Open { kept } => trial.open(now, *kept),
+        Step::Event(event) => trial.call(now, event),
+    }
+}
+
+/// By name; `{"file": path}` is a file beside the case.
+fn settings(case: &Json, file: &Path) -> Read<Vec<Fact>> {
+    let given = case["settings"].as_object().ok_or("has no settings (write {} for none)")?;
+    let read = |(name, value): (&String, &Json)| {
+        let value = match value["file"].as_str() {
+            Some(path) => fs::read_to_string(file.parent().unwrap_or(Path::new(".")).join(path)).map_err(|e| format!("{path}: {e}"))?,
+            None => read::text(value)?,
+        };
+        Ok(Fact { name: name.clone(), value })
+    };
+    given.iter().map(read).collect()
+}
+
+struct Expected<'a> {
+    outcome: &'a Json,
+    said: &'a [Json],
+}
+
+impl Expected<'_> {
+    /// The first thing that is not as it should be: expected, and got. How the call ended is told only where all that was said agrees,
+    /// or where it broke.
+    fn differs(&self, played: &Played) -> Option<(String, String)> {
+        let (outcome, said) = (played.outcome(), played.said());
+        let ended = || (self.outcome != &outcome).then(|| (self.outcome.to_string(), outcome.to_string()));
+        if outcome.get("broken").is_some() {
+            return ended();
+        }
+        let at = self.first_difference(&said);
+        let shown = |said: Option<&Json>| said.map_or("nothing more".into(), Json::to_string);
+        at.map(|at| (shown(self.said.get(at)), shown(said.get(at)))).or_else(ended)
+    }
+
+    fn first_difference(&self, said: &[Json]) -> Option<usize> {
+        let length = self.said.len().max(said.len());
+        (0..length).find(|at| self.said.get(*at) != said.get(*at))
+    }
+}
+
+/// Plays the case anew, up to the event in question.
+type Before<'a> = &'a dyn Fn() -> Read<Trial>;
+/// The same event with other bytes.
+type Rebuild = Box<dyn Fn(&[u8]) -> Event>;
+
+/// The input's bytes and the guilty one among them; nothing for an event that carries no bytes.
+fn blame(
+    event: &Event,
+    now: Moment,
+    expected: &Expected<'_>,
+    played: &Played,
+    before: Before<'_>,
+) -> Read<Option<(Vec<u8>, Option<usize>)>> {
+    if let Event::SerialReceived(bytes) = event {
+        return Ok(Some((bytes.clone(), stream(bytes, now, expected, before)?)));
+    }
+    let (bytes, rebuild): (Vec<u8>, Rebuild) = match event {
+        Event::BleNotified(handle, bytes) => {
+            let handle = *handle;
+            (bytes.clone(), Box::new(move |bytes| Event::BleNotified(handle, bytes.to_vec())))
+        }
+        Event::ModbusReply(tag, Ok(modbus::Response::Registers(registers))) => {
+            let tag = *tag;
+            let words = |bytes: &[u8]| bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+            let bytes = registers.iter().flat_map(|word| word.to_be_bytes()).collect();
+            (bytes, Box::new(move |bytes| Event::ModbusReply(tag, Ok(modbus::Response::Registers(words(bytes))))))
+        }
+        _ => return Ok(None),
+    };
+    let guilty = touched(&bytes, now, expected, played, before, &rebuild)?;
+    Ok(Some((bytes, guilty)))
+}
+
+/// A stream may be cut anywhere and says the same, so it is fed byte by byte: guilty is the byte after which the first thing was said that
+/// should not be, or after which the call broke.
+fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, before: Before<'_>) -> Read<Option<usize>> {
+    let (mut trial, mut said) = (before()?, Vec::new());
+    for (at, byte) in bytes.iter().enumerate() {
+        let played = trial.call(now, &Event::SerialReceived(vec![*byte]));
+        let outcome = played.outcome();
+        said.extend(played.said());
+        let wrong = (0..said.len()).any(|n| expected.said.get(n) != said.get(n));
+        if wrong || (outcome != "ok" && &outcome != expected.outcome) {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// A message has no order of time: guilty is the first byte that, changed, changes what is wrong.
+fn touched(
+    bytes: &[u8],
+    now: Moment,
+    expected: &Expected<'_>,
+    played: &Played,
+    before: Before<'_>,
+    rebuild: &Rebuild,
+) -> Read<Option<usize>> {
+    let wrong = |played: &Played| {
+        let said = played.said();
+        (played.outcome(), expected.first_difference(&said).and_then(|at| said.get(at).cloned()))
+    };
+    let first = wrong(played);
+    for at in 0..bytes.len() {
+        let mut changed = bytes.to_vec();
+        changed[at] ^= 1;
+        if wrong(&before()?.call(now, &rebuild(&changed))) != first {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "step {}: {}", self.step, shortened(&self.event))?;
+        for log in &self.logs {
+            writeln!(f, "    log       {log}")?;
+        }
+        writeln!(f, "    expected  {}\n    got       {}", self.expected, self.got)?;
+        match &self.input {
+            Some((bytes, guilty)) => f.write_str(&dump(bytes, *guilty)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn shortened(event: &str) -> String {
+    const CHARS_MAX: usize = 100; // one line; the bytes follow in the dump
+    match event.char_indices().nth(CHARS_MAX) {
+        Some((at, _)) => format!("{} ...", &event[..at]),
+        None => event.to_owned(),
+    }
+}
+
+/// Rows of hexadecimal, with `^^` below the guilty byte.
+fn dump(bytes: &[u8], guilty: Option<usize>) -> String {
+    let mut out = String::new();
+    let put = |out: &mut String, text: fmt::Arguments<'_>| out.write_fmt(text).expect("a String takes everything");
+    for (row, chunk) in bytes.chunks(BYTES_A_ROW).enumerate() {
+        let from = row * BYTES_A_ROW;
+        let hex: Vec<_> = chunk.iter().map(|b| format!("{b:02x}")).collect();
+        let text: String = chunk.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' }).collect();
+        put(&mut out, format_args!("    {from:06x}    {:<48} {text}\n", hex.join(" ")));
+        if let Some(at) = guilty.and_then(|at| at.checked_sub(from)).filter(|at| *at < chunk.len()) {
+            put(&mut out, format_args!("              {}^^ byte {}\n", " ".repeat(at * 3), from + at));
+        }
+    }
+    if guilty.is_none() {
+        put(&mut out, format_args!("    no byte is to blame alone: after the last one something is missing, or all depends on all\n"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dump;
+
+    #[test]
+    fn the_guilty_byte_is_marked_below_itself() {
+        let bytes: Vec<u8> = (0x30..0x44).collect();
+        let shown = dump(&bytes, Some(17));
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(lines[1].find("41"), lines[2].find("^^"), "{shown}");
+        assert!(lines[0].ends_with("0123456789:;<=>?") && lines[2].ends_with("byte 17"), "{shown}");
+        assert!(dump(&bytes, None).contains("no byte"));
+    }
+}

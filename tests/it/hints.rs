@@ -1,0 +1,172 @@
+//! `wardgate check` against a site's slips: each is named with file and line, and mended by its own advice.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use wardgate_lab::broker::Ca;
+use wardgate_lab::process::{Process, READY_S_MAX, binary, root};
+
+use crate::ward::Folder;
+
+fn check(config: &Path) -> Output {
+    Command::new(binary("wardgate").expect("built")).arg("check").arg("--config").arg(config).output().expect("it runs")
+}
+
+/// A site with one device behind Modbus, as somebody writes it by hand.
+fn site(folder: &Path) -> String {
+    for (name, text) in [("ca.pem", Ca::new().issue(&["broker"]).ca_pem.as_str()), ("mac.key", "0123456789abcdef0123456789abcdef")] {
+        fs::write(folder.join(name), text).expect("written");
+    }
+    fs::create_dir_all(folder.join("maps")).expect("a folder");
+    fs::copy(root().join("plugins/modbus-map/maps/smc-hrs.map"), folder.join("maps/chiller.map")).expect("a map");
+    fs::write(folder.join("maps/wrong.map"), "temperature holding 0 i16 x0.1 \"Cel\"\npressure holding 1 i61\n").expect("written");
+    let packages = root().join("plugins/target/packages");
+    format!(
+        "[gateway]\nid = \"ward\"\nstate = \"state\"\n[uplink]\nhost = \"broker\"\nca_file = \"ca.pem\"\nmac_key_file = \"mac.key\"\n\
+         [plugins]\nallow_unsigned = true\n[bus.plant]\ntcp = \"192.0.2.20:502\"\n\
+         [instance.chiller]\npackage = \"{}/modbus-map-0.1.0\"\n[instance.chiller.settings]\n\
+         map = {{ file = \"maps/chiller.map\" }}\nserver = 1\nperiod_ms = 1000\n[instance.chiller.grants.modbus]\nbus = \"plant\"\nservers = [1]\n\
+         allow = [{{ function = 3, addresses = [\"0..11\"] }}]\n",
+        packages.display()
+    )
+}
+
+/// What is right, what somebody wrote instead, how the line begins that is named, exit code, what is advised.
+const SLIPS: &[(&str, &str, &str, i32, &str)] = &[
+    ("[bus.plant]", "[bus.plnat]", "bus = \"plant\"", 3, "write bus = \"plnat\", or add [bus.plant]"),
+    ("servers = [1]", "server = [1]", "server = [1]", 3, "write \"servers\""),
+    ("servers = [1]", "servers = []", "[instance.chiller.grants.modbus]", 3, "servers = [1]"),
+    ("\"0..11\"", "\"11..0\"", "[instance.chiller.grants.modbus]", 3, "write \"0..11\""),
+    ("function = 3, addresses = [\"0..11\"]", "function = 3", "[instance.chiller.grants.modbus]", 3, "addresses = [\"0..12\"]"),
+    ("modbus-map-0.1.0\"", "modbus-map-0.2.0\"", "package", 4, "modbus-map-0.1.0\""),
+    ("target/packages/", "target/package/", "package", 4, "target/packages/modbus-map-0.1.0\""),
+    ("server = 1\n", "sever = 1\n", "sever", 3, "write \"server\""),
+    ("server = 1\n", "server = \"1\"\n", "server", 3, "write server = 1"),
+    ("{ file = \"maps/chiller.map\" }", "{ file = \"maps/chiler.map\" }", "map", 3, "maps/chiller.map\" }"),
+    ("{ file = \"maps/chiller.map\" }", "{ shipped = \"smc-hsr\" }", "map", 3, "write { shipped = \"smc-hrs\" }"),
+    ("ca_file = \"ca.pem\"", "ca_file = \"ca.pme\"", "ca_file", 3, "ca.pem\""),
+    ("ca_file = \"ca.pem\"", "ca_file = \"mac.key\"", "ca_file", 7, "the CA that signed the broker's certificate"),
+    ("host = \"broker\"", "host = \"broker\"\ntopic = \"a/#/b\"", "topic", 3, "write topic = \"wardgate/1\""),
+    ("{ file = \"maps/chiller.map\" }", "{ file = \"maps/wrong.map\" }", "map", 3, "maps/wrong.map"),
+    ("{ file = \"maps/chiller.map\" }", "\"temperature holding 0 u17\"", "map", 3, "correct the setting map"),
+    ("period_ms = 1000", "gap = 200", "gap", 3, "write gap = 125"),
+    ("[instance.chiller.grants.modbus]", "[instance.chiller.grants.modbsu]", "[instance.chiller.grants.modbsu]", 3, "write \"modbus\""),
+];
+
+#[test]
+fn check_names_file_line_and_remedy_of_every_slip() {
+    let folder = Folder::new("hints");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let config = folder.0.join("gateway.toml");
+    let good = site(&folder.0);
+    fs::write(&config, &good).expect("written");
+    let output = check(&config);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("needs a link of at least 27 kbit/s"), "{said}");
+    // what may be meant so is said, and refused it is not
+    let port = folder.0.join("tty-monitor-1");
+    fs::write(&port, "").expect("written");
+    let more = format!(
+        "{good}[bus.spare]\ntcp = \"192.0.2.21:502\"\n[instance.bed-1]\npackage = \"{}/plugins/target/packages/ivy450c-0.1.0\"\n\
+         [instance.bed-1.grants.serial]\nport = \"tty-monitro-1\"\n",
+        root().display()
+    );
+    fs::write(&config, &more).expect("written");
+    let output = check(&config);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let line = |find: &str| more.lines().position(|l| l.contains(find)).expect("it is in the text") + 1;
+    for warning in [
+        format!("line {}: no grant names the bus \"spare\"", line("[bus.spare]")),
+        format!(
+            "line {}: {} is not there now; {} is there",
+            line("grants.serial"),
+            folder.0.join("tty-monitro-1").display(),
+            port.display()
+        ),
+    ] {
+        assert!(said.contains(&warning), "{warning}: {said}");
+    }
+    for (right, wrong, begins, code, advice) in SLIPS {
+        assert!(good.contains(right), "{right}");
+        let text = good.replacen(right, wrong, 1);
+        fs::write(&config, &text).expect("written");
+        let output = check(&config);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(*code), "{wrong}: {said}");
+        let named = said.split("gateway.toml, line ").nth(1).and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
+        let line = named.and_then(|n| text.lines().nth(n - 1)).unwrap_or_default();
+        assert!(line.starts_with(begins), "{wrong}: it names the line \"{line}\": {said}");
+        assert!(said.contains(advice), "{wrong}: {advice} was expected: {said}");
+    }
+    // what a package asks for and the site does not grant: the line to add works as it stands, with the site's own names in it
+    let (before, _) = good.split_once("[instance.chiller.grants.modbus]").expect("it stands there");
+    fs::write(&config, before.replace("[instance.chiller.settings]", "grants = {}\n[instance.chiller.settings]")).expect("written");
+    let said = String::from_utf8_lossy(&check(&config).stderr).into_owned();
+    let line = said.lines().find_map(|l| Some(&l[l.find("modbus = { bus")?..])).unwrap_or_else(|| panic!("no line to add: {said}"));
+    let line = line.replace("\"...\"", "\"plant\"");
+    fs::write(&config, format!("{before}[instance.chiller.grants]\n{line}\n")).expect("written");
+    let output = check(&config);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// One serial line has one reader, whatever names it has.
+#[test]
+fn check_refuses_one_port_for_two_instances() {
+    let folder = Folder::new("one-port");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let good = site(&folder.0);
+    fs::write(folder.0.join("ttyUSB0"), "").expect("written");
+    symlink("ttyUSB0", folder.0.join("by-id")).expect("a link");
+    let config = folder.0.join("gateway.toml");
+    let monitor = |name: &str, port: &str| {
+        let package = root().join("plugins/target/packages/ivy450c-0.1.0");
+        format!("[instance.{name}]\npackage = \"{}\"\n[instance.{name}.grants.serial]\nport = \"{port}\"\n", package.display())
+    };
+    for (one, two, taken) in
+        [("ttyUSB0", "ttyUSB1", false), ("ttyUSB0", "ttyUSB0", true), ("by-id", "ttyUSB0", true), ("gone", "./gone", true)]
+    {
+        let text = good.clone() + &monitor("bed-1", one) + &monitor("bed-2", two);
+        fs::write(&config, &text).expect("written");
+        let output = check(&config);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(if taken { 3 } else { 0 }), "{one} {two}: {said}");
+        let line = text.lines().count(); // the last one is the port of bed-2
+        assert!(!taken || said.contains(&format!("line {line}: ")) && said.contains("of instance \"bed-1\""), "{one} {two}: {said}");
+        assert!(!taken || said.contains("name another port"), "{said}");
+    }
+}
+
+/// What a newcomer copies: with the paths of this machine it passes `check`, and the gateway opens each of its plugins.
+#[test]
+fn the_example_is_right_and_runs() {
+    let folder = Folder::new("example");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    site(&folder.0); // for the files that it names
+    let at = folder.0.display().to_string();
+    let packages = root().join("plugins/target/packages").display().to_string();
+    let text = fs::read_to_string(root().join("runtime/gateway.toml")).expect("the example");
+    let text = text
+        .replace("/usr/lib/wardgate/packages", &packages)
+        .replace("/etc/wardgate", &at)
+        .replace("/var/lib/wardgate", &format!("{at}/state"));
+    let text = text.replace("# allow_unsigned = false", "allow_unsigned = true");
+    let config = folder.0.join("gateway.toml");
+    fs::write(&config, &text).expect("written");
+    let output = check(&config);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut command = Command::new(binary("wardgate").expect("built"));
+    command.arg("run").arg("--config").arg(&config);
+    let mut gateway = Process::start("gateway", &mut command, &folder.0.join("gateway.log")).expect("it starts");
+    gateway.wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(())).unwrap_or_else(|e| panic!("{e}: {}", gateway.log_end()));
+    let status: wardgate::status::Snapshot =
+        wardgate::console::ask(&folder.0.join("state"), &wardgate::console::Question::Status).expect("it answers");
+    for (name, instance) in &status.instances {
+        assert_eq!((instance.opens, instance.faults), (1, 0), "{name}: {instance:#?}");
+    }
+    assert_eq!(status.instances.len(), 2);
+    gateway.stop().expect("it ends");
+}
