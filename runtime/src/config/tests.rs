@@ -82,7 +82,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "timeout_ms = 1000",
         "colour = 1000",
         "nothing here is called \"colour\"",
-        "take it out; what can be set here: tcp, timeout_ms, pause_ms",
+        "take it out; what can be set here: tcp, serial, protocol, baud, framing, echo, gap_us, timeout_ms, pause_ms",
     ),
     ("id = \"ward-3-east\"", "", "\"id\" is missing", "add id = \"ward-3-east\""),
     ("host = \"broker.hospital.example\"", "", "\"host\" is missing", "add host = \"broker.hospital.example\""),

@@ -145,8 +145,12 @@ impl Bus {
         }
         let questionable = outcome.as_ref().is_ok_and(|a| a.questionable);
         self.desk.finish(now, outcome.map(|a| a.response).map_err(|fault| fault.failure()), questionable);
-        if doubtful && !attend(&mut self.asks, &mut self.desk, self.clock, self.line.in_doubt()).await {
-            self.aside.hush(job.server, Instant::now() + self.settings.timeout);
+        if doubtful {
+            match attend(&mut self.asks, &mut self.desk, self.clock, self.line.in_doubt()).await {
+                Ok(true) => {}
+                Ok(false) => self.aside.hush(job.server, Instant::now() + self.settings.timeout),
+                Err(why) => self.ended(&why), // it was unplugged meanwhile
+            }
         }
         if !self.settings.pause.is_zero() {
             attend(&mut self.asks, &mut self.desk, self.clock, sleep(self.settings.pause)).await;

@@ -160,27 +160,24 @@ impl Line {
     /// Over TCP the transaction id of the next request would tell it from the right one, if devices could be trusted with it; but
     /// converters to a serial bus put the id of the newest request on whatever comes from the serial side, and cheap devices always send
     /// the same. On a new connection nothing old can arrive. A line without connections is drained until it is silent; the server that
-    /// owes an answer is to be left alone for a while.
-    pub(super) async fn in_doubt(&mut self) -> bool {
+    /// owes an answer is to be left alone for a while. An error is why there is no line any more.
+    pub(super) async fn in_doubt(&mut self) -> Result<bool, String> {
         if self.settings.protocol == Protocol::Tcp {
             self.open = None;
-            return true;
+            return Ok(true);
         }
-        let Some(open) = &mut self.open else { return true };
+        let Some(open) = &mut self.open else { return Ok(true) };
         let silence = self.settings.gap.max(Duration::from_millis(SILENCE_MS));
         let mut drained = 0;
         while drained < NOISE_BYTES_MAX {
             match timeout(silence, open.read()).await {
                 Ok(Ok(came)) => drained += came.bytes.len().max(1),
-                Ok(Err(_)) => {
-                    self.open = None;
-                    return true;
-                }
+                Ok(Err(why)) => return Err(why),
                 Err(_) => break,
             }
         }
         self.tally.bytes_in += drained as u64;
-        false
+        Ok(false)
     }
 
     pub(super) fn close(&mut self) {
