@@ -169,6 +169,7 @@ const INSTANCES: &[OfInstance] = &[
     ("wardgate_instance_restarts_total", Counter, "Restarts of the plugin after a fault.", |i| i.restarts),
     ("wardgate_instance_refusals_total", Counter, "Requests and frames to the device that no grant permits.", |i| i.refusals),
     ("wardgate_instance_overruns_total", Counter, "Times that the instance's inbox overflowed.", |i| i.overruns),
+    ("wardgate_instance_withheld_values_total", Counter, "Values of personal channels that were dropped, not granted.", |i| i.withheld),
     ("wardgate_instance_gaps_open", Gauge, "Streams that lost something and have said nothing since.", |i| i.gaps_open),
 ];
 
@@ -188,8 +189,8 @@ const LINKS: &[OfLink] = &[
     }),
     ("wardgate_link_skipped_total", Counter, "Requests not made because their server is set aside.", |l| l.skipped),
     ("wardgate_link_servers_aside", Gauge, "Servers that are set aside now, and probed at intervals.", |l| l.aside.len() as u64),
-    ("wardgate_link_busy_milliseconds_total", Counter, "How long a bus was taken by transactions; its rate is the utilisation.", |l| {
-        l.busy_ms
+    ("wardgate_link_busy_microseconds_total", Counter, "How long a bus was taken by transactions; its rate is the utilisation.", |l| {
+        l.busy_us
     }),
     ("wardgate_link_worst_wait_milliseconds", Gauge, "The longest that a request waited for its turn on a bus.", |l| l.worst_wait_ms),
     ("wardgate_link_received_bytes_total", Counter, "Bytes that came in on the line.", |l| l.bytes_in),

@@ -36,6 +36,9 @@ pub struct InstanceStatus {
     pub restarts: u64,
     pub refusals: u64,
     pub overruns: u64,
+    /// Values of personal channels that were dropped because the site does not grant them.
+    #[serde(default)]
+    pub withheld: u64,
     /// Told since the start, by reason.
     #[serde(default)]
     pub gaps: BTreeMap<String, u64>,
@@ -90,7 +93,7 @@ pub struct LinkStatus {
     /// Servers that are set aside now, and probed at intervals.
     pub aside: Vec<u8>,
     /// How long the bus was taken by transactions; against the gateway's run time this is its utilisation.
-    pub busy_ms: u64,
+    pub busy_us: u64,
     /// The longest that a request waited for its turn.
     pub worst_wait_ms: u64,
     pub bytes_in: u64,

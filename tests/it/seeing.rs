@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use wardgate_lab::demo::drain_stage;
 use wardgate_lab::process::{binary, root};
+use wardgate_lab::pty::Pty;
 use wardgate_lab::stage::{GATEWAY, MONITORS, Stage};
 
 use crate::ward::{Folder, Unruly};
@@ -201,6 +202,31 @@ fn the_gateway_and_the_cloud_tell_the_same_gaps() {
     assert!(table.lines().all(|l| l.chars().count() <= 100) && !table.contains('\x1b'), "{table}");
 }
 
+/// Of a watch that SIGTERM ends: its screen, its cursor and its keys are as they were.
+fn a_terminal_is_given_back(folder: &Path) {
+    let terminal = Pty::plug_in(&folder.join("terminal")).expect("a terminal");
+    let found = format!("{:?}", terminal.settings().expect("a terminal"));
+    let end = || fs::File::options().read(true).write(true).open(folder.join("terminal")).expect("its other end");
+    let mut watch = Command::new(binary("wardgate").expect("built"))
+        .args(["status", "--watch", "--state"])
+        .arg(folder.join("state"))
+        .stdin(end())
+        .stdout(end())
+        .spawn()
+        .expect("it starts");
+    let mut seen = Vec::new();
+    until("a page", || {
+        seen.extend(terminal.take());
+        String::from_utf8_lossy(&seen).contains("monitor")
+    });
+    assert_ne!(format!("{:?}", terminal.settings().expect("a terminal")), found, "it reads keys one by one");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&watch), rustix::process::Signal::TERM).expect("it runs");
+    assert!(watch.wait().expect("it ends").success());
+    seen.extend(terminal.take());
+    assert!(seen.ends_with(b"\x1b[?25h\x1b[?1049l"), "{}", String::from_utf8_lossy(&seen));
+    assert_eq!(format!("{:?}", terminal.settings().expect("a terminal")), found);
+}
+
 //= PROMISES.md#P72
 #[test]
 fn logs_are_json_for_machines_and_a_watch_is_lines_on_a_pipe() {
@@ -230,6 +256,7 @@ fn logs_are_json_for_machines_and_a_watch_is_lines_on_a_pipe() {
     let lines: Vec<_> = BufReader::new(watch.stdout.take().expect("piped")).lines().take(2).map_while(Result::ok).collect();
     let _ = watch.kill();
     let _ = watch.wait();
+    a_terminal_is_given_back(&folder.0);
     let _ = gateway.kill();
     let _ = gateway.wait();
     assert!(

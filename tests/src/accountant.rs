@@ -1,7 +1,7 @@
 //! Compares what simulators sent with what the receiver wrote: every value once, or inside a gap. Shares nothing with gateway or receiver
 //! but the names of the output's fields.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -38,13 +38,29 @@ impl Content {
 /// Bytes of the same as JSON messages, one a value, as telemetry platforms take them: {"ts":1795212345678,"values":{"hr":80}}.
 pub fn json_bytes(channel: &str, content: &Content) -> u64 {
     let around = r#"{"ts":1795212345678,"values":{"":}}"#.len() + channel.len();
-    let message = |value: usize| (around + value) as u64;
+    digits(content).iter().map(|digits| (around + digits) as u64).sum()
+}
+
+/// And as one message for each moment of a device, with arrays: {"ts":1795212345678,"values":{"hr":80,"ecg":[1,2]}}. What a careful writer sends.
+pub fn packed_json_bytes(tracks: &Tracks) -> u64 {
+    let moments: BTreeSet<u64> = tracks.values().flatten().map(|(at, _)| *at).collect();
+    let around = moments.len() * r#"{"ts":1795212345678,"values":{}}"#.len();
+    let member = |channel: &str, content: &Content| {
+        let array = if matches!(content, Content::Samples(_)) { 1 } else { 0 };
+        channel.len() + r#""":"#.len() + array + digits(content).iter().map(|digits| digits + 1).sum::<usize>()
+    };
+    let members: usize = tracks.iter().flat_map(|(channel, track)| track.iter().map(move |(_, content)| member(channel, content))).sum();
+    (around + members) as u64
+}
+
+/// How long each value is as JSON has it.
+fn digits(content: &Content) -> Vec<usize> {
     match content {
-        Content::Samples(samples) => samples.iter().map(|s| message(s.to_string().len())).sum(),
-        Content::Number(mantissa, exponent) => message(mantissa.to_string().len() + usize::from(*exponent < 0)),
-        Content::Absent => message("null".len()),
-        Content::Code(code) => message(code.to_string().len()),
-        Content::Text(text) => message(text.len() + 2),
+        Content::Samples(samples) => samples.iter().map(|s| s.to_string().len()).collect(),
+        Content::Number(mantissa, exponent) => vec![mantissa.to_string().len() + usize::from(*exponent < 0)],
+        Content::Absent => vec!["null".len()],
+        Content::Code(code) => vec![code.to_string().len()],
+        Content::Text(text) => vec![text.len() + 2],
     }
 }
 

@@ -52,8 +52,11 @@ pub struct Report {
     pub devices: Vec<Device>,
     pub unexplained_gaps: u64,
     pub link_bytes: u64,
+    /// The same values as one JSON message each.
     pub json_bytes: u64,
-    /// The same values as one JSON message each, against the bytes on the link.
+    /// The same values as one JSON message for each moment of a device, with arrays for waveforms.
+    pub packed_json_bytes: u64,
+    /// `json_bytes` against the bytes on the link.
     pub compression_ratio: f64,
     pub restarts: u64,
     pub first_reading_ms: Option<u64>,
@@ -105,6 +108,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     stage.gateway.as_mut().expect("started above").stop()?;
     let mut report = account(&stage, &meter, begun_ns, restarts);
     report.plugin = guest.map(|(name, _)| heard_of(&stage, name));
+    drop(stage); // ends whoever still writes there
     if !options.keep {
         let _ = std::fs::remove_dir_all(&options.folder); // a temporary folder: the system clears what we could not
     }
@@ -226,15 +230,16 @@ fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report
     let gaps = accountant::read_gaps(&stage.output());
     let unexplained_gaps =
         gaps.iter().filter(|g| g.reason == "unknown").count() as u64 + books.iter().map(|(_, a)| a.unexplained).sum::<u64>();
-    let received = books.iter().map(|(name, _)| accountant::read_received(&stage.output(), name));
-    let json_bytes =
-        received.flat_map(|tracks| tracks.into_iter().map(|(channel, track)| json_bytes(&channel, &track)).collect::<Vec<_>>()).sum();
+    let received: Vec<_> = books.iter().map(|(name, _)| accountant::read_received(&stage.output(), name)).collect();
+    let json_bytes = received.iter().flatten().map(|(channel, track)| json_bytes(channel, track)).sum();
+    let packed_json_bytes = received.iter().map(accountant::packed_json_bytes).sum();
     let first = stage.receiver_status()["first_reading"]["monotonic_ns"].as_u64();
     let well = unexplained_gaps == 0 && books.iter().all(|(_, a)| a.adds_up() && a.missing == 0 && a.sent > 0);
     Report {
         unexplained_gaps,
         link_bytes: meter.link_bytes,
         json_bytes,
+        packed_json_bytes,
         compression_ratio: (json_bytes as f64 / meter.link_bytes.max(1) as f64 * 10.0).round() / 10.0,
         restarts,
         first_reading_ms: first.map(|ns| ns.saturating_sub(begun_ns) / 1_000_000),

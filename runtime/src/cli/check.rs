@@ -84,7 +84,8 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
     if let Some(grant) = &grants.serial {
         println!("  {}", serial::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
-        if !grant.port.exists() {
+        // a terminal server is no path
+        if grant.port.is_absolute() && !grant.port.exists() {
             let near = nearest_path(&grant.port).map(|near| format!("; {} is there", near.display())).unwrap_or_default();
             println!("  WARNING: {}: {} is not there now{near}", grant.at, grant.port.display());
         }

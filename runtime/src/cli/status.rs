@@ -4,6 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use clap::Args;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::Whom;
@@ -63,7 +66,7 @@ fn watch(look: impl Fn() -> Result<Snapshot, Fault>, as_json: bool) -> Result<()
         screen.draw(&page(&before, None, Paint::of_stdout()));
     }
     loop {
-        let ended = match &screen {
+        let ended = match &mut screen {
             Some(screen) => screen.rest(),
             None => {
                 std::thread::sleep(Duration::from_secs(1));
@@ -97,9 +100,10 @@ fn watch(look: impl Fn() -> Result<Snapshot, Fault>, as_json: bool) -> Result<()
     }
 }
 
-/// A terminal that is drawn over, and given back as it was found.
+/// A terminal that is drawn over, and given back as it was found: by q, by Ctrl-C and by SIGTERM.
 struct Screen {
     found: Option<Termios>,
+    terminate: Option<(Runtime, Signal)>,
 }
 
 impl Screen {
@@ -113,11 +117,17 @@ impl Screen {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, &quiet);
         }
         print!("\x1b[?1049h\x1b[?25l"); // a screen of its own, without a cursor
-        Self { found }
+        Self { found, terminate: terminate() }
+    }
+
+    fn is_terminated(&mut self) -> bool {
+        let Some((runtime, terminate)) = &mut self.terminate else { return false };
+        runtime.block_on(async { tokio::time::timeout(Duration::from_millis(1), terminate.recv()).await.is_ok() })
     }
 
     fn draw(&mut self, lines: &[String]) {
-        let rows = tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row).max(2));
+        let told = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        let rows = if told == 0 { 24 } else { told.max(2) }; // a serial console does not tell
         let mut text = String::from("\x1b[H");
         for line in lines.iter().take(rows - 1) {
             text += line;
@@ -131,20 +141,27 @@ impl Screen {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// A second. True: q, Ctrl-C, Ctrl-D or the end of the terminal.
-    fn rest(&self) -> bool {
+    /// A second. True: q, Ctrl-C, Ctrl-D, SIGTERM or the end of the terminal.
+    fn rest(&mut self) -> bool {
         const ENDS: [u8; 4] = [b'q', b'Q', 3, 4];
         if self.found.is_none() {
             std::thread::sleep(Duration::from_secs(1)); // no keys to read: Ctrl-C is a signal
-            return false;
+            return self.is_terminated();
         }
         let mut key = [0];
         match rustix::io::read(io::stdin(), &mut key) {
-            Ok(1) => ENDS.contains(&key[0]),
-            Ok(_) => false,
-            Err(e) => e != rustix::io::Errno::INTR,
+            Ok(1) if ENDS.contains(&key[0]) => true,
+            Ok(_) => self.is_terminated(),
+            Err(e) => e != rustix::io::Errno::INTR || self.is_terminated(),
         }
     }
+}
+
+/// None where signals cannot be had: then SIGTERM ends the program as it ends any.
+fn terminate() -> Option<(Runtime, Signal)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let terminate = runtime.block_on(async { signal(SignalKind::terminate()) }).ok()?;
+    Some((runtime, terminate))
 }
 
 impl Drop for Screen {
@@ -212,7 +229,7 @@ fn page(s: &Snapshot, before: Option<&Snapshot>, paint: Paint) -> Vec<String> {
     out.push(String::new());
     out.extend(instances(s, rate.as_ref(), paint));
     out.push(String::new());
-    out.extend(s.links.iter().flat_map(|(name, l)| link(name, l, paint)));
+    out.extend(s.links.iter().flat_map(|(name, l)| link(name, l, up_ns(s), paint)));
     out
 }
 
@@ -303,6 +320,10 @@ fn instances(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint) -> Ve
         if !i.detail.is_empty() {
             out.extend(below("", &i.detail, Tone::Warn, paint));
         }
+        if i.withheld > 0 {
+            let what = format!("{} values of personal channels withheld; grants.personal = true lets them leave", short(i.withheld));
+            out.extend(below("", &what, Tone::Warn, paint));
+        }
     }
     out
 }
@@ -362,7 +383,7 @@ fn short(n: u64) -> String {
     format!("{scaled:.0}E")
 }
 
-fn link(name: &str, l: &LinkStatus, paint: Paint) -> Vec<String> {
+fn link(name: &str, l: &LinkStatus, up_ns: u64, paint: Paint) -> Vec<String> {
     let target = if l.target.starts_with(name) { l.target.clone() } else { format!("{name} ({})", l.target) };
     let state = if l.up { "up  ".to_owned() } else { paint.ink("DOWN", Tone::Bad) };
     let mut out = vec![format!("link     {state} {}", paint::clip(&target, COLUMNS - 14))];
@@ -370,6 +391,8 @@ fn link(name: &str, l: &LinkStatus, paint: Paint) -> Vec<String> {
     let mut words = vec![l.kind.clone()];
     if modbus {
         words.push(format!("{} requests, {} answered", paint::count(l.requests), paint::count(l.answered)));
+        let busy = l.busy_us as f64 * 100_000.0 / up_ns.max(1) as f64;
+        words.push(format!("{:.1} % busy, longest wait {} ms", busy.min(100.0), short(l.worst_wait_ms)));
     }
     words.push(format!("{} in, {} out", paint::bytes(l.bytes_in), paint::bytes(l.bytes_out)));
     let troubles = [
@@ -377,10 +400,17 @@ fn link(name: &str, l: &LinkStatus, paint: Paint) -> Vec<String> {
         (l.exceptions, "exceptions"),
         (l.malformed, "malformed"),
         (l.refused, "refused"),
+        (l.strays, "strays"),
+        (l.questionable, "questionable"),
+        (l.skipped, "not asked"),
         (l.reconnects, "reconnects"),
     ];
     words.extend(troubles.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", short(*n))));
     out.extend(below("", &words.join(", "), Tone::Plain, paint));
+    if !l.aside.is_empty() {
+        let servers: Vec<String> = l.aside.iter().map(u8::to_string).collect();
+        out.extend(below("set aside, because they do not answer: ", &servers.join(", "), Tone::Warn, paint));
+    }
     if !l.last_error.is_empty() {
         out.extend(below("last error: ", &l.last_error, if l.up { Tone::Plain } else { Tone::Warn }, paint));
     }
@@ -404,6 +434,7 @@ mod tests {
             alerts: 99_999,
             restarts: 99_999,
             refusals: u64::MAX,
+            withheld: u64::MAX,
             gaps: [("line-fault".into(), 99_999)].into(),
             newest_monotonic_ns: 1,
             ..InstanceStatus::default()
@@ -421,7 +452,7 @@ mod tests {
             questionable: u64::MAX,
             skipped: u64::MAX,
             aside: (0..=247).collect(),
-            busy_ms: u64::MAX,
+            busy_us: u64::MAX,
             worst_wait_ms: u64::MAX,
             bytes_in: u64::MAX,
             bytes_out: u64::MAX,

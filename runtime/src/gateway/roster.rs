@@ -281,7 +281,7 @@ impl Roster {
             let Bus { asks, task, settings, .. } = self.buses.remove(&name).expect("just seen");
             drop(asks);
             let_end(task).await;
-            info!(bus = name, target = settings.tcp, "nobody needs this bus any more");
+            info!(bus = name, target = modbus::target(&settings), "nobody needs this bus any more");
         }
     }
 

@@ -114,13 +114,20 @@ impl Scribe {
             ToPipeline::Fault { instance, moment, why } => self.pipeline.fault(&instance, moment, why),
             ToPipeline::Closed { instance, moment, why } => self.pipeline.closed(&instance, moment, why),
             ToPipeline::Spoken(Spoken { instance, moment, said }) => match self.pipeline.spoken(&instance, moment, said) {
-                Ok(()) => {}
+                Ok(()) => self.show_withheld(&instance),
                 Err(tail @ PipelineError::NotOpen { .. }) => debug!("{tail}"),
                 Err(refused) => {
                     warn!("{refused}");
                     self.tell(&instance, FromPipeline::Refused(refused.to_string())).await;
                 }
             },
+        }
+    }
+
+    fn show_withheld(&self, instance: &Arc<str>) {
+        let withheld = self.pipeline.withheld(instance);
+        if withheld > 0 {
+            self.status.instance(instance, |i| i.withheld = withheld);
         }
     }
 

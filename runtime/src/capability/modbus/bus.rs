@@ -157,7 +157,7 @@ impl Bus {
         }
         let waited = begun.saturating_duration_since(job.since).as_millis() as u64;
         self.status.link(&self.name, |l| {
-            l.busy_ms += begun.elapsed().as_millis() as u64;
+            l.busy_us += begun.elapsed().as_micros() as u64;
             l.worst_wait_ms = l.worst_wait_ms.max(waited);
         });
     }
