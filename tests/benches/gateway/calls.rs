@@ -18,6 +18,7 @@ const TURNS: u32 = 100;
 const NOW: Moment = Moment { boot: 1, monotonic_ns: 1_000_000_000, wall: None };
 const BARE_NOW: bare::Moment = bare::Moment { boot: 1, monotonic_ns: 1_000_000_000, wall: None };
 
+//= PROMISES.md#P30
 pub fn figures() -> Done<Vec<Figure>> {
     let built = build(&root().join("tests/guests/yardstick")).map_err(|e| e.to_string())?;
     let package = Package::open(&built.folder, true).map_err(|e| e.to_string())?;

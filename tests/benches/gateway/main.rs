@@ -178,6 +178,7 @@ fn polling(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
     Ok(figures)
 }
 
+//= PROMISES.md#P32
 fn first_reading(stage: &mut Stage) -> Done<Figure> {
     // the receiver says when it wrote its first reading: a fresh one counts from this start
     stage.receiver.as_mut().expect("started").stop()?;
@@ -200,6 +201,8 @@ fn first_reading(stage: &mut Stage) -> Done<Figure> {
     Err("no reading came after the second start".into())
 }
 
+//= PROMISES.md#P31
+//= PROMISES.md#P33
 /// Bedside monitors on silent lines.
 fn idle(folder: &Path, count: usize, seconds: u64) -> Done<Vec<Figure>> {
     let (mut lines, mut text) = (Vec::new(), String::new());
@@ -227,6 +230,7 @@ fn idle(folder: &Path, count: usize, seconds: u64) -> Done<Vec<Figure>> {
 }
 
 /// The demo ward's own count, handshakes and all.
+//= PROMISES.md#P34
 fn link(seconds: u64) -> Done<Figure> {
     let output = Command::new(binary("wardgate-lab")?).args(["demo", "--json", "--for", &format!("{seconds}s")]).output();
     let output = output.map_err(|e| e.to_string())?;
