@@ -217,7 +217,7 @@ pub struct ModbusGrant {
     /// Open requests at most.
     #[serde(default = "d::requests_max")]
     pub requests_max: u16,
-    /// What its plugin asks again and again with these settings, where the manifest does not say it; `check` reckons with it.
+    /// What its plugin asks again and again with these settings, where neither its manifest nor a trial of it tells; `check` reckons with it.
     #[serde(default)]
     pub transactions: Vec<Transaction>,
     /// Takes Modbus ASCII replies whose checksum is wrong in the one documented way, and marks what comes of them as questionable.
@@ -501,14 +501,18 @@ impl Config {
 
     /// Two instances on one serial line would each get some of its bytes. One device may have two names: where it is there, they are followed.
     fn shared_port(&self) -> Option<Mistake> {
-        let mut taken: BTreeMap<PathBuf, (&str, &Path)> = BTreeMap::new();
-        for (name, instance) in &self.instances {
-            let Some(port) = instance.grants.serial.as_ref().map(|serial| serial.port.as_path()) else { continue };
+        let buses = self.buses.iter().filter_map(|(name, bus)| Some(("bus", name, bus.serial.as_deref()?, &["serial"][..])));
+        let instances = self.instances.iter().filter_map(|(name, i)| {
+            let serial = i.grants.serial.as_ref()?;
+            Some(("instance", name, serial.port.as_path(), &["grants", "serial", "port"][..]))
+        });
+        let mut taken: BTreeMap<PathBuf, (&str, &str, &Path)> = BTreeMap::new();
+        for (kind, name, port, key) in buses.chain(instances) {
             let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
-            if let Some((other, theirs)) = taken.insert(device, (name, port)) {
-                let path = ["instance", name, "grants", "serial", "port"].map(str::to_owned).to_vec();
+            if let Some((whose, other, theirs)) = taken.insert(device, (kind, name, port)) {
+                let path = [&[kind, name], key].concat().into_iter().map(str::to_owned).collect();
                 let of = if theirs == port { "the port".into() } else { format!("the device {}, which is the port", theirs.display()) };
-                let what = format!("this is {of} of instance \"{other}\" already, and a serial line has one reader");
+                let what = format!("this is {of} of {whose} \"{other}\" already, and a serial line has one reader");
                 return Some(Mistake { path, what, remedy: format!("name another port, or take out one of \"{other}\" and \"{name}\"") });
             }
         }

@@ -138,6 +138,11 @@ fn check_refuses_one_port_for_two_instances() {
         assert!(!taken || said.contains(&format!("line {line}: ")) && said.contains("of instance \"bed-1\""), "{one} {two}: {said}");
         assert!(!taken || said.contains("name another port"), "{said}");
     }
+    let text = good.clone() + "[bus.line]\nserial = \"ttyUSB0\"\n" + &monitor("bed-1", "by-id");
+    fs::write(&config, &text).expect("written");
+    let output = check(&config);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(3) && said.contains("of bus \"line\""), "a Modbus bus has its line alone: {said}");
 }
 
 /// What a newcomer copies: with the paths of this machine it passes `check`, and the gateway opens each of its plugins.

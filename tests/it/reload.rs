@@ -152,6 +152,7 @@ fn a_configuration_that_is_wrong_changes_nothing() {
     fs::write(truncated.join("plugin.wasm"), &code[..code.len() / 2]).expect("written");
     // each takes bed-2-monitor away too: nothing of a wrong configuration may take effect
     let without = good[..good.find("\n[instance.bed-2-monitor]").expect("it is there")].to_owned();
+    let overload = format!("transactions = [{}]\n", "{ function = 3, count = 12, period_ms = 100 }, ".repeat(12)); // the chiller's grant stands last
     for (text, code, says) in [
         (without.replace("baud = 9600", "bawd = 9600"), 3, "bawd"),
         (without.replace("9600", "9"), 3, "baud"),
@@ -160,6 +161,7 @@ fn a_configuration_that_is_wrong_changes_nothing() {
         (without.replace("resend_s = 3", "resend_s = 4"), 3, "[uplink]"),
         (without.replace("demo-ward", "other-ward"), 3, "[gateway]"),
         (without.replace("[plugins]", "[store]\ncommit_ms = 500\n[plugins]"), 3, "[store]"),
+        (good.clone() + &overload, 3, "[bus.plant] cannot serve"),
         ("[gateway\n".to_owned(), 3, "line 1"),
     ] {
         // asked by the state folder, so that it is the gateway that reads the file

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, Given, Instance, Uplink, nearest_path};
+use crate::config::{Config, Given, Instance, Transaction, Uplink, nearest_path};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Host, Package, PluginError, Prepared};
+use crate::plugin::{Host, Package, PluginError, Prepared, at_once};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -37,15 +37,19 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     }
     let mut wrong = crate::gateway::secrets(&config).err();
     let mut sandbox = Sandbox::default();
+    let mut asks = BTreeMap::new();
     for (name, instance) in &config.instances {
         println!();
-        if let Err(fault) = instance_in_words(&config, name, instance, &mut sandbox) {
-            println!("  REFUSED: {fault}");
-            wrong = wrong.or(Some(fault));
+        match instance_in_words(&config, name, instance, &mut sandbox) {
+            Ok(transactions) => drop(asks.insert(name.as_str(), transactions)),
+            Err(fault) => {
+                println!("  REFUSED: {fault}");
+                wrong = wrong.or(Some(fault));
+            }
         }
     }
     for name in config.buses.keys() {
-        if let Err(fault) = bus_in_words(&config, name) {
+        if let Err(fault) = bus_in_words(&config, name, &asks) {
             println!("\n  REFUSED: {fault}");
             wrong = wrong.or(Some(fault));
         }
@@ -62,17 +66,20 @@ fn thinnest_link(uplink: &Uplink) -> String {
 }
 
 /// Whether the bus can do what its instances declare.
-fn bus_in_words(config: &Config, name: &str) -> Result<(), Fault> {
-    let manifest = |instance: &str| Some(Package::open(&config.instances[instance].package, config.plugins.allow_unsigned).ok()?.manifest);
-    let (cycle, silent) = crate::gateway::admitted(config, name, manifest)?;
+fn bus_in_words(config: &Config, name: &str, asks: &BTreeMap<&str, Vec<Transaction>>) -> Result<(), Fault> {
+    let (cycle, silent) = crate::gateway::admitted(config, name, |instance| asks.get(instance).cloned().unwrap_or_default())?;
     println!("\nbus \"{name}\", {}: {cycle}", modbus::target(&config.buses[name]));
     if !silent.is_empty() {
-        println!("  not reckoned with, because neither manifest nor grant declares transactions: {}", silent.join(", "));
+        println!(
+            "  not reckoned with, because they ask nothing by themselves and their grants declare no transactions: {}",
+            silent.join(", ")
+        );
     }
     Ok(())
 }
 
-fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: &mut Sandbox) -> Result<(), Fault> {
+/// What it asks of its bus again and again.
+fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: &mut Sandbox) -> Result<Vec<Transaction>, Fault> {
     let place = instance.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed \"{bed}\""));
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
@@ -104,7 +111,8 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         println!("  its bed is bound without a device serial: a device swapped for another of its kind is not noticed");
     }
     let plugin = sandbox.ready(&package).map_err(refused)?;
-    trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))
+    trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
+    Ok(at_once(trial::transactions(&plugin, &settings)))
 }
 
 /// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.

@@ -107,10 +107,7 @@ impl Scribe {
             }
             ToPipeline::Bound { instance, moment, bed } => self.pipeline.binding(&instance, None, bed.as_deref(), moment),
             ToPipeline::Opened { instance, moment, why } => self.pipeline.opened(&instance, moment, why),
-            ToPipeline::Lost { instance, moment, why } => {
-                self.status.instance(&instance, |i| i.overruns += 1);
-                self.pipeline.lost(&instance, moment, why);
-            }
+            ToPipeline::Lost { instance, moment, why } => self.pipeline.lost(&instance, moment, why),
             ToPipeline::Fault { instance, moment, why } => self.pipeline.fault(&instance, moment, why),
             ToPipeline::Closed { instance, moment, why } => self.pipeline.closed(&instance, moment, why),
             ToPipeline::Spoken(Spoken { instance, moment, said }) => match self.pipeline.spoken(&instance, moment, said) {

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::time::{Duration, timeout};
 use tracing::info;
 
 use super::clock::random;
 use crate::capability::{modbus, serial};
-use crate::config::{Bus, Config, Instance, Link, Manifest};
+use crate::config::{Bus, Config, Instance, Link, Transaction};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared};
+use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
 
 /// All that an instance is started from.
 #[derive(Clone)]
@@ -48,6 +49,9 @@ impl Post {
     }
 }
 
+/// What a plugin will ask of its bus is seen in some milliseconds; one that needs longer keeps nobody waiting, and is not reckoned with.
+const WATCHED_MS_MAX: u64 = 500;
+
 pub(super) struct Workshop {
     host: Arc<Host>,
     compiler: Compiler,
@@ -78,10 +82,6 @@ impl Workshop {
         for (name, instance) in &config.instances {
             checked.push((name, instance, self.check(config, name, instance)?));
         }
-        let manifest = |name: &str| checked.iter().find(|(n, ..)| *n == name).map(|(_, _, (package, _))| package.manifest.clone());
-        for bus in config.buses.keys() {
-            admitted(config, bus, manifest)?;
-        }
         let mut posts = Posts::new();
         for (name, instance, (package, settings)) in checked {
             let before = running.get(name).filter(|post| post.same_plugin(instance, &package.manifest, package.hash));
@@ -94,6 +94,14 @@ impl Workshop {
             let bus = |g: &crate::config::ModbusGrant| Ok((modbus::Grant::new(name, g)?, config.buses[&g.bus].clone()));
             let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
             posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, hash: package.hash, serial, modbus });
+        }
+        let mut asks = BTreeMap::new();
+        for (name, post) in &posts {
+            let watched = timeout(Duration::from_millis(WATCHED_MS_MAX), trial::transactions(&post.plugin, &post.settings)).await;
+            asks.insert(name.as_str(), watched.unwrap_or_default());
+        }
+        for bus in config.buses.keys() {
+            admitted(config, bus, |name| asks.get(name).cloned().unwrap_or_default())?;
         }
         Ok(posts)
     }
@@ -117,17 +125,18 @@ impl Workshop {
     }
 }
 
-/// What a bus is asked for in its worst case, when it can do that; and the instances that declare nothing, with which it is not reckoned.
+/// What a bus is asked for in its worst case, when it can do that; and the instances that ask nothing by themselves, with which it is not reckoned.
+/// `asks`: of an instance whose grant does not say it.
 pub fn admitted<'a>(
     config: &'a Config,
     bus: &str,
-    manifest: impl Fn(&str) -> Option<Manifest>,
+    asks: impl Fn(&str) -> Vec<Transaction>,
 ) -> Result<(modbus::Cycle, Vec<&'a str>), Fault> {
     let (mut all, mut silent) = (Vec::new(), Vec::new());
     for (instance, granted) in &config.instances {
         let Some(grant) = granted.grants.modbus.as_ref().filter(|g| g.bus == *bus) else { continue };
         let declared = match &grant.transactions[..] {
-            [] => manifest(instance).map_or(Vec::new(), |m| m.transactions),
+            [] => asks(instance),
             stated => stated.to_vec(),
         };
         if declared.is_empty() {

@@ -3,6 +3,7 @@
 
 mod decode;
 mod golden;
+mod polls;
 mod read;
 mod show;
 
@@ -20,6 +21,7 @@ use crate::contract::{CallError, Event, Log, Said, printable};
 
 pub use decode::{Input, Lines, Script, reply, uuid};
 pub use golden::{Difference, case, cases};
+pub use polls::transactions;
 
 const SAID_BYTES_MAX: usize = 1000; // of a plugin's own words: a few lines, with the functions of a trap
 
