@@ -145,6 +145,23 @@ fn check_refuses_one_port_for_two_instances() {
     assert!(output.status.code() == Some(3) && said.contains("of bus \"line\""), "a Modbus bus has its line alone: {said}");
 }
 
+/// Nobody declared what a register map polls: it is seen by letting the plugin ask.
+#[test]
+fn check_refuses_a_bus_that_is_too_slow_for_a_map() {
+    let folder = Folder::new("slow-bus");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let good = site(&folder.0);
+    let config = folder.0.join("gateway.toml");
+    let tcp = good.lines().find(|line| line.starts_with("tcp = ")).expect("a bus");
+    for (baud, served) in [(9600, true), (300, false)] {
+        fs::write(&config, good.replace(tcp, &format!("serial = \"/dev/none\"\nbaud = {baud}"))).expect("written");
+        let output = check(&config);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(if served { 0 } else { 3 }), "{baud}: {said}");
+        assert!(said.contains(if served { "declared transactions, worst cycle" } else { "cannot serve chiller" }), "{baud}: {said}");
+    }
+}
+
 /// What a newcomer copies: with the paths of this machine it passes `check`, and the gateway opens each of its plugins.
 #[test]
 fn the_example_is_right_and_runs() {
