@@ -115,7 +115,8 @@ impl Scribe {
                 Err(tail @ PipelineError::NotOpen { .. }) => debug!("{tail}"),
                 Err(refused) => {
                     warn!("{refused}");
-                    self.tell(&instance, FromPipeline::Refused(refused.to_string())).await;
+                    let kept = self.pipeline.kept(&instance);
+                    self.tell(&instance, FromPipeline::Refused { why: refused.to_string(), kept }).await;
                 }
             },
         }

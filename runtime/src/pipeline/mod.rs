@@ -98,6 +98,8 @@ struct Instance {
     numbering: BTreeMap<Source, Numbering>,
     /// Values of personal channels that are not granted.
     withheld: u64,
+    /// The newest state that was taken of whoever speaks for it now.
+    kept: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,6 +206,7 @@ impl Pipeline {
     /// `personal`: its personal channels may leave.
     pub fn posted(&mut self, instance: &Arc<str>, personal: bool) {
         self.durable.retain(|(to, _)| to != instance);
+        self.instances.entry(instance.clone()).or_default().kept = None;
         if personal {
             self.setup.personal_granted.insert(instance.to_string());
         } else {
@@ -256,6 +259,11 @@ impl Pipeline {
     /// Values of personal channels that were dropped because the site does not grant them, since the start.
     pub fn withheld(&self, instance: &str) -> u64 {
         self.instances.get(instance).map_or(0, |i| i.withheld)
+    }
+
+    /// The newest state that was taken of an instance since it was posted: what it goes on from when a call is refused.
+    pub fn kept(&self, instance: &str) -> Option<Vec<u8>> {
+        self.instances.get(instance)?.kept.clone()
     }
 
     pub fn life(&self) -> Life {
@@ -359,6 +367,7 @@ impl Pipeline {
                 Urgency::Now
             }
             Step::Keep(state) => {
+                of.kept = Some(state.clone());
                 self.states.insert(instance.clone(), state);
                 Urgency::Due
             }

@@ -67,8 +67,8 @@ pub enum ToPipeline {
 pub enum FromPipeline {
     /// Everything up to this ticket is on flash.
     Durable(Tag),
-    /// A call was refused as a whole; the pipeline counts the instance as faulted.
-    Refused(String),
+    /// A call was refused as a whole; the pipeline counts the instance as faulted. `kept`: the newest state of this posting that it took.
+    Refused { why: String, kept: Option<Vec<u8>> },
 }
 
 /// What people ask of an instance.

@@ -37,6 +37,8 @@ pub struct Supervisor {
     wiring: Wiring,
     /// What the next `open` gets.
     kept: Option<Kept>,
+    /// What the first one got.
+    found: Option<Kept>,
     open: Open,
     commands: Commands,
     running: Option<Instance>,
@@ -73,8 +75,11 @@ enum Next {
     Event(Moment, Event),
     Stop(GapReason),
     Restart,
-    /// The pipeline refused what an earlier call said.
-    Refused(String),
+    /// The pipeline refused what an earlier call said, and what that call and those after it kept.
+    Refused {
+        why: String,
+        kept: Option<Vec<u8>>,
+    },
 }
 
 type Room<'a> = PermitIterator<'a, ToPipeline>;
@@ -86,6 +91,7 @@ impl Supervisor {
         Self {
             posting,
             wiring,
+            found: kept.clone(),
             kept,
             open: Open::default(),
             commands,
@@ -148,7 +154,7 @@ impl Supervisor {
                     let moment = self.forward(moment);
                     self.handle(room, moment, event).await.err()
                 }
-                Next::Refused(why) => Some(self.refused(&why)),
+                Next::Refused { why, kept } => Some(self.refused(&why, kept)),
                 Next::Stop(why) => Some(self.close(room, why, Ended::ForGood).await),
                 Next::Restart => Some(self.close(room, GapReason::PluginSwap, Ended::ByHand).await),
             };
@@ -178,14 +184,14 @@ impl Supervisor {
                 let now = (self.wiring.clock)();
                 self.open.durable(now, ticket);
             }
-            FromPipeline::Refused(_) => self.told.push(told),
+            FromPipeline::Refused { .. } => self.told.push(told),
         }
     }
 
     async fn next(&mut self) -> Next {
         loop {
-            if let Some(FromPipeline::Refused(why)) = self.told.pop() {
-                return Next::Refused(why);
+            if let Some(FromPipeline::Refused { why, kept }) = self.told.pop() {
+                return Next::Refused { why, kept };
             }
             let stopping = *self.wiring.stop.borrow();
             if let Some(why) = stopping {
@@ -256,7 +262,12 @@ impl Supervisor {
     /// `Some` when it did not open.
     async fn opens(&mut self, mut room: Room<'_>, why: Option<GapReason>) -> Option<Ended> {
         let now = self.now_forward();
-        self.told.clear(); // it was about the run before
+        for told in std::mem::take(&mut self.told) {
+            // it was about the run before, and so is the state of a call that came to nothing
+            if let FromPipeline::Refused { kept, .. } = told {
+                self.take_back(kept);
+            }
+        }
         // What an earlier run asked is answered to nobody, and the links' states are told anew.
         self.wiring.inbox.reopen(now);
         let start = self.posting.opening(self.kept.as_ref(), self.restarts);
@@ -379,8 +390,13 @@ impl Supervisor {
         ended
     }
 
-    fn refused(&mut self, why: &str) -> Ended {
+    fn take_back(&mut self, kept: Option<Vec<u8>>) {
+        self.kept = kept.map_or_else(|| self.found.clone(), |bytes| Kept::from_bytes(&bytes).ok());
+    }
+
+    fn refused(&mut self, why: &str, kept: Option<Vec<u8>>) -> Ended {
         tracing::error!(%why, "the pipeline took nothing of a call");
+        self.take_back(kept);
         self.commands.run_ended(true);
         self.ends(why)
     }

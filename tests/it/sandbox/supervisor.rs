@@ -262,9 +262,25 @@ async fn what_the_pipeline_refuses_ends_the_run() {
     ward.opened(None).await;
     ward.order("count");
     assert_eq!(ward.number().await, 1);
-    ward.back.send(FromPipeline::Refused("because".into())).await.unwrap();
+    ward.back.send(FromPipeline::Refused { why: "because".into(), kept: None }).await.unwrap();
     ward.opened(Some(GapReason::PluginFault)).await; // the pipeline knows of the fault: it is not told again
     assert_eq!(ward.status().faults, 1);
+}
+
+/// All of a call or nothing: also its state.
+#[tokio::test]
+async fn what_a_refused_call_kept_does_not_count() {
+    let mut ward = start(Start::default());
+    ward.opened(None).await;
+    for n in 1..=3 {
+        ward.order("count");
+        assert_eq!(ward.number().await, n);
+    }
+    let kept = Some(Kept { by: "0.1.0".into(), state: 1_u32.to_le_bytes().into() }.to_bytes()); // the second call was refused
+    ward.back.send(FromPipeline::Refused { why: "because".into(), kept }).await.unwrap();
+    ward.opened(Some(GapReason::PluginFault)).await;
+    ward.order("count");
+    assert_eq!(ward.number().await, 2);
 }
 
 #[tokio::test]
@@ -273,7 +289,7 @@ async fn a_refusal_that_comes_late_does_not_end_the_next_run() {
     ward.opened(None).await;
     ward.order("fatal");
     ward.fault().await;
-    ward.back.send(FromPipeline::Refused("of the run before".into())).await.unwrap();
+    ward.back.send(FromPipeline::Refused { why: "of the run before".into(), kept: None }).await.unwrap();
     ward.opened(Some(GapReason::PluginFault)).await;
     ward.order("count");
     assert_eq!(ward.number().await, 1);

@@ -236,7 +236,7 @@ fn a_call_counts_as_a_whole_or_not_at_all() {
     for (said, expected) in wrong {
         let mut b = Bench::new();
         b.open("a", vec![describe(0, "hr", Kind::Numeric), describe(1, "ecg", Kind::Waveform)]);
-        b.say("a", vec![emit(&[(0, 1)]), block(1, 0, &[1, 2])]).expect("in order");
+        b.say("a", vec![emit(&[(0, 1)]), block(1, 0, &[1, 2]), Said::Keep(vec![7])]).expect("in order");
         b.seal();
         let call = vec![emit(&[(0, 2)]), block(1, 2, &[]), Said::Raise(alert(1)), Said::Keep(vec![1]), said];
         match b.say("a", call) {
@@ -246,6 +246,7 @@ fn a_call_counts_as_a_whole_or_not_at_all() {
                 continue;
             }
         }
+        assert_eq!(b.pipeline.kept("a"), Some(vec![7]), "what it goes on from");
         assert_eq!(b.pipeline.wants_commit(), Urgency::Due, "the open gap of the fault, not the alert");
         let group = b.seal();
         assert!(group.batches.is_empty() && group.sealed.states.is_empty());
