@@ -16,7 +16,7 @@ use crate::fault::{Fault, Guilty};
 use crate::pipeline::{Pipeline, PipelineError, Sealed, Urgency};
 use crate::plugin::{FromPipeline, Spoken, ToPipeline};
 use crate::status::{Gap, Status};
-use crate::store::{Group, Record, Shelf, Store};
+use crate::store::{Group, Held, Record, Shelf, Store};
 
 /// An alert or a device that waits for its acknowledgement brings a commit forward, but the flash gets its rest.
 const URGENT_COMMIT_MS_MIN: u64 = 100;
@@ -31,7 +31,10 @@ const EPOCH_OFFLINE_S: u64 = 60;
 const EPOCH_OFFLINE_SHORT_FOR_S: u64 = 3600;
 /// Otherwise: short enough that a receiver's books close soon, long enough that closings cost nothing.
 const EPOCH_S: u64 = 900;
-/// How often the wall clock is looked at for a step.
+/// So many batches of one class waiting in the present epoch, a minute of commits, mean that the link is too thin for what is said: the newest goes
+/// first again in a new epoch, and what it leaves behind is backlog.
+const BEHIND_BATCHES: u64 = 60;
+/// How often the wall clock is looked at for a step, and the live lane for falling behind.
 const CLOCK_LOOK_S: u64 = 10;
 /// A wall clock that moved by more than this against the monotonic one was set.
 const CLOCK_STEP_NS: u64 = 50_000_000;
@@ -86,7 +89,10 @@ impl Scribe {
                     None => break,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-                _ = look.tick() => self.look_at_clock(),
+                _ = look.tick() => {
+                    self.look_at_clock();
+                    self.begin_epoch_when_behind();
+                }
                 Ok(()) = self.online.changed() => self.link_changed(),
             }
             self.begin_epoch_when_due();
@@ -252,6 +258,14 @@ impl Scribe {
         }
     }
 
+    fn begin_epoch_when_behind(&mut self) {
+        let old_enough = self.epoch_since.elapsed() >= Duration::from_secs(EPOCH_AGE_S_MIN);
+        if old_enough && self.offline_since.is_none() && is_behind(&self.shelf.held(), (self.pipeline.life(), self.pipeline.epoch())) {
+            self.pipeline.begin_epoch(false);
+            self.epoch_since = Instant::now();
+        }
+    }
+
     /// A record when the clock was set or stepped, when its quality changed, and once in each epoch.
     fn look_at_clock(&mut self) {
         let now = moment();
@@ -262,5 +276,25 @@ impl Scribe {
         }
         self.clock = Some((ahead, quality));
         self.pipeline.clock(now, wall_ns, clock::uncertainty_ns(quality), quality);
+    }
+}
+
+fn is_behind(held: &[Held], present: (wire::Life, wire::Epoch)) -> bool {
+    let waiting = |h: &Held| h.sequences.iter().map(|range| u64::from(range.end() - range.start()) + 1).sum::<u64>();
+    held.iter().any(|h| (h.life, h.epoch) == present && waiting(h) >= BEHIND_BATCHES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_is_behind_when_a_minute_of_one_class_waits_in_the_present_epoch() {
+        let held = |epoch, class, sequences| Held { life: 1, life_order: 1, epoch, class, sequences };
+        let minute = vec![0..=9, 20..=69];
+        assert!(is_behind(&[held(3, wire::Class::Waveform, minute.clone())], (1, 3)));
+        assert!(!is_behind(&[held(3, wire::Class::Waveform, vec![0..=58])], (1, 3)), "not yet");
+        assert!(!is_behind(&[held(2, wire::Class::Waveform, minute.clone())], (1, 3)), "that is backlog");
+        assert!(!is_behind(&[held(3, wire::Class::Waveform, vec![0..=39]), held(3, wire::Class::Numeric, vec![0..=39])], (1, 3)));
     }
 }
