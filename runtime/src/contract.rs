@@ -115,6 +115,8 @@ pub struct Outcome {
     pub logs: Vec<Log>,
     /// Not fatal, or the call would have failed.
     pub problem: Option<Problem>,
+    /// What the gateway holds of all that, log lines included.
+    pub bytes: usize,
 }
 
 /// A component with its imports linked and its exports found: cheap to instantiate from, shared by instances.
@@ -227,10 +229,10 @@ impl Running {
     fn ended(&mut self, done: wasmtime::Result<Result<(), Problem>>) -> Result<Outcome, Failed> {
         // First take what was said, then look how the call ended: nothing is left behind for the next call.
         let state = self.store.data_mut();
-        let (said, logs) = (state.take_said(), state.take_logs());
+        let (said, logs, bytes) = (state.take_said(), state.take_logs(), state.paid_bytes());
         match done {
-            Ok(Ok(())) => Ok(Outcome { said, logs, problem: None }),
-            Ok(Err(problem)) if !problem.fatal => Ok(Outcome { said, logs, problem: Some(problem) }),
+            Ok(Ok(())) => Ok(Outcome { said, logs, problem: None, bytes }),
+            Ok(Err(problem)) if !problem.fatal => Ok(Outcome { said, logs, problem: Some(problem), bytes }),
             Ok(Err(problem)) => Err(Failed::new(CallError::Fatal(problem), logs)),
             Err(why) => Err(Failed::new(trap::read(&why), logs)),
         }

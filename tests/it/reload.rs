@@ -16,7 +16,7 @@ use crate::supervision::{said, wardgate};
 use crate::ward::{Folder, UNRULY, Unruly, assert_counts_on};
 
 /// Writes this as gateway.toml and reloads; what it said, after a check of how it ended.
-fn reload(stage: &Stage, text: &str, code: i32) -> String {
+pub fn reload(stage: &Stage, text: &str, code: i32) -> String {
     fs::write(stage.folder.join("gateway.toml"), text).expect("written");
     let output = wardgate(stage, &["reload"]);
     assert_eq!(output.status.code(), Some(code), "{}", said(&output));

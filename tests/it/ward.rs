@@ -67,6 +67,28 @@ fn the_demo_loses_nothing() {
     println!("{last}");
 }
 
+/// The ids of processes that name this folder.
+fn processes_of(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let names =
+        |e: &std::fs::DirEntry| String::from_utf8_lossy(&std::fs::read(e.path().join("cmdline")).unwrap_or_default()).contains(folder);
+    entries.filter(names).map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_nobody_behind() {
+    let mut demo = Command::new(binary("wardgate-lab").expect("built"));
+    let demo = demo.args(["demo", "--json"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut demo = demo.spawn().expect("the demo starts");
+    let folder = std::env::temp_dir().join(format!("wardgate-demo-{}", demo.id()));
+    let named = folder.display().to_string();
+    wait("its four processes", || processes_of(&named).len() >= 4);
+    demo.kill().expect("it runs");
+    demo.wait().expect("it ends");
+    wait("the end of its processes", || processes_of(&named).is_empty());
+    std::fs::remove_dir_all(folder).expect("what it wrote");
+}
+
 /// One more instance on the stage: the hostile guest, which does what the bytes on its line say.
 pub struct Unruly {
     line: Pty,

@@ -190,7 +190,17 @@ fn drain(stage: &mut Stage, meter: &mut Meter) -> Result<(), String> {
             return Ok(());
         }
     }
-    Err(format!("the ward does not drain within {DRAIN_S_MAX} s: {:?}", stage.gateway_status().map(|s: Snapshot| s.store)))
+    let why = stage.gateway_status().map_or_else(|| "the gateway does not answer".to_owned(), |s| undrained(&s));
+    Err(format!("the ward does not drain within {DRAIN_S_MAX} s: {why}"))
+}
+
+fn undrained(gateway: &Snapshot) -> String {
+    let (waiting, link) = (gateway.store.batches_waiting, &gateway.uplink);
+    match (waiting, link.connected) {
+        (0, _) => "the receiver goes on writing although the gateway holds nothing".into(),
+        (_, true) => format!("{waiting} batches wait for the receiver's acknowledgement; look at receiver.log"),
+        (_, false) => format!("{waiting} batches wait and {} is not reached: {}", link.broker, link.last_error),
+    }
 }
 
 fn size_of(folder: &std::path::Path) -> u64 {

@@ -28,6 +28,7 @@ impl Process {
     /// Standard output is read line by line, standard error goes to `log` (appended: a restart keeps the history).
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self, String> {
         let program = command.get_program().to_owned();
+        let command = &mut dies_with_us(command);
         let file = File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()))?;
         command.process_group(0); // Ctrl-C at the terminal is for the owner, who ends the others in order
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
@@ -123,6 +124,20 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The same command, ended by the kernel when the thread that starts it ends, also by kill -9: setpriv (util-linux) asks for that and becomes it.
+fn dies_with_us(command: &Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    bound.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    bound.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    bound
 }
 
 /// The folder of the binaries that this one was built with.

@@ -97,9 +97,9 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
             println!("  WARNING: {}: {} is not there now{near}", grant.at, grant.port.display());
         }
     }
-    if let Some(grant) = &grants.modbus {
-        let bus = modbus::target(&config.buses[&grant.bus]);
-        println!("  {} (bus \"{}\" is {bus})", modbus::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain(), grant.bus);
+    let bus_grant = grants.modbus.as_ref().map(|grant| modbus::Grant::new(name, grant)).transpose().map_err(|e| wrong(&e))?;
+    if let Some(grant) = &bus_grant {
+        println!("  {} (bus \"{}\" is {})", grant.explain(), grant.bus(), modbus::target(&config.buses[grant.bus()]));
     }
     if grants.serial.is_none() && grants.modbus.is_none() {
         println!("  touches no device");
@@ -112,7 +112,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     }
     let plugin = sandbox.ready(&package).map_err(refused)?;
     trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
-    Ok(at_once(trial::transactions(&plugin, &settings)))
+    Ok(at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref())))
 }
 
 /// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.

@@ -13,7 +13,7 @@ use super::settings::Given;
 /// What a remedy is taken from; plugins/README.md explains each line.
 const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nlinks = [\"serial\"]\nsummary = \"A device of mine\"\ncontract = \"0.1.0\"\n\
                        [channels]\nnumeric = 8\nenumeration = 1\nbits = 1\ntext = 1\noctets = 1\nwaveform = 1\n\
-                       [limits]\nmemory_mib = 4\ncall_ms = 100\nstate_bytes = 1024\n\
+                       [limits]\nmemory_mib = 4\ncall_ms = 100\nstate_bytes = 1024\nsaid_kib_s = 64\n\
                        [asks.serial]\nneeds = \"It listens.\"\ngrant = 'serial = { port = \"/dev/serial/by-id/...\" }'\n\
                        [settings.unit]\ndescription = \"What the number counts\"\ntype = \"text\"\nmin = 0\nmax = 247\ndefault = \"\"\nrequired = false\n\
                        shipped = \"maps\"\n";
@@ -171,11 +171,15 @@ pub struct PluginLimits {
     /// What `keep` may hold, up to 65536: each change is a write to flash.
     #[serde(deserialize_with = "within::<_, 0, 65536>")]
     pub state_bytes: u64,
+    /// What it says over time, log lines included, as the gateway holds it (a sample is 4 bytes, a reading some 50), 1 to 1024. A minute of it may be
+    /// saved up.
+    #[serde(deserialize_with = "within::<_, 1, 1024>")]
+    pub said_kib_s: u64,
 }
 
 impl Default for PluginLimits {
     fn default() -> Self {
-        Self { memory_mib: 8, call_ms: 100, state_bytes: 4096 }
+        Self { memory_mib: 8, call_ms: 100, state_bytes: 4096, said_kib_s: 64 } // a full bed's waveforms are 4 KiB a second
     }
 }
 
@@ -286,7 +290,7 @@ mod tests {
         assert_eq!(m.full_name(), "ivy450c-0.1.0");
         assert_eq!(m.links, BTreeSet::from([Link::Serial]));
         assert_eq!((m.channels.waveform, m.channels.bits), (5, 0));
-        assert_eq!(m.limits, PluginLimits { memory_mib: 8, call_ms: 100, state_bytes: 4096 });
+        assert_eq!(m.limits, PluginLimits { memory_mib: 8, call_ms: 100, state_bytes: 4096, said_kib_s: 64 });
     }
 
     #[test]

@@ -94,6 +94,11 @@ impl State {
         std::mem::take(&mut self.said)
     }
 
+    /// In the call that has just ended.
+    pub(super) fn paid_bytes(&self) -> usize {
+        self.limits.said_bytes_max - self.bytes_left
+    }
+
     pub(super) fn take_logs(&mut self) -> Vec<Log> {
         std::mem::take(&mut self.logs)
     }

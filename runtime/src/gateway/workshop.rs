@@ -97,7 +97,8 @@ impl Workshop {
         }
         let mut asks = BTreeMap::new();
         for (name, post) in &posts {
-            let watched = timeout(Duration::from_millis(WATCHED_MS_MAX), trial::transactions(&post.plugin, &post.settings)).await;
+            let grant = post.modbus.as_ref().map(|(grant, _)| grant);
+            let watched = timeout(Duration::from_millis(WATCHED_MS_MAX), trial::transactions(&post.plugin, &post.settings, grant)).await;
             asks.insert(name.as_str(), watched.unwrap_or_default());
         }
         for bus in config.buses.keys() {

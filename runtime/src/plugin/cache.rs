@@ -73,6 +73,8 @@ pub(super) enum Found {
     Code(Component),
     Nothing,
     Unusable(&'static str),
+    /// Genuine, and the engine does not take it: why.
+    Refused(String),
 }
 
 impl Cache {
@@ -106,7 +108,7 @@ impl Cache {
         // this gateway can have written, for exactly this component, engine and profile, after its own compiler had made them.
         #[allow(unsafe_code)]
         let component = unsafe { Component::deserialize(&host.engine, code) };
-        component.map_or(Found::Unusable("this engine does not take it"), Found::Code)
+        component.map_or_else(|why| Found::Refused(format!("{why:#}")), Found::Code)
     }
 
     fn authentic<'a>(&self, key: CacheKey, entry: &'a [u8]) -> Option<&'a [u8]> {

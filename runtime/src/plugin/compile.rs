@@ -73,7 +73,7 @@ impl Compiler {
         let key = CacheKey::of(host, package);
         let origin = match self.cache.load(host, key) {
             Found::Code(component) => return Ok((component, Origin::Cache)),
-            Found::Nothing => Origin::Compiled,
+            Found::Nothing | Found::Refused(_) => Origin::Compiled,
             Found::Unusable(why) => {
                 tracing::warn!(%plugin, why, "the kept code of this plugin is not used: compiling it again");
                 Origin::Recompiled(why)
@@ -86,6 +86,7 @@ impl Compiler {
         self.cache.store(key, &code?)?;
         match self.cache.load(host, key) {
             Found::Code(component) => Ok((component, origin)),
+            Found::Refused(why) => Err(PluginError::Invalid { plugin, why: printable(&why, REASON_BYTES_MAX) }),
             Found::Nothing | Found::Unusable(_) => {
                 Err(PluginError::Invalid { plugin, why: "its fresh code cannot be loaded; is the disk failing?".into() })
             }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+mod allowance;
 mod cache;
 mod channels;
 mod commands;

@@ -39,6 +39,11 @@ pub enum Breach {
     Timers,
     #[error("waits for more than {DURABLE_WAITING_MAX} answers to when-durable")]
     Durable,
+    #[error(
+        "says more than {kib_s} KiB a second, its log lines included, beyond what it saved up in {saved_s} s (manifest: limits.said_kib_s); \
+         say less, or less often"
+    )]
+    Flood { kib_s: u64, saved_s: u64 },
 }
 
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 use wardgate_wire::GapReason;
 
+use super::allowance::Allowance;
 use super::channels::{Asked, FromPipeline, Left, Spoken, ToPipeline, Wiring};
 use super::commands::Commands;
 use super::effects::{Around, Open};
@@ -40,6 +41,8 @@ pub struct Supervisor {
     /// What the first one got.
     found: Option<Kept>,
     open: Open,
+    /// Outlives its runs: a fault brings no new minute to fill.
+    allowance: Allowance,
     commands: Commands,
     running: Option<Instance>,
     /// When the newest run was opened; none: it did not open.
@@ -88,12 +91,14 @@ impl Supervisor {
     pub fn new(mut posting: Posting, wiring: Wiring) -> Self {
         let (kept, commands) = (posting.kept(), std::mem::take(&mut posting.left.commands));
         let patience = Patience::new(seed_of(posting.seed, &posting.instance));
+        let allowance = Allowance::new(posting.plugin.manifest.limits.said_kib_s);
         Self {
             posting,
             wiring,
             found: kept.clone(),
             kept,
             open: Open::default(),
+            allowance,
             commands,
             running: None,
             opened_ns: None,
@@ -334,7 +339,8 @@ impl Supervisor {
     fn take_effect(&mut self, room: &mut Room<'_>, moment: Moment, outcome: Outcome, before: Option<ToPipeline>) -> Result<(), Ended> {
         let instance = self.posting.instance.clone();
         before.into_iter().for_each(|first| put(room, first));
-        if let Err(breach) = self.open.admits(&outcome.said) {
+        let admitted = self.allowance.take(moment.monotonic_ns, outcome.bytes).and_then(|()| self.open.admits(&outcome.said));
+        if let Err(breach) = admitted {
             put(room, ToPipeline::Fault { instance, moment, why: GapReason::PluginFault });
             return Err(self.fault(&Spent { why: breach.into(), logs: outcome.logs }));
         }

@@ -87,18 +87,78 @@ async fn limited(limits: CompileLimits, package: &Package) -> PluginError {
     why
 }
 
+fn leb(mut n: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while n > 0x7f {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+    out
+}
+
+fn section(id: u8, bytes: Vec<u8>) -> Vec<u8> {
+    [vec![id], leb(bytes.len()), bytes].concat()
+}
+
+/// How many core modules a component holds: its sections, one after the other.
+fn modules(component: &[u8]) -> usize {
+    let (mut at, mut found) = (8, 0);
+    while at < component.len() {
+        found += usize::from(component[at] == 1);
+        at += 1;
+        let (mut bytes, mut shift) = (0, 0);
+        loop {
+            let byte = component[at];
+            at += 1;
+            bytes |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        at += bytes;
+    }
+    found
+}
+
+/// The hostile guest with one more core module that is instantiated, with so many memories and a start section of this body.
+fn with_start(name: &str, memories: u8, body: &[u8]) -> Package {
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 0, 0]), // (func)
+        section(3, vec![1, 0]),
+        section(5, [vec![memories], [0, 1].repeat(memories.into())].concat()), // (memory 1)
+        section(8, vec![0]),
+        section(10, [vec![1], leb(body.len() + 1), vec![0], body.to_vec()].concat()),
+    ];
+    let started = |component: Vec<u8>| {
+        let instance = [vec![1, 0], leb(modules(&component)), vec![0]].concat(); // (core instance (instantiate N))
+        [component, section(1, module.concat()), section(2, instance)].concat()
+    };
+    let folder = changed(name, started, |manifest| manifest);
+    Package::open(&folder, true).unwrap()
+}
+
+#[tokio::test]
+async fn a_start_section_runs_under_the_limits_of_a_call() {
+    let state = folder("start-section");
+    let endless = with_start("endless", 0, &[0x03, 0x40, 0x0c, 0, 0x0b, 0x0b]); // loop br 0 end
+    let second = with_start("second-memory", 1, &[0x0b]);
+    let harmless = with_start("harmless", 0, &[0x0b]);
+    let compiler = compiler(&state, CompileLimits::default());
+    for (package, says) in [
+        (&endless, "ms of processor time in one call, 100 are allowed"),
+        (&second, "contains 2 Wasm linear memories, which exceeds"), // its limit would be twice what it asks for
+    ] {
+        let why = prepare(&host(), &compiler, package, &both_links()).await.err().expect("it runs away").to_string();
+        assert!(why.starts_with("plugin hostile-0.1.0 does not ") && why.contains(says), "{why}");
+    }
+    prepare(&host(), &compiler, &harmless, &both_links()).await.expect("a start section that ends is a right of every module");
+}
+
 /// The hostile guest with one more core module inside, of so many functions with this body.
 fn with_module(name: &str, functions: usize, body: &[u8]) -> Package {
-    fn leb(mut n: usize) -> Vec<u8> {
-        let mut out = Vec::new();
-        while n > 0x7f {
-            out.push(n as u8 | 0x80);
-            n >>= 7;
-        }
-        out.push(n as u8);
-        out
-    }
-    let section = |id: u8, bytes: Vec<u8>| [vec![id], leb(bytes.len()), bytes].concat();
     let one = [leb(body.len() + 1), vec![0], body.to_vec()].concat(); // no locals
     let module = [
         b"\0asm\x01\0\0\0".to_vec(),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::super::timers::Timers;
 use super::super::{Prepared, Spent};
+use crate::capability::modbus;
 use crate::config::{Link, Transaction};
 use crate::contract::lifecycle::Opening;
-use crate::contract::modbus::{Request, Response};
+use crate::contract::modbus::{Failure, Request, Response};
 use crate::contract::types::{Fact, LinkState, Moment};
 use crate::contract::{Event, Said};
 
@@ -16,16 +17,18 @@ const WATCHED_S: u64 = 60;
 /// A plugin that asks without end is watched no longer than this.
 const EVENTS_MAX: usize = 5_000;
 
-/// As the manifest declares it; where it declares nothing, as the plugin does with these settings on a bus that answers everything with zeros.
+/// As the manifest declares it; where it declares nothing, as the plugin does with these settings on a bus that answers everything with zeros. What
+/// it is not granted it is refused, as it will be: that takes none of the bus's time.
 /// It pauses at each tick as any guest call does: whoever has not the time for a plugin that burns it gives it up.
-pub async fn transactions(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>) -> Vec<Transaction> {
+pub async fn transactions(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>, grant: Option<&modbus::Grant>) -> Vec<Transaction> {
     let manifest = &plugin.manifest;
     if !manifest.transactions.is_empty() || !manifest.links.contains(&Link::Modbus) {
         return manifest.transactions.clone();
     }
     let facts = settings.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect();
     let mut seen = BTreeMap::new();
-    let _ = watch(plugin, facts, &mut seen).await; // what it did until it failed is what is known; that it fails is told elsewhere
+    let Some(grant) = grant else { return Vec::new() };
+    let _ = watch(plugin, facts, grant, &mut seen).await; // what it did until it failed is what is known; that it fails is told elsewhere
     seen.values().map(Seen::transaction).collect()
 }
 
@@ -50,7 +53,7 @@ impl Seen {
     }
 }
 
-async fn watch(plugin: &Arc<Prepared>, settings: Vec<Fact>, seen: &mut BTreeMap<Asked, Seen>) -> Result<(), Spent> {
+async fn watch(plugin: &Arc<Prepared>, settings: Vec<Fact>, grant: &modbus::Grant, seen: &mut BTreeMap<Asked, Seen>) -> Result<(), Spent> {
     let (mut timers, mut now_ns) = (Timers::default(), 0);
     let moment = |monotonic_ns| Moment { boot: 1, monotonic_ns, wall: None };
     let mut instance = plugin.start().await?;
@@ -61,6 +64,9 @@ async fn watch(plugin: &Arc<Prepared>, settings: Vec<Fact>, seen: &mut BTreeMap<
             match word {
                 Said::SetTimer(tag, after_ms) if timers.set(tag, now_ns, after_ms).is_err() => return Ok(()),
                 Said::CancelTimer(tag) => timers.cancel(tag),
+                Said::ModbusSubmit(tag, server, request) if grant.permits(server, &request).is_err() => {
+                    waiting.push_back(Event::ModbusReply(tag, Err(Failure::NotGranted)));
+                }
                 Said::ModbusSubmit(tag, server, request) => {
                     let (function, count, answer) = shape(&request);
                     let new = Seen { function, count, first_ns: now_ns, last_ns: now_ns, times: 0 };

@@ -12,18 +12,22 @@ wit_bindgen::generate!({
 
 use exports::wardgate::device::{lifecycle, modbus_events, serial_events};
 use wardgate::device::gateway::{self, Level};
-use wardgate::device::modbus::{Failure, Request, Response, Span, submit};
+use wardgate::device::modbus::{Failure, Register, Request, Response, Span, submit};
 use wardgate::device::serial;
 use wardgate::device::types::*;
 
 type Done = Result<(), Problem>;
 
 const MIB: usize = 1 << 20;
+/// Comes every second, or every 10 ms; each time the order of the settings is obeyed.
+const SECOND: Tag = 1000;
+const STORM: Tag = 1001;
 
 thread_local! {
     static COUNT: RefCell<u32> = const { RefCell::new(0) };
     /// The newest command that was done.
     static DONE: RefCell<String> = const { RefCell::new(String::new()) };
+    static EACH_SECOND: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 struct Hostile;
@@ -96,6 +100,58 @@ fn obey(order: &str) -> Done {
             emit(9, 1);
         }
         "large state" => gateway::keep(&[0; 65]),
+        "emit flood" => {
+            (0..4000).for_each(|n| emit(0, n));
+            gateway::set_timer(STORM, 0);
+        }
+        "log flood" => {
+            (0..900).for_each(|_| gateway::log(Level::Error, &"all is lost ".repeat(80)));
+            gateway::set_timer(STORM, 0);
+        }
+        "alert flood" => {
+            let alert = |id| Alert {
+                id,
+                at: DeviceTime::NotTold,
+                channel: None,
+                priority: Priority::High,
+                concern: Concern::Physiological,
+                state: AlertState::Active,
+                code: None,
+                low: None,
+                high: None,
+                text: "asystole".into(),
+            };
+            (0..2000).for_each(|id| gateway::raise(&alert(id)));
+            gateway::set_timer(STORM, 0);
+        }
+        "burn" => {
+            (0..20_000_000).for_each(|n| _ = std::hint::black_box(n));
+            gateway::set_timer(STORM, 0);
+        }
+        "timer storm" => {
+            (0..60).for_each(|tag| gateway::set_timer(2000 + tag, 0));
+            gateway::set_timer(STORM, 0);
+        }
+        "describe storm" => {
+            (0..200).for_each(|_| {
+                describe(0, "count", Kind::Numeric, None);
+                emit(0, 1);
+            });
+            gateway::set_timer(STORM, 0);
+        }
+        "describe too many" => (10..14).for_each(|channel| describe(channel, &format!("c{channel}"), Kind::Numeric, None)),
+        "name with escapes" => describe(0, "count\u{1b}[2J", Kind::Numeric, None),
+        "huge text" => gateway::report(Health::Healthy, &"x".repeat(MIB / 2)),
+        "strange tags" => {
+            gateway::answer(77, Ok(b"nobody asked"));
+            gateway::cancel_timer(77);
+            wardgate::device::modbus::cancel(77);
+        }
+        "beyond the grant" => {
+            (0..4).for_each(|n| submit(n, 1, &Request::WriteSingleRegister(Register { address: 11, value: 999 })));
+            (4..6).for_each(|n| serial::write(n, b"STOP\r"));
+        }
+        "request flood" => (0..100).for_each(|n| submit(n, 1, &Request::WriteSingleRegister(Register { address: 11, value: 999 }))),
         "problem" => {
             emit_and_keep(count(1));
             return problem(false);
@@ -141,12 +197,20 @@ impl lifecycle::Guest for Hostile {
         );
         let about = |name: &str| start.about.iter().find(|fact| fact.name == name).map_or("none", |fact| fact.value.as_str());
         say(&format!("open with {kept}, saved by {}, as {}", about("saved-by"), about("instance")));
-        match start.settings.iter().find(|fact| fact.name == "at-open") {
-            Some(order) => obey(&order.value),
-            None => Ok(()),
+        let setting = |name: &str| start.settings.iter().find(|fact| fact.name == name).map(|fact| fact.value.as_str());
+        if let Some(order) = setting("each-second") {
+            EACH_SECOND.set(order.to_owned());
+            gateway::set_timer(SECOND, 1000);
         }
+        setting("at-open").map_or(Ok(()), obey)
     }
     fn timer(_: Moment, tag: Tag) -> Done {
+        if tag == SECOND {
+            gateway::set_timer(SECOND, 1000);
+        }
+        if tag == SECOND || tag == STORM {
+            return EACH_SECOND.with_borrow(|order| obey(order));
+        }
         emit(0, tag);
         Ok(())
     }
