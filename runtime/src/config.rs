@@ -118,11 +118,14 @@ pub struct Store {
     /// A value is on flash at most this long after it was taken.
     #[serde(default = "d::commit_ms")]
     pub commit_ms: u64,
+    /// How long what a device said waits, where nobody knows whose device it is, until a person confirms its binding.
+    #[serde(default = "d::park_s")]
+    pub park_s: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { bytes_max: d::bytes_max(), segment_bytes: d::segment_bytes(), commit_ms: d::commit_ms() }
+        Self { bytes_max: d::bytes_max(), segment_bytes: d::segment_bytes(), commit_ms: d::commit_ms(), park_s: d::park_s() }
     }
 }
 
@@ -183,6 +186,9 @@ pub struct Instance {
     /// Opaque bed token, never a patient's name.
     #[serde(default)]
     pub bed: Option<String>,
+    /// The device that stands there must say that it has this serial; until it does, its values are parked. None: any device of its kind.
+    #[serde(default)]
+    pub device_serial: Option<String>,
     /// Held against the plugin's manifest, then handed to it as texts; its README lists what it knows.
     #[serde(default)]
     pub settings: BTreeMap<String, Given>,
@@ -323,6 +329,9 @@ mod d {
     }
     pub fn commit_ms() -> u64 {
         1000 // one flush a second spares the flash
+    }
+    pub fn park_s() -> u64 {
+        12 * 3600 // until the next shift at the latest
     }
     pub fn timeout_ms() -> u64 {
         1000
@@ -520,7 +529,7 @@ impl Config {
     }
 
     /// Table, key, value, least, most.
-    fn ranges(&self) -> [(&'static str, &'static str, u64, u64, u64); 12] {
+    fn ranges(&self) -> [(&'static str, &'static str, u64, u64, u64); 13] {
         let (up, store) = (&self.uplink, &self.store);
         [
             ("uplink", "batch_bytes", up.batch_bytes as u64, 256, 1 << 20),
@@ -535,6 +544,7 @@ impl Config {
             ("store", "segment_bytes", store.segment_bytes, 4 << 10, 1 << 30),
             ("store", "bytes_max", store.bytes_max, 4 * store.segment_bytes, 1 << 46),
             ("store", "commit_ms", store.commit_ms, 100, 60_000),
+            ("store", "park_s", store.park_s, 1, 30 * 86_400),
         ]
     }
 

@@ -41,6 +41,10 @@ pub enum Question {
     Restart {
         instance: String,
     },
+    Bind {
+        instance: String,
+        to: To,
+    },
     /// An id for a command: asked for first, so that the same command can be given again by it when the answer is lost.
     CommandId,
     Command {
@@ -49,6 +53,20 @@ pub enum Question {
         id: String,
         argument: Vec<u8>,
         wait_ms: u64,
+    },
+}
+
+/// Whose an instance's device is said to be. What is not named stays as it was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum To {
+    /// The device that is there now.
+    Confirm,
+    Set {
+        bed: Option<String>,
+        no_bed: bool,
+        serial: Option<String>,
+        any_device: bool,
     },
 }
 
@@ -69,6 +87,7 @@ pub enum Answer<T> {
 pub enum Order {
     Reload(Asker<Reloaded>),
     Restart { instance: String, asker: Asker<()> },
+    Bind { instance: String, to: To, asker: Asker<String> },
     CommandId(Asker<String>),
     Command { instance: String, name: String, id: String, argument: Vec<u8>, asker: Asker<Vec<u8>> },
 }
@@ -159,6 +178,7 @@ impl Window {
             Question::Gaps => line_of(Ok(self.status.gaps((self.now)()))),
             Question::Reload => line_of(self.order(ORDER_S_MAX * 1000, Order::Reload).await),
             Question::Restart { instance } => line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Restart { instance, asker }).await),
+            Question::Bind { instance, to } => line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Bind { instance, to, asker }).await),
             Question::CommandId => line_of(self.order(PATIENCE_MS_MAX, Order::CommandId).await),
             Question::Command { instance, name, id, argument, wait_ms } => {
                 let wait_ms = wait_ms.min(COMMAND_S_MAX * 1000);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // here, and only here
 
+mod bindings;
 mod clock;
 mod lean;
 mod orders;
@@ -163,7 +164,14 @@ impl Running {
         let status = Status::default();
         describe(&status, &config, life);
         status.with(|s| s.memory_profile = workshop.profile().name().into());
-        let pipeline = pipeline(&config, &secrets, life, heads);
+        let mut pipeline = pipeline(&config, &secrets, life, heads);
+        let mut kept = bindings::sorted(found.states);
+        for (instance, chunks) in std::mem::take(&mut kept.parked) {
+            let lost = pipeline.restore_parked(&instance.as_str().into(), chunks, moment());
+            if lost > 0 {
+                warn!(%instance, lost, "bytes of its parked output cannot be read");
+            }
+        }
         let (stop_instances, stopping) = watch::channel(false);
         let (stop_uplink, uplink_stopping) = watch::channel(false);
         let (news, committed) = watch::channel(0);
@@ -217,6 +225,7 @@ impl Running {
             present,
             online,
             commit: Duration::from_millis(config.store.commit_ms),
+            park: Duration::from_secs(config.store.park_s),
             last_commit: Instant::now() - Duration::from_secs(1),
             epoch_since: Instant::now(),
             offline_since: Some(Instant::now()),
@@ -224,7 +233,7 @@ impl Running {
             stopping: stopping.clone(),
         };
         let scribe = tokio::spawn(scribe.run(words));
-        let mut roster = Roster::new(spoken, status.clone(), seed, found.states); // the scribe ends when it and the last instance have gone
+        let mut roster = Roster::new(spoken, status.clone(), seed, kept); // the scribe ends when it and the last instance have gone
         roster.change_to(posts).await?;
         let desk = Orders { roster, workshop: Arc::new(workshop), file, config, life, commands: 0 };
         tasks.spawn(desk.run(ordered, stopping));

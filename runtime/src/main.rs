@@ -29,6 +29,7 @@ Examples:
   wardgate run --config gateway.toml           run the gateway; SIGTERM stops it cleanly
   wardgate status --config gateway.toml        ask the running gateway how it is
   wardgate gaps --config gateway.toml          what will not come, and why
+  wardgate bind list --config gateway.toml     who stands at which bed, and whose values wait for a person
   wardgate reload --config gateway.toml        take over a changed configuration without stopping what did not change
 
 Exit codes: 0 well, 1 a fault of ours, 2 wrong usage, 3 configuration, 4 plugin, 5 store or disk, 6 port or address, 7 uplink credentials.
@@ -46,6 +47,8 @@ enum Verb {
     Gaps(cli::gaps::Gaps),
     /// Let the running gateway read its configuration anew
     Reload(cli::reload::Reload),
+    /// Say which device stands at which bed
+    Bind(cli::bind::Bind),
     /// Restart one instance of the running gateway
     Instance(cli::instance::Instance),
     /// Give one instance a command, and print its answer
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Verb::Status(status) => cli::status::run(status),
         Verb::Gaps(gaps) => cli::gaps::run(gaps),
         Verb::Reload(reload) => cli::reload::run(reload),
+        Verb::Bind(bind) => cli::bind::run(bind),
         Verb::Instance(instance) => cli::instance::run(instance),
         Verb::Command(command) => cli::command::run(command),
         Verb::Plugin(plugin) => cli::plugin::run(plugin),

@@ -39,6 +39,21 @@ pub struct InstanceStatus {
     /// Values of personal channels that were dropped because the site does not grant them.
     #[serde(default)]
     pub withheld: u64,
+    /// Nobody knows whose device it is, so its values are parked.
+    #[serde(default)]
+    pub unbound: bool,
+    /// The device that its binding names; none: any.
+    #[serde(default)]
+    pub bound_serial: Option<String>,
+    /// Who the device says it is, since the plugin was opened or the link came up.
+    #[serde(default)]
+    pub device_serial: Option<String>,
+    /// Values that wait until a person confirms the binding.
+    #[serde(default)]
+    pub parked: u64,
+    /// Parked values that nobody confirmed in time, or for which there was no room.
+    #[serde(default)]
+    pub parked_expired: u64,
     /// Told since the start, by reason.
     #[serde(default)]
     pub gaps: BTreeMap<String, u64>,

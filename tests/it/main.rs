@@ -3,6 +3,7 @@
 mod attacks;
 mod author;
 mod bad_line;
+mod bindings;
 mod capture;
 mod cloud;
 mod command;

@@ -91,7 +91,7 @@ fn a_demo_that_is_killed_leaves_nobody_behind() {
 
 /// One more instance on the stage: the hostile guest, which does what the bytes on its line say.
 pub struct Unruly {
-    line: Pty,
+    pub line: Pty,
 }
 
 pub const UNRULY: &str = "unruly";
@@ -110,7 +110,7 @@ impl Unruly {
 
     /// An order is one piece on the line: nothing follows it at once.
     pub fn order(&self, what: &str) {
-        self.line.send(what.as_bytes());
+        self.line.send(format!("{what}\n").as_bytes());
         sleep(Duration::from_millis(60));
     }
 

@@ -176,7 +176,7 @@ pub(crate) fn device_parts(at: DeviceTime) -> (u64, Option<u64>) {
     }
 }
 
-fn device_time(kind: u64, value: u64) -> Result<DeviceTime, WireError> {
+pub(crate) fn device_time(kind: u64, value: u64) -> Result<DeviceTime, WireError> {
     match kind {
         0 => Ok(DeviceTime::NotTold),
         1 => Ok(DeviceTime::Utc(value as i64)),

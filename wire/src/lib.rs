@@ -18,6 +18,7 @@ mod limits;
 mod model;
 mod numerics;
 mod pack;
+mod parked;
 mod part;
 mod records;
 mod seal;
@@ -40,5 +41,6 @@ pub use limits::{BATCH_BYTES_MAX, INSTANCE_BYTES_MAX, ROWS_MAX, UNPACKED_BYTES_M
 pub use model::{
     Absence, Alert, AlertState, Coding, Concern, Decimal, Description, DeviceTime, Fact, Kind, Moment, Priority, Value, WaveformShape,
 };
+pub use parked::{Parked, read_parked};
 pub use part::{JOIN_BATCHES_MAX, JOIN_BYTES_MAX, Joiner, Message, PARTS_MAX, Part, read_message, split};
 pub use seal::{KEY_BYTES_MIN, Key, description_digest};

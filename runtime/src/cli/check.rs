@@ -107,8 +107,10 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     if !grants.personal {
         println!("  personal channels are dropped and counted");
     }
-    if instance.bed.is_some() {
-        println!("  its bed is bound without a device serial: a device swapped for another of its kind is not noticed");
+    match (&instance.bed, &instance.device_serial) {
+        (_, Some(serial)) => println!("  counts only from the device {serial}: until it says that it is this one, its values are parked"),
+        (Some(_), None) => println!("  its bed is bound without a device serial: a device swapped for another of its kind is not noticed"),
+        (None, None) => {}
     }
     let plugin = sandbox.ready(&package).map_err(refused)?;
     trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;

@@ -1,5 +1,6 @@
 //! The front door: a file per verb.
 
+pub mod bind;
 pub mod check;
 pub mod command;
 pub mod gaps;

@@ -315,8 +315,11 @@ fn instances(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint) -> Ve
     }
     let mut lines = paint::table(&columns, &rows, paint).into_iter();
     let mut out: Vec<String> = lines.next().into_iter().collect();
-    for (line, i) in lines.zip(s.instances.values()) {
+    for (line, (name, i)) in lines.zip(&s.instances) {
         out.push(line);
+        if i.unbound {
+            out.extend(below("UNBOUND: ", &super::bind::waits(name, i), Tone::Bad, paint));
+        }
         if !i.detail.is_empty() {
             out.extend(below("", &i.detail, Tone::Warn, paint));
         }

@@ -66,7 +66,7 @@ impl Orders {
             tokio::select! {
                 biased;
                 () = told(stopping.clone()) => break,
-                Some(order) = orders.recv() => self.take(order, &mut next),
+                Some(order) = orders.recv() => self.take(order, &mut next).await,
                 ready = ready(&mut reload), if reload.is_some() => {
                     let done = self.change_to(ready).await;
                     match &done {
@@ -99,13 +99,17 @@ impl Orders {
         Reload { ready, askers }
     }
 
-    fn take(&mut self, order: Order, reloads: &mut Vec<Asker<Reloaded>>) {
+    async fn take(&mut self, order: Order, reloads: &mut Vec<Asker<Reloaded>>) {
         match order {
             Order::Reload(asker) => {
                 reloads.truncate(RELOADS_WAITING_MAX - 1); // one reload is for all of them; those beyond ask again
                 reloads.push(asker);
             }
             Order::Restart { instance, asker } => self.roster.restart(&instance, asker),
+            Order::Bind { instance, to, asker } => {
+                let done = self.roster.rebind(&instance, to).await;
+                let _ = asker.send(done); // who asked may have gone; the log has it
+            }
             Order::CommandId(asker) => {
                 self.commands += 1;
                 let _ = asker.send(Ok(format!("{:016x}-{}", self.life, self.commands)));

@@ -11,13 +11,15 @@ use tracing::{info, warn};
 use wardgate_wire::GapReason;
 
 use super::STOP_S_MAX;
+use super::bindings::{Bindings, Kept};
 use super::clock::moment;
 use super::workshop::{Post, Posts};
 use crate::capability::inbox::{Inbox, inbox};
 use crate::capability::{modbus, serial};
 use crate::config;
-use crate::console::Reloaded;
+use crate::console::{Reloaded, To};
 use crate::fault::{Fault, Guilty};
+use crate::pipeline::Binding;
 use crate::plugin::{Asked, Command, Commands, INSTANCES_MAX, Left, Links, Posting, Supervisor, ToPipeline, Wiring};
 use crate::status::Status;
 
@@ -41,8 +43,7 @@ pub(super) struct Roster {
     buses: BTreeMap<String, Bus>,
     /// What those who are not on duty left: of this life, and of what the store held at the start.
     left: BTreeMap<String, Left>,
-    /// What the ledger was told last.
-    beds: BTreeMap<String, String>,
+    bindings: Bindings,
 }
 
 struct OnDuty {
@@ -61,10 +62,10 @@ struct Bus {
 }
 
 impl Roster {
-    /// `states`: what the store holds of each instance that ever kept anything.
-    pub fn new(spoken: mpsc::Sender<ToPipeline>, status: Status, seed: u64, states: BTreeMap<String, Vec<u8>>) -> Self {
-        let left = states.into_iter().map(|(name, state)| (name, Left { saved: Some(state), ..Left::default() })).collect();
-        Self { spoken, status, seed, on_duty: BTreeMap::new(), buses: BTreeMap::new(), left, beds: BTreeMap::new() }
+    /// `kept`: what the store holds of each instance that ever kept anything.
+    pub fn new(spoken: mpsc::Sender<ToPipeline>, status: Status, seed: u64, kept: Kept) -> Self {
+        let left = kept.states.into_iter().map(|(name, state)| (name, Left { saved: Some(state), ..Left::default() })).collect();
+        Self { spoken, status, seed, on_duty: BTreeMap::new(), buses: BTreeMap::new(), left, bindings: kept.bindings }
     }
 
     pub fn posts(&self) -> Posts {
@@ -92,11 +93,7 @@ impl Roster {
     /// Hands on what a person asks of an instance, or says why not.
     fn ask(&self, instance: &str, asked: Asked) {
         let (fault, asked) = match self.on_duty.get(instance) {
-            None => {
-                let what = format!("there is no instance \"{instance}\"; there are {}", self.names());
-                let remedy = "name one of them, or add it to gateway.toml and `wardgate reload`";
-                (Fault::new(Guilty::Configuration, what, remedy), asked)
-            }
+            None => (self.unknown(instance), asked),
             Some(one) => match one.asked.try_send(asked) {
                 Ok(()) => return,
                 Err(refused) => {
@@ -123,7 +120,7 @@ impl Roster {
         for (name, why) in &ending {
             match self.end(name).await {
                 Ok(()) if *why == REMOVED => {
-                    self.bind(name, None).await;
+                    self.bind(name, Binding::default(), None).await;
                     self.left.entry(name.clone()).or_default().commands = Commands::default(); // nobody is left to answer them
                     done.removed.push(name.clone());
                 }
@@ -136,7 +133,8 @@ impl Roster {
             match self.on_duty.get_mut(&name) {
                 Some(_) if stuck.contains(&name) => {}
                 Some(one) => {
-                    let rebound = one.post.instance.bed != post.instance.bed;
+                    let written = |post: &Post| (post.instance.bed.clone(), post.instance.device_serial.clone());
+                    let rebound = written(&one.post) != written(&post);
                     one.post = post;
                     self.tell_outside(&name).await;
                     if rebound { &mut done.rebound } else { &mut done.unchanged }.push(name);
@@ -170,24 +168,58 @@ impl Roster {
         self.on_duty.iter().filter_map(why).collect()
     }
 
-    /// What is known of an instance outside of its plugin: its bed, and when it counts as silent.
+    /// What is known of an instance outside of its plugin: its binding, and when it counts as silent.
     async fn tell_outside(&mut self, name: &str) {
         let one = &self.on_duty[name];
-        let (bed, silent_after_s) = (one.post.instance.bed.clone(), one.post.silent_after_s());
-        self.status.instance(name, |i| (i.bed, i.silent_after_s) = (bed.clone(), silent_after_s));
-        self.bind(name, bed).await;
+        let (binding, silent_after_s) = (self.bindings.of(name, &one.post.instance), one.post.silent_after_s());
+        self.status.instance(name, |i| i.silent_after_s = silent_after_s);
+        self.bind(name, binding, None).await;
     }
 
-    async fn bind(&mut self, name: &str, bed: Option<String>) {
-        let known = match &bed {
-            Some(bed) => self.beds.insert(name.to_owned(), bed.clone()),
-            None => self.beds.remove(name),
-        };
-        if known == bed {
+    async fn bind(&mut self, name: &str, binding: Binding, kept: Option<(String, Vec<u8>)>) {
+        if !self.bindings.is_news(name, &binding) && kept.is_none() {
             return;
         }
-        info!(instance = name, bed, "bound");
-        let _ = self.spoken.send(ToPipeline::Bound { instance: name.into(), moment: moment(), bed }).await; // without a scribe the gateway ends
+        let Binding { bed, serial } = binding;
+        info!(instance = name, bed, serial, by_hand = kept.is_some(), "bound");
+        let bound = ToPipeline::Bound { instance: name.into(), moment: moment(), bed, serial, kept };
+        let _ = self.spoken.send(bound).await; // without a scribe the gateway ends
+    }
+
+    /// A person says whose device it is; what that means, in words.
+    pub async fn rebind(&mut self, name: &str, to: To) -> Result<String, Fault> {
+        let Some(one) = self.on_duty.get(name) else { return Err(self.unknown(name)) };
+        let (was, written) = (self.bindings.of(name, &one.post.instance), one.post.instance.clone());
+        let shown = self.status.instance(name, |i| i.clone());
+        let binding = match to {
+            To::Set { bed, no_bed, serial, any_device } => {
+                Binding { bed: bed.or(was.bed.clone()).filter(|_| !no_bed), serial: serial.or(was.serial.clone()).filter(|_| !any_device) }
+            }
+            To::Confirm if !shown.unbound => {
+                let what = format!("there is nothing to confirm: what \"{name}\" says counts already");
+                return Err(Fault::new(Guilty::Configuration, what, "`wardgate bind list` shows what waits"));
+            }
+            To::Confirm => match shown.device_serial.clone() {
+                Some(serial) => Binding { serial: Some(serial), ..was.clone() },
+                None => {
+                    let what = format!("the device of \"{name}\" has not said who it is since its link came up");
+                    let remedy = format!("look at the device; if whatever stands there is right: wardgate bind set {name} --any-device");
+                    return Err(Fault::new(Guilty::Configuration, what, remedy));
+                }
+            },
+        };
+        let kept = self.bindings.say(name, &written, &binding);
+        let at = binding.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed {bed}"));
+        let who = binding.serial.as_ref().map_or("any device".to_owned(), |serial| format!("the device {serial}"));
+        let known = binding.serial.is_none() || binding.serial == shown.device_serial;
+        self.bind(name, binding, Some(kept)).await;
+        let late = if shown.parked > 0 && known { "; what it said while that was not known goes out, marked late" } else { "" };
+        Ok(format!("{name}: {who} stands {at}{late}"))
+    }
+
+    fn unknown(&self, instance: &str) -> Fault {
+        let what = format!("there is no instance \"{instance}\"; there are {}", self.names());
+        Fault::new(Guilty::Configuration, what, "name one of them, or add it to gateway.toml and `wardgate reload`")
     }
 
     async fn start(&mut self, name: &str, post: Post) {
@@ -198,12 +230,14 @@ impl Roster {
         let (back, from_pipeline) = mpsc::channel(BACK_WAITING_MAX);
         let personal = post.instance.grants.personal;
         let _ = self.spoken.send(ToPipeline::Posted { instance: instance.clone(), personal, back }).await; // as above
-        self.bind(name, post.instance.bed.clone()).await;
+        let binding = self.bindings.of(name, &post.instance);
+        let bed = binding.bed.clone();
+        self.bind(name, binding, None).await;
         let posting = Posting {
             instance,
             plugin: post.plugin.clone(),
             settings: post.settings.clone(),
-            bed: post.instance.bed.clone(),
+            bed,
             silent_after_s: post.silent_after_s(),
             seed: self.seed ^ now.monotonic_ns, // whoever is posted again gets another
             left: self.left.remove(name).unwrap_or_default(),

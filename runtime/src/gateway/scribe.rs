@@ -13,7 +13,7 @@ use super::STOP_S_MAX;
 use super::clock::{self, moment};
 use crate::contract::types;
 use crate::fault::{Fault, Guilty};
-use crate::pipeline::{Pipeline, PipelineError, Sealed, Urgency};
+use crate::pipeline::{Binding, Claim, Pipeline, PipelineError, Sealed, Urgency};
 use crate::plugin::{FromPipeline, Spoken, ToPipeline};
 use crate::status::{Gap, Status};
 use crate::store::{Group, Held, Record, Shelf, Store};
@@ -63,6 +63,8 @@ pub(super) struct Scribe {
     pub present: watch::Sender<(wire::Life, wire::Epoch)>,
     pub online: watch::Receiver<bool>,
     pub commit: Duration,
+    /// How long parked values wait for a person.
+    pub park: Duration,
     pub last_commit: Instant,
     pub epoch_since: Instant,
     pub offline_since: Option<Instant>,
@@ -92,6 +94,7 @@ impl Scribe {
                 _ = look.tick() => {
                     self.look_at_clock();
                     self.begin_epoch_when_behind();
+                    self.expire_parked();
                 }
                 Ok(()) = self.online.changed() => self.link_changed(),
             }
@@ -111,13 +114,26 @@ impl Scribe {
                 self.pipeline.posted(&instance, personal);
                 self.backs.insert(instance, back);
             }
-            ToPipeline::Bound { instance, moment, bed } => self.pipeline.binding(&instance, None, bed.as_deref(), moment),
-            ToPipeline::Opened { instance, moment, why } => self.pipeline.opened(&instance, moment, why),
+            ToPipeline::Bound { instance, moment, bed, serial, kept } => {
+                self.pipeline.bound(&instance, Binding { bed, serial }, moment, kept);
+                self.show_claim(&instance);
+            }
+            ToPipeline::Relinked { instance, link, moment } => {
+                self.pipeline.relinked(&instance, link, moment);
+                self.show_claim(&instance);
+            }
+            ToPipeline::Opened { instance, moment, why } => {
+                self.pipeline.opened(&instance, moment, why);
+                self.show_claim(&instance);
+            }
             ToPipeline::Lost { instance, moment, why } => self.pipeline.lost(&instance, moment, why),
             ToPipeline::Fault { instance, moment, why } => self.pipeline.fault(&instance, moment, why),
             ToPipeline::Closed { instance, moment, why } => self.pipeline.closed(&instance, moment, why),
             ToPipeline::Spoken(Spoken { instance, moment, said }) => match self.pipeline.spoken(&instance, moment, said) {
-                Ok(()) => self.show_withheld(&instance),
+                Ok(()) => {
+                    self.show_withheld(&instance);
+                    self.show_claim(&instance);
+                }
                 Err(tail @ PipelineError::NotOpen { .. }) => debug!("{tail}"),
                 Err(refused) => {
                     warn!("{refused}");
@@ -126,6 +142,18 @@ impl Scribe {
                 }
             },
         }
+    }
+
+    fn show_claim(&mut self, instance: &Arc<str>) {
+        let Some(claim) = self.pipeline.claim_news(instance) else { return };
+        self.status.instance(instance, |i| {
+            let Claim { bound, claim, holds, values, expired } = claim;
+            if !holds && (i.unbound, &i.device_serial) != (true, &claim) && claim.is_some() {
+                warn!(%instance, says = claim, bound_to = bound.serial, "nobody knows whose device this is: what it says is parked");
+            }
+            (i.bed, i.unbound, i.bound_serial, i.device_serial) = (bound.bed, !holds, bound.serial, claim);
+            (i.parked, i.parked_expired) = (values, expired);
+        });
     }
 
     fn show_withheld(&self, instance: &Arc<str>) {
@@ -256,6 +284,12 @@ impl Scribe {
             self.pipeline.begin_epoch(self.nothing_older());
             self.epoch_since = Instant::now();
         }
+    }
+
+    fn expire_parked(&mut self) {
+        self.pipeline.expire_parked(moment(), self.park.as_nanos() as u64);
+        let instances: Vec<Arc<str>> = self.backs.keys().cloned().collect();
+        instances.iter().for_each(|instance| self.show_claim(instance));
     }
 
     fn begin_epoch_when_behind(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wardgate_wire::{
     Alert, DeviceTime, Entry, GapReason, LastKnown, Moment, NumberedAlert, NumberedObservation, NumberedReading, Piece, Run, Source,
-    Stream, Value,
+    Stream, Value, WaveformTrack,
 };
 
 use super::heads::{Heads, OpenGap, Range, stretch};
@@ -29,6 +29,8 @@ pub(super) struct Voice<'a> {
     pub instance: &'a Arc<str>,
     pub numbering: &'a mut BTreeMap<Source, Numbering>,
     pub moment: Moment,
+    /// It was parked, and a person said whose it is.
+    pub late: bool,
 }
 
 /// Everything that is not yet sealed, with the heads as they stand after it.
@@ -64,6 +66,11 @@ impl Voice<'_> {
 
     fn stream(&self, source: Source) -> Stream {
         Stream { instance: self.instance.to_string(), source }
+    }
+
+    /// The next value of each stream begins a run.
+    pub fn all_anew(&mut self) {
+        self.numbering.values_mut().for_each(|n| n.anew = true);
     }
 
     /// The next value of this stream begins a run.
@@ -104,7 +111,7 @@ impl Book {
             let (run, index) = self.take(voice, source, 1);
             readings.push(NumberedReading { channel, run, index, value, quality });
         }
-        self.open.observation(voice.instance, NumberedObservation { moment: voice.moment, at, readings });
+        self.open.observation(voice.instance, voice.late, NumberedObservation { moment: voice.moment, at, readings });
     }
 
     pub fn alert(&mut self, voice: &mut Voice, alert: Alert) {
@@ -127,7 +134,7 @@ impl Book {
         }
         channel.expected = first + counts.len() as u64;
         let (run, index) = self.take(voice, source, counts.len() as u64);
-        self.open.block(track(voice.instance, number, run, index, piece, counts));
+        self.open.block(WaveformTrack { late: voice.late, ..track(voice.instance, number, run, index, piece, counts) });
     }
 
     /// A plugin said that readings are missing: one position that a gap covers.

@@ -7,6 +7,8 @@ mod heads;
 mod heads_bytes;
 mod heads_stream;
 mod open;
+mod parking;
+mod release;
 mod said;
 mod seal;
 #[cfg(test)]
@@ -17,16 +19,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use thiserror::Error;
-use wardgate_wire::{BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Piece, Predecessor, Source, WireError};
+use wardgate_wire::{
+    BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Parked, Piece, Predecessor, Source, WireError,
+};
 
 use crate::contract::{Said, types};
 use crate::status::Gap;
 
 use book::{Book, Numbering, Voice};
 use open::Open;
+use parking::Parking;
 use said::{Channel, Meaning, Step};
 
 pub use heads::Heads;
+pub use parking::{Binding, Claim, PARKED_BYTES_MAX, parked_of};
 pub use said::SaidWrong;
 
 /// More than this in memory is sealed at once: a ward says some 20 KiB a second, so this is a flood or a stalled card.
@@ -100,6 +106,9 @@ struct Instance {
     withheld: u64,
     /// The newest state that was taken of whoever speaks for it now.
     kept: Option<Vec<u8>>,
+    parking: Parking,
+    /// Its binding as the ledger tells it.
+    told: Binding,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,8 +173,10 @@ impl Pipeline {
         }
         let of = self.instances.entry(instance.clone()).or_default();
         (of.state, of.channels) = (State::Open, BTreeMap::new());
-        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment) };
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment), late: false };
         voice.anew(Source::Alerts);
+        of.parking.opened();
+        self.begin_session(instance, convert::moment(moment));
     }
 
     /// What one finished call said: all of it is taken, or nothing and the instance counts as faulted.
@@ -176,7 +187,7 @@ impl Pipeline {
         let granted = self.setup.personal_granted.contains(&**instance);
         match said::judge(said, &of.channels, granted) {
             Ok(steps) => {
-                steps.into_iter().for_each(|step| self.take(instance, moment, step));
+                steps.into_iter().for_each(|step| self.hear(instance, moment, step));
                 self.keep_bounds();
                 Ok(())
             }
@@ -217,12 +228,6 @@ impl Pipeline {
     /// How the wall clock stood at a moment. Alone it is no reason for a life to leave a trace.
     pub fn clock(&mut self, at: types::Moment, wall_ns: i64, uncertainty_ns: u64, quality: ClockQuality) {
         self.note(Entry::Clock { at: convert::moment(at), wall_ns, uncertainty_ns, quality });
-    }
-
-    /// Which bed the device of an instance stands at. Alone it is no reason for a life to leave a trace.
-    pub fn binding(&mut self, instance: &str, serial: Option<&str>, bed: Option<&str>, from: types::Moment) {
-        let (serial, bed) = (serial.map(str::to_owned), bed.map(str::to_owned));
-        self.note(Entry::Binding { instance: instance.to_owned(), serial, bed, from: convert::moment(from) });
     }
 
     pub fn wants_commit(&self) -> Urgency {
@@ -307,11 +312,21 @@ impl Pipeline {
     /// All streams of an instance: those that ever spoke, those it described, and its alerts.
     fn cut(&mut self, instance: &Arc<str>, moment: types::Moment, reason: GapReason, instead: bool) {
         let of = self.instances.entry(instance.clone()).or_default();
+        let now = convert::moment(moment);
+        let held = !of.parking.holds();
+        if held {
+            of.parking.park(Parked::Cut { moment: now, reason }, &of.channels, now.monotonic_ns);
+            self.raise(Urgency::Due);
+        }
+        let of = self.instances.entry(instance.clone()).or_default();
         let mut sources: BTreeSet<Source> = of.channels.iter().filter(|(_, c)| !c.withheld).map(|(&n, _)| Source::Channel(n)).collect();
         sources.extend(self.book.heads.streams.get(instance).into_iter().flat_map(|streams| streams.keys()));
         sources.extend(of.numbering.iter().filter(|(_, n)| n.spoke()).map(|(&source, _)| source));
         sources.insert(Source::Alerts);
-        let voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment) };
+        if held {
+            sources.retain(|source| *source == Source::Alerts); // what its channels say is parked, and so is what they lose
+        }
+        let voice = Voice { instance, numbering: &mut of.numbering, moment: now, late: false };
         let mut news = false;
         for source in sources {
             news |= self.book.cut(&voice, source, reason, instead);
@@ -325,7 +340,7 @@ impl Pipeline {
         let moment = convert::moment(at);
         let of = self.instances.get_mut(instance).expect("judged by its channels");
         let book = &mut self.book;
-        let mut voice = Voice { instance, numbering: &mut of.numbering, moment };
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
         let urgency = match step {
             Step::Describe { channel, means } => {
                 of.names.insert(channel, means.meaning.clone());

@@ -101,16 +101,16 @@ impl Open {
         self.ledger.all.push(entries);
     }
 
-    pub fn observation(&mut self, instance: &str, observation: NumberedObservation) {
+    pub fn observation(&mut self, instance: &str, late: bool, observation: NumberedObservation) {
         let readings: usize = observation.readings.iter().map(|r| reading_bytes(&r.value)).sum();
         let bytes = OBSERVATION_BYTES + readings;
         self.bytes += bytes;
-        let there = self.numerics.all.last().is_some_and(|portion| portion.iter().any(|i| i.instance == instance));
+        let there = self.numerics.all.last().is_some_and(|portion| portion.iter().any(|i| i.instance == instance && i.late == late));
         let name = if there { 0 } else { instance.len() + INSTANCE_BYTES };
         let portion = self.numerics.with_room(bytes + name, self.bytes_max);
-        match portion.iter_mut().find(|i| i.instance == instance) {
+        match portion.iter_mut().find(|i| i.instance == instance && i.late == late) {
             Some(of) => of.observations.push(observation),
-            None => portion.push(InstanceNumerics { instance: instance.to_owned(), late: false, observations: vec![observation] }),
+            None => portion.push(InstanceNumerics { instance: instance.to_owned(), late, observations: vec![observation] }),
         }
     }
 
@@ -124,6 +124,7 @@ impl Open {
                 && t.run == block.run
                 && t.first + t.counts.len() as u64 == block.first
                 && t.instance == block.instance
+                && t.late == block.late
         };
         match portion.iter_mut().rev().find(goes_on) {
             Some(track) => {

@@ -70,7 +70,8 @@ impl Pipeline {
         self.sealed = sealed;
         self.urgency = Urgency::No;
         let states = std::mem::take(&mut self.states);
-        let states = states.into_iter().map(|(instance, state): (Arc<str>, _)| (instance.to_string(), state)).collect();
+        let mut states: Vec<_> = states.into_iter().map(|(name, state): (Arc<str>, _)| (name.to_string(), state)).collect();
+        states.extend(self.instances.iter_mut().flat_map(|(instance, of)| of.parking.changes(instance)));
         Sealed { batches, states, heads, durable: std::mem::take(&mut self.durable), gaps }
     }
 }

@@ -8,6 +8,7 @@ use wardgate_wire::GapReason;
 use super::commands::{Command, Commands};
 use crate::capability::inbox::Inbox;
 use crate::capability::{Clock, modbus, serial};
+use crate::config::Link;
 use crate::contract::Said;
 use crate::contract::types::{Moment, Tag};
 use crate::fault::Fault;
@@ -31,11 +32,20 @@ pub enum ToPipeline {
         personal: bool,
         back: mpsc::Sender<FromPipeline>,
     },
-    /// The corridor: its device stands at another bed, or at none.
+    /// The corridor: whose its output is from now on, and what the store keeps of that.
     Bound {
         instance: Arc<str>,
         moment: Moment,
         bed: Option<String>,
+        /// The device that must say that it is this one; none: any.
+        serial: Option<String>,
+        kept: Option<(String, Vec<u8>)>,
+    },
+    /// A link of it came up: it may be another device.
+    Relinked {
+        instance: Arc<str>,
+        link: Link,
+        moment: Moment,
     },
     Opened {
         instance: Arc<str>,

@@ -18,8 +18,9 @@ use super::kept::Kept;
 use super::patience::Patience;
 use super::posting::{Posting, seed_of};
 use crate::capability::inbox;
+use crate::config::Link;
 use crate::contract::gateway::Level;
-use crate::contract::types::Moment;
+use crate::contract::types::{LinkState, Moment};
 use crate::contract::{CallError, Event, Log, Outcome, modbus, printable, serial};
 use crate::fault;
 
@@ -311,11 +312,14 @@ impl Supervisor {
 
     async fn handle(&mut self, mut room: Room<'_>, moment: Moment, event: Event) -> Result<(), Ended> {
         let instance = self.posting.instance.clone();
-        let before = (event == Event::SerialFaulted(serial::LineFault::Overrun)).then(|| ToPipeline::Lost {
-            instance: instance.clone(),
-            moment,
-            why: GapReason::GatewayOverrun,
-        });
+        let before = match &event {
+            Event::SerialFaulted(serial::LineFault::Overrun) => {
+                Some(ToPipeline::Lost { instance: instance.clone(), moment, why: GapReason::GatewayOverrun })
+            }
+            Event::SerialLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Serial, moment }),
+            Event::ModbusLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Modbus, moment }),
+            _ => None,
+        };
         self.pace(&event).await;
         match self.call(moment, event).await {
             Ok(outcome) => self.take_effect(&mut room, moment, outcome, before),

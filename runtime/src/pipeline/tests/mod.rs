@@ -2,6 +2,7 @@
 
 mod account;
 mod heads;
+mod parking;
 mod scenarios;
 mod storm;
 

@@ -6,7 +6,7 @@ use wardgate_wire::{Class, ClockQuality, Content, Entry, GapReason, LastKnown, R
 
 use super::*;
 use crate::contract::types::{Kind, Missing};
-use crate::pipeline::{SaidWrong, Urgency};
+use crate::pipeline::{Binding, SaidWrong, Urgency};
 
 /// (stream's source, run, before, reason) of each run entry.
 fn runs(group: &Group) -> Vec<(Source, Run, Option<LastKnown>, Option<GapReason>)> {
@@ -47,7 +47,7 @@ fn a_life_with_nothing_to_write_wants_nothing() {
     let mut b = Bench::new();
     assert_eq!(b.pipeline.wants_commit(), Urgency::No);
     b.pipeline.clock(at(b.ns), 1, 2, ClockQuality::Synchronised);
-    b.pipeline.binding("bed-1", None, Some("bed"), at(b.ns));
+    b.pipeline.bound(&"bed-1".into(), Binding { bed: Some("bed".into()), serial: None }, at(b.ns), None);
     b.open("bed-1", numeric());
     b.fault("bed-1");
     b.pipeline.closed(&Arc::from("bed-1"), at(b.ns), GapReason::GatewayRestart);

@@ -109,19 +109,7 @@ fn obey(order: &str) -> Done {
             gateway::set_timer(STORM, 0);
         }
         "alert flood" => {
-            let alert = |id| Alert {
-                id,
-                at: DeviceTime::NotTold,
-                channel: None,
-                priority: Priority::High,
-                concern: Concern::Physiological,
-                state: AlertState::Active,
-                code: None,
-                low: None,
-                high: None,
-                text: "asystole".into(),
-            };
-            (0..2000).for_each(|id| gateway::raise(&alert(id)));
+            (0..2000).for_each(|id| gateway::raise(&alarm(id)));
             gateway::set_timer(STORM, 0);
         }
         "burn" => {
@@ -169,9 +157,28 @@ fn obey(order: &str) -> Done {
         "ask" => submit(7, 1, &Request::ReadHoldingRegisters(Span { address: 0, count: 2 })),
         "write" => serial::write(3, b"?ID\r"),
         "report" => gateway::report(Health::Degraded, "paper\u{1b}[31m out"),
-        other => say(&format!("unknown order {other}")),
+        "alarm" => gateway::raise(&alarm(7)),
+        other => match other.strip_prefix("identify ") {
+            Some(serial) => gateway::identify(&[Fact { name: "serial".into(), value: serial.into() }]),
+            None => say(&format!("unknown order {other}")),
+        },
     }
     Ok(())
+}
+
+fn alarm(id: u32) -> Alert {
+    Alert {
+        id,
+        at: DeviceTime::NotTold,
+        channel: None,
+        priority: Priority::High,
+        concern: Concern::Physiological,
+        state: AlertState::Active,
+        code: None,
+        low: None,
+        high: None,
+        text: "asystole".into(),
+    }
 }
 
 fn describe(channel: Channel, name: &str, kind: Kind, shape: Option<WaveformShape>) {
@@ -266,7 +273,8 @@ impl serial_events::Guest for Hostile {
         Ok(())
     }
     fn received(_: Moment, bytes: Vec<u8>) -> Done {
-        obey(&String::from_utf8_lossy(&bytes))
+        // a busy machine joins what was sent apart
+        String::from_utf8_lossy(&bytes).trim_end_matches('\n').split('\n').try_for_each(obey)
     }
     fn faulted(_: Moment, _: serial::LineFault) -> Done {
         emit(0, 102);

@@ -1,0 +1,253 @@
+//! Whose values are they: takes each thing that is said to its bed or into parking, and out of parking when it is known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wardgate_wire as wire;
+use wardgate_wire::{Entry, GapReason, Moment, Parked, Source};
+
+use super::book::Voice;
+use super::parking::{Binding, Claim};
+use super::said::{Channel, Meaning, Step};
+use super::{Pipeline, Urgency, convert, describe, missed};
+use crate::config::Link;
+use crate::contract::types;
+
+/// What a device's serial is called among the facts that it says of itself.
+const SERIAL: &str = "serial";
+
+impl Pipeline {
+    /// Whose output an instance's is, from now on: as the configuration or a person says. What is parked of that very device goes out late.
+    /// `kept`: what the store is to keep of it, and under which name.
+    pub fn bound(&mut self, instance: &Arc<str>, binding: Binding, now: types::Moment, kept: Option<(String, Vec<u8>)>) {
+        if let Some((name, bytes)) = kept {
+            self.states.insert(name.into(), bytes);
+            self.raise(Urgency::Due);
+        }
+        let of = self.instances.entry(instance.clone()).or_default();
+        of.parking.bind(binding);
+        let parking = &mut of.parking;
+        let words = match parking.bound.serial.clone() {
+            Some(serial) => parking.take(|claim, _| claim == Some(serial.as_str())),
+            None => parking.take(|_, present| present), // whatever stands there stands at that bed
+        };
+        let from = words.iter().find_map(|word| if let Parked::Session { moment } = word { Some(*moment) } else { None });
+        self.tell_binding(instance, from.unwrap_or(convert::moment(now)));
+        self.release(instance, words, true);
+    }
+
+    /// What it says may be another device's from now on: its link came up.
+    pub fn relinked(&mut self, instance: &Arc<str>, link: Link, now: types::Moment) {
+        let of = self.instances.entry(instance.clone()).or_default();
+        if of.parking.first_up(link) {
+            return; // nobody was there before: what was said since the `open` was about this device's absence
+        }
+        self.begin_session(instance, convert::moment(now));
+    }
+
+    /// What the store held of an instance's parked output when this life began; how many bytes of it cannot be read.
+    pub fn restore_parked(&mut self, instance: &Arc<str>, chunks: Vec<Vec<u8>>, now: types::Moment) -> usize {
+        self.instances.entry(instance.clone()).or_default().parking.restore(chunks, now.monotonic_ns)
+    }
+
+    /// What nobody claimed for so long is given up, and is a gap.
+    pub fn expire_parked(&mut self, now: types::Moment, keep_ns: u64) {
+        let due = |ns: u64| now.monotonic_ns.saturating_sub(ns) >= keep_ns;
+        let expired: Vec<Arc<str>> =
+            self.instances.iter().filter(|(_, of)| of.parking.oldest_ns.is_some_and(due)).map(|(name, _)| name.clone()).collect();
+        for instance in expired {
+            let of = self.instances.get_mut(&instance).expect("just seen");
+            let words = of.parking.expire();
+            let voice = Voice { instance: &instance, numbering: &mut of.numbering, moment: convert::moment(now), late: true };
+            for channel in channels_with_values(&words) {
+                self.book.cut(&voice, Source::Channel(channel), GapReason::UnboundExpired, false);
+            }
+            self.raise(Urgency::Due);
+        }
+    }
+
+    /// How an instance stands with its binding, where that is news.
+    pub fn claim_news(&mut self, instance: &str) -> Option<Claim> {
+        self.instances.get_mut(instance)?.parking.news()
+    }
+
+    pub(super) fn begin_session(&mut self, instance: &Arc<str>, now: Moment) {
+        self.instances.entry(instance.clone()).or_default().parking.begin_session(now);
+        self.tell_binding(instance, now);
+    }
+
+    /// One thing that was said and judged: to its bed, or into parking. An alarm goes out at once in any case, without a bed where that is not
+    /// known; what the plugin keeps and asks is about the plugin.
+    pub(super) fn hear(&mut self, instance: &Arc<str>, now: types::Moment, step: Step) {
+        let serial = match &step {
+            Step::Identify(facts) => facts.iter().find(|f| f.name == SERIAL && !f.value.is_empty()).map(|f| f.value.clone()),
+            _ => None,
+        };
+        let holds = self.instances.get(instance).is_some_and(|of| of.parking.holds());
+        match step {
+            Step::Identify(_) | Step::Raise(_) | Step::Keep(_) | Step::WhenDurable(_) => self.take(instance, now, step),
+            _ if holds => self.take(instance, now, step),
+            _ => self.park(instance, convert::moment(now), step),
+        }
+        if let Some(serial) = serial {
+            self.identified(instance, convert::moment(now), &serial);
+        }
+    }
+
+    /// The device says who it is. What it said in this session before that was its own.
+    fn identified(&mut self, instance: &Arc<str>, now: Moment, serial: &str) {
+        let of = self.instances.get_mut(instance).expect("it speaks");
+        let parking = &mut of.parking;
+        if parking.claim.as_deref() == Some(serial) {
+            return;
+        }
+        if parking.claim.is_some() {
+            parking.begin_session(now); // another device without a word of the link
+        }
+        let from = parking.session;
+        let mine = if parking.bound.serial.as_deref() == Some(serial) {
+            parking.take(|claim, present| present && claim.is_none())
+        } else {
+            vec![]
+        };
+        parking.claims(serial);
+        if parking.bound.serial.is_some() {
+            let mut voice = Voice { instance, numbering: &mut of.numbering, moment: now, late: false };
+            voice.all_anew(); // no run goes on over what another device said
+        }
+        self.tell_binding(instance, from);
+        self.release(instance, mine, false);
+    }
+
+    fn tell_binding(&mut self, instance: &Arc<str>, from: Moment) {
+        let of = self.instances.get_mut(instance).expect("it is known");
+        let Binding { bed, serial } = &of.parking.bound;
+        let now = if of.parking.holds() {
+            Binding { bed: bed.clone(), serial: serial.clone() }
+        } else {
+            Binding { bed: None, serial: of.parking.claim.clone() }
+        };
+        if of.told != now {
+            of.told = now.clone();
+            self.note(Entry::Binding { instance: instance.to_string(), serial: now.serial, bed: now.bed, from });
+        }
+    }
+
+    fn park(&mut self, instance: &Arc<str>, moment: Moment, step: Step) {
+        let of = self.instances.get_mut(instance).expect("judged by its channels");
+        let word = match step {
+            Step::Describe { channel, means } => {
+                let description = means.meaning.description.clone();
+                let word = (!means.withheld).then_some(Parked::Describe { channel, expected: 0, description });
+                if let Some(word) = word {
+                    of.parking.park(word, &of.channels, moment.monotonic_ns);
+                }
+                of.names.insert(channel, means.meaning.clone());
+                of.channels.insert(channel, means);
+                let mut voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
+                voice.anew(Source::Channel(channel));
+                None
+            }
+            Step::Observation { at, mut readings } => {
+                let said = readings.len();
+                readings.retain(|(channel, ..)| !of.channels[channel].withheld);
+                of.withheld += (said - readings.len()) as u64;
+                (!readings.is_empty()).then_some(Parked::Observation { moment, at, readings })
+            }
+            Step::Block { channel, first, at, counts, quality } => {
+                let next = first + counts.len() as u64;
+                let withheld = of.channels[&channel].withheld;
+                of.withheld += if withheld { counts.len() as u64 } else { 0 };
+                let piece = wire::Piece { count: counts.len() as u32, moment, at, quality };
+                if !withheld {
+                    of.parking.park(Parked::Block { channel, first, piece, counts }, &of.channels, moment.monotonic_ns);
+                }
+                of.channels.get_mut(&channel).expect("judged").expected = next;
+                None
+            }
+            Step::Missed { channel, count, reason } => {
+                (!of.channels[&channel].withheld).then_some(Parked::Missed { moment, channel, count, reason })
+            }
+            Step::Identify(_) | Step::Raise(_) | Step::Keep(_) | Step::WhenDurable(_) => None, // never parked
+        };
+        if let Some(word) = word {
+            of.parking.park(word, &of.channels, moment.monotonic_ns);
+        }
+        self.raise(Urgency::Due);
+    }
+
+    /// What was parked goes through the book with its old moments, in runs of its own.
+    fn release(&mut self, instance: &Arc<str>, words: Vec<Parked>, late: bool) {
+        if words.is_empty() {
+            return;
+        }
+        let mut channels = BTreeMap::new();
+        for word in words {
+            self.released(instance, &mut channels, word, late);
+        }
+        let of = self.instances.get_mut(instance).expect("it is known");
+        if late {
+            Voice { instance, numbering: &mut of.numbering, moment: Moment::default(), late }.all_anew();
+        } else {
+            for (number, channel) in channels {
+                if let Some(live) = of.channels.get_mut(&number) {
+                    live.jump = channel.jump; // what it said about the next jump still holds
+                }
+            }
+        }
+        self.raise(Urgency::Due);
+        self.keep_bounds();
+    }
+
+    fn released(&mut self, instance: &Arc<str>, channels: &mut BTreeMap<u16, Channel>, word: Parked, late: bool) {
+        let (of, book) = (self.instances.get_mut(instance).expect("it is known"), &mut self.book);
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: moment_of(&word).unwrap_or(of.parking.session), late };
+        match word {
+            Parked::Session { .. } => {
+                channels.clear();
+                voice.all_anew();
+            }
+            Parked::Claim { .. } => {}
+            Parked::Describe { channel, expected, description } => {
+                let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
+                let before = channels.insert(channel, Channel { meaning, withheld: false, expected, jump: None });
+                describe(book, &mut voice, channel, before);
+            }
+            Parked::Observation { at, readings, .. } => book.observation(&mut voice, at, readings, channels),
+            Parked::Block { channel: number, first, piece, counts } => {
+                if let Some(channel) = channels.get_mut(&number).filter(|c| first >= c.expected) {
+                    book.block(&mut voice, number, channel, first, piece, counts);
+                }
+            }
+            Parked::Missed { channel: number, count, reason, .. } => {
+                if let Some(channel) = channels.get_mut(&number) {
+                    missed(book, &mut voice, number, channel, count, reason);
+                }
+            }
+            Parked::Cut { reason, .. } => {
+                for number in channels.keys() {
+                    book.cut(&voice, Source::Channel(*number), reason, false);
+                }
+            }
+        }
+    }
+}
+
+fn moment_of(word: &Parked) -> Option<Moment> {
+    match word {
+        Parked::Session { moment } | Parked::Observation { moment, .. } | Parked::Missed { moment, .. } | Parked::Cut { moment, .. } => {
+            Some(*moment)
+        }
+        Parked::Block { piece, .. } => Some(piece.moment),
+        Parked::Claim { .. } | Parked::Describe { .. } => None,
+    }
+}
+
+fn channels_with_values(words: &[Parked]) -> std::collections::BTreeSet<u16> {
+    let of = |word: &Parked| match word {
+        Parked::Observation { readings, .. } => readings.iter().map(|(channel, ..)| *channel).collect(),
+        Parked::Block { channel, .. } => vec![*channel],
+        _ => Vec::new(),
+    };
+    words.iter().flat_map(of).collect()
+}

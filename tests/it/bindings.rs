@@ -1,0 +1,129 @@
+//! Who the data is about: a device swapped for another of its kind while the ward runs sends not one value to the old bed, and a person decides.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use wardgate_lab::demo::{books, drain_stage};
+use wardgate_lab::pty::Pty;
+use wardgate_lab::stage::Stage;
+
+use crate::faults::wait_status;
+use crate::reload::reload;
+use crate::supervision::{said, wardgate};
+use crate::ward::{Folder, UNRULY, Unruly};
+
+/// Lines of the instance's counts at the receiver: the value, and whether it came late.
+fn received(stage: &Stage) -> Vec<(i64, bool)> {
+    let mut all = Vec::new();
+    for entry in walk(&stage.output().join(UNRULY)) {
+        for line in fs::read_to_string(entry).unwrap_or_default().lines() {
+            let json: Json = serde_json::from_str(line).expect("a line of JSON");
+            let Some(n) = json["mantissa"].as_i64().filter(|n| (1..100).contains(n)) else { continue };
+            all.push((n, json["late"].as_bool().unwrap_or(false)));
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+fn records(stage: &Stage) -> Vec<Json> {
+    let text = fs::read_to_string(stage.output().join("records.jsonl")).unwrap_or_default();
+    text.lines().map(|l| serde_json::from_str(l).expect("a line of JSON")).collect()
+}
+
+fn counts(line: &Unruly, n: usize) {
+    (0..n).for_each(|_| line.order("count"));
+    sleep(Duration::from_millis(300));
+}
+
+//= PROMISES.md#P88
+#[test]
+fn a_monitor_swapped_for_another_sends_not_one_value_to_the_old_bed() {
+    let folder = Folder::new("bindings");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let mut line = Unruly::on(&mut stage);
+    let package = format!("[instance.{UNRULY}]\n");
+    stage.more = stage.more.replace(&package, &format!("{package}bed = \"bed-9\"\ndevice_serial = \"A1\"\n"));
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the line", |s| s.instances.get(UNRULY).is_some_and(|i| i.link_up));
+    counts(&line, 2); // 1, 2: nobody knows yet, and then it is the right one
+    line.order("identify A1");
+    counts(&line, 2); // 3, 4
+    wait_status(&stage, "its binding", |s| s.instances[UNRULY].readings >= 4 && !s.instances[UNRULY].unbound);
+
+    // the swap: another of the same model on the same line
+    drop(line);
+    wait_status(&stage, "the pulled plug", |s| !s.instances[UNRULY].link_up);
+    line = Unruly { line: Pty::plug_in(&stage.folder.join("dev").join(UNRULY)).expect("a pty") };
+    wait_status(&stage, "the other device", |s| s.instances[UNRULY].link_up);
+    counts(&line, 2); // 5, 6
+    line.order("identify B2");
+    counts(&line, 2); // 7, 8
+    line.order("alarm");
+    wait_status(&stage, "parked values", |s| s.instances[UNRULY].parked >= 4 && s.instances[UNRULY].alerts == 1);
+    let list = said(&wardgate(&stage, &["bind", "list"]));
+    assert!(list.contains("PARKED") && list.contains(&format!("wardgate bind confirm {UNRULY}")), "{list}");
+    let status = said(&wardgate(&stage, &["status"]));
+    assert!(status.contains("UNBOUND") && status.contains("says it is B2, and A1 is bound"), "{status}");
+    sleep(Duration::from_millis(1500));
+    assert_eq!(received(&stage), [(1, false), (2, false), (3, false), (4, false)], "not one value of the other device");
+
+    // what is parked is on flash
+    stage.gateway.as_mut().expect("it runs").kill();
+    stage.start_gateway().expect("it starts again");
+    wait_status(&stage, "what was parked before", |s| s.instances.get(UNRULY).is_some_and(|i| i.parked >= 4 && i.link_up));
+    assert_eq!(wardgate(&stage, &["bind", "confirm", UNRULY]).status.code(), Some(3), "since the start it has not said who it is");
+    line.order("identify B2");
+    wait_status(&stage, "its claim", |s| s.instances[UNRULY].device_serial.as_deref() == Some("B2"));
+    let done = said(&wardgate(&stage, &["bind", "confirm", UNRULY]));
+    assert!(done.contains("the device B2 stands at bed bed-9") && done.contains("marked late"), "{done}");
+    wait_status(&stage, "the confirmation", |s| !s.instances[UNRULY].unbound && s.instances[UNRULY].parked == 0);
+    counts(&line, 1); // 9
+    let again = wardgate(&stage, &["bind", "confirm", UNRULY]);
+    assert!(again.status.code() == Some(3) && said(&again).contains("nothing to confirm"), "{}", said(&again));
+
+    // what a person said outlives a restart, until that line of gateway.toml changes
+    stage.gateway.as_mut().expect("it runs").stop().expect("it ends");
+    stage.start_gateway().expect("it starts again");
+    wait_status(&stage, "the line again", |s| s.instances.get(UNRULY).is_some_and(|i| i.link_up));
+    let bound = |s: &wardgate::status::Snapshot| s.instances[UNRULY].bound_serial.clone();
+    assert_eq!(stage.gateway_status().as_ref().and_then(bound).as_deref(), Some("B2"));
+    stage.more = stage.more.replace("\"A1\"", "\"C3\"");
+    let text = stage.configuration();
+    let done = reload(&stage, &text, 0);
+    assert!(done.contains(&format!("at another bed {UNRULY}")), "{done}");
+    assert_eq!(stage.gateway_status().as_ref().and_then(bound).as_deref(), Some("C3"));
+    let done = said(&wardgate(&stage, &["bind", "set", UNRULY, "--any-device", "--bed", "bed-10"]));
+    assert!(done.contains("any device stands at bed bed-10"), "{done}");
+
+    // a gap ends with the value after it
+    wait_status(&stage, "the others after the restart", |s| s.instances.iter().all(|(name, i)| name == UNRULY || i.readings > 0));
+    stage.switch_off().expect("the ward is switched off");
+    drain_stage(&mut stage).expect("it drains");
+    let all = received(&stage);
+    let late: Vec<i64> = all.iter().filter(|(_, late)| *late).map(|(n, _)| *n).collect();
+    assert_eq!(
+        all.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
+        (1..=10).collect::<Vec<_>>(),
+        "each of them once, and the last word of its `close`: {all:?}"
+    );
+    assert!(late.iter().all(|n| (5..=8).contains(n)) && late.len() == 4, "{all:?}");
+    let told: Vec<(Option<String>, Option<String>)> = (records(&stage).iter())
+        .filter(|r| r["record"] == "binding" && r["instance"] == UNRULY)
+        .map(|r| (r["serial"].as_str().map(str::to_owned), r["bed"].as_str().map(str::to_owned)))
+        .collect();
+    let one = |serial: &str, bed: Option<&str>| (Some(serial.to_owned()), bed.map(str::to_owned));
+    for expected in [one("A1", Some("bed-9")), one("B2", None), one("B2", Some("bed-9")), (None, Some("bed-10".into()))] {
+        assert!(told.contains(&expected), "{expected:?} is not among {told:?}");
+    }
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.unexplained == 0, "{device}: {account:?}");
+    }
+}
