@@ -4,54 +4,17 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use wardgate_lab::accountant::{self, ALERTS, Account, Content, Tracks};
+use wardgate_lab::accountant::{self, ALERTS, Account, Tracks};
 use wardgate_lab::demo::drain_stage;
-use wardgate_lab::sim::serial::{IVY450C_VALUES, Said, capture::Capture};
+use wardgate_lab::sim::serial::{IVY450C_VALUES, Said};
 use wardgate_lab::stage::{CHILLER, MONITORS, Stage};
-use wardgate_lab::ward;
+use wardgate_lab::ward::{self, Fate, WRONG_BITS, fates};
 
 use crate::ward::{Folder, wait};
 
 /// From here on, alarms of both beds are raised and end within the messages that are waited for.
 const FROM: &str = "91";
 const MESSAGES: usize = 17;
-
-/// The mark of a message that arrived with its flipped bits.
-const WRONG_BITS: &str = "taken with wrong bits";
-
-/// A message on its way, as the receiver has to know it.
-enum Fate {
-    /// As the line had it: these are its texts and values.
-    Arrived(Said),
-    Lost(Said),
-}
-
-/// What must have become of each message; of those whose bits flipped, and that still look whole, the receiver's output says whether the plugin took them.
-fn fates(messages: Vec<Said>, received: &Tracks) -> Vec<Fate> {
-    let mut fates: Vec<_> = messages
-        .into_iter()
-        .map(|meant| match meant.damage.as_deref() {
-            None | Some("stray") => Fate::Arrived(meant),
-            Some(damage) => {
-                let bytes = meant.line.as_deref().expect("the log has the bytes of a damaged message");
-                let found = Capture::find(bytes).filter(|_| !damage.contains("cut"));
-                let found = found.map(|said| Said { monotonic_ns: meant.monotonic_ns, damage: Some(WRONG_BITS.into()), ..said });
-                found.filter(|said| took(received, said)).map_or_else(|| Fate::Lost(meant), Fate::Arrived)
-            }
-        })
-        .collect();
-    // the end of a gap is known with the next good message
-    while matches!(fates.last(), Some(Fate::Lost(_))) {
-        fates.pop();
-    }
-    fates
-}
-
-/// Two seconds of ECG are never the same, and no flipped bit undoes another.
-fn took(received: &Tracks, said: &Said) -> bool {
-    let ecg = Content::Samples(said.waves["ecg"].iter().map(|s| i64::from(*s)).collect());
-    received["ecg"].iter().any(|(_, got)| *got == ecg)
-}
 
 /// One change of an alert.
 #[derive(Clone, Debug, PartialEq)]

@@ -303,3 +303,18 @@ pub fn check_gaps(gaps: &[Gap], down: &[Downtime]) {
     }
     println!("{} gaps, the longest {:.2} s below its bound", gaps.len(), -most);
 }
+
+//= PROMISES.md#P89
+#[test]
+fn with_faults_on_every_line_each_value_comes_or_lies_in_a_gap() {
+    let demo = ["demo", "--for", "20s", "--json", "--faults", "7"];
+    let output = Command::new(binary("wardgate-lab").expect("built")).args(demo).output().expect("the demo runs");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let report: Json = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|e| panic!("{e}\n{text}\n{errors}"));
+    assert!(output.status.success(), "{report:#}\n{errors}");
+    let of = |key: &str| report["devices"].as_array().expect("devices").iter().map(|d| d[key].as_u64().expect("a count")).sum::<u64>();
+    assert_eq!(of("sent"), of("received") + of("missing"), "{report:#}");
+    assert!(of("missing") > 0 && of("received") > 0, "a run in which nothing happens proves nothing: {report:#}");
+    assert_eq!((report["unexplained_gaps"].as_u64(), report["faults"].as_u64()), (Some(0), Some(7)), "{report:#}");
+    println!("{}", text.lines().last().unwrap_or_default());
+}

@@ -28,6 +28,8 @@ pub struct Options {
     pub keep: bool,
     /// A plugin's folder, and what its device says every second.
     pub guest: Option<(PathBuf, String)>,
+    /// Faults on every line, at random from this seed.
+    pub faults: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +63,9 @@ pub struct Report {
     pub restarts: u64,
     pub first_reading_ms: Option<u64>,
     pub well: bool,
+    /// The seed of the injected faults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<u64>,
     /// The device that `--plugin` added; nobody keeps books of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Guest>,
@@ -90,11 +95,18 @@ pub fn stop_in_order() {
     });
 }
 
+/// One of its own for each demo.
+pub fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("wardgate-demo-{}", std::process::id()))
+}
+
 pub fn run(options: &Options) -> Result<Report, String> {
     let mut stage = Stage::new(&options.folder)?;
     let guest = options.guest.as_ref().map(|(folder, text)| stage.invite(folder).map(|name| (name, text.as_str()))).transpose()?;
     stage.start_broker()?;
-    let more: Vec<&str> = guest.iter().flat_map(|(name, text)| ["--guest", name, text]).collect();
+    let mut more: Vec<&str> = guest.iter().flat_map(|(name, text)| ["--guest", name, text]).collect();
+    let seed = options.faults.map(|seed| seed.to_string());
+    more.extend(seed.iter().flat_map(|seed| ["--faults", seed]));
     stage.start_ward(&more)?;
     stage.start_receiver()?;
     let begun_ns = boottime_ns();
@@ -106,7 +118,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     drain(&mut stage, &mut meter)?;
     let restarts = stage.gateway_status().map_or(0, |s| s.instances.values().map(|i| i.restarts).sum());
     stage.gateway.as_mut().expect("started above").stop()?;
-    let mut report = account(&stage, &meter, begun_ns, restarts);
+    let mut report = account(&stage, &meter, begun_ns, restarts, options.faults);
     report.plugin = guest.map(|(name, _)| heard_of(&stage, name));
     drop(stage); // ends whoever still writes there
     if !options.keep {
@@ -210,13 +222,19 @@ fn size_of(folder: &std::path::Path) -> u64 {
 
 /// Every device's books, by name.
 pub fn books(stage: &Stage) -> Vec<(String, Account)> {
+    books_with(stage, false)
+}
+
+/// `faults`: lines lost some of what was sent, or changed it.
+fn books_with(stage: &Stage, faults: bool) -> Vec<(String, Account)> {
     let output = stage.output();
     let gaps = accountant::read_gaps(&output);
     let names = MONITORS.iter().map(|(name, _)| *name).chain([CHILLER]);
     names
         .map(|name| {
-            let sent = ward::read_sent(&stage.folder, name);
             let received = accountant::read_received(&output, name);
+            let sent =
+                if faults { ward::read_sent_over_faults(&stage.folder, name, &received) } else { ward::read_sent(&stage.folder, name) };
             let mut account = accountant::compare(name, &sent, &received, &gaps);
             accountant::check_places(&mut account, name, &accountant::lines_below(&output.join(name)), &gaps);
             (name.to_owned(), account)
@@ -235,8 +253,8 @@ fn heard_of(stage: &Stage, instance: String) -> Guest {
     Guest { instance, received, last }
 }
 
-fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report {
-    let books = books(stage);
+fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64, faults: Option<u64>) -> Report {
+    let books = books_with(stage, faults.is_some());
     let gaps = accountant::read_gaps(&stage.output());
     let unexplained_gaps =
         gaps.iter().filter(|g| g.reason == "unknown").count() as u64 + books.iter().map(|(_, a)| a.unexplained).sum::<u64>();
@@ -244,7 +262,7 @@ fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report
     let json_bytes = received.iter().flatten().map(|(channel, track)| json_bytes(channel, track)).sum();
     let packed_json_bytes = received.iter().map(accountant::packed_json_bytes).sum();
     let first = stage.receiver_status()["first_reading"]["monotonic_ns"].as_u64();
-    let well = unexplained_gaps == 0 && books.iter().all(|(_, a)| a.adds_up() && a.missing == 0 && a.sent > 0);
+    let well = unexplained_gaps == 0 && books.iter().all(|(_, a)| a.adds_up() && (a.missing == 0 || faults.is_some()) && a.sent > 0);
     Report {
         unexplained_gaps,
         link_bytes: meter.link_bytes,
@@ -254,6 +272,7 @@ fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64) -> Report
         restarts,
         first_reading_ms: first.map(|ns| ns.saturating_sub(begun_ns) / 1_000_000),
         well,
+        faults,
         plugin: None,
         complaints: books.iter().flat_map(|(_, a)| a.complaints.clone()).collect(),
         devices: books.into_iter().map(|(name, a)| Device { name, sent: a.sent, received: a.received, missing: a.missing }).collect(),

@@ -33,6 +33,10 @@ enum Verb {
         /// What that device says every second; \\n, \\r, \\t, \\\\ and \\x41 as in Rust
         #[arg(long, value_name = "TEXT", requires = "plugin", allow_hyphen_values = true)]
         serial: Option<String>,
+        /// Faults on every line, at random from SEED: bit errors, cut messages, stray bytes, pauses, silence, pulled plugs; wrong, late, cut and
+        /// missing answers. What is lost must lie in a gap
+        #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
+        faults: Option<u64>,
     },
     /// The embedded MQTT broker, with TLS and a certificate of its own
     #[command(hide = true)]
@@ -64,7 +68,11 @@ fn seconds(text: &str) -> Result<u64, String> {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Demo { seconds, json, keep, plugin, serial } => return show_demo(seconds, json, keep, plugin.zip(serial)),
+        Verb::Demo { seconds, json, keep, plugin, serial, faults } => {
+            let options =
+                demo::Options { seconds, json, keep, folder: demo::folder(), guest: plugin.zip(serial), faults: faults.map(drawn) };
+            return show_demo(&options);
+        }
         Verb::Broker { folder, port } => serve::main(&folder, port),
         Verb::Ward { folder, options } => ward::main(&folder, &options),
     };
@@ -77,21 +85,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn show_demo(seconds: Option<u64>, json: bool, keep: bool, guest: Option<(PathBuf, String)>) -> ExitCode {
-    let folder = std::env::temp_dir().join(format!("wardgate-demo-{}", std::process::id()));
+/// 0: another one each time.
+fn drawn(seed: u64) -> u64 {
+    if seed == 0 { u64::from(std::process::id()) } else { seed }
+}
+
+fn show_demo(options: &demo::Options) -> ExitCode {
     demo::stop_in_order();
-    let options = demo::Options { seconds, json, folder: folder.clone(), keep, guest };
-    match demo::run(&options) {
+    if let Some(seed) = options.faults {
+        eprintln!("faults from seed {seed}; the same again: --faults {seed}");
+    }
+    match demo::run(options) {
         Ok(report) => {
             report.complaints.iter().for_each(|c| eprintln!("{c}"));
-            if keep {
-                eprintln!("logs, store and output: {}", folder.display());
+            if options.keep {
+                eprintln!("logs, store and output: {}", options.folder.display());
             }
             println!("{}", serde_json::to_string(&report).expect("plain numbers and texts"));
             if report.well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(what) => {
-            eprintln!("wardgate-lab: {what}\nlogs: {}", folder.join("log").display());
+            eprintln!("wardgate-lab: {what}\nlogs: {}", options.folder.join("log").display());
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::accountant::{Content, Tracks};
+use crate::sim::serial::capture::Capture;
 use crate::sim::serial::repeat::Repeater;
 use crate::sim::{modbus, serial};
 use crate::stage::{CHILLER, MONITORS};
@@ -24,6 +25,9 @@ pub struct Options {
     /// A bad line: messages are cut short or have wrong bits in them, and bytes that belong to nothing come between them
     #[arg(long)]
     pub trouble: bool,
+    /// Faults on every line, at random from this seed
+    #[arg(long)]
+    pub faults: Option<u64>,
     /// The second of their lives at which the generated monitors begin
     #[arg(long, default_value_t = 0)]
     pub from: u64,
@@ -54,10 +58,12 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
         if asked.trouble {
             options.trouble = BAD_LINE;
         }
+        options.faults = asked.faults;
         monitors.push(serial::Monitor::new(options)?);
     }
     let mut options = modbus::Options::new(([127, 0, 0, 1], 0).into());
     options.log = Some(log(folder, CHILLER));
+    options.faults = asked.faults;
     let chiller = modbus::Server::new(options).await?;
     println!("{}", serde_json::json!({ "modbus": chiller.address().port() }));
 
@@ -96,6 +102,54 @@ pub fn read_sent(folder: &Path, device: &str) -> Tracks {
         return chiller_tracks(&chiller_said(folder));
     }
     monitor_tracks(monitor_said(folder, device).iter().filter(|s| s.damage.as_deref().is_none_or(|d| d == "stray")))
+}
+
+/// The mark of a message that arrived with its flipped bits.
+pub const WRONG_BITS: &str = "taken with wrong bits";
+
+/// A message on its way, as the receiver has to know it.
+pub enum Fate {
+    /// As the line had it: these are its texts and values.
+    Arrived(serial::Said),
+    Lost(serial::Said),
+}
+
+/// What must have become of each message; of those whose bits flipped, and that still look whole, the receiver's output says whether the plugin took them.
+pub fn fates(messages: Vec<serial::Said>, received: &Tracks) -> Vec<Fate> {
+    let mut fates: Vec<_> = messages
+        .into_iter()
+        .map(|meant| match meant.damage.as_deref() {
+            None | Some("stray") => Fate::Arrived(meant),
+            Some(damage) => {
+                let bytes = meant.line.as_deref().expect("the log has the bytes of a damaged message");
+                let found = Capture::find(bytes).filter(|_| !damage.contains("cut"));
+                let found = found.map(|said| serial::Said { monotonic_ns: meant.monotonic_ns, damage: Some(WRONG_BITS.into()), ..said });
+                found.filter(|said| took(received, said)).map_or_else(|| Fate::Lost(meant), Fate::Arrived)
+            }
+        })
+        .collect();
+    // the end of a gap is known with the next good message
+    while matches!(fates.last(), Some(Fate::Lost(_))) {
+        fates.pop();
+    }
+    fates
+}
+
+/// Two seconds of ECG are never the same, and no flipped bit undoes another.
+fn took(received: &Tracks, said: &serial::Said) -> bool {
+    let ecg = Content::Samples(said.waves["ecg"].iter().map(|s| i64::from(*s)).collect());
+    received.get("ecg").into_iter().flatten().any(|(_, got)| *got == ecg)
+}
+
+/// As [`read_sent`], where lines have faults: what they lost counts as sent, and what they changed counts as the line had it.
+pub fn read_sent_over_faults(folder: &Path, device: &str, received: &Tracks) -> Tracks {
+    if device == CHILLER {
+        return chiller_tracks(&chiller_said(folder));
+    }
+    let fates = fates(monitor_said(folder, device), received);
+    monitor_tracks(fates.iter().map(|fate| match fate {
+        Fate::Arrived(said) | Fate::Lost(said) => said,
+    }))
 }
 
 /// The send log of a monitor.
@@ -180,6 +234,10 @@ const POINTS: [(u16, &str, Reads); 13] = [
 fn chiller_tracks(answers: &[modbus::Said]) -> Tracks {
     let mut tracks = Tracks::new();
     for said in answers {
+        let refused = said.address..said.address + said.refused.map_or(0, |(_, count)| count);
+        for (_, channel, _) in POINTS.iter().filter(|(at, ..)| refused.contains(at)) {
+            tracks.entry((*channel).to_owned()).or_default().push((said.monotonic_ns, Content::Absent));
+        }
         for (address, register) in (said.address..).zip(&said.registers) {
             for (_, channel, reads) in POINTS.iter().filter(|(at, ..)| *at == address) {
                 let content = match reads {

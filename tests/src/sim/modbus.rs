@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use self::chiller::Chiller;
-use super::{Log, Sent, Stop, boottime_ns, stopped};
+use super::{Dice, Log, Sent, Stop, boottime_ns, stopped};
 
 const CONNECTIONS_MAX: usize = 16; // real devices have two to eight
 
@@ -33,11 +33,28 @@ pub struct Options {
     /// Between request and answer.
     pub delay_ms: u64,
     pub trouble: Trouble,
+    /// Faults at random, one request in five, from this seed.
+    pub faults: Option<u64>,
 }
+
+/// What befalls a request where faults come at random.
+const FAULTS: [Fault; 11] = [
+    Fault::Silence,
+    Fault::Exception(4),
+    Fault::Short,
+    Fault::WrongCount,
+    Fault::WrongFunction,
+    Fault::WrongTransaction,
+    Fault::WrongUnit,
+    Fault::Endless,
+    Fault::Half,
+    Fault::Late,
+    Fault::Cut,
+];
 
 impl Options {
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, units: vec![1], points: chiller::POINTS.into(), log: None, delay_ms: 2, trouble: Trouble::default() }
+        Self { listen, units: vec![1], points: chiller::POINTS.into(), log: None, delay_ms: 2, trouble: Trouble::default(), faults: None }
     }
 }
 
@@ -94,6 +111,9 @@ pub struct Said {
     pub registers: Vec<u16>,
     /// How many values this answer counts as.
     pub values: u64,
+    /// It was refused with this code: what so many registers hold is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<(u8, u16)>,
 }
 
 /// The hand that troubles a running server.
@@ -141,6 +161,7 @@ struct State {
     log: Mutex<Log>,
     control: Control,
     sent: Arc<Sent>,
+    dice: Mutex<Dice>,
 }
 
 impl Server {
@@ -152,6 +173,7 @@ impl Server {
             options: options.clone(),
             control: Control::default(),
             sent: Arc::default(),
+            dice: Mutex::new(Dice::new(options.faults.unwrap_or(0))),
         };
         Ok(Self { options, listener, state: Arc::new(state) })
     }
@@ -240,7 +262,10 @@ impl Client {
                 self.late = Some((unit, right));
                 return Ok(true);
             }
-            Some(Fault::Exception(code)) => adu(id, unit, &[pdu[0] | 0x80, code]),
+            Some(Fault::Exception(code)) => {
+                self.state.refuse(unit, pdu, code)?;
+                adu(id, unit, &[pdu[0] | 0x80, code])
+            }
             Some(Fault::Short) => {
                 let mut short = right[..right.len() - 2].to_vec();
                 short[1] -= 2;
@@ -281,6 +306,10 @@ impl State {
         if let Some(fault) = self.control.0.next.lock().unwrap().pop_front() {
             return fault;
         }
+        if self.options.faults.is_some() {
+            let face = self.dice.lock().unwrap().below(5 * FAULTS.len() as u64) as usize;
+            return FAULTS.get(face).copied();
+        }
         let t = self.options.trouble;
         let due = |every: u64| every != 0 && n % every == every - 1;
         [
@@ -294,6 +323,14 @@ impl State {
         .find_map(|(every, fault)| due(every).then_some(fault))
     }
 
+    fn refuse(&self, unit: u8, asked: &[u8], code: u8) -> io::Result<()> {
+        let &[function, a, b, c, d, ..] = asked else { return Ok(()) };
+        let (address, count) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        let said =
+            Said { monotonic_ns: boottime_ns(), unit, function, address, registers: vec![], values: 0, refused: Some((code, count)) };
+        self.log.lock().unwrap().line(&said)
+    }
+
     fn count(&self, unit: u8, asked: &[u8], answer: &[u8]) -> io::Result<()> {
         if answer[0] != 3 {
             return Ok(()); // an exception, or a write
@@ -301,7 +338,7 @@ impl State {
         let address = u16::from_be_bytes([asked[1], asked[2]]);
         let registers: Vec<u16> = answer[2..].chunks_exact(2).map(|r| u16::from_be_bytes([r[0], r[1]])).collect();
         let values = (0..registers.len() as u16).filter(|k| self.options.points.contains(&(address + k))).count() as u64;
-        let said = Said { monotonic_ns: boottime_ns(), unit, function: answer[0], address, registers, values };
+        let said = Said { monotonic_ns: boottime_ns(), unit, function: answer[0], address, registers, values, refused: None };
         self.log.lock().unwrap().line(&said)?;
         self.sent.add(values, answer.len() as u64 + 7);
         Ok(())

@@ -38,7 +38,28 @@ pub struct Options {
     pub capture: Option<PathBuf>,
     pub log: Option<PathBuf>,
     pub trouble: Trouble,
+    /// Faults at random, from this seed.
+    pub faults: Option<u64>,
 }
+
+/// What befalls a message, one in three, where faults come at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Noise,
+    Cut,
+    Stray,
+    /// It stops in the middle and goes on.
+    Slow,
+    /// The device says nothing for a while.
+    Hang,
+    /// The plug is pulled in the middle and put back.
+    Unplug,
+}
+
+const FAULTS: [Fault; 6] = [Fault::Noise, Fault::Cut, Fault::Stray, Fault::Slow, Fault::Hang, Fault::Unplug];
+const SLOW_MS: u64 = 250; // the message is through before the next one is due all the same
+const UNPLUGGED_MS: u64 = 700;
+const HANG_MESSAGES: u64 = 2;
 
 /// What goes wrong on the line. 0 is never; all counted from the first message.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +74,7 @@ pub struct Trouble {
 
 impl Options {
     pub fn new(link: impl Into<PathBuf>, bed: u64) -> Self {
-        Self { link: link.into(), bed, from: 0, baud: 9600, capture: None, log: None, trouble: Trouble::default() }
+        Self { link: link.into(), bed, from: 0, baud: 9600, capture: None, log: None, trouble: Trouble::default(), faults: None }
     }
 }
 
@@ -64,7 +85,7 @@ pub struct Said {
     pub n: u64,
     /// CLOCK_BOOTTIME when its last byte was sent.
     pub monotonic_ns: u64,
-    /// What was done to it on the line: "noise", "cut", "stray"; the values then stand here and may not arrive.
+    /// What was done to it on the line: "noise", "cut", "stray", "unplugged"; the values then stand here and may not arrive.
     pub damage: Option<String>,
     /// Where something was done to it: the bytes that went over the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +113,8 @@ pub struct Message {
 /// A monitor whose line is plugged in, not yet talking.
 pub struct Monitor {
     options: Options,
-    line: Pty,
+    /// None: the plug is pulled.
+    line: Option<Pty>,
     log: Log,
     capture: Option<Capture>,
     sent: Arc<Sent>,
@@ -101,7 +123,13 @@ pub struct Monitor {
 impl Monitor {
     pub fn new(options: Options) -> io::Result<Self> {
         let capture = options.capture.as_deref().map(Capture::read).transpose()?;
-        Ok(Self { line: Pty::plug_in(&options.link)?, log: Log::open(options.log.as_deref())?, capture, options, sent: Arc::default() })
+        Ok(Self {
+            line: Some(Pty::plug_in(&options.link)?),
+            log: Log::open(options.log.as_deref())?,
+            capture,
+            options,
+            sent: Arc::default(),
+        })
     }
 
     pub fn sent(&self) -> Arc<Sent> {
@@ -113,19 +141,31 @@ impl Monitor {
         self.talk(&mut stop).await?;
         stopped(&mut stop).await;
         // The terminal would take back what lies in it; a wire does not.
-        self.line.read_out(Duration::from_millis(READ_OUT_MS)).await;
+        if let Some(line) = &self.line {
+            line.read_out(Duration::from_millis(READ_OUT_MS)).await;
+        }
         Ok(())
     }
 
     async fn talk(&mut self, stop: &mut Stop) -> io::Result<()> {
-        let mut dice = Dice::new(self.options.bed ^ 0x7265_7474);
+        let mut dice = Dice::new(self.options.bed ^ 0x7265_7474 ^ self.options.faults.unwrap_or(0).rotate_left(17));
         let begin = Instant::now();
-        for n in 0.. {
+        let mut n = 0;
+        loop {
             let Some(mut message) = self.message(n) else { return Ok(()) };
             message.said.n = n;
             self.options.trouble.befall(&mut message, &mut dice);
+            // the first one is spared: a stream that was never heard has nothing that a gap could stand in
+            let fault =
+                self.options.faults.filter(|_| n > 0).and_then(|_| FAULTS.get(dice.below(3 * FAULTS.len() as u64) as usize)).copied();
+            let at = begin + Duration::from_millis(MESSAGE_MS * n);
+            n += 1;
+            if fault == Some(Fault::Hang) {
+                n += HANG_MESSAGES - 1;
+                continue;
+            }
             let unread = tokio::select! {
-                unread = self.send(&message.bytes, begin + Duration::from_millis(MESSAGE_MS * n)) => unread,
+                unread = self.send_through(&mut message, at, fault, &mut dice) => unread?,
                 () = stopped(stop) => return Ok(()),
             };
             message.said.monotonic_ns = boottime_ns();
@@ -134,7 +174,6 @@ impl Monitor {
             self.log.line(&message.said)?;
             self.sent.add(message.said.values, message.bytes.len() as u64);
         }
-        Ok(())
     }
 
     fn message(&self, n: u64) -> Option<Message> {
@@ -144,8 +183,40 @@ impl Monitor {
         }
     }
 
+    /// Says how many bytes found no room.
+    async fn send_through(&mut self, message: &mut Message, begin: Instant, fault: Option<Fault>, dice: &mut Dice) -> io::Result<u64> {
+        let one = |of: bool| u64::from(of); // every message, or none
+        let trouble = Trouble {
+            noise_every: one(fault == Some(Fault::Noise)),
+            cut_every: one(fault == Some(Fault::Cut)),
+            stray_every: one(fault == Some(Fault::Stray)),
+        };
+        if fault.is_some_and(|f| matches!(f, Fault::Noise | Fault::Cut | Fault::Stray)) {
+            trouble.befall(message, dice);
+        }
+        let half = message.bytes.len() / 2;
+        match fault {
+            Some(Fault::Slow) => {
+                let unread = self.send(&message.bytes[..half], begin).await;
+                tokio::time::sleep(Duration::from_millis(SLOW_MS)).await;
+                Ok(unread + self.send(&message.bytes[half..], Instant::now()).await)
+            }
+            Some(Fault::Unplug) => {
+                message.said.damage = Some("unplugged".into());
+                message.said.line = Some(message.bytes[..half].to_vec());
+                let unread = self.send(&message.bytes[..half], begin).await;
+                self.line = None; // the gateway's end hangs up
+                tokio::time::sleep(Duration::from_millis(UNPLUGGED_MS)).await;
+                self.line = Some(Pty::plug_in(&self.options.link)?);
+                Ok(unread)
+            }
+            _ => Ok(self.send(&message.bytes, begin).await),
+        }
+    }
+
     /// Byte after byte, as the line's speed lets them through. Says how many found no room.
     async fn send(&self, bytes: &[u8], begin: Instant) -> u64 {
+        let Some(line) = &self.line else { return bytes.len() as u64 };
         let mut tick = interval_at(begin, Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut gone, mut unread) = (0, 0);
@@ -154,9 +225,9 @@ impl Monitor {
             let us = begin.elapsed().as_micros() as u64;
             let due = (us * self.options.baud / (BITS_A_BYTE * 1_000_000)) as usize;
             let piece = &bytes[gone..due.clamp(gone, bytes.len())];
-            unread += (piece.len() - self.line.send(piece)) as u64;
+            unread += (piece.len() - line.send(piece)) as u64;
             gone += piece.len();
-            self.line.take(); // this monitor listens to nobody
+            line.take(); // this monitor listens to nobody
         }
         unread
     }

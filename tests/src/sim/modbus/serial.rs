@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::chiller::Chiller;
-use super::{Control, Fault, Log, Options, Sent, State, Stop, boottime_ns, stopped};
+use super::{Control, Dice, Fault, Log, Options, Sent, State, Stop, boottime_ns, stopped};
 use crate::pty::Pty;
 
 const LOOK_MS: u64 = 1; // faster than any device
@@ -33,6 +33,7 @@ impl SerialServer {
         let state = State {
             chiller: Mutex::new(Chiller::new(boottime_ns())),
             log: Mutex::new(Log::open(options.log.as_deref())?),
+            dice: Mutex::new(Dice::new(options.faults.unwrap_or(0))),
             options,
             control: Control::default(),
             sent: Arc::<Sent>::default(),
