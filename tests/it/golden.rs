@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wardgate::plugin::{Host, Package, Profile, trial};
 
 /// Folders of plugins that have cases, and the one whose cases prove this runner.
-fn plugins() -> Vec<PathBuf> {
+pub fn plugins() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["../plugins", "../plugins/template"].map(|folder| fs::read_dir(here.join(folder)).unwrap());
     let listed = folders.into_iter().flatten().map(|e| e.unwrap().path());

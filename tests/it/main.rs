@@ -1,5 +1,6 @@
 //! The proof: one binary, a file a subject.
 
+mod arm;
 mod attacks;
 mod author;
 mod bad_line;

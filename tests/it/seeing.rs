@@ -28,7 +28,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     panic!("{what} never came");
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 

@@ -11,7 +11,7 @@ use wardgate_lab::stage::Stage;
 use crate::ward::Folder;
 
 /// A guarded pool takes 260 GiB; what the compact one and everything else take fits in this.
-const ADDRESS_KIB: u64 = 16 << 20;
+pub const ADDRESS_KIB: u64 = 16 << 20;
 
 //= PROMISES.md#P36
 #[test]
