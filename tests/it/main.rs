@@ -15,6 +15,7 @@ mod hints;
 mod kills;
 mod kills_disk;
 mod links;
+mod long_run;
 mod maps;
 mod refusals;
 mod reload;

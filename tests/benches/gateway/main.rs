@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "measuring is what it is for")]
 
 mod bare;
+mod beside;
 mod calls;
 mod device;
 mod meter;
@@ -30,7 +31,7 @@ pub const REGISTERS: u16 = 20;
 const WARM_S: u64 = 12;
 const SECONDS: u64 = 60;
 /// What can be measured alone.
-const PARTS: &[&str] = &["calls", "polling", "memory", "link"];
+const PARTS: &[&str] = &["calls", "polling", "beside", "memory", "link"];
 const NATIVE_VERB: &str = "native-poller";
 
 type Done<T> = Result<T, String>;
@@ -96,6 +97,9 @@ fn measure(folder: &Path, seconds: u64, parts: &[&str]) -> Done<Vec<Figure>> {
     }
     if parts.contains(&"polling") {
         figures.extend(polling(&folder.join("polling"), seconds)?);
+    }
+    if parts.contains(&"beside") {
+        figures.push(beside::figure(&folder.join("beside"), seconds)?);
     }
     if parts.contains(&"memory") {
         figures.extend(idle(&folder.join("one"), 1, seconds)?.into_iter().take(1));

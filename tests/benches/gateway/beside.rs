@@ -1,0 +1,58 @@
+//! What a plugin that burns the processor costs the others: the longest time between two readings of theirs, with it and without it.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use wardgate_lab::accountant;
+use wardgate_lab::process::root;
+
+use super::{Done, Figure, UNITS, WARM_S, device, pollers, stage};
+
+/// As often as eight of them are admitted on one bus, so that a delay shows.
+const PERIOD_MS: u64 = 250;
+/// Readings from the steady state on.
+const FROM: usize = 20;
+
+/// It computes for as long as a call may, again and again, and is never quarantined: that one would be quiet after five faults.
+fn burning(folder: &Path) -> Done<String> {
+    let guest = wardgate::plugin::build(&root().join("tests/guests/hostile")).map_err(|e| e.to_string())?.folder;
+    Ok(format!(
+        "\n[instance.burning]\npackage = \"{}\"\nsettings = {{ each-second = \"burn\" }}\n[instance.burning.grants.serial]\nport = \"{}/dev/none\"\n\
+         [instance.burning.grants.modbus]\nbus = \"plant\"\nservers = [99]\nallow = []\n",
+        guest.display(),
+        folder.display()
+    ))
+}
+
+//= PROMISES.md#P92
+pub fn figure(folder: &Path, seconds: u64) -> Done<Figure> {
+    let alone = worst_gap_ms(&folder.join("alone"), seconds, false)?;
+    let beside = worst_gap_ms(&folder.join("beside"), seconds, true)?;
+    let how = format!(
+        "{beside:.0} ms beside one that burns all of a core, {alone:.0} ms without it, at a reading each {PERIOD_MS} ms; none lost"
+    );
+    Ok(Figure { what: "worst gap of others beside a burning plugin", measured: beside / alone, at_most: 1.2, unit: "x", how })
+}
+
+fn worst_gap_ms(folder: &Path, seconds: u64, with: bool) -> Done<f64> {
+    let mut text = pollers(device::start()).replace("server = ", &format!("period_ms = {PERIOD_MS}\nserver = "));
+    if with {
+        text += &burning(folder)?;
+    }
+    let stage = stage(folder, &text)?;
+    sleep(Duration::from_secs(WARM_S + seconds));
+    let gaps = accountant::read_gaps(&stage.output());
+    if let Some(lost) = gaps.iter().find(|g| g.instance.starts_with("unit-")) {
+        return Err(format!("something was lost: {lost:?}"));
+    }
+    let mut worst = 0;
+    for unit in 1..=UNITS {
+        let tracks = accountant::read_received(&stage.output(), &format!("unit-{unit}"));
+        let mut moments: Vec<u64> = tracks.get("r0").into_iter().flatten().map(|(at, _)| *at).collect();
+        moments.sort_unstable();
+        let steady = moments.get(FROM..).ok_or("too few readings")?;
+        worst = steady.windows(2).map(|pair| pair[1] - pair[0]).chain([worst]).max().unwrap_or_default();
+    }
+    Ok(worst as f64 / 1e6)
+}
