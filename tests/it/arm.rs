@@ -43,10 +43,10 @@ fn machine(bytes: &[u8]) -> Option<u16> {
     Some(u16::from_le_bytes([*elf.get(18)?, *elf.get(19)?]))
 }
 
-/// The gateway for aarch64 under qemu.
-fn on_arm() -> Command {
-    let mut command = Command::new("qemu-aarch64-static");
-    command.args(["-L", "/usr/aarch64-linux-gnu"]).arg(made("wardgate"));
+/// The gateway for aarch64 under qemu, which `program` starts.
+fn on_arm(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"]).arg(made("wardgate"));
     command
 }
 
@@ -105,7 +105,7 @@ fn on_arm_the_ward_runs_plugins_that_were_compiled_there_and_loses_nothing() {
     // The compiler that it starts runs under qemu too. Its limits hold, but for that of memory: qemu says that it is set and sets none, because it
     // would be one of qemu's own.
     let again = format!("LD_PRELOAD={}", made("again_under_qemu.so").display());
-    let mut gateway = stage.spawn_gateway(on_arm().env("QEMU_SET_ENV", again)).unwrap();
+    let mut gateway = stage.spawn_gateway(on_arm("env").env("QEMU_SET_ENV", again)).unwrap();
     gateway.wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(())).unwrap();
     stage.gateway = Some(gateway);
     let compiled: Vec<_> = fs::read_dir(folder.0.join("state/compiled")).unwrap().map(|e| fs::read(e.unwrap().path()).unwrap()).collect();
@@ -129,19 +129,21 @@ fn on_arm_the_ward_runs_plugins_that_were_compiled_there_and_loses_nothing() {
 
 /// What `wardgate plugin` says on this machine, when it says the same under qemu: standard output, standard error and the exit status.
 fn same(profile: Profile, args: &[String]) -> String {
+    const YIELDING: &str = "nice"; // it computes for a minute, and the tests beside it wait for devices that keep time
     let (here, there) = match profile {
-        Profile::Guarded => (Command::new(binary("wardgate").unwrap()), on_arm()),
+        Profile::Guarded => (Command::new(binary("wardgate").unwrap()), on_arm(YIELDING)),
         Profile::Compact => {
             let mut limited = Command::new("sh");
             limited.args(["-c", &format!("ulimit -v {ADDRESS_KIB} && exec \"$0\" \"$@\"")]).arg(binary("wardgate").unwrap());
-            let mut there = on_arm();
+            let mut there = on_arm(YIELDING);
             there.env("QEMU_RESERVED_VA", format!("{ADDRESS_KIB}K"));
             (limited, there)
         }
     };
     let run = |mut command: Command| {
         command.arg("plugin").args(args).env("CARGO", "true"); // native tests are this machine's own
-        let Output { status, stdout, stderr } = command.output().unwrap_or_else(|why| panic!("{command:?}: {why}: run make test-setup"));
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        assert_ne!(status.code(), Some(127), "{}: run make test-setup", String::from_utf8_lossy(&stderr)); // no such program
         let timeless = |line: &str| line.split_once("Z  ").map_or(line, |(_, said)| said).to_owned() + "\n"; // of what it logs
         (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap().lines().map(timeless).collect::<String>(), status)
     };
