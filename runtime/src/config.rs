@@ -15,6 +15,7 @@ mod manifest;
 mod nearest;
 mod paths;
 mod place;
+mod report;
 mod settings;
 
 use hint::{Hint, hint, shown};
@@ -23,6 +24,7 @@ use place::{line_at, line_of};
 pub use manifest::{Ask, ChannelBounds, Command, Kind, Link, Manifest, ManifestError, PluginLimits, Setting, Transaction, is_name};
 pub use nearest::nearest;
 pub use paths::nearest_path;
+pub use report::{DeadBand, Report};
 pub use settings::{Given, Shipped, TEXT_BYTES_MAX};
 
 /// Every setting with its default: what remedies are taken from.
@@ -195,6 +197,9 @@ pub struct Instance {
     /// Without a value for longer than this, while its line is up, it is shown as silent; 0: never. Instead of what the manifest says.
     #[serde(default)]
     pub silent_after_s: Option<u64>,
+    /// By the channel's name: what of it is sent. Of all others, everything is.
+    #[serde(default)]
+    pub report: BTreeMap<String, Report>,
     /// No default: `grants = {}` says that it touches no device.
     pub grants: Grants,
 }

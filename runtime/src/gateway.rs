@@ -319,6 +319,7 @@ fn pipeline(config: &Config, secrets: &Secrets, life: u64, found: Option<Heads>)
         software: format!("wardgate {}", env!("CARGO_PKG_VERSION")),
         opening,
         personal_granted: BTreeSet::new(), // as instances are posted
+        reports: BTreeMap::new(),          // likewise
     };
     Pipeline::new(setup, found, moment())
 }

@@ -39,6 +39,9 @@ pub struct InstanceStatus {
     /// Values of personal channels that were dropped because the site does not grant them.
     #[serde(default)]
     pub withheld: u64,
+    /// Readings that were not sent because they were no change, as the configuration asks.
+    #[serde(default)]
+    pub unchanged: u64,
     /// Nobody knows whose device it is, so its values are parked.
     #[serde(default)]
     pub unbound: bool,

@@ -19,6 +19,7 @@ mod long_run;
 mod maps;
 mod refusals;
 mod reload;
+mod report;
 mod sandbox;
 mod seeing;
 mod small;

@@ -107,6 +107,13 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     if !grants.personal {
         println!("  personal channels are dropped and counted");
     }
+    for (channel, rule) in &instance.report {
+        let (band, every) = (rule.dead_band, rule.heartbeat_s);
+        println!(
+            "  {channel}: sent when it differs by more than {band} from what was sent last, and every {every} s; the rest is THROWN AWAY"
+        );
+    }
+    println!("  {}everything is sent as it comes", if instance.report.is_empty() { "" } else { "of all other channels " });
     match (&instance.bed, &instance.device_serial) {
         (_, Some(serial)) => println!("  counts only from the device {serial}: until it says that it is this one, its values are parked"),
         (Some(_), None) => println!("  its bed is bound without a device serial: a device swapped for another of its kind is not noticed"),

@@ -228,8 +228,8 @@ impl Roster {
         let (stop, stopping) = watch::channel(None);
         let (asked, asks) = mpsc::channel(ASKED_WAITING_MAX);
         let (back, from_pipeline) = mpsc::channel(BACK_WAITING_MAX);
-        let personal = post.instance.grants.personal;
-        let _ = self.spoken.send(ToPipeline::Posted { instance: instance.clone(), personal, back }).await; // as above
+        let (personal, reports) = (post.instance.grants.personal, post.instance.report.clone());
+        let _ = self.spoken.send(ToPipeline::Posted { instance: instance.clone(), personal, reports, back }).await; // as above
         let binding = self.bindings.of(name, &post.instance);
         let bed = binding.bed.clone();
         self.bind(name, binding, None).await;

@@ -110,8 +110,8 @@ impl Scribe {
 
     async fn take(&mut self, word: ToPipeline) {
         match word {
-            ToPipeline::Posted { instance, personal, back } => {
-                self.pipeline.posted(&instance, personal);
+            ToPipeline::Posted { instance, personal, reports, back } => {
+                self.pipeline.posted(&instance, personal, reports);
                 self.backs.insert(instance, back);
             }
             ToPipeline::Bound { instance, moment, bed, serial, kept } => {
@@ -157,9 +157,9 @@ impl Scribe {
     }
 
     fn show_withheld(&self, instance: &Arc<str>) {
-        let withheld = self.pipeline.withheld(instance);
-        if withheld > 0 {
-            self.status.instance(instance, |i| i.withheld = withheld);
+        let (withheld, unchanged) = (self.pipeline.withheld(instance), self.pipeline.unchanged(instance));
+        if withheld > 0 || unchanged > 0 {
+            self.status.instance(instance, |i| (i.withheld, i.unchanged) = (withheld, unchanged));
         }
     }
 

@@ -36,6 +36,7 @@ impl Post {
         self.same_plugin(&other.instance, &other.plugin.manifest, other.hash)
             && self.settings == other.settings
             && self.instance.grants == other.instance.grants
+            && self.instance.report == other.instance.report
             && self.modbus.as_ref().map(|(_, bus)| bus) == other.modbus.as_ref().map(|(_, bus)| bus)
     }
 

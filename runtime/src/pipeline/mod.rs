@@ -9,6 +9,7 @@ mod heads_stream;
 mod open;
 mod parking;
 mod release;
+mod report;
 mod said;
 mod seal;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use wardgate_wire::{
     BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Parked, Piece, Predecessor, Source, WireError,
 };
 
+use crate::config::Report;
 use crate::contract::{Said, types};
 use crate::status::Gap;
 
@@ -55,6 +57,8 @@ pub struct Setup {
     pub opening: GapReason,
     /// Instances whose personal channels may leave.
     pub personal_granted: BTreeSet<String>,
+    /// By instance and channel: what of it is sent, where that is not everything.
+    pub reports: BTreeMap<String, BTreeMap<String, Report>>,
 }
 
 /// How soon a group is wanted.
@@ -104,6 +108,8 @@ struct Instance {
     numbering: BTreeMap<Source, Numbering>,
     /// Values of personal channels that are not granted.
     withheld: u64,
+    /// Readings that were no change.
+    unchanged: u64,
     /// The newest state that was taken of whoever speaks for it now.
     kept: Option<Vec<u8>>,
     parking: Parking,
@@ -185,7 +191,7 @@ impl Pipeline {
             return Err(PipelineError::NotOpen { instance: instance.clone() });
         };
         let granted = self.setup.personal_granted.contains(&**instance);
-        match said::judge(said, &of.channels, granted) {
+        match said::judge(said, &of.channels, granted, self.setup.reports.get(&**instance)) {
             Ok(steps) => {
                 steps.into_iter().for_each(|step| self.hear(instance, moment, step));
                 self.keep_bounds();
@@ -214,8 +220,9 @@ impl Pipeline {
     }
 
     /// Whoever speaks for this instance from now on is another than before: what was to be told to its predecessor is told to nobody.
-    /// `personal`: its personal channels may leave.
-    pub fn posted(&mut self, instance: &Arc<str>, personal: bool) {
+    /// `personal`: its personal channels may leave. `reports`: what of its channels is sent, where that is not everything.
+    pub fn posted(&mut self, instance: &Arc<str>, personal: bool, reports: BTreeMap<String, Report>) {
+        self.setup.reports.insert(instance.to_string(), reports);
         self.durable.retain(|(to, _)| to != instance);
         self.instances.entry(instance.clone()).or_default().kept = None;
         if personal {
@@ -266,6 +273,11 @@ impl Pipeline {
         self.instances.get(instance).map_or(0, |i| i.withheld)
     }
 
+    /// Readings that were not sent because they were no change, since the start.
+    pub fn unchanged(&self, instance: &str) -> u64 {
+        self.instances.get(instance).map_or(0, |i| i.unchanged)
+    }
+
     /// The newest state that was taken of an instance since it was posted: what it goes on from when a call is refused.
     pub fn kept(&self, instance: &str) -> Option<Vec<u8>> {
         self.instances.get(instance)?.kept.clone()
@@ -312,6 +324,7 @@ impl Pipeline {
     /// All streams of an instance: those that ever spoke, those it described, and its alerts.
     fn cut(&mut self, instance: &Arc<str>, moment: types::Moment, reason: GapReason, instead: bool) {
         let of = self.instances.entry(instance.clone()).or_default();
+        of.channels.values_mut().for_each(|channel| channel.sent = None); // after a loss the next value is news, whatever it is
         let now = convert::moment(moment);
         let held = !of.parking.holds();
         if held {
@@ -356,6 +369,13 @@ impl Pipeline {
                 let said = readings.len();
                 readings.retain(|(channel, ..)| !of.channels[channel].withheld);
                 of.withheld += (said - readings.len()) as u64;
+                let before = readings.len();
+                readings.retain(|(channel, value, quality)| {
+                    let channel = of.channels.get_mut(channel).expect("judged");
+                    let Channel { report: Some(rule), sent, .. } = channel else { return true };
+                    report::sends(rule, sent, value, *quality, moment.monotonic_ns)
+                });
+                of.unchanged += (before - readings.len()) as u64;
                 if readings.is_empty() {
                     return;
                 }
@@ -407,6 +427,7 @@ fn describe(book: &mut Book, voice: &mut Voice, number: u16, before: Option<Chan
 
 fn missed(book: &mut Book, voice: &mut Voice, number: u16, channel: &mut Channel, count: Option<u64>, reason: GapReason) -> Urgency {
     let waveform = channel.meaning.description.kind == wardgate_wire::Kind::Waveform;
+    channel.sent = None;
     match count {
         _ if channel.withheld => return Urgency::No,
         _ if !waveform => book.missed_readings(voice, number, &channel.meaning, count, reason),

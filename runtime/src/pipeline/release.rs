@@ -210,7 +210,7 @@ impl Pipeline {
             Parked::Claim { .. } => {}
             Parked::Describe { channel, expected, description } => {
                 let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
-                let before = channels.insert(channel, Channel { meaning, withheld: false, expected, jump: None });
+                let before = channels.insert(channel, Channel { meaning, withheld: false, expected, jump: None, report: None, sent: None });
                 describe(book, &mut voice, channel, before);
             }
             Parked::Observation { at, readings, .. } => book.observation(&mut voice, at, readings, channels),

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use wardgate_wire as wire;
 
+use crate::config::Report;
 use crate::contract::{Said, types};
 
+use super::report::{self, Sent};
 use super::{convert, open};
 
 /// One thing that cannot be divided over batches. Small beside what the wire unpacks at most and the rows it takes, so that no call can make a batch that the
@@ -24,6 +26,9 @@ pub(super) struct Channel {
     pub expected: u64,
     /// Waveforms: what the latest `missed` said about the next jump.
     pub jump: Option<wire::GapReason>,
+    /// What of it is sent, where that is not everything; and what was sent last.
+    pub report: Option<Report>,
+    pub sent: Option<Sent>,
 }
 
 #[derive(Debug)]
@@ -71,8 +76,13 @@ pub enum SaidWrong {
 }
 
 /// Reads a call against the channels as they stand; nothing is changed, so that a call counts as a whole or not at all.
-pub(super) fn judge(said: Vec<Said>, channels: &BTreeMap<u16, Channel>, personal_granted: bool) -> Result<Vec<Step>, SaidWrong> {
-    let mut call = Call { channels, changed: BTreeMap::new(), personal_granted, steps: Vec::with_capacity(said.len()) };
+pub(super) fn judge(
+    said: Vec<Said>,
+    channels: &BTreeMap<u16, Channel>,
+    personal_granted: bool,
+    reports: Option<&BTreeMap<String, Report>>,
+) -> Result<Vec<Step>, SaidWrong> {
+    let mut call = Call { channels, changed: BTreeMap::new(), personal_granted, reports, steps: Vec::with_capacity(said.len()) };
     for one in said {
         call.read(one)?;
     }
@@ -84,6 +94,7 @@ struct Call<'a> {
     /// As the channels stand at this point of the call.
     changed: BTreeMap<u16, Channel>,
     personal_granted: bool,
+    reports: Option<&'a BTreeMap<String, Report>>,
     steps: Vec<Step>,
 }
 
@@ -124,7 +135,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    fn describe(&mut self, channel: u16, description: wire::Description) -> Result<(), SaidWrong> {
+    fn describe(&mut self, channel: u16, mut description: wire::Description) -> Result<(), SaidWrong> {
         let problem = match (description.kind, &description.shape) {
             (wire::Kind::Waveform, None) => Some("without a shape"),
             (wire::Kind::Waveform, Some(s)) if s.period_numerator == 0 || s.period_denominator == 0 => Some("with a period of 0"),
@@ -135,9 +146,13 @@ impl Call<'_> {
             return Err(SaidWrong::Shape { channel, name: description.name, kind: description.kind.name(), problem });
         }
         bounded("a description", open::description_bytes(&description))?;
+        let report = self.reports.and_then(|r| r.get(&description.name)).filter(|_| description.kind != wire::Kind::Waveform).cloned();
+        if let Some(rule) = &report {
+            description.facts.push(wire::Fact { name: report::FACT.into(), value: report::in_words(rule) });
+        }
         let withheld = description.personal && !self.personal_granted;
         let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
-        let means = Channel { meaning, withheld, expected: 0, jump: None };
+        let means = Channel { meaning, withheld, expected: 0, jump: None, report, sent: None };
         self.changed.insert(channel, means.clone());
         self.steps.push(Step::Describe { channel, means });
         Ok(())

@@ -1,5 +1,6 @@
 //! What goes between an instance's supervisor and its neighbours. The corridor makes the channels.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -8,7 +9,7 @@ use wardgate_wire::GapReason;
 use super::commands::{Command, Commands};
 use crate::capability::inbox::Inbox;
 use crate::capability::{Clock, modbus, serial};
-use crate::config::Link;
+use crate::config::{Link, Report};
 use crate::contract::Said;
 use crate::contract::types::{Moment, Tag};
 use crate::fault::Fault;
@@ -30,6 +31,8 @@ pub enum ToPipeline {
         instance: Arc<str>,
         /// Its personal channels may leave.
         personal: bool,
+        /// What of its channels is sent, where that is not everything.
+        reports: BTreeMap<String, Report>,
         back: mpsc::Sender<FromPipeline>,
     },
     /// The corridor: whose its output is from now on, and what the store keeps of that.

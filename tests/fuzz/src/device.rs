@@ -93,3 +93,23 @@ pub fn modbus_map_seeds() -> Vec<Vec<u8>> {
     let all = "a holding 0 u16\nb holding 1 u32\nc holding 2 bits[3]\nd input 3 f32 scale 0.1\nh coil 8 bit\ni holding 100 u64 every 5s server 2\n";
     [SMC, all, ""].map(|map| [map.as_bytes(), &[0], &answers[..]].concat()).to_vec()
 }
+
+/// Bytes on a bus, as each framing reads them.
+pub fn modbus_frame(data: &[u8]) {
+    wardgate::capability::modbus::look_at(data);
+}
+
+pub fn modbus_frame_seeds() -> Vec<Vec<u8>> {
+    let rtu = vec![1, 3, 2, 0, 7, 0xF9, 0x86];
+    let tcp = vec![0, 1, 0, 0, 0, 5, 1, 3, 2, 0, 7];
+    vec![rtu, tcp, b":010302000AF0\r\n".to_vec(), vec![1, 0x83, 2, 0xC0, 0xF1]]
+}
+
+/// Bytes of a tty with marks, and of a terminal server.
+pub fn serial_line(data: &[u8]) {
+    wardgate::capability::serial::read_at(data);
+}
+
+pub fn serial_line_seeds() -> Vec<Vec<u8>> {
+    vec![vec![1, 0xFF, 0xFF, 0, 0xFF, 0, 0x41, 2], vec![3, 0xFF, 0xFD, 0x2C, 0xFF, 0xFA, 0x2C, 101, 0, 0, 0x25, 0x80, 0xFF, 0xF0, 65]]
+}

@@ -25,17 +25,20 @@ type Check = fn(&[u8]);
 /// What the tests feed the same parser.
 type Seeds = fn() -> Vec<Vec<u8>>;
 
-const TARGETS: [(&str, Check, Seeds); 12] = [
+const TARGETS: [(&str, Check, Seeds); 15] = [
     ("wire-batch", message::batch, message::batch_seeds),
     ("wire-ledger", message::ledger, message::ledger_seeds),
     ("wire-part", message::part, message::part_seeds),
     ("wire-ack", message::ack, message::ack_seeds),
     ("store", store::segment, store::segment_seeds),
     ("heads", store::heads, store::heads_seeds),
+    ("parked", store::parked, store::parked_seeds),
     ("cloud-log", store::cloud_log, store::cloud_log_seeds),
     ("config", site::config, site::config_seeds),
     ("manifest", site::manifest, site::manifest_seeds),
     ("pattern", site::pattern, site::pattern_seeds),
+    ("modbus-frame", device::modbus_frame, device::modbus_frame_seeds),
+    ("serial-line", device::serial_line, device::serial_line_seeds),
     ("ivy450c", device::ivy450c, device::ivy450c_seeds),
     ("modbus-map", device::modbus_map, device::modbus_map_seeds),
 ];

@@ -135,6 +135,7 @@ fn setup() -> Setup {
         software: "wardgate fuzz".into(),
         opening: GapReason::PowerCut,
         personal_granted: Default::default(),
+        reports: std::collections::BTreeMap::new(),
     }
 }
 
@@ -227,4 +228,40 @@ pub fn cloud_log_seeds() -> Vec<Vec<u8>> {
         record::write(&mut bytes, &record::Record { received_ns: n as i64 - 1, batch });
     }
     vec![bytes.clone(), bytes[record::HEAD.len()..].to_vec(), bytes[..bytes.len() - 3].to_vec()]
+}
+
+/// What is read is written again to the same bytes: one value, one form.
+pub fn parked(data: &[u8]) {
+    let Ok(words) = wardgate_wire::read_parked(data) else { return };
+    let mut w = wardgate_wire::bytes::Writer::new();
+    words.iter().for_each(|word| word.write(&mut w));
+    assert_eq!(wardgate_wire::read_parked(&w.out).as_ref(), Ok(&words));
+}
+
+pub fn parked_seeds() -> Vec<Vec<u8>> {
+    use wardgate_wire::{Absence, DeviceTime, Moment, Parked, Piece, Value};
+    let moment = Moment { boot: 7, monotonic_ns: 1 << 40 };
+    let words = [
+        Parked::Session { moment },
+        Parked::Claim { serial: "B2".into() },
+        Parked::Observation {
+            moment,
+            at: DeviceTime::Utc(5),
+            readings: vec![(3, Value::Absent(Absence::SensorOff), 1), (4, Value::Bits(9), 0)],
+        },
+        Parked::Block {
+            channel: 9,
+            first: 4,
+            piece: Piece { count: 3, moment, at: DeviceTime::NotTold, quality: 0 },
+            counts: vec![1, -2, 3],
+        },
+        Parked::Missed { moment, channel: 3, count: Some(2), reason: GapReason::LineFault },
+        Parked::Cut { moment, reason: GapReason::PluginFault },
+    ];
+    let one = |word: &Parked| {
+        let mut w = wardgate_wire::bytes::Writer::new();
+        word.write(&mut w);
+        w.out
+    };
+    words.iter().map(one).chain([words.iter().flat_map(one).collect()]).collect()
 }

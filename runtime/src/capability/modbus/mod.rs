@@ -19,3 +19,17 @@ pub use grant::{Grant, GrantError, ROOM_MAX, Refusal};
 pub use handle::{Ask, Handle};
 pub use members::Members;
 pub use settings::{BusError, target};
+
+/// What each framing makes of these bytes: for a fuzzer, which has no line.
+#[doc(hidden)]
+pub fn look_at(held: &[u8]) {
+    use frame::{Awaited, Look};
+    use settings::Protocol;
+    for protocol in [Protocol::Tcp, Protocol::Rtu, Protocol::Ascii] {
+        for (quirk, silent) in [(false, false), (true, true)] {
+            if let Look::Frame { taken, pdu, .. } = protocol.look(held, Awaited { server: 1, quirk, silent }) {
+                assert!(taken <= held.len() && !pdu.is_empty(), "{protocol:?}: {taken} of {}", held.len());
+            }
+        }
+    }
+}

@@ -30,6 +30,7 @@ pub fn setup(life: Life, batch_bytes: usize) -> Setup {
         software: "wardgate test".into(),
         opening: GapReason::GatewayRestart,
         personal_granted: BTreeSet::from(["granted".to_owned()]),
+        reports: std::collections::BTreeMap::new(),
     }
 }
 

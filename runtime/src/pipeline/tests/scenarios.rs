@@ -1,10 +1,12 @@
 //! One test a rule.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wardgate_wire::{Class, ClockQuality, Content, Entry, GapReason, LastKnown, Run, Source, Stream};
 
 use super::*;
+use crate::config::{DeadBand, Report};
 use crate::contract::types::{Kind, Missing};
 use crate::pipeline::{Binding, SaidWrong, Urgency};
 
@@ -472,4 +474,37 @@ fn nothing_that_a_plugin_says_makes_a_batch_that_the_wire_refuses() {
     }
     assert!(b.pipeline.waiting_bytes() >= 1 << 20);
     b.seal();
+}
+
+#[test]
+fn a_channel_on_change_sends_changes_and_says_so_in_its_description() {
+    let mut b = Bench::new();
+    let rule = Report { dead_band: DeadBand { mantissa: 3, exponent: -1 }, heartbeat_s: 60 };
+    b.pipeline.posted(&"ups".into(), false, BTreeMap::from([("load".into(), rule.clone()), ("wave".into(), rule)]));
+    b.open("ups", vec![describe(1, "load", Kind::Numeric), describe(2, "charge", Kind::Numeric), describe(3, "wave", Kind::Waveform)]);
+    for (at, n) in (0..).zip([100, 101, 103, 104, 104]) {
+        b.say("ups", vec![emit(&[(1, n), (2, n)]), block(3, at, &[1])]).unwrap();
+    }
+    let group = b.seal();
+    let of = |channel: u16| -> Vec<(u64, i64)> {
+        let readings = group.readings().into_iter().filter(|r| r.channel == channel);
+        readings.map(|r| if let wardgate_wire::Value::Number(d) = r.value { (r.index, d.mantissa) } else { panic!() }).collect()
+    };
+    assert_eq!(of(1), [(0, 100), (1, 104)], "positions have no hole: what is no change was never taken");
+    assert_eq!(of(2).len(), 5, "of all others everything: {:?}", of(2));
+    let told: Vec<_> = (group.entries().iter())
+        .filter_map(|e| {
+            if let Entry::Description { description, .. } = e { Some((description.name.clone(), description.facts.clone())) } else { None }
+        })
+        .filter(|(_, facts)| !facts.is_empty())
+        .collect();
+    let [(name, facts)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (name.as_str(), facts[0].name.as_str(), facts[0].value.as_str()),
+        ("load", "report", "on-change; dead-band 0.3; heartbeat 60 s")
+    );
+    assert_eq!(b.pipeline.unchanged("ups"), 3);
+    b.lost("ups");
+    b.say("ups", vec![emit(&[(1, 104)])]).unwrap();
+    assert_eq!(b.seal().readings().len(), 1, "after a loss the next value is news");
 }
