@@ -86,10 +86,25 @@ pub enum Answer<T> {
 /// What the corridor is to do, and where it answers.
 pub enum Order {
     Reload(Asker<Reloaded>),
-    Restart { instance: String, asker: Asker<()> },
-    Bind { instance: String, to: To, asker: Asker<String> },
+    Restart {
+        instance: String,
+        asker: Asker<()>,
+    },
+    /// `by`: the user who asks, for the log.
+    Bind {
+        instance: String,
+        to: To,
+        by: Option<u32>,
+        asker: Asker<String>,
+    },
     CommandId(Asker<String>),
-    Command { instance: String, name: String, id: String, argument: Vec<u8>, asker: Asker<Vec<u8>> },
+    Command {
+        instance: String,
+        name: String,
+        id: String,
+        argument: Vec<u8>,
+        asker: Asker<Vec<u8>>,
+    },
 }
 
 pub type Asker<T> = oneshot::Sender<Result<T, Fault>>;
@@ -155,7 +170,7 @@ pub async fn attend(mut peer: UnixStream, window: &Window) {
     let patience = Duration::from_millis(PATIENCE_MS_MAX);
     let Ok(Ok(line)) = timeout(patience, question(&mut peer)).await else { return };
     let mut answer = match serde_json::from_str(&line) {
-        Ok(question) => window.answer(question).await,
+        Ok(question) => window.answer(question, peer.peer_cred().ok().map(|who| who.uid())).await,
         Err(e) => {
             let what = format!("the question is not understood: {e}");
             line_of::<()>(Err(Fault::new(Guilty::Configuration, what, "is `wardgate` as new as the running gateway?")))
@@ -172,13 +187,15 @@ async fn question(peer: &mut UnixStream) -> io::Result<String> {
 }
 
 impl Window {
-    async fn answer(&self, question: Question) -> Vec<u8> {
+    async fn answer(&self, question: Question, by: Option<u32>) -> Vec<u8> {
         match question {
             Question::Status => line_of(Ok(self.status.at((self.now)()))),
             Question::Gaps => line_of(Ok(self.status.gaps((self.now)()))),
             Question::Reload => line_of(self.order(ORDER_S_MAX * 1000, Order::Reload).await),
             Question::Restart { instance } => line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Restart { instance, asker }).await),
-            Question::Bind { instance, to } => line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Bind { instance, to, asker }).await),
+            Question::Bind { instance, to } => {
+                line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Bind { instance, to, by, asker }).await)
+            }
             Question::CommandId => line_of(self.order(PATIENCE_MS_MAX, Order::CommandId).await),
             Question::Command { instance, name, id, argument, wait_ms } => {
                 let wait_ms = wait_ms.min(COMMAND_S_MAX * 1000);

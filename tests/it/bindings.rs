@@ -84,6 +84,12 @@ fn a_monitor_swapped_for_another_sends_not_one_value_to_the_old_bed() {
     wait_status(&stage, "its claim", |s| s.instances[UNRULY].device_serial.as_deref() == Some("B2"));
     let done = said(&wardgate(&stage, &["bind", "confirm", UNRULY]));
     assert!(done.contains("the device B2 stands at bed bed-9") && done.contains("marked late"), "{done}");
+    let log = fs::read_to_string(stage.folder.join("log/gateway.log")).expect("its log");
+    let user = format!("user={}", rustix::process::getuid().as_raw());
+    assert!(
+        log.lines().any(|l| l.contains("a person says") && l.contains("B2 stands at bed bed-9") && l.contains(&user)),
+        "who said so is in the log"
+    );
     wait_status(&stage, "the confirmation", |s| !s.instances[UNRULY].unbound && s.instances[UNRULY].parked == 0);
     counts(&line, 1); // 9
     let again = wardgate(&stage, &["bind", "confirm", UNRULY]);

@@ -13,30 +13,28 @@ use crate::ward::Folder;
 
 const CHANNEL: &str = "temperature";
 const BAND: i64 = 2; // 0.2 at one decimal
-const HEARTBEAT_NS: u64 = 4_000_000_000;
 
 //= PROMISES.md#P95
 #[test]
-fn on_change_what_arrives_is_what_changed_and_the_heartbeat() {
+fn on_change_what_arrives_is_what_changed() {
     let folder = Folder::new("report");
     let mut stage = Stage::new(&folder.0).expect("a stage");
-    stage.more = format!("\n[instance.{CHILLER}.report.{CHANNEL}]\ndead_band = \"0.2\"\nheartbeat_s = 4\n");
+    // a heartbeat within the run would fall beside a reading, on either side: the rule's own tests look at that
+    stage.more = format!("\n[instance.{CHILLER}.report.{CHANNEL}]\ndead_band = \"0.2\"\n");
     stage.start_all(&[]).expect("everything starts");
     let check = said(&wardgate(&stage, &["check"]));
-    let line = format!("{CHANNEL}: sent when it differs by more than 0.2 from what was sent last, and every 4 s; the rest is THROWN AWAY");
+    let line =
+        format!("{CHANNEL}: sent when it differs by more than 0.2 from what was sent last, and every 300 s; the rest is THROWN AWAY");
     assert!(check.contains(&line) && check.contains("of all other channels everything is sent"), "{check}");
     sleep(Duration::from_secs(14));
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
 
     let all = ward::read_sent(&stage.folder, CHILLER);
-    let mut last: Option<(u64, i64)> = None;
     let mut due: Vec<i64> = Vec::new();
-    for (at, content) in &all[CHANNEL] {
+    for (_, content) in &all[CHANNEL] {
         let Content::Number(n, -1) = content else { panic!("{content:?}") };
-        // the gateway stamps an answer some ms after the device logged it: a heartbeat that close to its time may fall on either side
-        if last.is_none_or(|(then, value)| (n - value).abs() > BAND || at - then >= HEARTBEAT_NS - 500_000_000) {
-            last = Some((*at, *n));
+        if due.last().is_none_or(|last| (n - last).abs() > BAND) {
             due.push(*n);
         }
     }

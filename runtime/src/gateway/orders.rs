@@ -106,8 +106,12 @@ impl Orders {
                 reloads.push(asker);
             }
             Order::Restart { instance, asker } => self.roster.restart(&instance, asker),
-            Order::Bind { instance, to, asker } => {
+            Order::Bind { instance, to, by, asker } => {
                 let done = self.roster.rebind(&instance, to).await;
+                match &done {
+                    Ok(bound) => info!(user = by, "a person says: {bound}"),
+                    Err(fault) => info!(user = by, instance, "a binding was refused: {}", fault.what),
+                }
                 let _ = asker.send(done); // who asked may have gone; the log has it
             }
             Order::CommandId(asker) => {

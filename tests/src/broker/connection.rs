@@ -52,6 +52,7 @@ impl<'a> Connection<'a> {
         let first = time::timeout(Duration::from_secs(CONNECT_S), source.packet()).await;
         let Ok(Ok(Packet::Connect(connect, _, login))) = first else { return };
         let code = admit(shared, login.as_ref());
+        let cuts = shared.faults.watch_cuts(); // from before the client can know that it is connected: a cut that comes then is meant for it
         if send(&mut write, Packet::ConnAck(connack(shared, code)), None).await.is_err() || code != ConnectReturnCode::Success {
             return;
         }
@@ -67,7 +68,7 @@ impl<'a> Connection<'a> {
         let (replies, replies_out) = mpsc::channel(REPLIES_MAX);
         let end = select! {
             biased; // a cut comes before everything that waited for a thaw
-            () = me.cut(shared.faults.watch_cuts()) => None,
+            () = me.cut(cuts) => None,
             end = me.listen(&mut source, replies) => end,
             end = me.speak(&mut write, replies_out, deliveries) => end,
             _ = closing.wait_for(|closing| *closing) => Some(DisconnectReasonCode::ServerShuttingDown),
