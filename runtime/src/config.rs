@@ -11,6 +11,7 @@ use wardgate_wire::topics;
 use crate::fault::{Fault, Guilty};
 
 mod hint;
+mod inputs;
 mod manifest;
 mod nearest;
 mod paths;
@@ -21,10 +22,13 @@ mod settings;
 use hint::{Hint, hint, shown};
 use place::{line_at, line_of};
 
-pub use manifest::{Ask, ChannelBounds, Command, Kind, Link, Manifest, ManifestError, PluginLimits, Setting, Transaction, is_name};
+pub use inputs::{Tap, Tapped};
+pub use manifest::{
+    Ask, ChannelBounds, ChannelKind, Command, Input, Kind, Link, Manifest, ManifestError, PluginLimits, Setting, Transaction, is_name,
+};
 pub use nearest::nearest;
 pub use paths::nearest_path;
-pub use report::{DeadBand, Report};
+pub use report::{DeadBand, Report, Terms};
 pub use settings::{Given, Shipped, TEXT_BYTES_MAX};
 
 /// Every setting with its default: what remedies are taken from.
@@ -200,6 +204,9 @@ pub struct Instance {
     /// By the channel's name: what of it is sent. Of all others, everything is.
     #[serde(default)]
     pub report: BTreeMap<String, Report>,
+    /// Of a filter: by the name of its input, the channel that it hears.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Tapped>,
     /// No default: `grants = {}` says that it touches no device.
     pub grants: Grants,
 }
@@ -510,7 +517,11 @@ impl Config {
                 return wrong(&["bus", name, "tcp"], format!("\"{tcp}\" is not host:port"), format!("write tcp = \"{host}:502\""));
             }
         }
-        self.instances.iter().find_map(|(name, instance)| self.instance_mistake(name, instance)).or_else(|| self.shared_port())
+        self.instances
+            .iter()
+            .find_map(|(name, instance)| self.instance_mistake(name, instance))
+            .or_else(|| self.shared_port())
+            .or_else(|| self.inputs_mistake())
     }
 
     /// Two instances on one serial line would each get some of its bytes. One device may have two names: where it is there, they are followed.

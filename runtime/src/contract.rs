@@ -98,6 +98,8 @@ pub enum Event {
     FilterSampled(Waveform),
     FilterRaised(Channel, Alert),
     FilterMissed(Channel, Option<u64>, Missing),
+    /// For the supervisor: some of what its plugin should have heard of other instances did not fit into its inbox.
+    FilterOverran,
 }
 
 /// Which link imports a component may have.
@@ -268,7 +270,7 @@ async fn hear(guest: &Guest, store: &mut Store<State>, now: Moment, event: &Even
     }
 }
 
-/// The events of Bluetooth and of filters; their rooms are still to come, a writer's desk (`plugin::Trial`) sends them already.
+/// The events of filters and of Bluetooth; the room of the latter is still to come, a writer's desk (`plugin::trial`) sends them already.
 async fn hear_more(guest: &Guest, store: &mut Store<State>, now: Moment, event: &Event) -> wasmtime::Result<Result<(), Problem>> {
     match event {
         Event::BleLink(state) => deaf(&guest.ble)?.call_link_changed(store, now, *state).await,

@@ -10,7 +10,7 @@ mod roster;
 mod scribe;
 mod workshop;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -318,8 +318,7 @@ fn pipeline(config: &Config, secrets: &Secrets, life: u64, found: Option<Heads>)
         batch_bytes: config.uplink.batch_bytes,
         software: format!("wardgate {}", env!("CARGO_PKG_VERSION")),
         opening,
-        personal_granted: BTreeSet::new(), // as instances are posted
-        reports: BTreeMap::new(),          // likewise
+        terms: BTreeMap::new(), // as instances are posted
     };
     Pipeline::new(setup, found, moment())
 }

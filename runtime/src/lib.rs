@@ -17,3 +17,4 @@ pub mod plugin;
 pub mod status;
 pub mod store;
 pub mod uplink;
+mod whose;

@@ -169,6 +169,8 @@ const INSTANCES: &[OfInstance] = &[
     ("wardgate_instance_restarts_total", Counter, "Restarts of the plugin after a fault.", |i| i.restarts),
     ("wardgate_instance_refusals_total", Counter, "Requests and frames to the device that no grant permits.", |i| i.refusals),
     ("wardgate_instance_overruns_total", Counter, "Times that the instance's inbox overflowed.", |i| i.overruns),
+    ("wardgate_instance_inputs", Gauge, "Channels of other instances that a filter is to hear.", |i| i.inputs),
+    ("wardgate_instance_inputs_heard", Gauge, "Of them, those that it hears now.", |i| i.inputs_heard),
     ("wardgate_instance_withheld_values_total", Counter, "Values of personal channels that were dropped, not granted.", |i| i.withheld),
     ("wardgate_instance_unchanged_values_total", Counter, "Readings not sent because they were no change, as configured.", |i| i.unchanged),
     ("wardgate_instance_parked_values", Gauge, "Values that wait until a person says whose device it is.", |i| i.parked),

@@ -36,6 +36,11 @@ pub struct InstanceStatus {
     pub restarts: u64,
     pub refusals: u64,
     pub overruns: u64,
+    /// Of a filter: the channels that it hears now, of those that the site bound to it.
+    #[serde(default)]
+    pub inputs_heard: u64,
+    #[serde(default)]
+    pub inputs: u64,
     /// Values of personal channels that were dropped because the site does not grant them.
     #[serde(default)]
     pub withheld: u64,

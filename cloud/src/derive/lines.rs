@@ -69,6 +69,9 @@ struct Head<'a> {
     device_time: Option<Told>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     late: bool,
+    /// Reckoned by a filter from what devices said.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    derived: bool,
 }
 
 #[derive(Serialize)]
@@ -215,6 +218,7 @@ impl<'a> Maker<'a> {
             monotonic_ns: moment.monotonic_ns,
             device_time: None,
             late: false,
+            derived: false,
         }
     }
 
@@ -227,20 +231,24 @@ impl<'a> Maker<'a> {
         let mut k = 0;
         for i in instances {
             // one look-up a channel, not one a reading
-            let mut known: BTreeMap<(u16, u32), (String, String)> = BTreeMap::new();
+            let mut known: BTreeMap<(u16, u32), (String, String, bool)> = BTreeMap::new();
             for o in &i.observations {
                 let wall = self.meanings.wall_ns(o.moment);
                 for r in &o.readings {
-                    let (channel, unit) = known
+                    let (channel, unit, derived) = known
                         .entry((r.channel, r.run))
                         .or_insert_with(|| {
                             let d = self.described(life, &i.instance, r.channel, r.run);
-                            d.map_or_else(|| (number_name(r.channel), String::new()), |d| (d.name.clone(), d.unit.clone()))
+                            d.map_or_else(
+                                || (number_name(r.channel), String::new(), false),
+                                |d| (d.name.clone(), d.unit.clone(), d.derived),
+                            )
                         })
                         .clone();
                     let path = paths::stream(self.gateway, &i.instance, &paths::channel(&channel), wall);
                     let mut head = self.head(identity, &i.instance, &channel, r.run, r.index, o.moment);
-                    (head.number, head.observation, head.device_time, head.late) = (Some(r.channel), Some(k), told(o.at), i.late);
+                    (head.number, head.observation, head.device_time) = (Some(r.channel), Some(k), told(o.at));
+                    (head.late, head.derived) = (i.late, derived);
                     self.put(path, &Numeric { head, value: Shown(&r.value), unit: &unit, quality: names::quality(r.quality) });
                     self.tally.values += 1;
                 }
@@ -260,6 +268,7 @@ impl<'a> Maker<'a> {
             let path = paths::stream(self.gateway, &t.instance, &paths::channel(&channel), self.meanings.wall_ns(piece.moment));
             let mut head = self.head(identity, &t.instance, &channel, t.run, first, piece.moment);
             (head.number, head.device_time, head.late) = (Some(t.channel), told(piece.at), t.late);
+            head.derived = description.as_ref().is_some_and(|d| d.derived);
             let line = Waveform {
                 head,
                 first,

@@ -7,7 +7,9 @@
 //! - **answers** have their room reserved when the question is taken (the permit in [`Answer`] goes back when the instance takes the
 //!   answer), so they always fit;
 //! - **link changes and line faults** count as events; when there are too many they make the same hole, and the link's state at its
-//!   end is told behind the mark.
+//!   end is told behind the mark;
+//! - **what a filter hears of other instances** is bounded by its bytes. What does not fit is dropped, and one `FilterOverran` stands where the hole
+//!   is; when the instance has come to that mark, it is told anew what it hears by whoever fills it.
 //!
 //! `faulted(overrun)` comes from here only: a supervisor that takes one knows that the gateway lost bytes (`gateway-overrun`).
 
@@ -17,14 +19,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::quota::Quota;
-use crate::contract::Event;
 use crate::contract::serial::LineFault;
 use crate::contract::types::Moment;
+use crate::contract::{Event, Held as _};
 
 /// The longest piece handed to a plugin at once.
 pub const PIECE_BYTES_MAX: usize = 1024; // one copy into the guest, far below its memory; a second at 9600 baud
 /// While pieces wait, one that came this soon after the first byte of the one before joins it.
 pub const JOIN_NS_MAX: u64 = 5_000_000; // a waveform's moment may be off by no more; it bounds a second of line to 200 events
+/// What a filter hears and has not taken, as the gateway holds it: a minute of a full bed's waveforms.
+pub const TAPPED_BYTES_MAX: usize = 256 << 10;
 /// Events that wait, answers apart.
 pub const EVENTS_MAX: usize = 4096; // ten seconds of pieces 5 ms apart, and as many link events again
 
@@ -71,6 +75,10 @@ struct Waiting {
     overruns: u64,
     bytes_lost: u64,
     run: u64,
+    /// Of other instances, for a filter.
+    tapped: usize,
+    /// The mark of a hole in that waits in the queue.
+    tapped_hole: bool,
     /// Newest state told by each link, and whether it fell into the hole.
     links: [Option<(Moment, Event, bool)>; 2],
     /// Boot and nanoseconds of the newest event taken.
@@ -117,6 +125,11 @@ impl Sender {
     /// `ModbusLink` or `SerialLink`; a state that was told already is not told again.
     pub fn link(&self, moment: Moment, event: Event) {
         self.0.change(|w| w.link(moment, event));
+    }
+
+    /// What another instance said, for a filter.
+    pub fn tapped(&self, moment: Moment, event: Event) {
+        self.0.change(|w| w.tapped(moment, event));
     }
 
     /// What is neither the link's nor an answer of it: timers, commands, `durable`, `close`. Bounded by the caller's own limits.
@@ -188,6 +201,7 @@ impl Inbox {
         self.0.change(|w| {
             w.queue.retain(|e| matches!(e.event, Event::SerialReceived(_) | Event::SerialFaulted(_)));
             w.events = w.queue.len();
+            (w.tapped, w.tapped_hole) = (0, false);
             w.run += 1;
             for at in (0..w.links.len()).rev() {
                 if let Some((_, event, _)) = w.links[at].clone() {
@@ -253,6 +267,20 @@ impl Waiting {
         }
     }
 
+    fn tapped(&mut self, moment: Moment, event: Event) {
+        if self.tapped_hole {
+            return;
+        }
+        let bytes = tapped_bytes(&event);
+        if self.tapped + bytes > TAPPED_BYTES_MAX {
+            self.tapped_hole = true;
+            self.overruns += 1;
+            return self.event(moment, Event::FilterOverran);
+        }
+        self.tapped += bytes;
+        self.event(moment, event);
+    }
+
     fn link(&mut self, moment: Moment, event: Event) {
         let at = match event {
             Event::ModbusLink(_) => 0,
@@ -277,7 +305,8 @@ impl Waiting {
         match &entry.event {
             Event::SerialReceived(bytes) => self.bytes -= bytes.len(),
             Event::SerialFaulted(LineFault::Overrun) => self.hole_ends(),
-            _ => (),
+            Event::FilterOverran => self.tapped_hole = false,
+            event => self.tapped -= tapped_bytes(event),
         }
         // Two links read the clock before they take the lock: for the plugin time still never goes back.
         let mut moment = entry.moment;
@@ -301,6 +330,19 @@ impl Waiting {
             }
         }
     }
+}
+
+/// As the gateway holds it; 0 for what is no filter's.
+fn tapped_bytes(event: &Event) -> usize {
+    let held = match event {
+        Event::FilterBound(_, meaning) => meaning.held_bytes(),
+        Event::FilterObserved(seen) => seen.held_bytes(),
+        Event::FilterSampled(block) => block.held_bytes(),
+        Event::FilterRaised(_, alert) => alert.held_bytes(),
+        Event::FilterUnbound(_) | Event::FilterMissed(..) => 0,
+        _ => return 0,
+    };
+    size_of::<Entry>() + held
 }
 
 #[cfg(test)]

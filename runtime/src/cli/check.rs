@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, Given, Instance, Transaction, Uplink, nearest_path};
+use crate::config::{Config, ConfigError, Given, Instance, Transaction, Uplink, nearest, nearest_path};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
 use crate::plugin::{Host, Package, PluginError, Prepared, at_once};
@@ -37,16 +37,22 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     }
     let mut wrong = crate::gateway::secrets(&config).err();
     let mut sandbox = Sandbox::default();
-    let mut asks = BTreeMap::new();
+    let (mut asks, mut channels) = (BTreeMap::new(), BTreeMap::new());
     for (name, instance) in &config.instances {
         println!();
         match instance_in_words(&config, name, instance, &mut sandbox) {
-            Ok(transactions) => drop(asks.insert(name.as_str(), transactions)),
+            Ok(seen) => {
+                asks.insert(name.as_str(), seen.transactions);
+                channels.insert(name.as_str(), seen.channels);
+            }
             Err(fault) => {
                 println!("  REFUSED: {fault}");
                 wrong = wrong.or(Some(fault));
             }
         }
+    }
+    for unheard in unheard(&config, &channels) {
+        println!("\nWARNING: {unheard}");
     }
     for name in config.buses.keys() {
         if let Err(fault) = bus_in_words(&config, name, &asks) {
@@ -78,15 +84,48 @@ fn bus_in_words(config: &Config, name: &str, asks: &BTreeMap<&str, Vec<Transacti
     Ok(())
 }
 
-/// What it asks of its bus again and again.
-fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: &mut Sandbox) -> Result<Vec<Transaction>, Fault> {
-    let place = instance.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed \"{bed}\""));
+/// What is seen of a plugin that is opened once in its sandbox.
+struct Seen {
+    /// What it asks of its bus again and again.
+    transactions: Vec<Transaction>,
+    /// Their names.
+    channels: Vec<String>,
+}
+
+/// Inputs of filters that name a channel which its instance does not describe when it opens.
+fn unheard(config: &Config, channels: &BTreeMap<&str, Vec<String>>) -> Vec<ConfigError> {
+    let mut unheard = Vec::new();
+    for (name, instance) in &config.instances {
+        for (input, from) in &instance.inputs {
+            let Some(known) = channels.get(from.instance.as_str()).filter(|known| !known.contains(&from.channel)) else { continue };
+            let near = nearest(&from.channel, known.iter().map(String::as_str))
+                .map(|near| format!("; it describes \"{near}\""))
+                .unwrap_or_default();
+            let what = format!(
+                "\"{}\" describes no channel \"{}\" when it opens, so \"{name}\" hears nothing of it until it does{near}",
+                from.instance, from.channel
+            );
+            unheard.push(config.wrong(&["instance", name, "inputs", input], what, ""));
+        }
+    }
+    unheard
+}
+
+fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: &mut Sandbox) -> Result<Seen, Fault> {
+    let place = match &instance.bed {
+        Some(bed) => format!("at bed \"{bed}\""),
+        None if instance.inputs.is_empty() => "at no bed".to_owned(),
+        None => "where they stand whom it hears".to_owned(),
+    };
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
     let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
     package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
     let settings = config.settings(name, &package.manifest, &package.shipped)?;
+    for tap in config.taps(name, &package.manifest)?.iter().flatten() {
+        println!("  hears {} ({}); what it makes of that is marked derived", tap.from, tap.input);
+    }
     let grants = &instance.grants;
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
     if let Some(grant) = &grants.serial {
@@ -120,8 +159,9 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         (None, None) => {}
     }
     let plugin = sandbox.ready(&package).map_err(refused)?;
-    trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
-    Ok(at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref())))
+    let described = trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
+    let transactions = at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref()));
+    Ok(Seen { transactions, channels: described.into_iter().map(|meaning| meaning.name).collect() })
 }
 
 /// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.

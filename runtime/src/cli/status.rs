@@ -323,6 +323,13 @@ fn instances(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint) -> Ve
         if !i.detail.is_empty() {
             out.extend(below("", &i.detail, Tone::Warn, paint));
         }
+        if i.inputs_heard < i.inputs {
+            let what = format!(
+                "hears {} of its {} inputs: an instance that it listens to is not open, or says no such channel",
+                i.inputs_heard, i.inputs
+            );
+            out.extend(below("", &what, Tone::Warn, paint));
+        }
         if i.withheld > 0 {
             let what = format!("{} values of personal channels withheld; grants.personal = true lets them leave", short(i.withheld));
             out.extend(below("", &what, Tone::Warn, paint));
@@ -437,6 +444,7 @@ mod tests {
             alerts: 99_999,
             restarts: 99_999,
             refusals: u64::MAX,
+            inputs: u64::MAX,
             withheld: u64::MAX,
             gaps: [("line-fault".into(), 99_999)].into(),
             newest_monotonic_ns: 1,

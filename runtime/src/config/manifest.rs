@@ -16,7 +16,8 @@ const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nlinks = [\"ser
                        [limits]\nmemory_mib = 4\ncall_ms = 100\nstate_bytes = 1024\nsaid_kib_s = 64\n\
                        [asks.serial]\nneeds = \"It listens.\"\ngrant = 'serial = { port = \"/dev/serial/by-id/...\" }'\n\
                        [settings.unit]\ndescription = \"What the number counts\"\ntype = \"text\"\nmin = 0\nmax = 247\ndefault = \"\"\nrequired = false\n\
-                       shipped = \"maps\"\n";
+                       shipped = \"maps\"\n\
+                       [[inputs]]\nname = \"temperature\"\ndescription = \"What it watches\"\nkind = \"numeric\"\n";
 
 /// manifest.toml, beside the component.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -42,6 +43,9 @@ pub struct Manifest {
     /// For people who write a grant: what each link is for.
     #[serde(default)]
     pub asks: BTreeMap<Link, Ask>,
+    /// Of a filter: the channels of other instances that it sees, in the order of their numbers. The site says which they are.
+    #[serde(default)]
+    pub inputs: Vec<Input>,
     /// What it asks of its Modbus bus again and again, where that does not depend on its settings.
     #[serde(default)]
     pub transactions: Vec<Transaction>,
@@ -61,6 +65,31 @@ pub struct Manifest {
 pub struct Command {
     /// What it does, and what its argument is.
     pub description: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    #[serde(deserialize_with = "name")]
+    pub name: String,
+    pub description: String,
+    /// Of the channel that may be bound to it.
+    pub kind: ChannelKind,
+    /// False: the filter does without.
+    #[serde(default = "yes")]
+    pub required: bool,
+}
+
+/// Of a channel, as its plugin describes it.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelKind {
+    Numeric,
+    Enumeration,
+    Bits,
+    Text,
+    Octets,
+    Waveform,
 }
 
 /// A Modbus request that comes back in each period.
@@ -204,6 +233,10 @@ impl Manifest {
             let what = format!("[asks.{link}] explains a link that `links` does not ask for");
             return wrong(&["asks", link.name()], what, format!("add \"{link}\" to links, or take [asks.{link}] out"));
         }
+        if let Some(input) = read.inputs.iter().enumerate().find(|(n, i)| read.inputs[..*n].iter().any(|other| other.name == i.name)) {
+            let what = format!("two inputs are called \"{}\"", input.1.name);
+            return wrong(&["inputs"], what, "give each a name of its own".to_owned());
+        }
         for (name, setting) in &read.settings {
             if let Some((what, remedy)) = setting.mistake() {
                 return wrong(&["settings", name], format!("[settings.{name}]: {what}"), remedy);
@@ -243,6 +276,10 @@ fn default_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D:
         Given::Boolean(yes) => Ok(Some(yes.to_string())),
         Given::File(_) | Given::Shipped(_) => Err(D::Error::custom("a default is text, a whole number, true or false")),
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(from: D) -> Result<u64, D::Error> {

@@ -1,5 +1,6 @@
-//! What of a channel is sent, where that is not everything: `[instance.NAME.report.CHANNEL]`.
+//! What of an instance's output may leave, and how: its terms. `[instance.NAME.report.CHANNEL]` says what of a channel is sent, where that is not everything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::Error as _;
@@ -9,6 +10,17 @@ use super::Given;
 
 const HEARTBEAT_S_MAX: u64 = 86_400; // a channel that says nothing for longer cannot be told from one that is dead
 const DIGITS_MAX: usize = 18; // as many as 64 bits surely hold
+
+/// Under which all that one instance says is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Its personal channels may leave.
+    pub personal: bool,
+    /// A filter: what it says was reckoned, and no device said it.
+    pub derived: bool,
+    /// By channel: what of it is sent, where that is not everything.
+    pub reports: BTreeMap<String, Report>,
+}
 
 /// On change: a value that is no further than the dead band from the last one that was sent is not sent, until the heartbeat is due.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]

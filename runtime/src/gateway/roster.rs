@@ -20,7 +20,7 @@ use crate::config;
 use crate::console::{Reloaded, To};
 use crate::fault::{Fault, Guilty};
 use crate::pipeline::Binding;
-use crate::plugin::{Asked, Command, Commands, INSTANCES_MAX, Left, Links, Posting, Supervisor, ToPipeline, Wiring};
+use crate::plugin::{Asked, Command, Commands, INSTANCES_MAX, Left, Links, Posting, Supervisor, Taps, ToPipeline, Wiring};
 use crate::status::Status;
 
 /// Words back to one instance: what became durable. It takes them at any time, so a few are enough.
@@ -44,6 +44,7 @@ pub(super) struct Roster {
     /// What those who are not on duty left: of this life, and of what the store held at the start.
     left: BTreeMap<String, Left>,
     bindings: Bindings,
+    taps: Taps,
 }
 
 struct OnDuty {
@@ -65,7 +66,16 @@ impl Roster {
     /// `kept`: what the store holds of each instance that ever kept anything.
     pub fn new(spoken: mpsc::Sender<ToPipeline>, status: Status, seed: u64, kept: Kept) -> Self {
         let left = kept.states.into_iter().map(|(name, state)| (name, Left { saved: Some(state), ..Left::default() })).collect();
-        Self { spoken, status, seed, on_duty: BTreeMap::new(), buses: BTreeMap::new(), left, bindings: kept.bindings }
+        Self {
+            spoken,
+            status,
+            seed,
+            on_duty: BTreeMap::new(),
+            buses: BTreeMap::new(),
+            left,
+            bindings: kept.bindings,
+            taps: Taps::default(),
+        }
     }
 
     pub fn posts(&self) -> Posts {
@@ -129,7 +139,9 @@ impl Roster {
             }
         }
         self.end_buses().await;
-        for (name, post) in posts {
+        // filters last: they stand where their sources stand
+        let (filters, sources): (Posts, Posts) = posts.into_iter().partition(|(_, post)| post.is_filter());
+        for (name, post) in sources.into_iter().chain(filters) {
             match self.on_duty.get_mut(&name) {
                 Some(_) if stuck.contains(&name) => {}
                 Some(one) => {
@@ -146,6 +158,7 @@ impl Roster {
                 }
             }
         }
+        self.bind_filters().await;
         self.forget(&done.removed);
         if stuck.is_empty() {
             return Ok(done);
@@ -171,12 +184,31 @@ impl Roster {
     /// What is known of an instance outside of its plugin: its binding, and when it counts as silent.
     async fn tell_outside(&mut self, name: &str) {
         let one = &self.on_duty[name];
-        let (binding, silent_after_s) = (self.bindings.of(name, &one.post.instance), one.post.silent_after_s());
+        let (binding, silent_after_s) = (self.binding(name, &one.post), one.post.silent_after_s());
         self.status.instance(name, |i| i.silent_after_s = silent_after_s);
         self.bind(name, binding, None).await;
     }
 
+    /// What holds for an instance: a filter stands where all that it hears stands.
+    fn binding(&self, name: &str, post: &Post) -> Binding {
+        if !post.is_filter() {
+            return self.bindings.of(name, &post.instance);
+        }
+        let mut beds: Vec<_> = self.roots(post).iter().map(|(name, post)| self.bindings.of(name, &post.instance).bed).collect();
+        beds.dedup();
+        Binding { bed: beds.pop().filter(|_| beds.is_empty()).flatten(), serial: None }
+    }
+
+    /// The devices behind a filter, through other filters too. The configuration has no circles.
+    fn roots(&self, filter: &Post) -> Vec<(&str, &Post)> {
+        let heard = filter.taps.iter().flatten().filter_map(|tap| self.on_duty.get_key_value(&tap.from.instance));
+        let roots =
+            heard.flat_map(|(name, one)| if one.post.is_filter() { self.roots(&one.post) } else { vec![(name.as_str(), &one.post)] });
+        roots.collect()
+    }
+
     async fn bind(&mut self, name: &str, binding: Binding, kept: Option<(String, Vec<u8>)>) {
+        self.taps.bind(name, binding.serial.as_deref(), moment());
         if !self.bindings.is_news(name, &binding) && kept.is_none() {
             return;
         }
@@ -186,9 +218,24 @@ impl Roster {
         let _ = self.spoken.send(bound).await; // without a scribe the gateway ends
     }
 
+    /// Filters follow what they hear.
+    async fn bind_filters(&mut self) {
+        let filters: Vec<_> = self.on_duty.iter().filter(|(_, one)| one.post.is_filter()).map(|(name, _)| name.clone()).collect();
+        for name in filters {
+            let binding = self.binding(&name, &self.on_duty[&name].post);
+            self.bind(&name, binding, None).await;
+        }
+    }
+
     /// A person says whose device it is; what that means, in words.
     pub async fn rebind(&mut self, name: &str, to: To) -> Result<String, Fault> {
         let Some(one) = self.on_duty.get(name) else { return Err(self.unknown(name)) };
+        if one.post.is_filter() {
+            let heard: BTreeSet<_> = self.roots(&one.post).into_iter().map(|(name, _)| name).collect();
+            let heard = heard.into_iter().collect::<Vec<_>>().join(", ");
+            let what = format!("\"{name}\" has no device of its own: it stands where {heard} stands");
+            return Err(Fault::new(Guilty::Configuration, what, format!("bind {heard}")));
+        }
         let (was, written) = (self.bindings.of(name, &one.post.instance), one.post.instance.clone());
         let shown = self.status.instance(name, |i| i.clone());
         let binding = match to {
@@ -213,6 +260,7 @@ impl Roster {
         let who = binding.serial.as_ref().map_or("any device".to_owned(), |serial| format!("the device {serial}"));
         let known = binding.serial.is_none() || binding.serial == shown.device_serial;
         self.bind(name, binding, Some(kept)).await;
+        self.bind_filters().await;
         let late = if shown.parked > 0 && known { "; what it said while that was not known goes out, marked late" } else { "" };
         Ok(format!("{name}: {who} stands {at}{late}"))
     }
@@ -228,9 +276,8 @@ impl Roster {
         let (stop, stopping) = watch::channel(None);
         let (asked, asks) = mpsc::channel(ASKED_WAITING_MAX);
         let (back, from_pipeline) = mpsc::channel(BACK_WAITING_MAX);
-        let (personal, reports) = (post.instance.grants.personal, post.instance.report.clone());
-        let _ = self.spoken.send(ToPipeline::Posted { instance: instance.clone(), personal, reports, back }).await; // as above
-        let binding = self.bindings.of(name, &post.instance);
+        let _ = self.spoken.send(ToPipeline::Posted { instance: instance.clone(), terms: post.terms(), back }).await; // as above
+        let binding = self.binding(name, &post);
         let bed = binding.bed.clone();
         self.bind(name, binding, None).await;
         let posting = Posting {
@@ -247,6 +294,7 @@ impl Roster {
             pipeline: self.spoken.clone(),
             back: from_pipeline,
             links,
+            taps: self.taps.clone(),
             clock: moment,
             status: self.status.clone(),
             asked: asks,
@@ -259,6 +307,9 @@ impl Roster {
     fn connect(&mut self, name: &Arc<str>, post: &Post) -> (Links, Inbox, Option<JoinHandle<()>>) {
         let (events, inbox) = inbox(name.clone(), post.serial.as_ref().map_or(0, serial::Grant::inbox_bytes));
         let (mut links, mut port) = (Links::default(), None);
+        if post.is_filter() {
+            self.taps.listen(name, post.taps.clone(), post.instance.grants.personal, events.clone());
+        }
         if let Some(grant) = post.serial.clone() {
             let (writes, taken) = mpsc::channel(serial::WRITES_OPEN_MAX);
             links.serial = Some(serial::Handle::new(grant.clone(), writes, events.clone(), moment, self.status.clone()));
@@ -293,6 +344,7 @@ impl Roster {
             return Err(());
         };
         let one = self.on_duty.remove(name).expect("just seen");
+        self.taps.leave(name);
         if let Some(port) = one.port {
             let_end(port).await; // the next one finds the port free
         }

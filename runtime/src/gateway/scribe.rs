@@ -110,8 +110,8 @@ impl Scribe {
 
     async fn take(&mut self, word: ToPipeline) {
         match word {
-            ToPipeline::Posted { instance, personal, reports, back } => {
-                self.pipeline.posted(&instance, personal, reports);
+            ToPipeline::Posted { instance, terms, back } => {
+                self.pipeline.posted(&instance, terms);
                 self.backs.insert(instance, back);
             }
             ToPipeline::Bound { instance, moment, bed, serial, kept } => {

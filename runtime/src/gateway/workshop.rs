@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::clock::random;
 use crate::capability::{modbus, serial};
-use crate::config::{Bus, Config, Instance, Link, Transaction};
+use crate::config::{Bus, Config, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
 
@@ -21,6 +21,8 @@ pub(super) struct Post {
     pub plugin: Arc<Prepared>,
     /// As its plugin gets them: what a file or its package holds stands here, and not only its name.
     pub settings: BTreeMap<String, String>,
+    /// Of a filter: what it hears, by the numbers of its inputs.
+    pub taps: Vec<Option<Tap>>,
     /// Of the component: a package built anew under the same name is another plugin.
     hash: [u8; 32],
     pub serial: Option<serial::Grant>,
@@ -37,12 +39,22 @@ impl Post {
             && self.settings == other.settings
             && self.instance.grants == other.instance.grants
             && self.instance.report == other.instance.report
+            && self.taps == other.taps
             && self.modbus.as_ref().map(|(_, bus)| bus) == other.modbus.as_ref().map(|(_, bus)| bus)
     }
 
     /// What was made ready for the one does for the other.
     fn same_plugin(&self, instance: &Instance, manifest: &crate::config::Manifest, hash: [u8; 32]) -> bool {
         self.hash == hash && self.plugin.manifest == *manifest && granted(&self.instance) == granted(instance)
+    }
+
+    pub fn is_filter(&self) -> bool {
+        !self.taps.is_empty()
+    }
+
+    /// Under which what it says is taken.
+    pub fn terms(&self) -> Terms {
+        Terms { personal: self.instance.grants.personal, derived: self.is_filter(), reports: self.instance.report.clone() }
     }
 
     pub fn silent_after_s(&self) -> u64 {
@@ -52,6 +64,9 @@ impl Post {
 
 /// What a plugin will ask of its bus is seen in some milliseconds; one that needs longer keeps nobody waiting, and is not reckoned with.
 const WATCHED_MS_MAX: u64 = 500;
+
+/// A package, the settings that its plugin gets, and what it hears.
+type Checked = (Package, BTreeMap<String, String>, Vec<Option<Tap>>);
 
 pub(super) struct Workshop {
     host: Arc<Host>,
@@ -84,7 +99,7 @@ impl Workshop {
             checked.push((name, instance, self.check(config, name, instance)?));
         }
         let mut posts = Posts::new();
-        for (name, instance, (package, settings)) in checked {
+        for (name, instance, (package, settings, taps)) in checked {
             let before = running.get(name).filter(|post| post.same_plugin(instance, &package.manifest, package.hash));
             let plugin = match before {
                 Some(post) => post.plugin.clone(),
@@ -94,7 +109,7 @@ impl Workshop {
             let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
             let bus = |g: &crate::config::ModbusGrant| Ok((modbus::Grant::new(name, g)?, config.buses[&g.bus].clone()));
             let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
-            posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, hash: package.hash, serial, modbus });
+            posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus });
         }
         let mut asks = BTreeMap::new();
         for (name, post) in &posts {
@@ -108,15 +123,16 @@ impl Workshop {
         Ok(posts)
     }
 
-    fn check(&self, config: &Config, name: &str, instance: &Instance) -> Result<(Package, BTreeMap<String, String>), Fault> {
+    fn check(&self, config: &Config, name: &str, instance: &Instance) -> Result<Checked, Fault> {
         let refused = |e| wrong_package(config, name, &e);
         let package = Package::open(&instance.package, self.allow_unsigned).map_err(refused)?;
         package.granted(&granted(instance)).map_err(refused)?;
         let settings = config.settings(name, &package.manifest, &package.shipped)?;
+        let taps = config.taps(name, &package.manifest)?;
         let grants = &instance.grants;
         grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
         grants.modbus.as_ref().map(|g| modbus::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-        Ok((package, settings))
+        Ok((package, settings, taps))
     }
 
     async fn prepare(&self, config: &Config, name: &str, instance: &Instance, package: &Package) -> Result<Arc<Prepared>, Fault> {

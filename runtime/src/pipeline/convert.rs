@@ -90,8 +90,8 @@ pub(super) fn facts(facts: Vec<types::Fact>) -> Vec<wire::Fact> {
     facts.into_iter().map(|f| wire::Fact { name: f.name, value: f.value }).collect()
 }
 
-/// `derived` stays false: what an adapter says, its device said. Filters come with their own issue.
-pub(super) fn description(d: types::Description) -> wire::Description {
+/// `derived`: what an adapter says, its device said; what a filter says, it reckoned.
+pub(super) fn description(d: types::Description, derived: bool) -> wire::Description {
     wire::Description {
         name: d.name,
         kind: match d.kind {
@@ -112,7 +112,7 @@ pub(super) fn description(d: types::Description) -> wire::Description {
             bits: s.bits,
         }),
         personal: d.personal,
-        derived: false,
+        derived,
         facts: facts(d.facts),
     }
 }

@@ -24,7 +24,7 @@ use wardgate_wire::{
     BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Parked, Piece, Predecessor, Source, WireError,
 };
 
-use crate::config::Report;
+use crate::config::Terms;
 use crate::contract::{Said, types};
 use crate::status::Gap;
 
@@ -55,10 +55,8 @@ pub struct Setup {
     pub software: String,
     /// Why there was a life before this one: gateway-restart or power-cut.
     pub opening: GapReason,
-    /// Instances whose personal channels may leave.
-    pub personal_granted: BTreeSet<String>,
-    /// By instance and channel: what of it is sent, where that is not everything.
-    pub reports: BTreeMap<String, BTreeMap<String, Report>>,
+    /// By instance.
+    pub terms: BTreeMap<String, Terms>,
 }
 
 /// How soon a group is wanted.
@@ -181,7 +179,7 @@ impl Pipeline {
         (of.state, of.channels) = (State::Open, BTreeMap::new());
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment), late: false };
         voice.anew(Source::Alerts);
-        of.parking.opened();
+        of.parking.whose.opened();
         self.begin_session(instance, convert::moment(moment));
     }
 
@@ -190,8 +188,7 @@ impl Pipeline {
         let Some(of) = self.instances.get(instance).filter(|i| i.state == State::Open) else {
             return Err(PipelineError::NotOpen { instance: instance.clone() });
         };
-        let granted = self.setup.personal_granted.contains(&**instance);
-        match said::judge(said, &of.channels, granted, self.setup.reports.get(&**instance)) {
+        match said::judge(said, &of.channels, self.setup.terms.get(&**instance).unwrap_or(&Terms::default())) {
             Ok(steps) => {
                 steps.into_iter().for_each(|step| self.hear(instance, moment, step));
                 self.keep_bounds();
@@ -220,16 +217,10 @@ impl Pipeline {
     }
 
     /// Whoever speaks for this instance from now on is another than before: what was to be told to its predecessor is told to nobody.
-    /// `personal`: its personal channels may leave. `reports`: what of its channels is sent, where that is not everything.
-    pub fn posted(&mut self, instance: &Arc<str>, personal: bool, reports: BTreeMap<String, Report>) {
-        self.setup.reports.insert(instance.to_string(), reports);
+    pub fn posted(&mut self, instance: &Arc<str>, terms: Terms) {
+        self.setup.terms.insert(instance.to_string(), terms);
         self.durable.retain(|(to, _)| to != instance);
         self.instances.entry(instance.clone()).or_default().kept = None;
-        if personal {
-            self.setup.personal_granted.insert(instance.to_string());
-        } else {
-            self.setup.personal_granted.remove(&**instance);
-        }
     }
 
     /// How the wall clock stood at a moment. Alone it is no reason for a life to leave a trace.

@@ -1,13 +1,13 @@
 //! Parking: what an instance says while nobody knows whose device it is. A binding that names a serial holds only from the moment at which the
 //! device says that it is that one, anew after every `open` and link-up; until then, and when it is another, its values wait here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use wardgate_wire::bytes::Writer;
 use wardgate_wire::{GapReason, Moment, Parked, read_parked};
 
 use super::said::Channel;
-use crate::config::Link;
+use crate::whose::Whose;
 
 /// What is written again with each group while it fills: small enough to spare the flash, large enough that there are few.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -39,11 +39,9 @@ pub struct Claim {
 #[derive(Debug, Default)]
 pub(super) struct Parking {
     pub bound: Binding,
-    pub claim: Option<String>,
+    pub whose: Whose,
     /// When the present session began: the newest `open` or link-up.
     pub session: Moment,
-    /// Which links have come up since the `open`.
-    linked: BTreeSet<Link>,
     /// Something of the present session is parked.
     begun: bool,
     chunks: Vec<Vec<u8>>,
@@ -83,7 +81,7 @@ fn values(word: &Parked) -> u64 {
 impl Parking {
     /// What is said goes to the bed.
     pub fn holds(&self) -> bool {
-        self.bound.serial.is_none() || self.claim == self.bound.serial
+        self.whose.is(self.bound.serial.as_deref())
     }
 
     pub fn bind(&mut self, binding: Binding) {
@@ -92,29 +90,19 @@ impl Parking {
 
     /// None: as it was told before.
     pub fn news(&mut self) -> Option<Claim> {
-        let Self { bound, claim, values, expired, .. } = &*self;
-        let told = Claim { bound: bound.clone(), claim: claim.clone(), holds: self.holds(), values: *values, expired: *expired };
+        let Self { bound, whose, values, expired, .. } = &*self;
+        let told = Claim { bound: bound.clone(), claim: whose.claim.clone(), holds: self.holds(), values: *values, expired: *expired };
         std::mem::take(&mut self.news).then_some(told)
-    }
-
-    /// The plugin was opened: no link has come up for it.
-    pub fn opened(&mut self) {
-        self.linked.clear();
-    }
-
-    /// This link came up: for the first time since the `open`?
-    pub fn first_up(&mut self, link: Link) -> bool {
-        self.linked.insert(link)
     }
 
     /// It may be another device from here on.
     pub fn begin_session(&mut self, moment: Moment) {
-        (self.claim, self.session, self.begun, self.news) = (None, moment, false, true);
+        (self.whose.claim, self.session, self.begun, self.news) = (None, moment, false, true);
     }
 
     /// The present session's device says who it is.
     pub fn claims(&mut self, serial: &str) {
-        (self.claim, self.news) = (Some(serial.to_owned()), true);
+        (self.whose.claim, self.news) = (Some(serial.to_owned()), true);
         if self.begun {
             self.push(&Parked::Claim { serial: serial.to_owned() });
         }
@@ -131,7 +119,7 @@ impl Parking {
                 let description = means.meaning.description.clone();
                 self.push(&Parked::Describe { channel, expected: means.expected, description });
             }
-            if let Some(serial) = self.claim.clone() {
+            if let Some(serial) = self.whose.claim.clone() {
                 self.push(&Parked::Claim { serial });
             }
         }

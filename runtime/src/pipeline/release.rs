@@ -12,9 +12,7 @@ use super::said::{Channel, Meaning, Step};
 use super::{Pipeline, Urgency, convert, describe, missed};
 use crate::config::Link;
 use crate::contract::types;
-
-/// What a device's serial is called among the facts that it says of itself.
-const SERIAL: &str = "serial";
+use crate::whose::SERIAL;
 
 impl Pipeline {
     /// Whose output an instance's is, from now on: as the configuration or a person says. What is parked of that very device goes out late.
@@ -39,10 +37,9 @@ impl Pipeline {
     /// What it says may be another device's from now on: its link came up.
     pub fn relinked(&mut self, instance: &Arc<str>, link: Link, now: types::Moment) {
         let of = self.instances.entry(instance.clone()).or_default();
-        if of.parking.first_up(link) {
-            return; // nobody was there before: what was said since the `open` was about this device's absence
+        if of.parking.whose.relinked(link) {
+            self.begin_session(instance, convert::moment(now));
         }
-        self.begin_session(instance, convert::moment(now));
     }
 
     /// What the store held of an instance's parked output when this life began; how many bytes of it cannot be read.
@@ -98,10 +95,10 @@ impl Pipeline {
     fn identified(&mut self, instance: &Arc<str>, now: Moment, serial: &str) {
         let of = self.instances.get_mut(instance).expect("it speaks");
         let parking = &mut of.parking;
-        if parking.claim.as_deref() == Some(serial) {
+        if parking.whose.claim.as_deref() == Some(serial) {
             return;
         }
-        if parking.claim.is_some() {
+        if parking.whose.claim.is_some() {
             parking.begin_session(now); // another device without a word of the link
         }
         let from = parking.session;
@@ -125,7 +122,7 @@ impl Pipeline {
         let now = if of.parking.holds() {
             Binding { bed: bed.clone(), serial: serial.clone() }
         } else {
-            Binding { bed: None, serial: of.parking.claim.clone() }
+            Binding { bed: None, serial: of.parking.whose.claim.clone() }
         };
         if of.told != now {
             of.told = now.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use wardgate_wire as wire;
 
-use crate::config::Report;
+use crate::config::{Report, Terms};
 use crate::contract::{Said, types};
 
 use super::report::{self, Sent};
@@ -76,13 +76,8 @@ pub enum SaidWrong {
 }
 
 /// Reads a call against the channels as they stand; nothing is changed, so that a call counts as a whole or not at all.
-pub(super) fn judge(
-    said: Vec<Said>,
-    channels: &BTreeMap<u16, Channel>,
-    personal_granted: bool,
-    reports: Option<&BTreeMap<String, Report>>,
-) -> Result<Vec<Step>, SaidWrong> {
-    let mut call = Call { channels, changed: BTreeMap::new(), personal_granted, reports, steps: Vec::with_capacity(said.len()) };
+pub(super) fn judge(said: Vec<Said>, channels: &BTreeMap<u16, Channel>, terms: &Terms) -> Result<Vec<Step>, SaidWrong> {
+    let mut call = Call { channels, changed: BTreeMap::new(), terms, steps: Vec::with_capacity(said.len()) };
     for one in said {
         call.read(one)?;
     }
@@ -93,8 +88,7 @@ struct Call<'a> {
     channels: &'a BTreeMap<u16, Channel>,
     /// As the channels stand at this point of the call.
     changed: BTreeMap<u16, Channel>,
-    personal_granted: bool,
-    reports: Option<&'a BTreeMap<String, Report>>,
+    terms: &'a Terms,
     steps: Vec<Step>,
 }
 
@@ -105,7 +99,7 @@ impl Call<'_> {
 
     fn read(&mut self, said: Said) -> Result<(), SaidWrong> {
         match said {
-            Said::Describe(channel, description) => self.describe(channel, convert::description(description))?,
+            Said::Describe(channel, description) => self.describe(channel, convert::description(description, self.terms.derived))?,
             Said::Identify(facts) => {
                 let facts = convert::facts(facts);
                 bounded("facts about the device", open::facts_bytes(&facts))?;
@@ -146,11 +140,11 @@ impl Call<'_> {
             return Err(SaidWrong::Shape { channel, name: description.name, kind: description.kind.name(), problem });
         }
         bounded("a description", open::description_bytes(&description))?;
-        let report = self.reports.and_then(|r| r.get(&description.name)).filter(|_| description.kind != wire::Kind::Waveform).cloned();
+        let report = self.terms.reports.get(&description.name).filter(|_| description.kind != wire::Kind::Waveform).cloned();
         if let Some(rule) = &report {
             description.facts.push(wire::Fact { name: report::FACT.into(), value: report::in_words(rule) });
         }
-        let withheld = description.personal && !self.personal_granted;
+        let withheld = description.personal && !self.terms.personal;
         let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
         let means = Channel { meaning, withheld, expected: 0, jump: None, report, sent: None };
         self.changed.insert(channel, means.clone());

@@ -1,15 +1,15 @@
 //! What goes between an instance's supervisor and its neighbours. The corridor makes the channels.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use wardgate_wire::GapReason;
 
 use super::commands::{Command, Commands};
+use super::taps::Taps;
 use crate::capability::inbox::Inbox;
 use crate::capability::{Clock, modbus, serial};
-use crate::config::{Link, Report};
+use crate::config::{Link, Terms};
 use crate::contract::Said;
 use crate::contract::types::{Moment, Tag};
 use crate::fault::Fault;
@@ -29,10 +29,7 @@ pub enum ToPipeline {
     /// The corridor: from here on another supervisor speaks for the instance, and is told what it asks by `back`.
     Posted {
         instance: Arc<str>,
-        /// Its personal channels may leave.
-        personal: bool,
-        /// What of its channels is sent, where that is not everything.
-        reports: BTreeMap<String, Report>,
+        terms: Terms,
         back: mpsc::Sender<FromPipeline>,
     },
     /// The corridor: whose its output is from now on, and what the store keeps of that.
@@ -114,6 +111,7 @@ pub struct Wiring {
     pub pipeline: mpsc::Sender<ToPipeline>,
     pub back: mpsc::Receiver<FromPipeline>,
     pub links: Links,
+    pub taps: Taps,
     pub clock: Clock,
     pub status: Status,
     pub asked: mpsc::Receiver<Asked>,

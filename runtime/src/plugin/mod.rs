@@ -19,6 +19,7 @@ mod posting;
 mod rules;
 mod supervisor;
 mod surface;
+mod taps;
 mod ticker;
 mod tickets;
 mod timers;
@@ -40,6 +41,7 @@ pub use posting::Posting;
 pub use rules::{Breach, Rules};
 pub use supervisor::{PIPELINE_ROOM, Supervisor};
 pub use surface::{Mismatch, Surface};
+pub use taps::Taps;
 
 /// What keeps a plugin from running: who, what, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -125,8 +125,10 @@ impl Supervisor {
         let pipeline = self.wiring.pipeline.clone();
         let (plugin, bed, silent_after_s) =
             (self.posting.plugin.manifest.full_name(), self.posting.bed.clone(), self.posting.silent_after_s);
+        let inputs = self.wiring.taps.heard(&self.posting.instance);
         self.status(|s| {
             (s.plugin, s.bed, s.silent_after_s) = (plugin, bed, silent_after_s);
+            (s.inputs_heard, s.inputs) = inputs;
             (s.state, s.detail) = ("starting".into(), String::new());
         });
         let mut why = None;
@@ -156,6 +158,11 @@ impl Supervisor {
         loop {
             let room = self.room(pipeline).await?;
             let ended = match self.next().await {
+                Next::Event(moment, Event::FilterOverran) => {
+                    let moment = self.forward(moment);
+                    self.overran(room, moment);
+                    None
+                }
                 Next::Event(moment, event) => {
                     let moment = self.forward(moment);
                     self.handle(room, moment, event).await.err()
@@ -298,6 +305,7 @@ impl Supervisor {
                     (s.state, s.detail) = ("healthy".into(), String::new());
                 });
                 self.restart_asked.drain(..).for_each(|asker| drop(asker.send(Ok(()))));
+                self.wiring.taps.opened(&self.posting.instance, now);
                 self.take_effect(&mut room, now, outcome, Some(opened)).err()
             }
             // The pipeline has not heard of this run, so there is nothing to take back there.
@@ -320,6 +328,15 @@ impl Supervisor {
             Event::ModbusLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Modbus, moment }),
             _ => None,
         };
+        match &before {
+            Some(ToPipeline::Lost { .. }) => self.wiring.taps.lost(&instance, moment),
+            Some(ToPipeline::Relinked { link, .. }) => self.wiring.taps.relinked(&instance, *link, moment),
+            _ => {}
+        }
+        if matches!(event, Event::FilterBound(..) | Event::FilterUnbound(_)) {
+            let heard = self.wiring.taps.heard(&instance);
+            self.status(|s| (s.inputs_heard, s.inputs) = heard);
+        }
         self.pace(&event).await;
         match self.call(moment, event).await {
             Ok(outcome) => self.take_effect(&mut room, moment, outcome, before),
@@ -329,6 +346,15 @@ impl Supervisor {
                 Err(self.fault(&spent))
             }
         }
+    }
+
+    /// A filter was too slow: what it says from here on is said without what it did not hear.
+    fn overran(&mut self, mut room: Room<'_>, moment: Moment) {
+        let instance = self.posting.instance.clone();
+        tracing::warn!("it takes what it hears of other instances too slowly; some of that is lost to it");
+        self.status(|s| s.overruns += 1);
+        put(&mut room, ToPipeline::Lost { instance: instance.clone(), moment, why: GapReason::GatewayOverrun });
+        self.wiring.taps.overran(&instance, moment);
     }
 
     async fn call(&mut self, moment: Moment, event: Event) -> Result<Outcome, Spent> {
@@ -368,6 +394,7 @@ impl Supervisor {
         }
         let said = std::mem::take(&mut sorted.to_pipeline);
         if !said.is_empty() {
+            self.wiring.taps.said(&instance, moment, &said);
             put(room, ToPipeline::Spoken(Spoken { instance: instance.clone(), moment, said }));
         }
         match around.carry_out(&mut self.open, &mut self.commands, sorted) {
@@ -394,10 +421,16 @@ impl Supervisor {
                 self.fault(&spent);
             }
         }
+        self.run_is_over();
+        ended
+    }
+
+    fn run_is_over(&mut self) {
         self.running = None;
         self.open.end();
         self.commands.run_ended(false);
-        ended
+        let now = self.now_forward();
+        self.wiring.taps.ended(&self.posting.instance, now);
     }
 
     fn take_back(&mut self, kept: Option<Vec<u8>>) {
@@ -419,9 +452,7 @@ impl Supervisor {
 
     /// The instance is spent. What it kept is all that stays of it.
     fn ends(&mut self, why: &str) -> Ended {
-        self.running = None;
-        self.open.end();
-        self.commands.run_ended(false);
+        self.run_is_over();
         why.clone_into(&mut self.why);
         self.status(|s| {
             s.faults += 1;

@@ -43,6 +43,10 @@ pub enum Mismatch {
     EventsNotInManifest(Link),
     #[error("asks for {0}, but does not export {PACKAGE}/{0}-events, so it would never hear of its device. Name {0} in its `plugin!` line")]
     NoEvents(Link),
+    #[error("exports {PACKAGE}/{FILTER_EVENTS}, but its manifest names no input. Name what it hears as [[inputs]] in manifest.toml")]
+    NoInputs,
+    #[error("names inputs, but does not export {PACKAGE}/{FILTER_EVENTS}, so it would never hear them. Name filter in its `plugin!` line")]
+    NoFilterEvents,
     #[error("does not export {PACKAGE}/{LIFECYCLE}@{VERSION}, so nothing could open it. Build it with the SDK")]
     NoLifecycle,
     #[error("asks for {link}, which the site does not grant. To allow it, write below [instance.NAME.grants] in gateway.toml: {grant}")]
@@ -122,7 +126,11 @@ impl Surface {
                 (true, true) | (false, false) => {}
             }
         }
-        Ok(())
+        match (self.offers(FILTER_EVENTS), manifest.inputs.is_empty()) {
+            (true, true) => Err(Mismatch::NoInputs),
+            (false, false) => Err(Mismatch::NoFilterEvents),
+            (true, false) | (false, true) => Ok(()),
+        }
     }
 
     fn offers(&self, interface: &str) -> bool {

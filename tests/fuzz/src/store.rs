@@ -134,8 +134,7 @@ fn setup() -> Setup {
         batch_bytes: 4096,
         software: "wardgate fuzz".into(),
         opening: GapReason::PowerCut,
-        personal_granted: Default::default(),
-        reports: std::collections::BTreeMap::new(),
+        terms: Default::default(),
     }
 }
 

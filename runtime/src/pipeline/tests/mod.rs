@@ -6,12 +6,13 @@ mod parking;
 mod scenarios;
 mod storm;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wardgate_wire::{Batch, BatchKey, Class, Content, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, NumberedReading, decode};
 
 use super::{Heads, Pipeline, PipelineError, Sealed, Setup};
+use crate::config::Terms;
 use crate::contract::{Said, types};
 
 pub const BOOT: u64 = 0xb007_0001;
@@ -29,8 +30,7 @@ pub fn setup(life: Life, batch_bytes: usize) -> Setup {
         batch_bytes,
         software: "wardgate test".into(),
         opening: GapReason::GatewayRestart,
-        personal_granted: BTreeSet::from(["granted".to_owned()]),
-        reports: std::collections::BTreeMap::new(),
+        terms: BTreeMap::from([("granted".to_owned(), Terms { personal: true, ..Terms::default() })]),
     }
 }
 

@@ -480,7 +480,8 @@ fn nothing_that_a_plugin_says_makes_a_batch_that_the_wire_refuses() {
 fn a_channel_on_change_sends_changes_and_says_so_in_its_description() {
     let mut b = Bench::new();
     let rule = Report { dead_band: DeadBand { mantissa: 3, exponent: -1 }, heartbeat_s: 60 };
-    b.pipeline.posted(&"ups".into(), false, BTreeMap::from([("load".into(), rule.clone()), ("wave".into(), rule)]));
+    let reports = BTreeMap::from([("load".into(), rule.clone()), ("wave".into(), rule)]);
+    b.pipeline.posted(&"ups".into(), Terms { reports, ..Terms::default() });
     b.open("ups", vec![describe(1, "load", Kind::Numeric), describe(2, "charge", Kind::Numeric), describe(3, "wave", Kind::Waveform)]);
     for (at, n) in (0..).zip([100, 101, 103, 104, 104]) {
         b.say("ups", vec![emit(&[(1, n), (2, n)]), block(3, at, &[1])]).unwrap();

@@ -74,7 +74,7 @@ impl Driver {
         let kind = if WAVES.contains(&channel) { Kind::Waveform } else { Kind::Numeric };
         let said = describe_as(channel, &meaning, kind, channel == PERSONAL);
         let Said::Describe(_, d) = &said else { unreachable!() };
-        let digest = wardgate_wire::description_digest(&super::super::convert::description(d.clone()));
+        let digest = wardgate_wire::description_digest(&super::super::convert::description(d.clone(), false));
         let withheld = channel == PERSONAL && name != "granted";
         let moment = wire_at(self.b.ns + 1_000_000);
         self.acts.push(Act::Describe { instance: name, channel, digest, withheld, moment });

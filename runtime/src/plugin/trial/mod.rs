@@ -16,7 +16,7 @@ use wasmtime::component::Component;
 use super::instance::at_once;
 use super::{Fault, Host, Instance, Package, PluginError, Prepared};
 use crate::contract::lifecycle::Opening;
-use crate::contract::types::{Fact, Moment};
+use crate::contract::types::{Description, Fact, Moment};
 use crate::contract::{CallError, Event, Log, Said, printable};
 
 pub use decode::{Input, Lines, Script, reply, uuid};
@@ -111,13 +111,15 @@ impl Trial {
     }
 }
 
-/// Opens it once with these settings, as the gateway would: what it says against them, in its own words.
-pub fn opens(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>) -> Result<(), Unopened> {
+/// Opens it once with these settings, as the gateway would: the channels that it describes, or what it says against them in its own words.
+pub fn opens(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>) -> Result<Vec<Description>, Unopened> {
     let facts = settings.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect();
     let now = Moment { boot: 1, monotonic_ns: 0, wall: None };
     let who = || plugin.manifest.full_name();
-    match Trial::new(plugin.clone(), facts, 1).open(now, false).outcome {
-        Outcome::Ok => Ok(()),
+    let Played { said, outcome, .. } = Trial::new(plugin.clone(), facts, 1).open(now, false);
+    let described = |said| if let Said::Describe(_, meaning) = said { Some(meaning) } else { None };
+    match outcome {
+        Outcome::Ok => Ok(said.into_iter().filter_map(described).collect()),
         Outcome::Problem(problem) => Err(Unopened::Refuses { plugin: who(), says: printable(&problem.detail, SAID_BYTES_MAX) }),
         Outcome::Broken(why) => Err(Unopened::Fails { plugin: who(), why: printable(&why, SAID_BYTES_MAX) }),
     }
