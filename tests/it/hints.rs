@@ -189,6 +189,6 @@ fn the_example_is_right_and_runs() {
     for (name, instance) in &status.instances {
         assert_eq!((instance.opens, instance.faults), (1, 0), "{name}: {instance:#?}");
     }
-    assert_eq!(status.instances.len(), 2);
+    assert_eq!(status.instances.len(), 3);
     gateway.stop().expect("it ends");
 }

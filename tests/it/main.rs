@@ -9,6 +9,7 @@ mod capture;
 mod cloud;
 mod command;
 mod faults;
+mod filters;
 mod flushed;
 mod golden;
 mod hints;

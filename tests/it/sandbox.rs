@@ -71,12 +71,20 @@ pub fn folder(name: &str) -> PathBuf {
 }
 
 /// The package of the hostile guest, built once.
+fn guest(name: &str) -> PathBuf {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests").join(name);
+    wardgate::plugin::build(&guest).unwrap_or_else(|why| panic!("{why}")).folder
+}
+
 pub fn hostile_folder() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/hostile");
-        wardgate::plugin::build(&guest).unwrap_or_else(|why| panic!("{why}")).folder
-    })
+    BUILT.get_or_init(|| guest("hostile"))
+}
+
+/// The filter that says what it hears.
+pub fn echo_folder() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| guest("echo"))
 }
 
 pub fn hostile_package() -> Package {

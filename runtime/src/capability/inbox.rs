@@ -27,8 +27,8 @@ use crate::contract::{Event, Held as _};
 pub const PIECE_BYTES_MAX: usize = 1024; // one copy into the guest, far below its memory; a second at 9600 baud
 /// While pieces wait, one that came this soon after the first byte of the one before joins it.
 pub const JOIN_NS_MAX: u64 = 5_000_000; // a waveform's moment may be off by no more; it bounds a second of line to 200 events
-/// What a filter hears and has not taken, as the gateway holds it: a minute of a full bed's waveforms.
-pub const TAPPED_BYTES_MAX: usize = 256 << 10;
+/// What a filter hears and has not taken, as the gateway holds it: twice the most that a call may say at once.
+pub const TAPPED_BYTES_MAX: usize = 2 << 20;
 /// Events that wait, answers apart.
 pub const EVENTS_MAX: usize = 4096; // ten seconds of pieces 5 ms apart, and as many link events again
 

@@ -290,3 +290,106 @@ fn kind(of: ChannelKind) -> Kind {
         ChannelKind::Waveform => Kind::Waveform,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Tapped;
+    use crate::contract::types::{DeviceTime, Quality, Value};
+
+    fn now(ns: u64) -> Moment {
+        Moment { boot: 1, monotonic_ns: ns, wall: None }
+    }
+
+    fn described(channel: Channel, name: &str, kind: Kind, personal: bool) -> Said {
+        Said::Describe(
+            channel,
+            Description { name: name.into(), kind, code: None, unit: String::new(), shape: None, personal, facts: vec![] },
+        )
+    }
+
+    fn emit(channels: &[Channel]) -> Said {
+        let reading = |channel: &Channel| Reading { channel: *channel, value: Value::Code(1), quality: Quality::empty() };
+        Said::Emit(vec![Observation { at: DeviceTime::NotTold, readings: channels.iter().map(reading).collect() }])
+    }
+
+    /// A listener with these inputs, each "SOURCE/CHANNEL", whose plugin is open.
+    fn listening(taps: &Taps, inputs: &[&str], personal: bool) -> inbox::Inbox {
+        let (events, inbox) = inbox::inbox("filter".into(), 0);
+        let tap = |text: &&str| {
+            let (instance, channel) = text.split_once('/').expect("two parts");
+            let from = Tapped { instance: instance.into(), channel: channel.into() };
+            Some(Tap { input: "x".into(), kind: ChannelKind::Numeric, from })
+        };
+        taps.listen("filter", inputs.iter().map(tap).collect(), personal, events);
+        taps.opened("filter", now(0));
+        inbox
+    }
+
+    /// What waits, in short: what, and of which input.
+    fn heard(inbox: &inbox::Inbox) -> Vec<String> {
+        let word = |(_, event)| match event {
+            Event::FilterBound(input, meaning) => format!("bound {input} {}", meaning.name),
+            Event::FilterUnbound(input) => format!("unbound {input}"),
+            Event::FilterMissed(input, _, because) => format!("missed {input} {because:?}"),
+            Event::FilterObserved(seen) => format!("seen {:?}", seen.readings.iter().map(|r| r.channel).collect::<Vec<_>>()),
+            other => panic!("{other:?}"),
+        };
+        std::iter::from_fn(|| inbox.try_recv()).map(word).collect()
+    }
+
+    #[test]
+    fn it_hears_the_inputs_that_are_bound_whenever_either_side_began() {
+        let taps = Taps::default();
+        taps.opened("a", now(1));
+        taps.said("a", now(1), &[described(3, "t", Kind::Numeric, false), described(4, "u", Kind::Numeric, false)]);
+        let inbox = listening(&taps, &["a/t", "b/t", "a/t"], false);
+        assert_eq!(heard(&inbox), ["bound 0 t", "missed 0 Missing::Unknown", "bound 2 t", "missed 2 Missing::Unknown"]);
+        taps.said("a", now(2), &[emit(&[3, 4]), emit(&[4])]);
+        assert_eq!(heard(&inbox), ["seen [0, 2]"], "readings of no other channel, and one for each input");
+        taps.opened("b", now(3));
+        taps.said("b", now(3), &[described(0, "t", Kind::Numeric, false), emit(&[0])]);
+        assert_eq!(heard(&inbox), ["bound 1 t", "missed 1 Missing::Unknown", "seen [1]"]);
+        taps.said("a", now(4), &[described(3, "t", Kind::Numeric, false), emit(&[3]), described(3, "other", Kind::Numeric, false)]);
+        assert_eq!(heard(&inbox), ["bound 0 t", "bound 2 t", "seen [0, 2]", "unbound 0", "unbound 2"], "anew, and under another name");
+        taps.ended("b", now(5));
+        taps.said("b", now(6), &[emit(&[0])]);
+        assert_eq!(heard(&inbox), ["unbound 1"]);
+        assert_eq!(taps.heard("filter"), (0, 3));
+        taps.ended("filter", now(7));
+        taps.opened("b", now(8));
+        taps.said("b", now(8), &[described(0, "t", Kind::Numeric, false)]);
+        assert!(heard(&inbox).is_empty(), "whose plugin is not open hears nothing");
+    }
+
+    #[test]
+    fn another_kind_and_what_is_personal_are_not_heard() {
+        let taps = Taps::default();
+        let inbox = listening(&taps, &["a/t", "a/p"], false);
+        taps.opened("a", now(1));
+        let said = [described(0, "t", Kind::Enumeration, false), described(1, "p", Kind::Numeric, true), emit(&[0, 1])];
+        taps.said("a", now(1), &said);
+        assert!(heard(&inbox).is_empty());
+        let granted = listening(&taps, &["a/t", "a/p"], true);
+        taps.said("a", now(2), &[emit(&[0, 1])]);
+        assert_eq!(heard(&granted), ["bound 1 p", "missed 1 Missing::Unknown", "seen [1]"]);
+    }
+
+    #[test]
+    fn a_device_that_may_be_another_is_not_heard_until_it_says_who_it_is() {
+        let taps = Taps::default();
+        let inbox = listening(&taps, &["a/t"], false);
+        taps.bind("a", Some("A1"), now(0));
+        taps.opened("a", now(1));
+        taps.relinked("a", Link::Serial, now(1));
+        let is = |serial: &str| Said::Identify(vec![crate::contract::types::Fact { name: SERIAL.into(), value: serial.into() }]);
+        taps.said("a", now(1), &[described(0, "t", Kind::Numeric, false), emit(&[0]), is("A1"), emit(&[0])]);
+        assert_eq!(heard(&inbox), ["bound 0 t", "missed 0 Missing::Unknown", "seen [0]"]);
+        taps.relinked("a", Link::Serial, now(2));
+        taps.said("a", now(2), &[emit(&[0]), is("B2"), emit(&[0])]);
+        assert_eq!(heard(&inbox), ["unbound 0"]);
+        taps.bind("a", None, now(3)); // any device, a person says
+        taps.said("a", now(3), &[emit(&[0])]);
+        assert_eq!(heard(&inbox), ["bound 0 t", "missed 0 Missing::Unknown", "seen [0]"]);
+    }
+}

@@ -153,3 +153,24 @@ async fn a_receiver_that_waits_is_woken() {
     });
     assert_eq!(got.1, received(b"a"));
 }
+
+#[test]
+fn a_filter_that_is_too_slow_loses_what_comes_then_and_hears_on_behind_the_mark() {
+    let (tx, rx) = inbox("x".into(), 0);
+    let block = |n: usize| {
+        let at = crate::contract::types::DeviceTime::NotTold;
+        let quality = crate::contract::types::Quality::empty();
+        Event::FilterSampled(crate::contract::types::Waveform { channel: 0, first: n as u64, at, counts: vec![0; 1000], quality })
+    };
+    let fit = TAPPED_BYTES_MAX / tapped_bytes(&block(0));
+    (0..fit + 10).for_each(|n| tx.tapped(at(n as u64), block(n)));
+    (0..fit).for_each(|n| assert_eq!(rx.try_recv().expect("it fits").1, block(n)));
+    assert_eq!((rx.try_recv().expect("the mark").1, tx.overruns()), (Event::FilterOverran, 1));
+    assert!(rx.try_recv().is_none());
+    tx.tapped(at(1), block(1));
+    assert_eq!(rx.try_recv().expect("behind the mark").1, block(1));
+    (0..fit).for_each(|n| tx.tapped(at(n as u64), block(n)));
+    rx.reopen(at(0));
+    (0..fit).for_each(|n| tx.tapped(at(n as u64), block(n)));
+    assert_eq!(tx.overruns(), 1, "what waited for the run before takes no room");
+}

@@ -82,7 +82,9 @@ fn tell(built: &Built, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "next: name it in gateway.toml, then `wardgate check`:")?;
     writeln!(out, "    [instance.bed-1]")?;
     writeln!(out, "    package = {:?}", folder.display().to_string())?;
-    if !manifest.links.is_empty() {
+    if manifest.links.is_empty() {
+        writeln!(out, "    grants = {{}} # it touches no device")?;
+    } else {
         writeln!(out, "    [instance.bed-1.grants] # without this it touches nothing")?;
     }
     for link in &manifest.links {
@@ -90,6 +92,12 @@ fn tell(built: &Built, out: &mut impl Write) -> io::Result<()> {
             Some(ask) => writeln!(out, "    # {}\n    {}", ask.needs, ask.grant)?,
             None => writeln!(out, "    {link} = {{ ... }}")?,
         }
+    }
+    if !manifest.inputs.is_empty() {
+        writeln!(out, "    [instance.bed-1.inputs] # which channels of which instances it hears")?;
+    }
+    for input in &manifest.inputs {
+        writeln!(out, "    {} = \"INSTANCE/CHANNEL\" # {}", input.name, input.description)?;
     }
     Ok(())
 }

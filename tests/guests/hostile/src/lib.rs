@@ -158,6 +158,9 @@ fn obey(order: &str) -> Done {
         "write" => serial::write(3, b"?ID\r"),
         "report" => gateway::report(Health::Degraded, "paper\u{1b}[31m out"),
         "alarm" => gateway::raise(&alarm(7)),
+        "alarm of count" => gateway::raise(&Alert { channel: Some(0), ..alarm(8) }),
+        "emit much" => (0..3000).for_each(|n| emit(0, 1000 + n)),
+        "missed" => gateway::missed(0, Some(2), Missing::DeviceOff),
         other => match other.strip_prefix("identify ") {
             Some(serial) => gateway::identify(&[Fact { name: "serial".into(), value: serial.into() }]),
             None => say(&format!("unknown order {other}")),
