@@ -37,6 +37,9 @@ use types::{Alert, Channel, Description, Fact, Health, LinkState, Missing, Momen
 pub const PACKAGE: &str = "wardgate:device";
 pub const VERSION: &str = "0.1.0";
 
+/// A plugin numbers its channels from 0 to below this: more than its manifest may ask for of all kinds together.
+pub const CHANNELS_MAX: u16 = 4096;
+
 /// How often the call deadline is looked at while a guest call runs.
 pub const TICK_MS: u64 = 10; // a tenth of the usual deadline; finer would only wake the machine more often
 

@@ -172,6 +172,11 @@ impl Running {
                 warn!(%instance, lost, "bytes of its parked output cannot be read");
             }
         }
+        for ((instance, channel), bytes) in std::mem::take(&mut kept.windows) {
+            if let Err(why) = pipeline.restore_window(&instance.as_str().into(), channel, &bytes) {
+                warn!(%instance, channel, %why, "what was open of its windows cannot be read");
+            }
+        }
         let (stop_instances, stopping) = watch::channel(false);
         let (stop_uplink, uplink_stopping) = watch::channel(false);
         let (news, committed) = watch::channel(0);

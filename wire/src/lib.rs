@@ -39,7 +39,8 @@ pub use id::{BatchKey, Class, Digest, Epoch, GatewayId, Life, Run, Sequence, Sou
 pub use ledger::{ClassEnd, ClockQuality, Closing, Entry, GapReason, LastKnown, Predecessor, RunRange};
 pub use limits::{BATCH_BYTES_MAX, INSTANCE_BYTES_MAX, ROWS_MAX, UNPACKED_BYTES_MAX};
 pub use model::{
-    Absence, Alert, AlertState, Coding, Concern, Decimal, Description, DeviceTime, Fact, Kind, Moment, Priority, Value, WaveformShape,
+    Absence, Alert, AlertState, Coding, Concern, Decimal, Description, DeviceTime, Fact, Kind, Moment, PREVIEW_FACT, Priority, Value,
+    WaveformShape,
 };
 pub use parked::{Parked, read_parked};
 pub use part::{JOIN_BATCHES_MAX, JOIN_BYTES_MAX, Joiner, Message, PARTS_MAX, Part, read_message, split};

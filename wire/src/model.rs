@@ -131,6 +131,9 @@ pub struct WaveformShape {
     pub bits: u8,
 }
 
+/// The fact that marks a channel as a preview, which travels in the class of that name: each so many-th sample of another.
+pub const PREVIEW_FACT: &str = "preview-every";
+
 /// What a channel means during one run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Description {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use wardgate_wire::{Class, ClockQuality, Description, Digest, Entry, Kind, Life, Moment, Run, Source, Stream, description_digest};
+use wardgate_wire::{
+    Class, ClockQuality, Description, Digest, Entry, Kind, Life, Moment, PREVIEW_FACT, Run, Source, Stream, description_digest,
+};
 
 type OfRuns = HashMap<(Life, Source, Run), Option<Digest>>;
 
@@ -66,10 +68,15 @@ impl Meanings {
     pub fn class(&self, life: Life, stream: &Stream, run: Run) -> Option<Class> {
         match stream.source {
             Source::Alerts => Some(Class::Alert),
-            Source::Channel(_) => Some(match self.description(life, stream, run)?.kind {
-                Kind::Waveform => Class::Waveform,
-                _ => Class::Numeric,
-            }),
+            Source::Channel(_) => {
+                let d = self.description(life, stream, run)?;
+                let preview = d.derived && d.facts.iter().any(|f| f.name == PREVIEW_FACT);
+                Some(match d.kind {
+                    Kind::Waveform if preview => Class::Preview,
+                    Kind::Waveform => Class::Waveform,
+                    _ => Class::Numeric,
+                })
+            }
         }
     }
 

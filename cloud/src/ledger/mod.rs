@@ -192,7 +192,6 @@ impl Gateway {
         let mut touched = BTreeSet::from([(key.life, key.epoch)]);
         let mut came = Vec::new();
         match content {
-            Some(_) if key.class == Class::Preview => {}
             Some(Content::Ledger(entries)) => self.ledger(key.life, entries, &mut touched, &mut news),
             Some(content) => {
                 let mut again = 0;
@@ -356,8 +355,7 @@ impl Gateway {
     }
 }
 
-/// Stretches of positions that hold values. Archives have none; previews are left out above, as what they show must not hide a hole in what they
-/// were made from.
+/// Stretches of positions that hold values. Archives have none; a preview is a stream of its own, which hides no hole in what it was made from.
 fn positions(content: &Content) -> Vec<(Stream, Run, u64, u64, Moment)> {
     let mut all: Vec<(Stream, Run, u64, u64, Moment)> = Vec::new();
     let mut newest: HashMap<(&str, Source, Run), usize> = HashMap::new();

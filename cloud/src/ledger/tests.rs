@@ -307,22 +307,24 @@ fn a_batch_that_cannot_be_read_is_held_and_holes_are_not_guessed_from_it() {
 }
 
 #[test]
-fn previews_hide_no_hole() {
+fn a_preview_is_a_stream_of_its_own_and_hides_no_hole() {
     let mut desk = Desk::default();
     desk.first_epoch();
     let track = wardgate_wire::WaveformTrack {
         instance: "bed-1".into(),
-        channel: 0,
+        channel: 0x8004,
         run: 1,
-        first: 4,
+        first: 0,
         late: false,
-        pieces: vec![],
+        pieces: vec![wardgate_wire::Piece { count: 2, moment: at(4), at: wardgate_wire::DeviceTime::NotTold, quality: 0 }],
         counts: vec![1, 2],
     };
     desk.fresh((7, 0, Class::Preview, 0), d(60), NONE, &Content::Waveforms(vec![track]));
     let ends = [(Class::Ledger, 1, d(100)), (Class::Numeric, 2, d(2)), (Class::Preview, 1, d(60))];
-    let news = desk.ledger(7, 1, 0, d(101), NONE, vec![Entry::Closing(closing(0, &ends, vec![range(1, 0, 6)]))]);
-    assert_eq!(news.lost.iter().map(|l| (l.first, l.indices)).collect::<Vec<_>>(), [(4, 2)]);
+    let of_preview = RunRange { stream: Stream { instance: "bed-1".into(), source: Source::Channel(0x8004) }, ..range(1, 0, 3) };
+    let news = desk.ledger(7, 1, 0, d(101), NONE, vec![Entry::Closing(closing(0, &ends, vec![range(1, 0, 6), of_preview]))]);
+    let lost: Vec<_> = news.lost.iter().map(|l| (l.stream.source, l.first, l.indices)).collect();
+    assert_eq!(lost, [(Source::Channel(0), 4, 2), (Source::Channel(0x8004), 2, 1)]);
 }
 
 // ---------- what went with a store (rule 10)

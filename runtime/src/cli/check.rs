@@ -8,7 +8,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, ConfigError, Given, Instance, Transaction, Uplink, nearest, nearest_path};
+use crate::config::{Config, ConfigError, Given, Instance, Report, Transaction, Uplink, nearest, nearest_path};
+use crate::contract::types::Kind;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
 use crate::plugin::{Host, Package, PluginError, Prepared, at_once};
@@ -147,10 +148,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         println!("  personal channels are dropped and counted");
     }
     for (channel, rule) in &instance.report {
-        let (band, every) = (rule.dead_band, rule.heartbeat_s);
-        println!(
-            "  {channel}: sent when it differs by more than {band} from what was sent last, and every {every} s; the rest is THROWN AWAY"
-        );
+        println!("  {channel}: {}", in_words(channel, rule));
     }
     println!("  {}everything is sent as it comes", if instance.report.is_empty() { "" } else { "of all other channels " });
     match (&instance.bed, &instance.device_serial) {
@@ -161,7 +159,34 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     let plugin = sandbox.ready(&package).map_err(refused)?;
     let described = trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
     let transactions = at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref()));
-    Ok(Seen { transactions, channels: described.into_iter().map(|meaning| meaning.name).collect() })
+    let channels: Vec<String> = described.iter().map(|meaning| meaning.name.clone()).collect();
+    for (channel, rule) in &instance.report {
+        let idle = match described.iter().find(|meaning| meaning.name == *channel) {
+            Some(meaning) if rule.suits(meaning.kind == Kind::Numeric, meaning.kind == Kind::Waveform) => continue,
+            Some(_) => format!("a channel of the kind of \"{channel}\" has no such rule, so everything of it is sent"),
+            None => {
+                let near = nearest(channel, channels.iter().map(String::as_str)).map(|near| format!("; it describes \"{near}\""));
+                format!("\"{name}\" describes no channel \"{channel}\" when it opens{}", near.unwrap_or_default())
+            }
+        };
+        println!("  WARNING: {}", config.wrong(&["instance", name, "report", channel], idle, ""));
+    }
+    Ok(Seen { transactions, channels })
+}
+
+/// What of a channel is sent, and what is not.
+fn in_words(channel: &str, rule: &Report) -> String {
+    match rule {
+        Report::OnChange { dead_band, heartbeat_s } => format!(
+            "sent when it differs by more than {dead_band} from what was sent last, and every {heartbeat_s} s; the rest is THROWN AWAY"
+        ),
+        Report::Window { seconds } => format!(
+            "sent as least, most, mean and number of its values in each {seconds} s, marked derived; the values themselves are THROWN AWAY"
+        ),
+        Report::Preview { every } => {
+            format!("sent as it comes; besides, each {every}th sample goes ahead as {channel}.preview, marked derived")
+        }
+    }
 }
 
 /// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.

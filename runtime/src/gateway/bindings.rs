@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Instance;
-use crate::pipeline::{Binding, parked_of};
+use crate::pipeline::{Binding, parked_of, window_of};
 
 /// The store keeps the newest of each name; no instance's name has such characters.
 const PREFIX: &str = "!binding/";
@@ -33,6 +33,8 @@ pub(super) struct Kept {
     pub bindings: Bindings,
     /// Chunks of parked output, in order.
     pub parked: BTreeMap<String, Vec<Vec<u8>>>,
+    /// Windows that were open, by instance and channel.
+    pub windows: BTreeMap<(String, u16), Vec<u8>>,
 }
 
 /// A binding that cannot be read is said and left: gateway.toml's line holds.
@@ -42,6 +44,10 @@ pub(super) fn sorted(found: BTreeMap<String, Vec<u8>>) -> Kept {
         if let Some(instance) = parked_of(&name) {
             if !bytes.is_empty() {
                 kept.parked.entry(instance.to_owned()).or_default().push(bytes);
+            }
+        } else if let Some((instance, channel)) = window_of(&name) {
+            if !bytes.is_empty() {
+                kept.windows.insert((instance.to_owned(), channel), bytes);
             }
         } else if let Some(instance) = name.strip_prefix(PREFIX) {
             match serde_json::from_slice(&bytes) {

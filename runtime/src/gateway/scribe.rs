@@ -95,6 +95,7 @@ impl Scribe {
                     self.look_at_clock();
                     self.begin_epoch_when_behind();
                     self.expire_parked();
+                    self.pipeline.tell_windows_over(moment());
                 }
                 Ok(()) = self.online.changed() => self.link_changed(),
             }

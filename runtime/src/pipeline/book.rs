@@ -103,11 +103,17 @@ impl Book {
         news
     }
 
-    pub fn observation(&mut self, voice: &mut Voice, at: DeviceTime, said: Vec<(u16, Value, u16)>, channels: &BTreeMap<u16, Channel>) {
+    pub fn observation<'m>(
+        &mut self,
+        voice: &mut Voice,
+        at: DeviceTime,
+        said: Vec<(u16, Value, u16)>,
+        meaning: impl Fn(u16) -> Option<&'m Meaning>,
+    ) {
         let mut readings = Vec::with_capacity(said.len());
         for (channel, value, quality) in said {
             let source = Source::Channel(channel);
-            self.begin(voice, source, channels.get(&channel).map(|c| &*c.meaning));
+            self.begin(voice, source, meaning(channel));
             let (run, index) = self.take(voice, source, 1);
             readings.push(NumberedReading { channel, run, index, value, quality });
         }
@@ -134,7 +140,8 @@ impl Book {
         }
         channel.expected = first + counts.len() as u64;
         let (run, index) = self.take(voice, source, counts.len() as u64);
-        self.open.block(WaveformTrack { late: voice.late, ..track(voice.instance, number, run, index, piece, counts) });
+        let track = WaveformTrack { late: voice.late, ..track(voice.instance, number, run, index, piece, counts) };
+        self.open.block(track, channel.preview);
     }
 
     /// A plugin said that readings are missing: one position that a gap covers.

@@ -3,6 +3,7 @@
 
 mod book;
 mod convert;
+mod derived;
 mod heads;
 mod heads_bytes;
 mod heads_stream;
@@ -15,6 +16,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 mod told;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use wardgate_wire::{
     BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Parked, Piece, Predecessor, Source, WireError,
 };
 
-use crate::config::Terms;
+use crate::config::{Report, Terms};
 use crate::contract::{Said, types};
 use crate::status::Gap;
 
@@ -33,6 +35,7 @@ use open::Open;
 use parking::Parking;
 use said::{Channel, Meaning, Step};
 
+pub use derived::window_of;
 pub use heads::Heads;
 pub use parking::{Binding, Claim, PARKED_BYTES_MAX, parked_of};
 pub use said::SaidWrong;
@@ -111,6 +114,12 @@ struct Instance {
     /// The newest state that was taken of whoever speaks for it now.
     kept: Option<Vec<u8>>,
     parking: Parking,
+    /// Open windows, by the channel that they are of.
+    windows: BTreeMap<u16, derived::Open>,
+    /// Of which channels the store has it otherwise.
+    windows_changed: BTreeSet<u16>,
+    /// By the channel that they are of.
+    previews: BTreeMap<u16, Channel>,
     /// Its binding as the ledger tells it.
     told: Binding,
 }
@@ -314,6 +323,7 @@ impl Pipeline {
 
     /// All streams of an instance: those that ever spoke, those it described, and its alerts.
     fn cut(&mut self, instance: &Arc<str>, moment: types::Moment, reason: GapReason, instead: bool) {
+        self.tell_windows(instance); // what was lost is lost between two windows, and not inside one
         let of = self.instances.entry(instance.clone()).or_default();
         of.channels.values_mut().for_each(|channel| channel.sent = None); // after a loss the next value is news, whatever it is
         let now = convert::moment(moment);
@@ -323,7 +333,8 @@ impl Pipeline {
             self.raise(Urgency::Due);
         }
         let of = self.instances.entry(instance.clone()).or_default();
-        let mut sources: BTreeSet<Source> = of.channels.iter().filter(|(_, c)| !c.withheld).map(|(&n, _)| Source::Channel(n)).collect();
+        let channels = of.channels.iter().filter(|(_, c)| !c.withheld);
+        let mut sources: BTreeSet<Source> = channels.flat_map(|(&n, c)| sources(n, c)).collect();
         sources.extend(self.book.heads.streams.get(instance).into_iter().flat_map(|streams| streams.keys()));
         sources.extend(of.numbering.iter().filter(|(_, n)| n.spoke()).map(|(&source, _)| source));
         sources.insert(Source::Alerts);
@@ -342,15 +353,30 @@ impl Pipeline {
 
     fn take(&mut self, instance: &Arc<str>, at: types::Moment, step: Step) {
         let moment = convert::moment(at);
+        if let Step::Describe { channel, .. } | Step::Missed { channel, .. } = &step {
+            self.tell_window(instance, *channel);
+        }
         let of = self.instances.get_mut(instance).expect("judged by its channels");
         let book = &mut self.book;
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
         let urgency = match step {
             Step::Describe { channel, means } => {
                 of.names.insert(channel, means.meaning.clone());
+                let preview = if let Some(Report::Preview { every }) = means.report { Some(derived::preview(&means, every)) } else { None };
+                let all = sources(channel, &means);
+                of.names.extend(derived::meanings(channel, &means));
                 let before = of.channels.insert(channel, means);
+                match preview {
+                    Some(preview) => drop(of.previews.insert(channel, preview)),
+                    None => drop(of.previews.remove(&channel)),
+                }
                 let withheld = of.channels[&channel].withheld;
-                if withheld { Urgency::No } else { describe(book, &mut voice, channel, before) }
+                if withheld {
+                    Urgency::No
+                } else {
+                    let jump = before.and_then(|c| c.jump);
+                    all.into_iter().map(|source| describe(book, &mut voice, source, jump)).max().expect("a channel is a stream")
+                }
             }
             Step::Identify(facts) => {
                 book.entry(Entry::Identity { instance: instance.to_string(), at: moment, facts });
@@ -361,17 +387,29 @@ impl Pipeline {
                 readings.retain(|(channel, ..)| !of.channels[channel].withheld);
                 of.withheld += (said - readings.len()) as u64;
                 let before = readings.len();
-                readings.retain(|(channel, value, quality)| {
-                    let channel = of.channels.get_mut(channel).expect("judged");
-                    let Channel { report: Some(rule), sent, .. } = channel else { return true };
-                    report::sends(rule, sent, value, *quality, moment.monotonic_ns)
+                let mut windowed = Vec::new();
+                readings.retain(|(number, value, quality)| {
+                    let Channel { report, sent, .. } = of.channels.get_mut(number).expect("judged");
+                    match report {
+                        Some(Report::OnChange { dead_band, heartbeat_s }) => {
+                            report::sends(*dead_band, *heartbeat_s, sent, value, *quality, moment.monotonic_ns)
+                        }
+                        Some(Report::Window { seconds }) => {
+                            windowed.push((*number, *seconds, value.clone(), *quality));
+                            false
+                        }
+                        _ => true,
+                    }
                 });
-                of.unchanged += (before - readings.len()) as u64;
-                if readings.is_empty() {
-                    return;
+                of.unchanged += (before - readings.len() - windowed.len()) as u64;
+                if !readings.is_empty() {
+                    book.observation(&mut voice, at, readings, |n| of.channels.get(&n).map(|c| &*c.meaning));
+                    self.raise(Urgency::Due);
                 }
-                book.observation(&mut voice, at, readings, &of.channels);
-                Urgency::Due
+                for (channel, seconds, value, quality) in windowed {
+                    self.windowed(instance, channel, seconds, &value, quality, moment);
+                }
+                return;
             }
             Step::Block { channel: number, first, at, counts, quality } => {
                 let channel = of.channels.get_mut(&number).expect("judged");
@@ -381,7 +419,12 @@ impl Pipeline {
                     return;
                 }
                 let piece = Piece { count: counts.len() as u32, moment, at, quality };
-                book.block(&mut voice, number, channel, first, piece, counts);
+                if let Some(Report::Preview { every }) = channel.report {
+                    self.previewed(instance, number, every, first, &piece, &counts);
+                }
+                let of = self.instances.get_mut(instance).expect("just seen");
+                let mut voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
+                self.book.block(&mut voice, number, of.channels.get_mut(&number).expect("judged"), first, piece, counts);
                 Urgency::Due
             }
             Step::Missed { channel: number, count, reason } => {
@@ -406,11 +449,19 @@ impl Pipeline {
     }
 }
 
+/// The streams in which what a channel says travels.
+fn sources(number: u16, channel: &Channel) -> Vec<Source> {
+    match channel.report {
+        Some(Report::Window { .. }) => derived::of_window(number).collect(),
+        Some(Report::Preview { .. }) => vec![derived::of_preview(number), Source::Channel(number)],
+        _ => vec![Source::Channel(number)],
+    }
+}
+
 /// The next value begins a run. Nobody needs the description before that; but a loss that was told and has not shown in a jump shows there.
-fn describe(book: &mut Book, voice: &mut Voice, number: u16, before: Option<Channel>) -> Urgency {
-    let source = Source::Channel(number);
+fn describe(book: &mut Book, voice: &mut Voice, source: Source, jump: Option<GapReason>) -> Urgency {
     voice.anew(source);
-    match before.and_then(|c| c.jump) {
+    match jump {
         Some(reason) if book.cut(voice, source, reason, false) => Urgency::Due,
         _ => Urgency::No,
     }
@@ -421,13 +472,17 @@ fn missed(book: &mut Book, voice: &mut Voice, number: u16, channel: &mut Channel
     channel.sent = None;
     match count {
         _ if channel.withheld => return Urgency::No,
-        _ if !waveform => book.missed_readings(voice, number, &channel.meaning, count, reason),
-        None if !book.cut(voice, Source::Channel(number), reason, false) => return Urgency::No,
-        None => {}
-        Some(_) => {
-            channel.jump = Some(reason); // its positions show with the next block
-            return Urgency::No;
+        Some(_) if waveform => channel.jump = Some(reason), // its positions show with the next block
+        _ if waveform || matches!(channel.report, Some(Report::Window { .. })) => {
+            let news = |source| book.cut(voice, source, reason, false);
+            if sources(number, channel).into_iter().map(news).filter(|news| *news).count() > 0 {
+                return Urgency::Due;
+            }
+        }
+        _ => {
+            book.missed_readings(voice, number, &channel.meaning, count, reason);
+            return Urgency::Due;
         }
     }
-    Urgency::Due
+    Urgency::No
 }

@@ -54,6 +54,7 @@ pub(super) struct Open {
     alerts: Portions<InstanceAlerts>,
     ledger: Portions<Entry>,
     numerics: Portions<InstanceNumerics>,
+    previews: Portions<WaveformTrack>,
     waveforms: Portions<WaveformTrack>,
 }
 
@@ -65,6 +66,7 @@ impl Open {
             alerts: Portions::default(),
             ledger: Portions::default(),
             numerics: Portions::default(),
+            previews: Portions::default(),
             waveforms: Portions::default(),
         }
     }
@@ -115,10 +117,11 @@ impl Open {
     }
 
     /// `block` holds one piece; it goes on the track of its stream run if nothing lies between.
-    pub fn block(&mut self, block: WaveformTrack) {
+    pub fn block(&mut self, block: WaveformTrack, preview: bool) {
         let bytes = samples_bytes(block.counts.len()) + TRACK_BYTES + block.instance.len();
         self.bytes += bytes;
-        let portion = self.waveforms.with_room(bytes, self.bytes_max);
+        let portions = if preview { &mut self.previews } else { &mut self.waveforms };
+        let portion = portions.with_room(bytes, self.bytes_max);
         let goes_on = |t: &&mut WaveformTrack| {
             t.channel == block.channel
                 && t.run == block.run
@@ -139,6 +142,7 @@ impl Open {
     pub fn data(&self) -> impl Iterator<Item = (Class, Content)> {
         (self.alerts.all.iter().map(|p| (Class::Alert, Content::Alerts(p.clone()))))
             .chain(self.numerics.all.iter().map(|p| (Class::Numeric, Content::Numerics(p.clone()))))
+            .chain(self.previews.all.iter().map(|p| (Class::Preview, Content::Waveforms(p.clone()))))
             .chain(self.waveforms.all.iter().map(|p| (Class::Waveform, Content::Waveforms(p.clone()))))
     }
 

@@ -22,6 +22,7 @@ impl Pipeline {
             self.states.insert(name.into(), bytes);
             self.raise(Urgency::Due);
         }
+        self.tell_windows(instance);
         let of = self.instances.entry(instance.clone()).or_default();
         of.parking.bind(binding);
         let parking = &mut of.parking;
@@ -69,6 +70,7 @@ impl Pipeline {
     }
 
     pub(super) fn begin_session(&mut self, instance: &Arc<str>, now: Moment) {
+        self.tell_windows(instance); // no window goes on over what another device said
         self.instances.entry(instance.clone()).or_default().parking.begin_session(now);
         self.tell_binding(instance, now);
     }
@@ -93,11 +95,12 @@ impl Pipeline {
 
     /// The device says who it is. What it said in this session before that was its own.
     fn identified(&mut self, instance: &Arc<str>, now: Moment, serial: &str) {
-        let of = self.instances.get_mut(instance).expect("it speaks");
-        let parking = &mut of.parking;
-        if parking.whose.claim.as_deref() == Some(serial) {
+        if self.instances[instance].parking.whose.claim.as_deref() == Some(serial) {
             return;
         }
+        self.tell_windows(instance);
+        let of = self.instances.get_mut(instance).expect("it speaks");
+        let parking = &mut of.parking;
         if parking.whose.claim.is_some() {
             parking.begin_session(now); // another device without a word of the link
         }
@@ -207,10 +210,13 @@ impl Pipeline {
             Parked::Claim { .. } => {}
             Parked::Describe { channel, expected, description } => {
                 let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
-                let before = channels.insert(channel, Channel { meaning, withheld: false, expected, jump: None, report: None, sent: None });
-                describe(book, &mut voice, channel, before);
+                let before = channels
+                    .insert(channel, Channel { meaning, withheld: false, expected, jump: None, report: None, sent: None, preview: false });
+                describe(book, &mut voice, Source::Channel(channel), before.and_then(|c| c.jump));
             }
-            Parked::Observation { at, readings, .. } => book.observation(&mut voice, at, readings, channels),
+            Parked::Observation { at, readings, .. } => {
+                book.observation(&mut voice, at, readings, |n| channels.get(&n).map(|c| &*c.meaning))
+            }
             Parked::Block { channel: number, first, piece, counts } => {
                 if let Some(channel) = channels.get_mut(&number).filter(|c| first >= c.expected) {
                     book.block(&mut voice, number, channel, first, piece, counts);

@@ -29,6 +29,8 @@ pub(super) struct Channel {
     /// What of it is sent, where that is not everything; and what was sent last.
     pub report: Option<Report>,
     pub sent: Option<Sent>,
+    /// It is the pipeline's own, made of another.
+    pub preview: bool,
 }
 
 #[derive(Debug)]
@@ -140,13 +142,18 @@ impl Call<'_> {
             return Err(SaidWrong::Shape { channel, name: description.name, kind: description.kind.name(), problem });
         }
         bounded("a description", open::description_bytes(&description))?;
-        let report = self.terms.reports.get(&description.name).filter(|_| description.kind != wire::Kind::Waveform).cloned();
-        if let Some(rule) = &report {
-            description.facts.push(wire::Fact { name: report::FACT.into(), value: report::in_words(rule) });
+        let report = self
+            .terms
+            .reports
+            .get(&description.name)
+            .filter(|rule| rule.suits(description.kind == wire::Kind::Numeric, description.kind == wire::Kind::Waveform))
+            .cloned();
+        if let Some(Report::OnChange { dead_band, heartbeat_s }) = &report {
+            description.facts.push(wire::Fact { name: report::FACT.into(), value: report::in_words(*dead_band, *heartbeat_s) });
         }
         let withheld = description.personal && !self.terms.personal;
         let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
-        let means = Channel { meaning, withheld, expected: 0, jump: None, report, sent: None };
+        let means = Channel { meaning, withheld, expected: 0, jump: None, report, sent: None, preview: false };
         self.changed.insert(channel, means.clone());
         self.steps.push(Step::Describe { channel, means });
         Ok(())

@@ -72,6 +72,7 @@ impl Pipeline {
         let states = std::mem::take(&mut self.states);
         let mut states: Vec<_> = states.into_iter().map(|(name, state): (Arc<str>, _)| (name.to_string(), state)).collect();
         states.extend(self.instances.iter_mut().flat_map(|(instance, of)| of.parking.changes(instance)));
+        states.extend(self.instances.iter_mut().flat_map(|(instance, of)| of.window_changes(instance)));
         Sealed { batches, states, heads, durable: std::mem::take(&mut self.durable), gaps }
     }
 }

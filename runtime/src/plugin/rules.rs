@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{ChannelBounds, Manifest};
 use crate::contract::types::{Channel, Description, Kind, Observation, Value, Waveform};
-use crate::contract::{Held, Said, printable};
+use crate::contract::{CHANNELS_MAX, Held, Said, printable};
 
 const CHANNEL_NAME_BYTES_MAX: usize = 64; // it becomes a file's name in the cloud and a line on a screen
 const THING_BYTES_MAX: usize = 64 << 10; // one observation, block, alert ...: a quarter of what the pipeline takes as indivisible
@@ -19,6 +19,8 @@ pub const DURABLE_WAITING_MAX: usize = 64; // a device has a few stored records 
 pub enum Breach {
     #[error("spoke on channel {0} without describing it since it was opened; describe each channel before its first use")]
     Undescribed(Channel),
+    #[error("described channel {channel}; a plugin numbers its channels from 0 to {}", CHANNELS_MAX - 1)]
+    Number { channel: Channel },
     #[error("said {said} on channel {channel}, which it described as {described}; describe the channel anew, or emit what it says")]
     Kind { channel: Channel, described: &'static str, said: &'static str },
     #[error("described more than {max} channels of kind {kind}, which is what its manifest asks for (manifest: channels.{kind})")]
@@ -98,6 +100,9 @@ impl Rules {
 
     fn describe(&mut self, channel: Channel, meaning: &Description) -> Result<(), Breach> {
         small("a description", meaning.held_bytes())?;
+        if channel >= CHANNELS_MAX {
+            return Err(Breach::Number { channel });
+        }
         let name = &meaning.name;
         let taken = || self.channels.iter().any(|(other, d)| *other != channel && d.name == *name);
         let plain = printable(name, CHANNEL_NAME_BYTES_MAX) == *name && !name.contains('/') && !matches!(name.as_str(), "" | "." | "..");
@@ -256,6 +261,7 @@ mod tests {
             (vec![ecg(), emit(1, Value::Absent(Absence::Unknown))], "said an absent reading on channel 1"),
             (vec![hr(), block(0, 0, 1)], "said samples on channel 0"),
             (vec![hr(), describe(1, "b", Kind::Numeric), describe(2, "c", Kind::Numeric)], "more than 2 channels of kind numeric"),
+            (vec![describe(4096, "hr", Kind::Numeric)], "from 0 to 4095"),
             (vec![describe(0, "x", Kind::Text)], "more than 0 channels of kind text"),
             (vec![hr(), describe(1, "hr", Kind::Numeric)], "no other channel has it"),
             (vec![describe(0, "../etc", Kind::Numeric)], "\"../etc\""),

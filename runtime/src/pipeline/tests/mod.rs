@@ -1,6 +1,7 @@
 //! Tests of the room: each rule by itself, heads by themselves, and a storm of everything that an accountant audits.
 
 mod account;
+mod derived;
 mod heads;
 mod parking;
 mod scenarios;

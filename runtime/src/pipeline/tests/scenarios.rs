@@ -479,7 +479,7 @@ fn nothing_that_a_plugin_says_makes_a_batch_that_the_wire_refuses() {
 #[test]
 fn a_channel_on_change_sends_changes_and_says_so_in_its_description() {
     let mut b = Bench::new();
-    let rule = Report { dead_band: DeadBand { mantissa: 3, exponent: -1 }, heartbeat_s: 60 };
+    let rule = Report::OnChange { dead_band: DeadBand { mantissa: 3, exponent: -1 }, heartbeat_s: 60 };
     let reports = BTreeMap::from([("load".into(), rule.clone()), ("wave".into(), rule)]);
     b.pipeline.posted(&"ups".into(), Terms { reports, ..Terms::default() });
     b.open("ups", vec![describe(1, "load", Kind::Numeric), describe(2, "charge", Kind::Numeric), describe(3, "wave", Kind::Waveform)]);

@@ -1,0 +1,137 @@
+//! Windows and previews: what is told of a channel instead of its values, or ahead of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wardgate_wire::{Class, Content, Decimal, Description, Entry, GapReason, Run, Value, WaveformTrack};
+
+use super::super::Pipeline;
+use super::{Bench, Group, SECOND, at, block, describe, emit, setup};
+use crate::config::{Report, Terms};
+use crate::contract::Said;
+use crate::contract::types::{Kind, Missing};
+
+fn with_rule(channel: &str, rule: Report) -> Bench {
+    let mut b = Bench::new();
+    let reports = BTreeMap::from([(channel.to_owned(), rule)]);
+    b.pipeline.posted(&"ups".into(), Terms { reports, ..Terms::default() });
+    b
+}
+
+/// Run, and least, most, mean and number, of each window that was told.
+fn windows(group: &Group) -> Vec<(Run, [i64; 4])> {
+    let number = |value: &Value| if let Value::Number(Decimal { mantissa, .. }) = value { *mantissa } else { -1 };
+    let readings = group.readings();
+    readings.chunks(4).map(|four| (four[0].run, [0, 1, 2, 3].map(|n: usize| number(&four[n].value)))).collect()
+}
+
+fn described(group: &Group) -> Vec<&Description> {
+    let all = group.entries().into_iter();
+    all.filter_map(|e| if let Entry::Description { description, .. } = e { Some(description) } else { None }).collect()
+}
+
+fn reasons(group: &Group) -> Vec<GapReason> {
+    let of = |e: &Entry| if let Entry::Run { reason, .. } = e { *reason } else { None };
+    group.entries().into_iter().filter_map(of).collect()
+}
+
+//= PROMISES.md#P124
+#[test]
+fn a_window_tells_least_most_mean_and_number_and_says_that_it_is_derived() {
+    let mut b = with_rule("load", Report::Window { seconds: 60 });
+    b.open("ups", vec![describe(1, "load", Kind::Numeric), describe(2, "charge", Kind::Numeric)]);
+    for n in [10, 30, 20] {
+        b.say("ups", vec![emit(&[(1, n), (2, n)])]).unwrap();
+    }
+    assert_eq!(b.seal().readings().iter().filter(|r| r.channel == 2).count(), 3, "of all others everything");
+    b.ns = 60 * SECOND;
+    b.say("ups", vec![emit(&[(1, 99)])]).unwrap();
+    let group = b.seal();
+    assert_eq!(windows(group), [(1, [10, 30, 2000, 3])], "the mean has two digits more");
+    let names: Vec<_> = described(group).iter().map(|d| (d.name.as_str(), d.derived, d.facts[0].value.as_str())).collect();
+    let expected = ["load.min", "load.max", "load.mean", "load.count"].map(|name| (name, true, "load"));
+    assert_eq!(names, expected);
+    assert_eq!(b.pipeline.unchanged("ups"), 0);
+    // nobody says anything any more
+    b.pipeline.tell_windows_over(at(119 * SECOND));
+    assert!(windows(b.seal()).is_empty());
+    b.pipeline.tell_windows_over(at(120 * SECOND));
+    assert_eq!(windows(b.seal()), [(1, [99, 99, 9900, 1])]);
+}
+
+/// What was called durable is told, whatever happens to the gateway; and what was lost is lost between two windows.
+//= PROMISES.md#P125
+#[test]
+fn an_open_window_outlives_a_crash_and_ends_with_a_loss() {
+    let mut b = with_rule("load", Report::Window { seconds: 60 });
+    b.open("ups", vec![describe(1, "load", Kind::Numeric)]);
+    b.say("ups", vec![emit(&[(1, 5), (1, 7)]), Said::WhenDurable(9)]).unwrap();
+    let group = b.seal();
+    assert_eq!((windows(group).len(), group.sealed.durable.len()), (0, 1));
+    let [(name, state)] = &group.sealed.states[..] else { panic!("{:?}", group.sealed.states) };
+    assert_eq!(super::super::window_of(name), Some(("ups", 1)));
+    let (name, state) = (name.clone(), state.clone());
+
+    b.crash(2);
+    b.pipeline.restore_window(&"ups".into(), 1, &state).expect("whole");
+    let reports = BTreeMap::from([("load".to_owned(), Report::Window { seconds: 60 })]);
+    b.pipeline.posted(&"ups".into(), Terms { reports, ..Terms::default() });
+    b.open("ups", vec![describe(1, "load", Kind::Numeric)]);
+    b.say("ups", vec![emit(&[(1, 100)])]).unwrap();
+    b.lost("ups");
+    let group = b.seal();
+    assert_eq!(windows(group), [(1, [5, 7, 600, 2]), (2, [100, 100, 10_000, 1])]);
+    assert_eq!(reasons(group)[..4], [GapReason::GatewayRestart; 4], "{:?}", reasons(group));
+    assert!(group.sealed.states.contains(&(name.clone(), Vec::new())), "it is told, so it is not kept");
+    b.say("ups", vec![emit(&[(1, 1)]), Said::Missed(1, Some(2), Missing::DeviceOff), emit(&[(1, 2)])]).unwrap();
+    b.fault("ups");
+    let group = b.seal();
+    assert_eq!(windows(group), [(3, [1, 1, 100, 1]), (4, [2, 2, 200, 1])]);
+    let told: Vec<_> = reasons(group);
+    assert!(told.contains(&GapReason::GatewayOverrun) && told.contains(&GapReason::DeviceOff), "{told:?}");
+
+    for n in 0..state.len() {
+        let mut fresh = Pipeline::new(setup(3, 1 << 14), None, at(SECOND));
+        assert!(fresh.restore_window(&Arc::from("ups"), 1, &state[..n]).is_err());
+        assert!(
+            fresh.seal(false, at(SECOND)).unwrap().states.contains(&(name.clone(), Vec::new())),
+            "what cannot be read is not kept for ever"
+        );
+    }
+}
+
+fn tracks(group: &Group, class: Class) -> Vec<&WaveformTrack> {
+    let of_class = group.batches.iter().filter(|(key, ..)| key.class == class);
+    of_class.flat_map(|(_, _, batch)| if let Content::Waveforms(tracks) = &batch.content { &tracks[..] } else { &[] }).collect()
+}
+
+//= PROMISES.md#P126
+#[test]
+fn a_preview_goes_ahead_and_the_whole_waveform_follows_untouched() {
+    let mut b = with_rule("ecg", Report::Preview { every: 10 });
+    b.open("ups", vec![describe(1, "ecg", Kind::Waveform)]);
+    let all: Vec<i32> = (0..60).collect();
+    for (first, counts) in (0..).step_by(12).zip(all.chunks(12)) {
+        b.say("ups", vec![block(1, first, counts)]).unwrap();
+    }
+    b.say("ups", vec![Said::Missed(1, Some(25), Missing::Overrun), block(1, 85, &(85..100).collect::<Vec<_>>())]).unwrap();
+    let group = b.seal();
+    let counts = |class| tracks(group, class).iter().flat_map(|t| t.counts.clone()).collect::<Vec<_>>();
+    assert_eq!(counts(Class::Waveform).len(), 75);
+    assert_eq!(counts(Class::Preview), [0, 10, 20, 30, 40, 50, 90], "by the device's own index");
+    let preview = tracks(group, Class::Preview);
+    assert_eq!(preview.last().map(|t| t.first), Some(9), "its positions are a tenth of those of the whole");
+    let order: Vec<Class> = group.keys().into_iter().map(|(_, class, _)| class).collect();
+    assert!(order.iter().position(|c| *c == Class::Preview) < order.iter().position(|c| *c == Class::Waveform));
+    let of = |d: &&Description| d.name == "ecg.preview";
+    let description = *described(group).iter().find(|d| of(d)).expect("described");
+    let whole = *described(group).iter().find(|d| d.name == "ecg").expect("described");
+    let (shape, period) = (description.shape.unwrap(), whole.shape.unwrap().period_numerator);
+    assert!(description.derived && !whole.derived && shape.period_numerator == 10 * period);
+    let gaps: Vec<_> = group
+        .entries()
+        .into_iter()
+        .filter_map(|e| if let Entry::Gap { indices, reason, .. } = e { Some((*indices, *reason)) } else { None })
+        .collect();
+    assert_eq!(gaps, [(3, GapReason::GatewayOverrun), (25, GapReason::GatewayOverrun)]);
+}
