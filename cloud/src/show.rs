@@ -114,6 +114,9 @@ fn entry(entry: &Entry) -> String {
         }
         Entry::Shed { epoch, class, below, .. } => format!("shed of epoch {epoch}: {class} below {below}"),
         Entry::Clock { wall_ns, .. } => format!("clock {}", &rfc3339(*wall_ns)[..19]),
+        Entry::DeviceClock { instance, uncertainty_ns, change, .. } => {
+            format!("clock of the device of {instance}: {}, within {} ms", change.name(), uncertainty_ns / 1_000_000)
+        }
         Entry::Binding { instance, serial, bed, .. } => {
             format!("binding of {instance}: bed {}, serial {}", bed.as_deref().unwrap_or("-"), serial.as_deref().unwrap_or("-"))
         }

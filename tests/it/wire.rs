@@ -229,6 +229,16 @@ fn entry(entry: &Entry) -> Json {
             json!([7, {"instance": instance, "serial": serial, "bed": bed, "from": moment(from)}])
         }
         Entry::Identity { instance, at, facts: list } => json!([8, {"instance": instance, "at": moment(at), "facts": facts(list)}]),
+        Entry::DeviceClock { instance, at, device, uncertainty_ns, change } => {
+            let device = match device {
+                DeviceTime::NotTold => json!(null),
+                DeviceTime::Utc(ns) => json!([1, ns]),
+                DeviceTime::Local(ns) => json!([2, ns]),
+                DeviceTime::Counter(ns) => json!([3, ns.cast_signed()]),
+            };
+            let (uncertainty, change) = (uncertainty_ns, change.code());
+            json!([10, {"instance": instance, "at": moment(at), "device": device, "uncertainty": uncertainty, "change": change}])
+        }
         Entry::Description { digest, description: d } => json!([9, description(&digest.to_string(), d)]),
         Entry::Other { kind, bytes } => json!([kind, hex(bytes)]),
     }

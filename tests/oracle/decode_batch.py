@@ -31,6 +31,7 @@ LEDGER = {
     7: "instance:text serial:?text bed:?text from:moment",
     8: "instance:text at:moment facts:*fact",
     9: "name:text kind:e6 code:?coding unit:text shape:?shape personal:e2 derived:e2 facts:*fact",
+    10: "instance:text at:moment device:device uncertainty:v64 change:e4",
 }
 
 def need(fits, what):
@@ -52,6 +53,9 @@ class Reader:
     def z(self): return zag(self.varint())
     def bytes(self): return self.raw(self.varint())
     def text(self): return self.bytes().decode()
+    def device(self):
+        need((kind := self.varint()) in (1, 2, 3), "device time")
+        return [kind, self.z()]
     def digest(self): return self.raw(16).hex()
     def rest(self): return self.raw(len(self.data) - self.at)
     def varint(self, bits=64):

@@ -1,6 +1,6 @@
 //! Enumerations as numbers on the wire and as words in output: one table each.
 
-use crate::{Absence, AlertState, ClockQuality, Concern, GapReason, Kind, Priority};
+use crate::{Absence, AlertState, ClockChange, ClockQuality, Concern, GapReason, Kind, Priority};
 
 macro_rules! codes {
     ($($type:ident { $($variant:ident = $name:literal),+ $(,)? })+) => { $(
@@ -42,5 +42,6 @@ codes! {
         StoreLost = "store-lost", ShedByPolicy = "shed-by-policy", DiskFull = "disk-full", NotGranted = "not-granted",
         UnboundExpired = "unbound-expired", Unknown = "unknown",
     }
+    ClockChange { First = "first", Refined = "refined", Step = "step", Wrap = "wrap" }
     ClockQuality { Synchronised = "synchronised", FreeRunning = "free-running", Unset = "unset" }
 }

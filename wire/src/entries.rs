@@ -1,13 +1,15 @@
 //! The bytes of the ledger: records of (kind, length, bytes), so that a kind made later passes through unread.
 
 use crate::bytes::{Reader, Writer};
+use crate::column::{device_parts, device_time};
 use crate::limits::Rows;
 use crate::records::{
     read_code, read_description, read_digest, read_facts, read_flag, read_moment, read_stream, write_description, write_facts, write_flag,
     write_moment, write_stream,
 };
 use crate::{
-    Class, ClassEnd, ClockQuality, Closing, Entry, GapReason, LastKnown, Predecessor, RunRange, WireError, description_digest, seal,
+    Class, ClassEnd, ClockChange, ClockQuality, Closing, DeviceTime, Entry, GapReason, LastKnown, Predecessor, RunRange, WireError,
+    description_digest, seal,
 };
 
 const OPENING: u64 = 1;
@@ -19,6 +21,7 @@ const CLOCK: u64 = 6;
 const BINDING: u64 = 7;
 const IDENTITY: u64 = 8;
 const DESCRIPTION: u64 = 9;
+const DEVICE_CLOCK: u64 = 10;
 
 pub(crate) fn write_ledger(w: &mut Writer, entries: &[Entry]) -> Result<(), WireError> {
     let mut rows = Rows::new();
@@ -65,6 +68,7 @@ fn check(entry: &Entry) -> Result<(), WireError> {
         Entry::Opening { predecessor: Some(p), .. } => (ordered(&p.closing), "a run that ends before it begins"),
         Entry::Closing(closing) => (ordered(closing), "a run that ends before it begins"),
         Entry::Gap { first, indices, .. } => (first.checked_add(*indices).is_some(), "a gap beyond the last index"),
+        Entry::DeviceClock { device, .. } => (*device != DeviceTime::NotTold, "a device's clock that tells no time"),
         Entry::Description { digest, description } => (*digest == description_digest(description), "a description under another digest"),
         _ => (true, ""),
     };
@@ -138,7 +142,17 @@ fn write_entry(w: &mut Writer, entry: &Entry) -> Result<u64, WireError> {
             write_description(w, description);
             DESCRIPTION
         }
-        Entry::Other { kind: OPENING..=DESCRIPTION, .. } => {
+        Entry::DeviceClock { instance, at, device, uncertainty_ns, change } => {
+            w.text(instance);
+            write_moment(w, *at);
+            let (kind, ns) = device_parts(*device);
+            w.varint(kind);
+            w.zigzag(ns.unwrap_or_default().cast_signed());
+            w.varint(*uncertainty_ns);
+            w.u8(change.code());
+            DEVICE_CLOCK
+        }
+        Entry::Other { kind: OPENING..=DEVICE_CLOCK, .. } => {
             return Err(WireError::Invalid("an unread record of a kind that is known"));
         }
         Entry::Other { kind, bytes } => {
@@ -196,6 +210,13 @@ fn read_entry(kind: u64, bytes: &[u8], rows: &mut Rows) -> Result<Entry, WireErr
             from: read_moment(&mut r)?,
         },
         IDENTITY => Entry::Identity { instance: r.text()?, at: read_moment(&mut r)?, facts: read_facts(&mut r, rows)? },
+        DEVICE_CLOCK => Entry::DeviceClock {
+            instance: r.text()?,
+            at: read_moment(&mut r)?,
+            device: device_time(r.varint()?, r.zigzag()?.cast_unsigned())?,
+            uncertainty_ns: r.varint()?,
+            change: read_code(&mut r, ClockChange::from_code, "a change of a clock")?,
+        },
         DESCRIPTION => Entry::Description { digest: seal::digest(bytes), description: read_description(&mut r, rows)? },
         kind => return Ok(Entry::Other { kind, bytes: bytes.to_vec() }),
     };

@@ -1,6 +1,6 @@
 //! The `ledger` class: what makes the rest checkable.
 
-use crate::{Class, Description, Digest, Epoch, Fact, Life, Moment, Run, Sequence, Stream};
+use crate::{Class, Description, DeviceTime, Digest, Epoch, Fact, Life, Moment, Run, Sequence, Stream};
 
 /// Why a stretch of a stream will not come: one list for plugins, gateway and cloud. The number is the code on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +86,20 @@ pub enum ClockQuality {
     Unset = 2,
 }
 
+/// Why a device's clock is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ClockChange {
+    /// The first stamp since the plugin was opened or the link came up.
+    First = 0,
+    /// Better known, or drifted.
+    Refined = 1,
+    /// It was set.
+    Step = 2,
+    /// A counter began anew at 0, having counted as far as it can.
+    Wrap = 3,
+}
+
 /// One record of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -145,6 +159,14 @@ pub enum Entry {
         instance: String,
         at: Moment,
         facts: Vec<Fact>,
+    },
+    /// At this moment the device's own clock stood so, within the uncertainty.
+    DeviceClock {
+        instance: String,
+        at: Moment,
+        device: DeviceTime,
+        uncertainty_ns: u64,
+        change: ClockChange,
     },
     Description {
         digest: Digest,

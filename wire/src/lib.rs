@@ -36,7 +36,7 @@ pub use batch::{Batch, Content, Encoded, Header, decode, decode_unauthenticated,
 pub use body::{InstanceAlerts, InstanceNumerics, NumberedAlert, NumberedObservation, NumberedReading, Piece, WaveformTrack};
 pub use error::WireError;
 pub use id::{BatchKey, Class, Digest, Epoch, GatewayId, Life, Run, Sequence, Source, Stream};
-pub use ledger::{ClassEnd, ClockQuality, Closing, Entry, GapReason, LastKnown, Predecessor, RunRange};
+pub use ledger::{ClassEnd, ClockChange, ClockQuality, Closing, Entry, GapReason, LastKnown, Predecessor, RunRange};
 pub use limits::{BATCH_BYTES_MAX, INSTANCE_BYTES_MAX, ROWS_MAX, UNPACKED_BYTES_MAX};
 pub use model::{
     Absence, Alert, AlertState, Coding, Concern, Decimal, Description, DeviceTime, Fact, Kind, Moment, PREVIEW_FACT, Priority, Value,

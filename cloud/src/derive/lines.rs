@@ -76,7 +76,7 @@ struct Head<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Told {
+pub enum Told {
     Utc(String),
     Local(String),
     Counter(u64),
@@ -364,7 +364,7 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn told(at: DeviceTime) -> Option<Told> {
+pub fn told(at: DeviceTime) -> Option<Told> {
     match at {
         DeviceTime::NotTold => None,
         DeviceTime::Utc(ns) => Some(Told::Utc(rfc3339(ns))),

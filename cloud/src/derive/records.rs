@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use wardgate_wire::{Entry, Life, Moment};
 
-use super::lines::{Maker, boot, coding, hex, life_name};
+use super::lines::{Maker, boot, coding, hex, life_name, told};
 use super::paths;
 use crate::time::rfc3339;
 
@@ -24,6 +24,10 @@ pub fn record(maker: &mut Maker<'_>, batch: &str, life: Life, entry: &Entry) {
         Entry::Clock { at, wall_ns, uncertainty_ns, quality } => json!({
             "record": "clock", "boot": boot(*at), "monotonic_ns": at.monotonic_ns, "wall": rfc3339(*wall_ns),
             "uncertainty_ns": uncertainty_ns, "quality": quality.name(),
+        }),
+        Entry::DeviceClock { instance, at, device, uncertainty_ns, change } => json!({
+            "record": "device-clock", "instance": instance, "at": time(*at), "device_time": told(*device),
+            "uncertainty_ns": uncertainty_ns, "change": change.name(),
         }),
         Entry::Description { digest, description: d } => {
             let facts: serde_json::Map<String, Json> = d.facts.iter().map(|f| (f.name.clone(), f.value.as_str().into())).collect();

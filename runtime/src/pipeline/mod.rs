@@ -2,6 +2,7 @@
 //! Pure: time, keys and lives are arguments; what went in decides what comes out, to the byte.
 
 mod book;
+mod clocks;
 mod convert;
 mod derived;
 mod heads;
@@ -23,7 +24,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use wardgate_wire::{
-    BatchKey, ClockQuality, Digest, Entry, GapReason, GatewayId, Key, Life, Parked, Piece, Predecessor, Source, WireError,
+    BatchKey, ClockQuality, DeviceTime, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, Parked, Piece, Predecessor, Source,
+    WireError,
 };
 
 use crate::config::{Report, Terms};
@@ -31,6 +33,7 @@ use crate::contract::{Said, types};
 use crate::status::Gap;
 
 use book::{Book, Numbering, Voice};
+use clocks::{Clocks, Told};
 use open::Open;
 use parking::Parking;
 use said::{Channel, Meaning, Step};
@@ -114,6 +117,7 @@ struct Instance {
     /// The newest state that was taken of whoever speaks for it now.
     kept: Option<Vec<u8>>,
     parking: Parking,
+    clocks: Clocks,
     /// Open windows, by the channel that they are of.
     windows: BTreeMap<u16, derived::Open>,
     /// Of which channels the store has it otherwise.
@@ -351,10 +355,20 @@ impl Pipeline {
         }
     }
 
+    fn look_at_device_clock(&mut self, instance: &Arc<str>, device: DeviceTime, moment: Moment) {
+        let of = self.instances.get_mut(instance).expect("it speaks");
+        if let Some(Told { at, device, uncertainty_ns, change }) = of.clocks.hear(device, moment) {
+            self.book.entry(Entry::DeviceClock { instance: instance.to_string(), at, device, uncertainty_ns, change });
+        }
+    }
+
     fn take(&mut self, instance: &Arc<str>, at: types::Moment, step: Step) {
         let moment = convert::moment(at);
         if let Step::Describe { channel, .. } | Step::Missed { channel, .. } = &step {
             self.tell_window(instance, *channel);
+        }
+        if let Some(at) = device_time(&step) {
+            self.look_at_device_clock(instance, at, moment);
         }
         let of = self.instances.get_mut(instance).expect("judged by its channels");
         let book = &mut self.book;
@@ -446,6 +460,15 @@ impl Pipeline {
             }
         };
         self.raise(urgency);
+    }
+}
+
+/// What the device's own clock said with it.
+fn device_time(step: &Step) -> Option<DeviceTime> {
+    match step {
+        Step::Observation { at, .. } | Step::Block { at, .. } => Some(*at),
+        Step::Raise(alert) => Some(alert.at),
+        _ => None,
     }
 }
 

@@ -201,6 +201,7 @@ fn entry_bytes(entry: &Entry) -> usize {
             Entry::Binding { instance, serial, bed, .. } => {
                 instance.len() + serial.as_ref().map_or(0, String::len) + bed.as_ref().map_or(0, String::len)
             }
+            Entry::DeviceClock { instance, .. } => instance.len(),
             Entry::Identity { instance, facts, .. } => instance.len() + facts_bytes(facts),
             Entry::Description { description, .. } => description_bytes(description),
             Entry::Shed { .. } | Entry::Clock { .. } => 0,

@@ -71,7 +71,9 @@ impl Pipeline {
 
     pub(super) fn begin_session(&mut self, instance: &Arc<str>, now: Moment) {
         self.tell_windows(instance); // no window goes on over what another device said
-        self.instances.entry(instance.clone()).or_default().parking.begin_session(now);
+        let of = self.instances.entry(instance.clone()).or_default();
+        of.clocks.forget();
+        of.parking.begin_session(now);
         self.tell_binding(instance, now);
     }
 
@@ -102,6 +104,7 @@ impl Pipeline {
         let of = self.instances.get_mut(instance).expect("it speaks");
         let parking = &mut of.parking;
         if parking.whose.claim.is_some() {
+            of.clocks.forget();
             parking.begin_session(now); // another device without a word of the link
         }
         let from = parking.session;

@@ -1,8 +1,8 @@
 //! Batches that nobody chose: a small deterministic generator, also read by the workspace's tests.
 
 use wardgate_wire::{
-    Absence, Alert, AlertState, Batch, BatchKey, Class, ClassEnd, ClockQuality, Closing, Coding, Concern, Content, Decimal, Description,
-    DeviceTime, Digest, Entry, Fact, GapReason, GatewayId, Header, InstanceAlerts, InstanceNumerics, Kind, LastKnown, Moment,
+    Absence, Alert, AlertState, Batch, BatchKey, Class, ClassEnd, ClockChange, ClockQuality, Closing, Coding, Concern, Content, Decimal,
+    Description, DeviceTime, Digest, Entry, Fact, GapReason, GatewayId, Header, InstanceAlerts, InstanceNumerics, Kind, LastKnown, Moment,
     NumberedAlert, NumberedObservation, NumberedReading, Piece, Predecessor, Priority, RunRange, Source, Stream, Value, WaveformShape,
     WaveformTrack, description_digest,
 };
@@ -250,7 +250,7 @@ impl Random {
     }
 
     fn entry(&mut self) -> Entry {
-        match self.below(10) {
+        match self.below(11) {
             0 => Entry::Opening {
                 predecessor: self.maybe(|r| Predecessor { life: r.next(), closing: r.closing() }),
                 reason: self.pick(GapReason::ALL),
@@ -292,9 +292,19 @@ impl Random {
                 let description = self.description();
                 Entry::Description { digest: description_digest(&description), description }
             }
+            9 => Entry::DeviceClock {
+                instance: self.text(),
+                at: self.moment(),
+                device: match self.device_time() {
+                    DeviceTime::NotTold => DeviceTime::Local(-1),
+                    told => told,
+                },
+                uncertainty_ns: self.number(),
+                change: self.pick(ClockChange::ALL),
+            },
             _ => {
                 let n = self.below(30);
-                Entry::Other { kind: self.pick(&[0, 10, 77, 300, u64::MAX]), bytes: self.bytes(n) }
+                Entry::Other { kind: self.pick(&[0, 11, 77, 300, u64::MAX]), bytes: self.bytes(n) }
             }
         }
     }

@@ -509,3 +509,31 @@ fn a_channel_on_change_sends_changes_and_says_so_in_its_description() {
     b.say("ups", vec![emit(&[(1, 104)])]).unwrap();
     assert_eq!(b.seal().readings().len(), 1, "after a loss the next value is news");
 }
+
+//= PROMISES.md#P127
+#[test]
+fn a_devices_clock_is_told_when_it_is_heard_first_when_it_is_set_and_anew_for_another_device() {
+    let mut b = Bench::new();
+    b.open("a", vec![describe(0, "hr", Kind::Numeric)]);
+    let stamped = |at: types::DeviceTime| {
+        let reading = types::Reading { channel: 0, value: super::number(1), quality: types::Quality::empty() };
+        vec![Said::Emit(vec![types::Observation { at, readings: vec![reading] }])]
+    };
+    let utc = |b: &Bench, ahead: i64| types::DeviceTime::Utc(b.ns as i64 + ahead);
+    let hour = 3600 * SECOND as i64;
+    for ahead in [0, 0, hour, hour] {
+        let at = utc(&b, ahead);
+        b.say("a", stamped(at)).unwrap();
+    }
+    b.say("a", vec![emit(&[(0, 1)])]).unwrap(); // tells none
+    let now = b.tick();
+    b.pipeline.relinked(&"a".into(), crate::config::Link::Serial, now);
+    b.pipeline.relinked(&"a".into(), crate::config::Link::Serial, now);
+    let at = utc(&b, 0);
+    b.say("a", stamped(at)).unwrap();
+    let told: Vec<_> = (b.seal().entries().into_iter())
+        .filter_map(|e| if let Entry::DeviceClock { change, uncertainty_ns, .. } = e { Some((*change, *uncertainty_ns)) } else { None })
+        .collect();
+    use wardgate_wire::ClockChange::{First, Step};
+    assert_eq!(told, [(First, 2 * SECOND), (Step, 2 * SECOND), (First, 2 * SECOND)]);
+}
