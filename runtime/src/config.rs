@@ -222,6 +222,9 @@ pub struct Grants {
     /// Channels that the plugin describes as personal.
     #[serde(default)]
     pub personal: bool,
+    /// What its device sends, byte for byte, leaves too.
+    #[serde(default)]
+    pub keep_raw: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]

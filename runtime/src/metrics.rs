@@ -172,6 +172,9 @@ const INSTANCES: &[OfInstance] = &[
     ("wardgate_instance_inputs", Gauge, "Channels of other instances that a filter is to hear.", |i| i.inputs),
     ("wardgate_instance_inputs_heard", Gauge, "Of them, those that it hears now.", |i| i.inputs_heard),
     ("wardgate_instance_withheld_values_total", Counter, "Values of personal channels that were dropped, not granted.", |i| i.withheld),
+    ("wardgate_instance_raw_withheld_bytes_total", Counter, "Bytes as the device sent them that were dropped, not granted.", |i| {
+        i.raw_withheld
+    }),
     ("wardgate_instance_unchanged_values_total", Counter, "Readings not sent because they were no change, as configured.", |i| i.unchanged),
     ("wardgate_instance_parked_values", Gauge, "Values that wait until a person says whose device it is.", |i| i.parked),
     ("wardgate_instance_parked_expired_values_total", Counter, "Parked values that nobody claimed in time.", |i| i.parked_expired),

@@ -44,6 +44,9 @@ pub struct InstanceStatus {
     /// Values of personal channels that were dropped because the site does not grant them.
     #[serde(default)]
     pub withheld: u64,
+    /// Bytes as devices sent them that were dropped because the site does not grant them, or nobody knows whose they are.
+    #[serde(default)]
+    pub raw_withheld: u64,
     /// Readings that were not sent because they were no change, as the configuration asks.
     #[serde(default)]
     pub unchanged: u64,

@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use wardgate_lab::accountant::lines_below;
 use wardgate_lab::demo::{books, drain_stage};
 use wardgate_lab::pty::Pty;
 use wardgate_lab::stage::Stage;
@@ -16,21 +17,13 @@ use crate::ward::{Folder, UNRULY, Unruly};
 
 /// Lines of the instance's counts at the receiver: the value, and whether it came late.
 fn received(stage: &Stage) -> Vec<(i64, bool)> {
-    let mut all = Vec::new();
-    for entry in walk(&stage.output().join(UNRULY)) {
-        for line in fs::read_to_string(entry).unwrap_or_default().lines() {
-            let json: Json = serde_json::from_str(line).expect("a line of JSON");
-            let Some(n) = json["mantissa"].as_i64().filter(|n| (1..100).contains(n)) else { continue };
-            all.push((n, json["late"].as_bool().unwrap_or(false)));
-        }
-    }
+    let counts = lines_below(&stage.output().join(UNRULY)).into_iter().filter_map(|json| {
+        let n = json["mantissa"].as_i64().filter(|n| (1..100).contains(n))?;
+        Some((n, json["late"].as_bool().unwrap_or(false)))
+    });
+    let mut all: Vec<_> = counts.collect();
     all.sort_unstable();
     all
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 fn records(stage: &Stage) -> Vec<Json> {
@@ -132,4 +125,38 @@ fn a_monitor_swapped_for_another_sends_not_one_value_to_the_old_bed() {
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.unexplained == 0, "{device}: {account:?}");
     }
+}
+
+/// What a device sent, byte for byte, leaves only where the site grants it, and only while it is known whose device it is.
+//= PROMISES.md#P128
+#[test]
+fn raw_bytes_leave_only_where_they_are_granted_and_of_a_device_that_is_known() {
+    let folder = Folder::new("raw");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let line = Unruly::on(&mut stage);
+    let package = format!("[instance.{UNRULY}]\n");
+    stage.more = stage.more.replace(&package, &format!("{package}device_serial = \"A1\"\n"));
+    stage.more += &format!("[instance.{UNRULY}.grants]\nkeep_raw = true\n");
+    stage.start_all(&[]).expect("everything starts");
+    let check = said(&wardgate(&stage, &["check"]));
+    assert!(check.contains("leaves byte for byte, WHOEVER IT IS ABOUT"), "{check}");
+    wait_status(&stage, "the line", |s| s.instances.get(UNRULY).is_some_and(|i| i.link_up));
+    line.order("count");
+    sleep(Duration::from_millis(300)); // one chunk belongs to one call, and `identify` to the next
+    line.order("identify A1");
+    wait_status(&stage, "its binding", |s| s.instances.get(UNRULY).is_some_and(|i| !i.unbound));
+    line.order("alarm");
+    line.order("keep then panic"); // most wanted of all
+    wait_status(&stage, "the next run", |s| s.instances[UNRULY].opens == 2);
+    stage.switch_off().expect("the ward is switched off");
+    drain_stage(&mut stage).expect("it drains");
+    let mut lines = lines_below(&stage.output().join(UNRULY).join("raw"));
+    lines.sort_by_key(|l| l["monotonic_ns"].as_u64());
+    let hex: String = lines.iter().map(|l| l["raw"].as_str().expect("hex")).collect();
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|n| u8::from_str_radix(&hex[n..n + 2], 16).expect("hex")).collect();
+    assert_eq!(String::from_utf8(bytes).expect("text"), "alarm\nkeep then panic\n");
+    assert!(!stage.output().join("bed-1-monitor/raw").exists(), "nobody granted that");
+    let status = stage.gateway_status().expect("it runs").instances;
+    assert!(status["bed-1-monitor"].raw_withheld > 0);
+    assert_eq!(status[UNRULY].raw_withheld as usize, "count\nidentify A1\n".len());
 }

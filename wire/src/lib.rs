@@ -20,6 +20,7 @@ mod numerics;
 mod pack;
 mod parked;
 mod part;
+mod raw;
 mod records;
 mod seal;
 #[cfg(test)]
@@ -44,4 +45,5 @@ pub use model::{
 };
 pub use parked::{Parked, read_parked};
 pub use part::{JOIN_BATCHES_MAX, JOIN_BYTES_MAX, Joiner, Message, PARTS_MAX, Part, read_message, split};
+pub use raw::{Raw, read_raw};
 pub use seal::{KEY_BYTES_MIN, Key, description_digest};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use wardgate_wire::{Alert, Batch, Coding, Content, Decimal, Description, DeviceTime, GapReason, Moment, Source, Value};
+use wardgate_wire::{Alert, Batch, Coding, Content, Decimal, Description, DeviceTime, GapReason, Moment, Raw, Source, Value, read_raw};
 
 use super::meaning::Meanings;
 use super::{names, paths};
@@ -121,6 +121,17 @@ struct AlertLine<'a> {
 }
 
 #[derive(Serialize)]
+struct RawLine<'a> {
+    batch: &'a str,
+    gateway: &'a str,
+    instance: &'a str,
+    time: Option<String>,
+    boot: String,
+    monotonic_ns: u64,
+    raw: String,
+}
+
+#[derive(Serialize)]
 struct GapLine<'a> {
     gateway: &'a str,
     instance: &'a str,
@@ -196,7 +207,8 @@ impl<'a> Maker<'a> {
                 }
             }
             Content::Ledger(entries) => entries.iter().for_each(|e| super::records::record(self, &identity, life, e)),
-            Content::Archive(_) => {} // opaque: it stays in the raw log
+            // another inside than a gateway writes stays in the raw log
+            Content::Archive(bytes) => read_raw(bytes).unwrap_or_default().iter().for_each(|r| self.raw(&identity, r)),
         }
     }
 
@@ -283,6 +295,20 @@ impl<'a> Maker<'a> {
             first += counts.len() as u64;
             self.tally.samples += counts.len() as u64;
         }
+    }
+
+    fn raw(&mut self, batch: &str, raw: &Raw) {
+        let wall = self.meanings.wall_ns(raw.moment);
+        let line = RawLine {
+            batch,
+            gateway: self.gateway,
+            instance: &raw.instance,
+            time: wall.map(rfc3339),
+            boot: boot(raw.moment),
+            monotonic_ns: raw.moment.monotonic_ns,
+            raw: hex(&raw.bytes),
+        };
+        self.put(paths::stream(self.gateway, &raw.instance, paths::RAW, wall), &line);
     }
 
     fn alert(&mut self, identity: &str, life: u64, i: &wardgate_wire::InstanceAlerts, a: &wardgate_wire::NumberedAlert) {

@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wardgate_wire::{Batch, Content, GatewayId, Moment, Run, Source, Stream};
+use wardgate_wire::{Batch, Content, GatewayId, Moment, Run, Source, Stream, read_raw};
 
 use crate::ledger::Lost;
 use crate::log::Position;
@@ -227,7 +227,8 @@ fn needs_of_batch(batch: &Batch, meanings: &Meanings, clockless: &BTreeSet<u64>)
             }
         }
         Content::Alerts(instances) => instances.iter().flat_map(|i| &i.alerts).for_each(|a| moment(a.moment)),
-        Content::Ledger(_) | Content::Archive(_) => {} // a record of the ledger brings its own clock or says that there is none
+        Content::Archive(bytes) => read_raw(bytes).unwrap_or_default().iter().for_each(|r| moment(r.moment)),
+        Content::Ledger(_) => {} // a record of the ledger brings its own clock or says that there is none
     }
     let runs = runs
         .into_iter()

@@ -4,6 +4,8 @@
 const NAME_BYTES_MAX: usize = 160;
 /// The folder of an instance's alerts; a channel cannot have this name.
 pub const ALERTS: &str = "alerts";
+/// The folder of what its device sent, byte for byte; a channel cannot have this name either.
+pub const RAW: &str = "raw";
 pub const GAPS: &str = "gaps.jsonl";
 pub const STORE_LOST: &str = "store-lost.jsonl";
 pub const RECORDS: &str = "records.jsonl";
@@ -19,7 +21,11 @@ pub fn name(text: &str) -> String {
 }
 
 pub fn channel(text: &str) -> String {
-    if text == ALERTS { "%61lerts".to_owned() } else { name(text) }
+    match text {
+        ALERTS => "%61lerts".to_owned(),
+        RAW => "%72aw".to_owned(),
+        _ => name(text),
+    }
 }
 
 fn escape(byte: u8) -> String {
@@ -49,7 +55,7 @@ mod tests {
         assert_eq!(name("a\0b µ"), "a%00b%20%C2%B5");
         assert_eq!(name(""), "%");
         assert_ne!(name("%2E"), name("."));
-        assert_ne!(channel("alerts"), ALERTS);
+        assert!(channel("alerts") != ALERTS && channel("raw") != RAW);
         let (long, other) = ("µ".repeat(200), format!("{}x", "µ".repeat(199)));
         assert!(name(&long).len() <= NAME_BYTES_MAX && name(&long) != name(&other));
         assert_eq!(stream("ward-1", "bed-1", "hr", Some(0)), "ward-1/bed-1/hr/1970-01-01T00.jsonl");

@@ -147,6 +147,9 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     if !grants.personal {
         println!("  personal channels are dropped and counted");
     }
+    if grants.keep_raw {
+        println!("  what comes on its serial line leaves byte for byte, WHOEVER IT IS ABOUT");
+    }
     for (channel, rule) in &instance.report {
         println!("  {channel}: {}", in_words(channel, rule));
     }

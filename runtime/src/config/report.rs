@@ -18,6 +18,8 @@ const DIGITS_MAX: usize = 18; // as many as 64 bits surely hold
 pub struct Terms {
     /// Its personal channels may leave.
     pub personal: bool,
+    /// What its device sends, byte for byte, may leave.
+    pub keep_raw: bool,
     /// A filter: what it says was reckoned, and no device said it.
     pub derived: bool,
     /// By channel: what of it is sent, where that is not everything.

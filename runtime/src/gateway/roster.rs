@@ -286,6 +286,7 @@ impl Roster {
             settings: post.settings.clone(),
             bed,
             silent_after_s: post.silent_after_s(),
+            keep_raw: post.instance.grants.keep_raw,
             seed: self.seed ^ now.monotonic_ns, // whoever is posted again gets another
             left: self.left.remove(name).unwrap_or_default(),
         };

@@ -127,6 +127,10 @@ impl Scribe {
                 self.pipeline.opened(&instance, moment, why);
                 self.show_claim(&instance);
             }
+            ToPipeline::Raw { instance, moment, bytes } => {
+                let withheld = self.pipeline.raw(&instance, moment, bytes);
+                self.status.instance(&instance, |i| i.raw_withheld += withheld);
+            }
             ToPipeline::Lost { instance, moment, why } => self.pipeline.lost(&instance, moment, why),
             ToPipeline::Fault { instance, moment, why } => self.pipeline.fault(&instance, moment, why),
             ToPipeline::Closed { instance, moment, why } => self.pipeline.closed(&instance, moment, why),

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::clock::random;
 use crate::capability::{modbus, serial};
-use crate::config::{Bus, Config, Instance, Link, Tap, Terms, Transaction};
+use crate::config::{self, Bus, Config, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
 
@@ -54,7 +54,8 @@ impl Post {
 
     /// Under which what it says is taken.
     pub fn terms(&self) -> Terms {
-        Terms { personal: self.instance.grants.personal, derived: self.is_filter(), reports: self.instance.report.clone() }
+        let config::Grants { personal, keep_raw, .. } = self.instance.grants;
+        Terms { personal, keep_raw, derived: self.is_filter(), reports: self.instance.report.clone() }
     }
 
     pub fn silent_after_s(&self) -> u64 {

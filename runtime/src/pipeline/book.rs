@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wardgate_wire::{
-    Alert, DeviceTime, Entry, GapReason, LastKnown, Moment, NumberedAlert, NumberedObservation, NumberedReading, Piece, Run, Source,
+    Alert, DeviceTime, Entry, GapReason, LastKnown, Moment, NumberedAlert, NumberedObservation, NumberedReading, Piece, Raw, Run, Source,
     Stream, Value, WaveformTrack,
 };
 
@@ -142,6 +142,11 @@ impl Book {
         let (run, index) = self.take(voice, source, counts.len() as u64);
         let track = WaveformTrack { late: voice.late, ..track(voice.instance, number, run, index, piece, counts) };
         self.open.block(track, channel.preview);
+    }
+
+    pub fn raw(&mut self, raw: Raw) {
+        self.holds = true;
+        self.open.raw(raw);
     }
 
     /// A plugin said that readings are missing: one position that a gap covers.

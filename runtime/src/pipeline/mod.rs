@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use wardgate_wire::{
-    BatchKey, ClockQuality, DeviceTime, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, Parked, Piece, Predecessor, Source,
+    BatchKey, ClockQuality, DeviceTime, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, Parked, Piece, Predecessor, Raw, Source,
     WireError,
 };
 
@@ -212,6 +212,19 @@ impl Pipeline {
                 Err(PipelineError::Plugin { instance: instance.clone(), wrong })
             }
         }
+    }
+
+    /// What a device sent, byte for byte: into the archive where the site grants that and it is known whose it is. How many bytes were dropped.
+    pub fn raw(&mut self, instance: &Arc<str>, moment: types::Moment, bytes: Vec<u8>) -> u64 {
+        let granted = self.setup.terms.get(&**instance).is_some_and(|terms| terms.keep_raw);
+        let known = self.instances.get(instance).is_some_and(|of| of.parking.holds());
+        if !granted || !known {
+            return bytes.len() as u64;
+        }
+        self.book.raw(Raw { instance: instance.to_string(), moment: convert::moment(moment), bytes });
+        self.raise(Urgency::Due);
+        self.keep_bounds();
+        0
     }
 
     /// Its inbox overflowed: something was lost before what comes next.

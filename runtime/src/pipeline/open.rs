@@ -1,8 +1,9 @@
 //! Open batches: what was said since the last seal, in the portions in which it will travel.
 
+use wardgate_wire::bytes::Writer;
 use wardgate_wire::{
     Alert, Class, Coding, Content, Description, Entry, Fact, InstanceAlerts, InstanceNumerics, NumberedAlert, NumberedObservation, Piece,
-    Value, WaveformTrack,
+    Raw, Value, WaveformTrack,
 };
 
 // What things take before compression, a little generous: a batch stays within its bound, and the codec only makes it smaller.
@@ -17,6 +18,7 @@ const ALERT_BYTES: usize = 64; // besides its text
 const ENTRY_BYTES: usize = 64; // digest, two moments, position; besides names
 const FACT_BYTES: usize = 8; // besides its texts; no fact is free, so that their number is bounded with their bytes
 const DESCRIPTION_BYTES: usize = 32; // besides its texts
+const RAW_BYTES: usize = 24; // its moment and two lengths
 const RANGE_BYTES: usize = 32; // one run in a closing
 
 /// Whatever is configured: the wire bounds the rows of a batch, and no row is counted with less than 8 bytes here.
@@ -56,6 +58,7 @@ pub(super) struct Open {
     numerics: Portions<InstanceNumerics>,
     previews: Portions<WaveformTrack>,
     waveforms: Portions<WaveformTrack>,
+    archive: Portions<Raw>,
 }
 
 impl Open {
@@ -68,6 +71,7 @@ impl Open {
             numerics: Portions::default(),
             previews: Portions::default(),
             waveforms: Portions::default(),
+            archive: Portions::default(),
         }
     }
 
@@ -138,12 +142,19 @@ impl Open {
         }
     }
 
+    pub fn raw(&mut self, raw: Raw) {
+        let bytes = RAW_BYTES + raw.instance.len() + raw.bytes.len();
+        self.bytes += bytes;
+        self.archive.with_room(bytes, self.bytes_max).push(raw);
+    }
+
     /// Data, by urgency: copies, so that a failed seal leaves everything where it was.
     pub fn data(&self) -> impl Iterator<Item = (Class, Content)> {
         (self.alerts.all.iter().map(|p| (Class::Alert, Content::Alerts(p.clone()))))
             .chain(self.numerics.all.iter().map(|p| (Class::Numeric, Content::Numerics(p.clone()))))
             .chain(self.previews.all.iter().map(|p| (Class::Preview, Content::Waveforms(p.clone()))))
             .chain(self.waveforms.all.iter().map(|p| (Class::Waveform, Content::Waveforms(p.clone()))))
+            .chain(self.archive.all.iter().map(|p| (Class::Archive, Content::Archive(archive(p)))))
     }
 
     /// The ledger, which closes last because it speaks of the others, with `more` at its end.
@@ -154,6 +165,12 @@ impl Open {
         }
         ledger.all.into_iter().map(|p| (Class::Ledger, Content::Ledger(p)))
     }
+}
+
+fn archive(frames: &[Raw]) -> Vec<u8> {
+    let mut w = Writer::new();
+    frames.iter().for_each(|raw| raw.write(&mut w));
+    w.out
 }
 
 /// One block as a track of its own.

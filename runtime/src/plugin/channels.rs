@@ -47,6 +47,12 @@ pub enum ToPipeline {
         link: Link,
         moment: Moment,
     },
+    /// What its device sent, byte for byte, whatever the plugin makes of it.
+    Raw {
+        instance: Arc<str>,
+        moment: Moment,
+        bytes: Vec<u8>,
+    },
     Opened {
         instance: Arc<str>,
         moment: Moment,

@@ -17,6 +17,8 @@ pub struct Posting {
     pub bed: Option<String>,
     /// Without a value for longer than this it counts as silent; 0: never.
     pub silent_after_s: u64,
+    /// What its device sends, byte for byte, may leave.
+    pub keep_raw: bool,
     /// Drawn at random for this start of the gateway.
     pub seed: u64,
     /// Of whoever was posted before, in this life or an earlier one.

@@ -24,9 +24,9 @@ use crate::contract::types::{LinkState, Moment};
 use crate::contract::{CallError, Event, Log, Outcome, modbus, printable, serial};
 use crate::fault;
 
-/// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, what was said, and `Closed` or `Fault`.
+/// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, its bytes, what was said, and `Closed` or `Fault`.
 /// Each instance holds room for so many while it waits, so the channel needs more than this for every instance.
-pub const PIPELINE_ROOM: usize = 3;
+pub const PIPELINE_ROOM: usize = 4;
 
 const LAST_EVENTS_MAX: usize = inbox::EVENTS_MAX; // what can wait when it is told to stop; more comes in meanwhile only from a chattering line
 const REFUSALS_IN_A_ROW_MAX: u32 = 64; // a poller asks for all its registers at once, and all may be refused
@@ -336,6 +336,13 @@ impl Supervisor {
         if matches!(event, Event::FilterBound(..) | Event::FilterUnbound(_)) {
             let heard = self.wiring.taps.heard(&instance);
             self.status(|s| (s.inputs_heard, s.inputs) = heard);
+        }
+        match &event {
+            Event::SerialReceived(bytes) if self.posting.keep_raw => {
+                put(&mut room, ToPipeline::Raw { instance: instance.clone(), moment, bytes: bytes.clone() });
+            }
+            Event::SerialReceived(bytes) => self.status(|s| s.raw_withheld += bytes.len() as u64),
+            _ => {}
         }
         self.pace(&event).await;
         match self.call(moment, event).await {

@@ -66,6 +66,7 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
         settings: start.settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
         bed: Some("bed-1".into()),
         silent_after_s: 0,
+        keep_raw: false,
         seed: 1,
         left: Left { saved: start.saved.map(|kept| kept.to_bytes()), commands: start.commands },
     };
