@@ -12,6 +12,7 @@ mod release;
 mod report;
 mod said;
 mod seal;
+mod shut;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -32,10 +33,12 @@ use book::{Book, Numbering, Voice};
 use open::Open;
 use parking::Parking;
 use said::{Channel, Meaning, Step};
+use shut::Behind;
 
 pub use heads::Heads;
 pub use parking::{Binding, Claim, PARKED_BYTES_MAX, parked_of};
 pub use said::SaidWrong;
+pub use shut::Takes;
 
 /// More than this in memory is sealed at once: a ward says some 20 KiB a second, so this is a flood or a stalled card.
 const WAITING_BYTES_MAX: usize = 1 << 20;
@@ -110,6 +113,11 @@ struct Instance {
     withheld: u64,
     /// Readings that were no change.
     unchanged: u64,
+    /// Values for which the disk had no room.
+    not_taken: u64,
+    behind: Behind,
+    /// That nothing more of it is parked is said.
+    parking_shut: bool,
     /// The newest state that was taken of whoever speaks for it now.
     kept: Option<Vec<u8>>,
     parking: Parking,
@@ -142,6 +150,7 @@ pub struct Pipeline {
     durable: Vec<(Arc<str>, types::Tag)>,
     change: Option<Change>,
     urgency: Urgency,
+    takes: Takes,
 }
 
 impl Pipeline {
@@ -167,6 +176,7 @@ impl Pipeline {
             durable: Vec::new(),
             change: None,
             urgency: Urgency::No,
+            takes: Takes::Everything,
         }
     }
 
@@ -179,6 +189,9 @@ impl Pipeline {
         }
         let of = self.instances.entry(instance.clone()).or_default();
         (of.state, of.channels) = (State::Open, BTreeMap::new());
+        if why == Some(GapReason::DiskFull) {
+            of.behind = Behind::No; // it was opened from what is stored
+        }
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment), late: false };
         voice.anew(Source::Alerts);
         of.parking.opened();
@@ -193,6 +206,7 @@ impl Pipeline {
         let granted = self.setup.personal_granted.contains(&**instance);
         match said::judge(said, &of.channels, granted, self.setup.reports.get(&**instance)) {
             Ok(steps) => {
+                self.fall_behind(instance, &steps);
                 steps.into_iter().for_each(|step| self.hear(instance, moment, step));
                 self.keep_bounds();
                 Ok(())
@@ -339,10 +353,10 @@ impl Pipeline {
         if held {
             sources.retain(|source| *source == Source::Alerts); // what its channels say is parked, and so is what they lose
         }
-        let voice = Voice { instance, numbering: &mut of.numbering, moment: now, late: false };
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: now, late: false };
         let mut news = false;
         for source in sources {
-            news |= self.book.cut(&voice, source, reason, instead);
+            news |= self.book.cut(&mut voice, source, reason, instead);
         }
         if news {
             self.raise(Urgency::Due);
