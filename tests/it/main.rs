@@ -10,6 +10,7 @@ mod cloud;
 mod command;
 mod faults;
 mod flushed;
+mod full_disk;
 mod golden;
 mod hints;
 mod kills;

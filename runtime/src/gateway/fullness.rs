@@ -43,6 +43,7 @@ impl Scribe {
         if room != self.room {
             self.room_changes(room);
         }
+        self.status.store(|s| s.room = room.name().into());
         for (instance, kept) in self.pipeline.behind() {
             self.tell(&instance, FromPipeline::Behind { kept }).await;
         }
@@ -69,7 +70,7 @@ impl Scribe {
             info!("the store has room again: everything is taken");
         }
         self.room = room;
-        self.status.store(|s| (s.room, s.last_error) = (room.name().into(), self.no_room.clone()));
+        self.status.store(|s| s.last_error.clone_from(&self.no_room));
     }
 
     /// Whether a group is to be written although nothing asks for it.

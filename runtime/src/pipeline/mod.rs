@@ -116,6 +116,8 @@ struct Instance {
     /// Values for which the disk had no room.
     not_taken: u64,
     behind: Behind,
+    /// The call that is being heard raises an alarm.
+    alarms: bool,
     /// That nothing more of it is parked is said.
     parking_shut: bool,
     /// The newest state that was taken of whoever speaks for it now.
@@ -206,7 +208,7 @@ impl Pipeline {
         let granted = self.setup.personal_granted.contains(&**instance);
         match said::judge(said, &of.channels, granted, self.setup.reports.get(&**instance)) {
             Ok(steps) => {
-                self.fall_behind(instance, &steps);
+                self.weigh(instance, &steps);
                 steps.into_iter().for_each(|step| self.hear(instance, moment, step));
                 self.keep_bounds();
                 Ok(())

@@ -96,13 +96,21 @@ impl Pipeline {
         named.collect()
     }
 
-    /// A call's steps count together: what it keeps, or wants to know to be durable, stands for all that it says, and for what was said before.
-    pub(super) fn fall_behind(&mut self, instance: &Arc<str>, steps: &[Step]) {
+    /// A call's steps count together: what it keeps, or wants to know to be durable, stands for all that it says, and for what was said
+    /// before. Of a call that raises an alarm the state counts whatever else is lost: by it the plugin knows which alarms it has raised.
+    pub(super) fn weigh(&mut self, instance: &Arc<str>, steps: &[Step]) {
         let takes = self.takes;
         let Some(of) = self.instances.get_mut(instance) else { return };
-        if of.behind == Behind::No && steps.iter().any(|step| of.loses(takes, step)) {
-            of.behind = Behind::Lost;
-        }
+        let loses = steps.iter().any(|step| of.loses(takes, step));
+        of.alarms = takes < Takes::Nothing && steps.iter().any(|step| matches!(step, Step::Raise(_)));
+        let keeps = of.alarms && steps.iter().any(|step| matches!(step, Step::Keep(_)));
+        of.behind = match of.behind {
+            Behind::Told => Behind::Told,
+            _ if loses && keeps => Behind::Lost,
+            _ if keeps => Behind::No, // its state stands for all before it
+            Behind::No if loses => Behind::Lost,
+            as_before => as_before,
+        };
     }
 
     /// A step, if the disk has room for it.
@@ -110,6 +118,7 @@ impl Pipeline {
         let takes = self.takes;
         let of = self.instances.get_mut(instance).expect("it speaks");
         match step {
+            Step::Keep(_) if of.alarms => Some(step),
             Step::Keep(_) | Step::WhenDurable(_) if of.behind != Behind::No => {
                 if of.behind == Behind::Lost {
                     of.behind = Behind::Owes;
