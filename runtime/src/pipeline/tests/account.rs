@@ -47,6 +47,19 @@ pub enum Act {
         channel: u16,
         reason: GapReason,
     },
+    /// The disk had no room for values of this stream: so many positions.
+    Untaken {
+        instance: &'static str,
+        source: Source,
+        positions: u64,
+        values: Option<u64>,
+        moment: Moment,
+    },
+    /// There is room again for what is not a waveform, or for all.
+    Room {
+        waveforms: bool,
+        moment: Moment,
+    },
     /// Of one stream, or of the whole instance.
     Cut {
         instance: &'static str,
@@ -78,6 +91,8 @@ struct Sight {
     last: Option<LastKnown>,
     digest: Option<Digest>,
     withheld: bool,
+    /// Positions and values of the open gap in its run.
+    untaken: Option<(u64, Option<u64>)>,
 }
 
 /// What must be in the next group.
@@ -125,11 +140,54 @@ impl Expected {
     fn cut(&mut self, stream: &Stream, reason: GapReason, moment: Moment) {
         let life = self.life;
         let sight = self.sights.entry(stream.clone()).or_default();
+        if let Some((positions, values)) = &mut sight.untaken {
+            *positions += u64::from(values.take().is_some());
+            return;
+        }
         let since = sight.last.filter(|l| l.life == life).map_or(moment, |l| l.moment);
         sight.cut.get_or_insert((reason, since));
     }
 
+    /// In its run, if that goes on; else before its next one.
+    fn untaken(&mut self, stream: &Stream, positions: u64, values: Option<u64>, moment: Moment) {
+        let life = self.life;
+        let sight = self.sights.get_mut(stream).expect("seen");
+        let since = sight.last.filter(|l| l.life == life).map_or(moment, |l| l.moment);
+        match (&mut sight.untaken, sight.cut) {
+            (Some((all, known)), _) => (*all, *known) = (*all + positions, known.zip(values).map(|(a, b)| a + b)),
+            (None, Some((GapReason::DiskFull, _))) => {}
+            (None, Some(_)) => {
+                let over = Self::stretch(stream, sight, moment);
+                sight.cut = Some((GapReason::DiskFull, moment));
+                self.entries.extend(over.map(Ok));
+            }
+            (None, None) if sight.run > 0 => (sight.cut, sight.untaken) = (Some((GapReason::DiskFull, since)), Some((positions, values))),
+            (None, None) => sight.cut = Some((GapReason::DiskFull, moment)),
+        }
+        self.count("untaken");
+    }
+
+    fn tell_untaken(&mut self, stream: &Stream, moment: Moment) {
+        let sight = self.sights.get_mut(stream).expect("seen");
+        if let Some((positions @ 1.., values)) = sight.untaken.replace((0, Some(0))) {
+            let since = sight.cut.as_mut().expect("it is open");
+            let from = std::mem::replace(&mut since.1, moment);
+            self.gap(stream, positions, values, GapReason::DiskFull, moment);
+            let Some(Ok(Entry::Gap { from: told, .. })) = self.entries.last_mut() else { unreachable!() };
+            *told = from;
+        }
+    }
+
+    fn resume(&mut self, stream: &Stream, moment: Moment) {
+        if self.sights.get(stream).is_some_and(|s| s.untaken.is_some()) {
+            self.tell_untaken(stream, moment);
+            let sight = self.sights.get_mut(stream).expect("seen");
+            (sight.untaken, sight.cut) = (None, None);
+        }
+    }
+
     fn begin(&mut self, stream: &Stream, moment: Moment) -> Option<(bool, Option<GapReason>)> {
+        self.resume(stream, moment);
         let sight = self.sights.get_mut(stream).expect("seen");
         if sight.run > 0 && !sight.anew && sight.cut.is_none() {
             return None;
@@ -227,6 +285,17 @@ impl Expected {
                 }
             }
             Act::NextJump { instance, channel, reason } => self.sight(instance, Source::Channel(*channel)).1.jump = Some(*reason),
+            Act::Untaken { instance, source, positions, values, moment } => {
+                let (stream, sight) = self.sight(instance, *source);
+                if !sight.withheld {
+                    self.untaken(&stream, *positions, *values, *moment);
+                }
+            }
+            Act::Room { waveforms, moment } => {
+                let again = |s: &Stream| *waveforms || !matches!(s.source, Source::Channel(2 | 3));
+                let streams: Vec<_> = self.sights.keys().filter(|s| again(s)).cloned().collect();
+                streams.iter().for_each(|stream| self.resume(stream, *moment));
+            }
             Act::Cut { instance, source: Some(source), reason, moment } => {
                 let stream = self.sight(instance, *source).0;
                 self.cut(&stream, *reason, *moment);
@@ -241,6 +310,8 @@ impl Expected {
             }
             Act::Seal { now, closes, .. } => {
                 if closes.is_some() {
+                    let shut: Vec<_> = self.sights.iter().filter(|(_, s)| s.untaken.is_some()).map(|(s, _)| s.clone()).collect();
+                    shut.iter().for_each(|stream| self.tell_untaken(stream, *now));
                     for (stream, sight) in &mut self.sights {
                         if let Some(entry) = Self::stretch(stream, sight, *now) {
                             self.entries.push(Ok(entry));
