@@ -47,17 +47,10 @@ pub enum Act {
         channel: u16,
         reason: GapReason,
     },
-    /// The disk had no room for values of this stream: so many positions.
-    Untaken {
-        instance: &'static str,
-        source: Source,
-        positions: u64,
-        values: Option<u64>,
-        moment: Moment,
-    },
-    /// There is room again for what is not a waveform, or for all.
-    Room {
+    /// From here on these are not taken.
+    Shut {
         waveforms: bool,
+        numbers: bool,
         moment: Moment,
     },
     /// Of one stream, or of the whole instance.
@@ -107,6 +100,8 @@ struct Expected {
     /// Gaps that were open when the life before ended.
     owed: Vec<Entry>,
     sealed_at: Option<Moment>,
+    /// Waveforms, numbers: the disk has no room.
+    shut: (bool, bool),
     totals: BTreeMap<&'static str, usize>,
 }
 
@@ -132,7 +127,7 @@ impl Expected {
             self.owed = self.sights.iter().filter_map(|(stream, sight)| Self::stretch(stream, sight, sealed)).collect();
         }
         self.sights.values_mut().for_each(|s| *s = Sight { last: s.last, ..Sight::default() });
-        (self.life, self.described, self.values) = (life, BTreeSet::new(), BTreeMap::new());
+        (self.life, self.described, self.values, self.shut) = (life, BTreeSet::new(), BTreeMap::new(), (false, false));
         self.entries = self.owed.iter().cloned().map(Ok).collect();
         self.count("lives");
     }
@@ -148,10 +143,21 @@ impl Expected {
         sight.cut.get_or_insert((reason, since));
     }
 
+    fn is_shut(&self, source: Source) -> bool {
+        match source {
+            Source::Alerts => false,
+            Source::Channel(2 | 3) => self.shut.0,
+            Source::Channel(_) => self.shut.1,
+        }
+    }
+
     /// In its run, if that goes on; else before its next one.
     fn untaken(&mut self, stream: &Stream, positions: u64, values: Option<u64>, moment: Moment) {
         let life = self.life;
         let sight = self.sights.get_mut(stream).expect("seen");
+        if sight.withheld {
+            return;
+        }
         let since = sight.last.filter(|l| l.life == life).map_or(moment, |l| l.moment);
         match (&mut sight.untaken, sight.cut) {
             (Some((all, known)), _) => (*all, *known) = (*all + positions, known.zip(values).map(|(a, b)| a + b)),
@@ -254,6 +260,27 @@ impl Expected {
                     self.cut(&stream, reason, *moment);
                 }
             }
+            Act::Shut { waveforms, numbers, moment } => {
+                self.shut = (*waveforms, *numbers);
+                let again: Vec<_> = self.sights.keys().filter(|s| !self.is_shut(s.source)).cloned().collect();
+                again.iter().for_each(|stream| self.resume(stream, *moment));
+            }
+            Act::Value { instance, source, moment, .. } if self.is_shut(*source) => {
+                let stream = self.sight(instance, *source).0;
+                self.untaken(&stream, 1, Some(1), *moment);
+            }
+            Act::Block { instance, channel, first, counts, moment } if self.shut.0 => {
+                let (stream, sight) = self.sight(instance, Source::Channel(*channel));
+                let next = first + counts.len() as u64;
+                let positions = next - std::mem::replace(&mut sight.plugin_next, next);
+                sight.jump = None;
+                self.untaken(&stream, positions, Some(positions), *moment);
+            }
+            Act::Missed { instance, channel, values, moment, .. } if self.shut.1 => {
+                let stream = self.sight(instance, Source::Channel(*channel)).0;
+                self.untaken(&stream, 1, *values, *moment);
+            }
+            Act::NextJump { .. } | Act::Cut { source: Some(_), .. } if self.shut.0 => {} // of waveforms; their indices tell
             Act::Value { instance, source, n, moment } => {
                 let (stream, sight) = self.sight(instance, *source);
                 if !sight.withheld {
@@ -285,17 +312,6 @@ impl Expected {
                 }
             }
             Act::NextJump { instance, channel, reason } => self.sight(instance, Source::Channel(*channel)).1.jump = Some(*reason),
-            Act::Untaken { instance, source, positions, values, moment } => {
-                let (stream, sight) = self.sight(instance, *source);
-                if !sight.withheld {
-                    self.untaken(&stream, *positions, *values, *moment);
-                }
-            }
-            Act::Room { waveforms, moment } => {
-                let again = |s: &Stream| *waveforms || !matches!(s.source, Source::Channel(2 | 3));
-                let streams: Vec<_> = self.sights.keys().filter(|s| again(s)).cloned().collect();
-                streams.iter().for_each(|stream| self.resume(stream, *moment));
-            }
             Act::Cut { instance, source: Some(source), reason, moment } => {
                 let stream = self.sight(instance, *source).0;
                 self.cut(&stream, *reason, *moment);
