@@ -171,7 +171,9 @@ const INSTANCES: &[OfInstance] = &[
     ("wardgate_instance_overruns_total", Counter, "Times that the instance's inbox overflowed.", |i| i.overruns),
     ("wardgate_instance_withheld_values_total", Counter, "Values of personal channels that were dropped, not granted.", |i| i.withheld),
     ("wardgate_instance_unchanged_values_total", Counter, "Readings not sent because they were no change, as configured.", |i| i.unchanged),
-    ("wardgate_instance_not_taken_values_total", Counter, "Values, samples and alerts not taken because the disk was full.", |i| i.not_taken),
+    ("wardgate_instance_not_taken_values_total", Counter, "Values, samples and alerts not taken because the disk was full.", |i| {
+        i.not_taken
+    }),
     ("wardgate_instance_parked_values", Gauge, "Values that wait until a person says whose device it is.", |i| i.parked),
     ("wardgate_instance_parked_expired_values_total", Counter, "Parked values that nobody claimed in time.", |i| i.parked_expired),
     ("wardgate_instance_gaps_open", Gauge, "Streams that lost something and have said nothing since.", |i| i.gaps_open),

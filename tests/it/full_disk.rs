@@ -140,9 +140,18 @@ fn balance(scene: &Scene, which: &str) {
         println!("{which}: {device}: sent {} received {} missing {}", account.sent, account.received, account.missing);
         if which != "killed" {
             let full: Vec<_> = gaps.iter().filter(|g| g.reason == "disk-full").cloned().collect();
-            let again = accountant::compare(&device, &read_sent(&stage.folder, &device), &accountant::read_received(&stage.output(), &device), &full);
+            let again = accountant::compare(
+                &device,
+                &read_sent(&stage.folder, &device),
+                &accountant::read_received(&stage.output(), &device),
+                &full,
+            );
             assert_eq!(again.missing, account.missing, "each missing value lies in a gap disk-full");
-            assert_eq!(told(&full, |g| g.instance == device && g.channel != ALERTS), Some(account.missing), "{device}: counted to the value {full:#?}");
+            assert_eq!(
+                told(&full, |g| g.instance == device && g.channel != ALERTS),
+                Some(account.missing),
+                "{device}: counted to the value {full:#?}"
+            );
         }
     }
     let lost = told(&gaps, |g| g.instance == UNRULY && g.channel == ALERTS).expect("counted");

@@ -97,7 +97,9 @@ pub fn take_down(disk: &Path) {
 pub fn on_a_small_disk(child: &str, which: &str) {
     let allowed = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|o| o.status.success());
     if !allowed {
-        println!("SKIPPED: no mount namespace here (it needs root), so NO REAL DISK WAS FILLED; the store's own bound is proven in `faults`");
+        println!(
+            "SKIPPED: no mount namespace here (it needs root), so NO REAL DISK WAS FILLED; the store's own bound is proven in `faults`"
+        );
         return;
     }
     let me = std::env::current_exe().expect("a test binary");

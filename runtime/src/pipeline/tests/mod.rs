@@ -10,7 +10,9 @@ mod storm;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wardgate_wire::{Batch, BatchKey, Class, Content, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, NumberedReading, Source, decode};
+use wardgate_wire::{
+    Batch, BatchKey, Class, Content, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, NumberedReading, Source, decode,
+};
 
 use super::{Heads, Pipeline, PipelineError, Sealed, Setup};
 use crate::contract::{Said, types};

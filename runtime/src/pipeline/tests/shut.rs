@@ -117,7 +117,8 @@ fn a_stream_that_never_spoke_and_one_that_was_cut_before_have_their_gaps_in_time
     take_only(&mut b, Takes::Everything);
     b.say(BED, vec![emit(&[(0, 4)])]).expect("in order");
     let group = b.seal();
-    let stretches: Vec<_> = group.entries().iter().filter_map(|e| if let Entry::Gap { reason, indices: 0, .. } = e { Some(*reason) } else { None }).collect();
+    let stretches: Vec<_> =
+        group.entries().iter().filter_map(|e| if let Entry::Gap { reason, indices: 0, .. } = e { Some(*reason) } else { None }).collect();
     assert_eq!((stretches, reasons(group)), (vec![GapReason::GatewayOverrun], vec![Some(GapReason::DiskFull)]));
 }
 

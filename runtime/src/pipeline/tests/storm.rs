@@ -59,7 +59,21 @@ impl Driver {
         let acts = vec![Act::Start { life: 1 }];
         let b = Bench::with(batch_bytes);
         let (open, waves, states) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { r, b, acts, sealed: 0, n: 0, life: 1, open, waves, meanings: 2, states, tags: vec![], alerted: false, takes: Takes::Everything }
+        Self {
+            r,
+            b,
+            acts,
+            sealed: 0,
+            n: 0,
+            life: 1,
+            open,
+            waves,
+            meanings: 2,
+            states,
+            tags: vec![],
+            alerted: false,
+            takes: Takes::Everything,
+        }
     }
 
     fn n(&mut self) -> i64 {

@@ -332,6 +332,8 @@ fn agrees_with_a_plain_map_through_kills_and_power_cuts() {
         let (c, a, r) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
         (cuts, acknowledged, refused) = (cuts + c, acknowledged + a, refused + r);
     }
-    println!("{SEEDS} seeds of {OPERATIONS} operations: {cuts} power cuts, {refused} groups refused by a full disk, {acknowledged} batches acknowledged");
+    println!(
+        "{SEEDS} seeds of {OPERATIONS} operations: {cuts} power cuts, {refused} groups refused by a full disk, {acknowledged} batches acknowledged"
+    );
     assert!(cuts > 50 && acknowledged > 1000 && refused > 50, "the driver does too little");
 }
