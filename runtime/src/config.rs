@@ -561,7 +561,7 @@ impl Config {
             ("uplink", "backoff_min_ms", up.backoff_min_ms, 10, 3_600_000),
             ("uplink", "backoff_max_ms", up.backoff_max_ms, up.backoff_min_ms, 3_600_000),
             ("store", "segment_bytes", store.segment_bytes, 4 << 10, 1 << 30),
-            ("store", "bytes_max", store.bytes_max, 4 * store.segment_bytes, 1 << 46),
+            ("store", "bytes_max", store.bytes_max, 8 * store.segment_bytes, 1 << 46),
             ("store", "commit_ms", store.commit_ms, 100, 60_000),
             ("store", "park_s", store.park_s, 1, 30 * 86_400),
         ]

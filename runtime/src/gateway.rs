@@ -4,6 +4,7 @@
 
 mod bindings;
 mod clock;
+mod fullness;
 mod lean;
 mod orders;
 mod roster;
@@ -33,7 +34,7 @@ use crate::metrics;
 use crate::pipeline::{Heads, Pipeline, Setup};
 use crate::plugin::{INSTANCES_MAX, PIPELINE_ROOM};
 use crate::status::Status;
-use crate::store::{Found, Limits, Shelf, Store};
+use crate::store::{Found, Limits, Room, Shelf, Store};
 use crate::uplink::{self, Uplink, UplinkError};
 
 use clock::{boot, moment, random};
@@ -236,6 +237,9 @@ impl Running {
             offline_since: Some(Instant::now()),
             clock: None,
             stopping: stopping.clone(),
+            room: Room::Ample,
+            looked: Instant::now(),
+            no_room: String::new(),
         };
         let scribe = tokio::spawn(scribe.run(words));
         let mut roster = Roster::new(spoken, status.clone(), seed, kept); // the scribe ends when it and the last instance have gone

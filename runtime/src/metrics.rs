@@ -176,6 +176,9 @@ const INSTANCES: &[OfInstance] = &[
         i.raw_withheld
     }),
     ("wardgate_instance_unchanged_values_total", Counter, "Readings not sent because they were no change, as configured.", |i| i.unchanged),
+    ("wardgate_instance_not_taken_values_total", Counter, "Values, samples and alerts not taken because the disk was full.", |i| {
+        i.not_taken
+    }),
     ("wardgate_instance_parked_values", Gauge, "Values that wait until a person says whose device it is.", |i| i.parked),
     ("wardgate_instance_parked_expired_values_total", Counter, "Parked values that nobody claimed in time.", |i| i.parked_expired),
     ("wardgate_instance_gaps_open", Gauge, "Streams that lost something and have said nothing since.", |i| i.gaps_open),
@@ -215,6 +218,8 @@ const GATEWAY: &[OfGateway] = &[
     ("wardgate_store_failed_flushes_total", Counter, "Commits that the disk refused; each was tried again.", |s| s.store.failed_flushes),
     ("wardgate_store_written_bytes_total", Counter, "Bytes written to the store.", |s| s.store.bytes_written),
     ("wardgate_store_disk_bytes", Gauge, "What the store takes of the disk.", |s| s.store.bytes_on_disk),
+    ("wardgate_store_reserve_bytes", Gauge, "Given by the disk and kept for alerts and the ledger.", |s| s.store.reserve_bytes),
+    ("wardgate_store_shortage", Gauge, "0 while everything is taken; 1: no waveforms; 2: alerts only; 3: nothing.", |s| s.store.shortage()),
     ("wardgate_store_waiting_batches", Gauge, "Batches that the receiver has not acknowledged.", |s| s.store.batches_waiting),
     ("wardgate_store_waiting_bytes", Gauge, "Bytes of batches that the receiver has not acknowledged.", |s| s.store.bytes_waiting),
     ("wardgate_uplink_connected", Gauge, "1 while the broker is connected.", |s| s.uplink.connected.into()),

@@ -50,6 +50,9 @@ pub struct InstanceStatus {
     /// Readings that were not sent because they were no change, as the configuration asks.
     #[serde(default)]
     pub unchanged: u64,
+    /// Values, samples and alerts that were not taken because the disk was full.
+    #[serde(default)]
+    pub not_taken: u64,
     /// Nobody knows whose device it is, so its values are parked.
     #[serde(default)]
     pub unbound: bool,
@@ -136,7 +139,20 @@ pub struct StoreStatus {
     pub bytes_on_disk: u64,
     pub bytes_written: u64,
     pub failed_flushes: u64,
+    /// Kept for alerts and the ledger, beside `bytes_on_disk`.
+    #[serde(default)]
+    pub reserve_bytes: u64,
+    /// ample: everything is taken; low: no waveforms; reserve: alerts only; spent: nothing. Empty before the start has looked.
+    #[serde(default)]
+    pub room: String,
     pub last_error: String,
+}
+
+impl StoreStatus {
+    /// 0: everything is taken; 1: no waveforms; 2: alerts only; 3: nothing.
+    pub fn shortage(&self) -> u64 {
+        ["low", "reserve", "spent"].iter().position(|room| *room == self.room).map_or(0, |n| n as u64 + 1)
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -149,12 +149,15 @@ fn a_full_disk_loses_nothing_that_was_taken() {
 
 /// What it says at the end is true: it names what was not stored, and that is what the ledger calls a gap.
 #[test]
-fn a_stop_on_a_full_disk_says_what_was_not_stored() {
-    let folder = Folder::new("full-stop");
+fn a_stop_without_a_disk_says_what_was_not_stored() {
+    let folder = Folder::new("gone-stop");
     let mut stage = quiet(&folder);
-    stage.more = "\n[store]\nsegment_bytes = 4096\nbytes_max = 32768\n".into();
+    stage.more = "\n[store]\nsegment_bytes = 4096\nbytes_max = 3276800\n".into(); // soon a new segment is due
     stage.start_gateway().expect("the gateway");
     stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
+    wait_status(&stage, "values that are stored", |s| s.store.commits > 2);
+    let (store, away) = (folder.0.join("state/store"), folder.0.join("state/away"));
+    fs::rename(&store, &away).expect("nothing can be made there any more");
     wait_status(&stage, "the full store", |s| s.store.last_error.contains("new values wait in memory"));
     let mut gateway = stage.gateway.take().expect("running");
     assert_eq!(gateway.stop().expect("it ends").code(), Some(5));
@@ -162,13 +165,37 @@ fn a_stop_on_a_full_disk_says_what_was_not_stored() {
     let last = log.split("wardgate: ").last().unwrap_or_default();
     assert!(last.contains("could not be stored") && last.contains("is kept") && last.contains("will show as a gap"), "{log}");
     assert!(!log.contains("Nothing that was taken is lost"), "{log}");
-    stage.more = stage.more.replace("32768", "3276800");
+    fs::rename(&away, &store).expect("as it was");
     stage.start_receiver().expect("the receiver");
     stage.start_gateway().expect("it goes on");
     sleep(Duration::from_secs(2));
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
     let gaps = accountant::read_gaps(&stage.output());
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.missing > 0 && account.received > 0, "{device}: {account:#?}\n{gaps:#?}");
+    }
+}
+
+/// Its last group, which says that it was a stop and not a power cut, has its place in the reserve.
+#[test]
+fn a_stop_on_a_full_disk_is_in_order() {
+    let folder = Folder::new("full-stop");
+    let mut stage = quiet(&folder);
+    stage.more = "\n[store]\nsegment_bytes = 16384\nbytes_max = 131072\n".into();
+    stage.start_gateway().expect("the gateway");
+    stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
+    wait_status(&stage, "the full store", |s| s.store.last_error.contains("is full: only alerts"));
+    assert!(stage.gateway.take().expect("running").stop().expect("it ends").success());
+    stage.start_gateway().expect("it goes on");
+    wait_status(&stage, "the full store", |s| s.store.last_error.contains("is full: only alerts"));
+    stage.start_receiver().expect("the receiver");
+    wait_status(&stage, "room", |s| s.store.room == "ample");
+    sleep(Duration::from_secs(3));
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+    let gaps = accountant::read_gaps(&stage.output());
+    assert!(gaps.iter().all(|g| ["disk-full", "gateway-restart"].contains(&g.reason.as_str())), "{gaps:#?}");
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing > 0 && account.received > 0, "{device}: {account:#?}\n{gaps:#?}");
     }

@@ -11,6 +11,7 @@ mod command;
 mod faults;
 mod filters;
 mod flushed;
+mod full_disk;
 mod golden;
 mod hints;
 mod kills;

@@ -275,7 +275,8 @@ fn uplink_and_store(s: &Snapshot, rate: Option<&(&Snapshot, Rate)>, paint: Paint
         out.extend(below("", &format!("{} FAILED FLUSHES", paint::count(st.failed_flushes)), Tone::Bad, paint));
     }
     if !st.last_error.is_empty() {
-        out.extend(below("last error: ", &st.last_error, Tone::Bad, paint));
+        let label = if st.shortage() > 0 { "NO ROOM: " } else { "last error: " };
+        out.extend(below(label, &st.last_error, Tone::Bad, paint));
     }
     out
 }

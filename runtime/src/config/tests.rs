@@ -127,8 +127,8 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     (
         "bytes_max = 1073741824",
         "bytes_max = 1000",
-        "store.bytes_max: 1000 lies outside 16777216 to 70368744177664",
-        "write bytes_max = 16777216 or more",
+        "store.bytes_max: 1000 lies outside 33554432 to 70368744177664",
+        "write bytes_max = 33554432 or more",
     ),
     (
         "tcp = \"192.0.2.20:502\"",

@@ -97,7 +97,16 @@ impl Roster {
     }
 
     pub fn command(&self, instance: &str, command: Command) {
-        self.ask(instance, Asked::Command(command));
+        let why = self.status.store(|s| (s.shortage() > 0).then(|| s.last_error.clone()));
+        match why {
+            None => self.ask(instance, Asked::Command(command)),
+            // that it was done could not be kept, and it would be done twice
+            Some(why) => {
+                let what = format!("no commands while the store does not take everything: {why}");
+                let refused = Fault::new(Guilty::Store, what, "make room as `wardgate status` says, and give the command again");
+                drop(command.answer.send(Err(refused)));
+            }
+        }
     }
 
     /// Hands on what a person asks of an instance, or says why not.

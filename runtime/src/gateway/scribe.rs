@@ -16,7 +16,7 @@ use crate::fault::{Fault, Guilty};
 use crate::pipeline::{Binding, Claim, Pipeline, PipelineError, Sealed, Urgency};
 use crate::plugin::{FromPipeline, Spoken, ToPipeline};
 use crate::status::{Gap, Status};
-use crate::store::{Group, Held, Record, Shelf, Store};
+use crate::store::{Group, Held, Record, Room, Shelf, Store};
 
 /// An alert or a device that waits for its acknowledgement brings a commit forward, but the flash gets its rest.
 const URGENT_COMMIT_MS_MIN: u64 = 100;
@@ -71,6 +71,10 @@ pub(super) struct Scribe {
     /// Wall minus monotonic, as last recorded.
     pub clock: Option<(i64, wire::ClockQuality)>,
     pub stopping: watch::Receiver<bool>,
+    /// What the store can take, when that was looked at, and what people are told of it.
+    pub room: Room,
+    pub looked: Instant,
+    pub no_room: String,
 }
 
 impl Scribe {
@@ -78,8 +82,9 @@ impl Scribe {
     pub async fn run(mut self, mut words: mpsc::Receiver<ToPipeline>) -> Result<(), Fault> {
         let mut look = tokio::time::interval(Duration::from_secs(CLOCK_LOOK_S));
         self.show_gaps(Vec::new());
+        self.look_at_room().await?; // before anything is taken
         loop {
-            let due = self.commit_due();
+            let (due, room_due) = (self.commit_due(), self.room_look_due());
             tokio::select! {
                 word = words.recv() => match word {
                     Some(word) => {
@@ -91,6 +96,7 @@ impl Scribe {
                     None => break,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                () = sleep_until(room_due.unwrap_or_else(Instant::now)), if room_due.is_some() => self.look_at_room().await?,
                 _ = look.tick() => {
                     self.look_at_clock();
                     self.begin_epoch_when_behind();
@@ -169,7 +175,7 @@ impl Scribe {
     }
 
     /// An instance takes these at any time; one that has gone needs them no more.
-    async fn tell(&self, instance: &Arc<str>, word: FromPipeline) {
+    pub(super) async fn tell(&self, instance: &Arc<str>, word: FromPipeline) {
         if let Some(back) = self.backs.get(instance) {
             let _ = back.send(word).await;
         }
@@ -177,7 +183,10 @@ impl Scribe {
 
     /// When the next group is to be written; `None` while nothing asks for it.
     fn commit_due(&self) -> Option<Instant> {
-        let news = self.store.as_ref().is_some_and(Store::has_news);
+        let news = self.store.as_ref().is_some_and(Store::has_news) || self.heads_are_due();
+        if !self.may_commit() {
+            return None;
+        }
         match self.pipeline.wants_commit() {
             Urgency::Now => Some(self.last_commit + Duration::from_millis(URGENT_COMMIT_MS_MIN)),
             Urgency::No if !news => None,
@@ -187,10 +196,12 @@ impl Scribe {
 
     async fn commit(&mut self) -> Result<(), Fault> {
         let store = self.store.as_ref().expect("it is back after each commit");
-        if self.pipeline.wants_commit() == Urgency::No && !store.has_news() {
+        let wanted = self.pipeline.wants_commit() > Urgency::No || store.has_news() || self.heads_are_due();
+        if !wanted || !self.may_commit() {
             return Ok(());
         }
-        let sealed = self.pipeline.seal(store.wants_full_heads(), moment());
+        let full_heads = store.wants_full_heads() || self.room == Room::Spent; // with them most can be deleted
+        let sealed = self.pipeline.seal(full_heads, moment());
         let Sealed { batches, states, heads: (full, bytes), durable, gaps } =
             sealed.map_err(|e| Fault::new(Guilty::Internal, e, "please report this"))?;
         let mut records: Vec<_> = batches.into_iter().map(|(key, digest, bytes)| Record::Batch { key, digest, bytes }).collect();
@@ -210,15 +221,19 @@ impl Scribe {
         let mut patience = STOP_S_MAX * 1000 / COMMIT_RETRY_MS;
         loop {
             let mut store = self.store.take().expect("it is back after each try");
-            let done;
-            (store, group, done) = tokio::task::spawn_blocking(move || {
+            let (done, room);
+            (store, group, done, room) = tokio::task::spawn_blocking(move || {
                 let done = store.commit(&group);
-                (store, group, done)
+                let room = store.room();
+                (store, group, done, room)
             })
             .await
             .map_err(|e| Fault::new(Guilty::Internal, format!("the store's thread ended: {e}"), "please report this"))?;
             self.store = Some(store);
-            let Err(e) = done else { return Ok(()) };
+            let Err(e) = done else {
+                self.room_is(room).await;
+                return Ok(());
+            };
             if *self.stopping.borrow() {
                 patience = patience.saturating_sub(1);
             }
@@ -238,7 +253,7 @@ impl Scribe {
 
     async fn committed(&mut self, durable: Vec<(Arc<str>, types::Tag)>) {
         self.last_commit = Instant::now();
-        self.status.store(|s| s.last_error.clear());
+        self.status.store(|s| s.last_error.clone_from(&self.no_room));
         for (instance, tag) in durable {
             debug!(%instance, tag, "durable");
             self.tell(&instance, FromPipeline::Durable(tag)).await;
@@ -260,6 +275,7 @@ impl Scribe {
             (s.store.batches_waiting, s.store.bytes_waiting) = waiting;
             (s.store.commits, s.store.failed_flushes) = (figures.commits, figures.failed_commits);
             (s.store.bytes_written, s.store.bytes_on_disk) = (figures.bytes_written, figures.bytes_on_disk);
+            s.store.reserve_bytes = figures.reserve_bytes;
         });
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Numbering {
     held: bool,
     /// Described (or opened, for alerts) since the newest run began: the next value begins another.
     anew: bool,
+    /// The disk has no room for it: positions and values, where they are known, of the open gap that the ledger does not tell yet.
+    untaken: Option<(u64, Option<u64>)>,
 }
 
 /// An instance that speaks, and when.
@@ -57,6 +59,11 @@ impl Numbering {
     pub fn spoke(&self) -> bool {
         self.run > 0
     }
+
+    /// Its run goes on in a gap, because the disk has no room.
+    pub fn is_shut(&self) -> bool {
+        self.untaken.is_some()
+    }
 }
 
 impl Voice<'_> {
@@ -87,7 +94,13 @@ impl Book {
 
     /// Values of this stream were lost, or may have been: the next one begins a run that says so. The first reason stays, unless `instead`.
     /// Returns whether this is news: of a stream that has not spoken in this life, the opening already says that it stopped.
-    pub fn cut(&mut self, voice: &Voice, source: Source, reason: GapReason, instead: bool) -> bool {
+    pub fn cut(&mut self, voice: &mut Voice, source: Source, reason: GapReason, instead: bool) -> bool {
+        if let Some((positions, values @ Some(_))) = &mut voice.of(source).untaken {
+            (*positions, *values) = (*positions + 1, None); // one position for what nobody counted
+        }
+        if voice.of(source).is_shut() {
+            return false; // all of it lies in one gap until the disk has room
+        }
         let life = self.heads.life;
         let head = self.heads.stream(voice.instance, source);
         match &mut head.open {
@@ -156,8 +169,52 @@ impl Book {
         self.gap(voice, source, 1, values, reason);
     }
 
+    /// The disk has no room for values of this stream. Where its run goes on they take its positions; where none does, the gap before
+    /// its next run is theirs. Returns whether this is news: everything behind the first one lies in the same open gap.
+    pub fn untaken(&mut self, voice: &mut Voice, source: Source, positions: u64, values: Option<u64>) -> bool {
+        if let Some((all, known)) = &mut voice.of(source).untaken {
+            *all += positions;
+            *known = known.zip(values).map(|(a, b)| a + b);
+            return false;
+        }
+        let (moment, stream, spoke) = (voice.moment, voice.stream(source), voice.of(source).spoke());
+        let head = self.heads.stream(voice.instance, source);
+        let mut since = moment;
+        match (head.open, head.last) {
+            (Some(gap), _) if gap.reason == GapReason::DiskFull => return false,
+            (Some(gap), Some(last)) if gap.since != moment => self.open.entry(stretch(stream, last, gap, moment)), // that loss is over
+            (Some(_), _) => {}
+            (None, last) if spoke => {
+                since = last.filter(|l| l.life == self.heads.life).map_or(moment, |l| l.moment);
+                voice.of(source).untaken = Some((positions, values));
+            }
+            (None, _) => {}
+        }
+        self.heads.stream(voice.instance, source).open = Some(OpenGap { reason: GapReason::DiskFull, since });
+        self.holds = true;
+        true
+    }
+
+    /// What was not taken is a gap in the run, which goes on.
+    pub fn resume(&mut self, voice: &mut Voice, source: Source) {
+        if voice.of(source).is_shut() {
+            self.tell_untaken(voice, source);
+            voice.of(source).untaken = None;
+            self.heads.stream(voice.instance, source).open = None;
+        }
+    }
+
+    /// As far as it goes; it may go on.
+    pub fn tell_untaken(&mut self, voice: &mut Voice, source: Source) {
+        if let Some((positions @ 1.., values)) = voice.of(source).untaken {
+            self.gap(voice, source, positions, values, GapReason::DiskFull);
+            voice.of(source).untaken = Some((0, Some(0)));
+        }
+    }
+
     /// Begins a run if one is due. `None`: the present one goes on.
     fn begin(&mut self, voice: &mut Voice, source: Source, meaning: Option<&Meaning>) -> Option<Begun> {
+        self.resume(voice, source);
         let numbering = *voice.of(source);
         let head = self.heads.stream(voice.instance, source);
         if numbering.run > 0 && !numbering.anew && head.open.is_none() {
@@ -216,6 +273,9 @@ impl Book {
         if let Some(last) = head.last.as_mut().filter(|_| held) {
             last.next = next;
             from = last.moment;
+        }
+        if let Some(open) = &mut head.open {
+            from = std::mem::replace(&mut open.since, moment); // what went before is told
         }
         self.entry(Entry::Gap { life, stream, run, first, indices, values, from, to: moment, reason });
     }

@@ -182,9 +182,9 @@ impl Pipeline {
         of.windows.insert(channel, open);
         self.tell_window(instance, channel);
         let of = self.instances.get_mut(instance).expect("just made");
-        let voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
         for source in of_window(channel) {
-            self.book.cut(&voice, source, self.setup.opening, false);
+            self.book.cut(&mut voice, source, self.setup.opening, false);
         }
         Ok(())
     }

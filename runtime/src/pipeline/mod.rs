@@ -14,6 +14,7 @@ mod release;
 mod report;
 mod said;
 mod seal;
+mod shut;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -37,11 +38,13 @@ use clocks::{Clocks, Told};
 use open::Open;
 use parking::Parking;
 use said::{Channel, Meaning, Step};
+use shut::Behind;
 
 pub use derived::window_of;
 pub use heads::Heads;
 pub use parking::{Binding, Claim, PARKED_BYTES_MAX, parked_of};
 pub use said::SaidWrong;
+pub use shut::Takes;
 
 /// More than this in memory is sealed at once: a ward says some 20 KiB a second, so this is a flood or a stalled card.
 const WAITING_BYTES_MAX: usize = 1 << 20;
@@ -114,6 +117,13 @@ struct Instance {
     withheld: u64,
     /// Readings that were no change.
     unchanged: u64,
+    /// Values for which the disk had no room.
+    not_taken: u64,
+    behind: Behind,
+    /// The call that is being heard raises an alarm.
+    alarms: bool,
+    /// That nothing more of it is parked is said.
+    parking_shut: bool,
     /// The newest state that was taken of whoever speaks for it now.
     kept: Option<Vec<u8>>,
     parking: Parking,
@@ -153,6 +163,7 @@ pub struct Pipeline {
     durable: Vec<(Arc<str>, types::Tag)>,
     change: Option<Change>,
     urgency: Urgency,
+    takes: Takes,
 }
 
 impl Pipeline {
@@ -178,6 +189,7 @@ impl Pipeline {
             durable: Vec::new(),
             change: None,
             urgency: Urgency::No,
+            takes: Takes::Everything,
         }
     }
 
@@ -190,6 +202,9 @@ impl Pipeline {
         }
         let of = self.instances.entry(instance.clone()).or_default();
         (of.state, of.channels) = (State::Open, BTreeMap::new());
+        if why == Some(GapReason::DiskFull) {
+            of.behind = Behind::No; // it was opened from what is stored
+        }
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment: convert::moment(moment), late: false };
         voice.anew(Source::Alerts);
         of.parking.whose.opened();
@@ -203,6 +218,7 @@ impl Pipeline {
         };
         match said::judge(said, &of.channels, self.setup.terms.get(&**instance).unwrap_or(&Terms::default())) {
             Ok(steps) => {
+                self.weigh(instance, &steps);
                 steps.into_iter().for_each(|step| self.hear(instance, moment, step));
                 self.keep_bounds();
                 Ok(())
@@ -218,7 +234,7 @@ impl Pipeline {
     pub fn raw(&mut self, instance: &Arc<str>, moment: types::Moment, bytes: Vec<u8>) -> u64 {
         let granted = self.setup.terms.get(&**instance).is_some_and(|terms| terms.keep_raw);
         let known = self.instances.get(instance).is_some_and(|of| of.parking.holds());
-        if !granted || !known {
+        if !granted || !known || self.takes > Takes::Everything {
             return bytes.len() as u64;
         }
         self.book.raw(Raw { instance: instance.to_string(), moment: convert::moment(moment), bytes });
@@ -358,10 +374,10 @@ impl Pipeline {
         if held {
             sources.retain(|source| *source == Source::Alerts); // what its channels say is parked, and so is what they lose
         }
-        let voice = Voice { instance, numbering: &mut of.numbering, moment: now, late: false };
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: now, late: false };
         let mut news = false;
         for source in sources {
-            news |= self.book.cut(&voice, source, reason, instead);
+            news |= self.book.cut(&mut voice, source, reason, instead);
         }
         if news {
             self.raise(Urgency::Due);
@@ -510,8 +526,7 @@ fn missed(book: &mut Book, voice: &mut Voice, number: u16, channel: &mut Channel
         _ if channel.withheld => return Urgency::No,
         Some(_) if waveform => channel.jump = Some(reason), // its positions show with the next block
         _ if waveform || matches!(channel.report, Some(Report::Window { .. })) => {
-            let news = |source| book.cut(voice, source, reason, false);
-            if sources(number, channel).into_iter().map(news).filter(|news| *news).count() > 0 {
+            if sources(number, channel).into_iter().map(|source| book.cut(voice, source, reason, false)).filter(|news| *news).count() > 0 {
                 return Urgency::Due;
             }
         }

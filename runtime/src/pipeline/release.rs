@@ -56,9 +56,9 @@ impl Pipeline {
         for instance in expired {
             let of = self.instances.get_mut(&instance).expect("just seen");
             let words = of.parking.expire();
-            let voice = Voice { instance: &instance, numbering: &mut of.numbering, moment: convert::moment(now), late: true };
+            let mut voice = Voice { instance: &instance, numbering: &mut of.numbering, moment: convert::moment(now), late: true };
             for channel in channels_with_values(&words) {
-                self.book.cut(&voice, Source::Channel(channel), GapReason::UnboundExpired, false);
+                self.book.cut(&mut voice, Source::Channel(channel), GapReason::UnboundExpired, false);
             }
             self.raise(Urgency::Due);
         }
@@ -85,10 +85,11 @@ impl Pipeline {
             _ => None,
         };
         let holds = self.instances.get(instance).is_some_and(|of| of.parking.holds());
-        match step {
-            Step::Identify(_) | Step::Raise(_) | Step::Keep(_) | Step::WhenDurable(_) => self.take(instance, now, step),
-            _ if holds => self.take(instance, now, step),
-            _ => self.park(instance, convert::moment(now), step),
+        match self.admit(instance, now, step) {
+            None => {}
+            Some(step @ (Step::Identify(_) | Step::Raise(_) | Step::Keep(_) | Step::WhenDurable(_))) => self.take(instance, now, step),
+            Some(step) if holds => self.take(instance, now, step),
+            Some(step) => self.park(instance, convert::moment(now), step),
         }
         if let Some(serial) = serial {
             self.identified(instance, convert::moment(now), &serial);
@@ -232,7 +233,7 @@ impl Pipeline {
             }
             Parked::Cut { reason, .. } => {
                 for number in channels.keys() {
-                    book.cut(&voice, Source::Channel(*number), reason, false);
+                    book.cut(&mut voice, Source::Channel(*number), reason, false);
                 }
             }
         }

@@ -37,6 +37,9 @@ impl Pipeline {
     pub fn seal(&mut self, full_heads: bool, now: types::Moment) -> Result<Sealed, PipelineError> {
         let now = convert::moment(now);
         let first = !self.sealed.written();
+        if self.change.is_some() {
+            self.tell_untaken(now);
+        }
         let mut draft = Draft { setup: &self.setup, heads: self.book.heads.clone(), batches: Vec::new() };
         for (class, content) in self.book.open.data() {
             draft.close(class, content)?;

@@ -85,6 +85,8 @@ pub enum FromPipeline {
     Durable(Tag),
     /// A call was refused as a whole; the pipeline counts the instance as faulted. `kept`: the newest state of this posting that it took.
     Refused { why: String, kept: Option<Vec<u8>> },
+    /// What it said while the disk was full is lost, and so is what it kept with that: it opens anew from `kept`, the newest state that counts.
+    Behind { kept: Option<Vec<u8>> },
 }
 
 /// What people ask of an instance.

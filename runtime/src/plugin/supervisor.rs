@@ -73,6 +73,8 @@ enum Ended {
     ByFault,
     /// A person asked for a restart.
     ByHand,
+    /// Not all that it said found room on the disk; it goes on from what did.
+    ByDisk,
 }
 
 enum Next {
@@ -84,6 +86,7 @@ enum Next {
         why: String,
         kept: Option<Vec<u8>>,
     },
+    Behind(Option<Vec<u8>>),
 }
 
 type Room<'a> = PermitIterator<'a, ToPipeline>;
@@ -135,6 +138,7 @@ impl Supervisor {
         loop {
             why = match self.once(&pipeline, why).await {
                 Some(Ended::ByHand) => None, // its closing told why
+                Some(Ended::ByDisk) => Some(GapReason::DiskFull),
                 Some(Ended::ByFault) if self.between_runs().await => Some(GapReason::PluginFault),
                 _ => break,
             };
@@ -168,6 +172,7 @@ impl Supervisor {
                     self.handle(room, moment, event).await.err()
                 }
                 Next::Refused { why, kept } => Some(self.refused(&why, kept)),
+                Next::Behind(kept) => Some(self.behind(kept)),
                 Next::Stop(why) => Some(self.close(room, why, Ended::ForGood).await),
                 Next::Restart => Some(self.close(room, GapReason::PluginSwap, Ended::ByHand).await),
             };
@@ -197,14 +202,16 @@ impl Supervisor {
                 let now = (self.wiring.clock)();
                 self.open.durable(now, ticket);
             }
-            FromPipeline::Refused { .. } => self.told.push(told),
+            FromPipeline::Refused { .. } | FromPipeline::Behind { .. } => self.told.push(told),
         }
     }
 
     async fn next(&mut self) -> Next {
         loop {
-            if let Some(FromPipeline::Refused { why, kept }) = self.told.pop() {
-                return Next::Refused { why, kept };
+            match self.told.pop() {
+                Some(FromPipeline::Refused { why, kept }) => return Next::Refused { why, kept },
+                Some(FromPipeline::Behind { kept }) => return Next::Behind(kept),
+                Some(FromPipeline::Durable(_)) | None => {}
             }
             let stopping = *self.wiring.stop.borrow();
             if let Some(why) = stopping {
@@ -273,12 +280,17 @@ impl Supervisor {
     }
 
     /// `Some` when it did not open.
-    async fn opens(&mut self, mut room: Room<'_>, why: Option<GapReason>) -> Option<Ended> {
+    async fn opens(&mut self, mut room: Room<'_>, mut why: Option<GapReason>) -> Option<Ended> {
         let now = self.now_forward();
         for told in std::mem::take(&mut self.told) {
             // it was about the run before, and so is the state of a call that came to nothing
-            if let FromPipeline::Refused { kept, .. } = told {
-                self.take_back(kept);
+            match told {
+                FromPipeline::Refused { kept, .. } => self.take_back(kept),
+                FromPipeline::Behind { kept } => {
+                    self.take_back(kept);
+                    why = Some(GapReason::DiskFull);
+                }
+                FromPipeline::Durable(_) => {}
             }
         }
         // What an earlier run asked is answered to nobody, and the links' states are told anew.
@@ -449,6 +461,15 @@ impl Supervisor {
         self.take_back(kept);
         self.commands.run_ended(true);
         self.ends(why)
+    }
+
+    /// Its device is asked again for what was not taken, as far as it still holds it.
+    fn behind(&mut self, kept: Option<Vec<u8>>) -> Ended {
+        tracing::warn!("not all that it said found room on the disk: it opens anew from the newest state that is stored");
+        self.take_back(kept);
+        self.commands.run_ended(true);
+        self.run_is_over();
+        Ended::ByDisk
     }
 
     fn fault(&mut self, spent: &Spent) -> Ended {

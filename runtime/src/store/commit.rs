@@ -11,8 +11,9 @@ use super::format::{self, HEADER_BYTES};
 use super::index::Current;
 use super::plan::{self, Plan};
 use super::ranges::Ranges;
+use super::room::{COPY_SEGMENTS, IN_HAND_SEGMENTS};
 use super::shelf::Shared;
-use super::{Figures, Found, FullBy, Group, Limits, Record, Shelf, StoreError, open};
+use super::{Figures, Found, FullBy, Group, Limits, Record, Room, Shelf, StoreError, open};
 
 /// The one writer of a store folder.
 pub struct Store {
@@ -24,6 +25,22 @@ pub struct Store {
     pub(super) shared: Arc<Shared>,
     pub(super) unfinished: Option<Due>,
     pub(super) figures: Figures,
+    /// Files of the reserve that are there.
+    pub(super) spares: Vec<u64>,
+    /// This file system gives no bytes ahead.
+    pub(super) no_reserve: bool,
+    /// Found at the start, and not looked at since.
+    pub(super) found_newest: Option<u64>,
+    pub(super) room: Room,
+}
+
+/// Where a group goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// To the segment in use, or a new file.
+    Ordinary,
+    /// To a new segment out of the reserve.
+    Spare,
 }
 
 /// A group with its final bytes: what is tried again is this, whatever has changed since.
@@ -53,9 +70,9 @@ impl Store {
     /// A group without records is written only if there are acknowledgements to record.
     pub fn commit(&mut self, group: &Group) -> Result<(), StoreError> {
         let said = format::write_records(&group.records)?;
-        let due = match self.unfinished.take() {
-            Some(due) if due.said == said => match self.admit(&due) {
-                Ok(()) => due,
+        let (due, place) = match self.unfinished.take() {
+            Some(due) if due.said == said => match self.admit(&due, true) {
+                Ok(place) => (due, place),
                 Err(full) => {
                     self.unfinished = Some(due);
                     return Err(full);
@@ -68,11 +85,14 @@ impl Store {
             None if said.is_empty() && self.shared.index().unrecorded.is_empty() => return Ok(()),
             None => {
                 let due = self.prepare(group, said)?;
-                self.admit(&due)?;
-                due
+                let place = self.admit(&due, false)?;
+                (due, place)
             }
         };
-        let written = self.write(&due);
+        let mut written = self.write(&due, place);
+        if place == Place::Ordinary && matches!(written, Err(StoreError::Full { .. })) && !self.spares.is_empty() {
+            written = self.write(&due, Place::Spare); // somebody else was faster
+        }
         self.figures.failed_commits += u64::from(written.is_err());
         if let Err(error) = written {
             self.unfinished = Some(due);
@@ -98,12 +118,12 @@ impl Store {
 
     /// How many bytes an ordinary group may still bring; 0 while only the reserve is left.
     pub fn room_bytes(&self) -> u64 {
-        let used = self.shared.index().disk_bytes();
-        (self.limits.bytes_max - Limits::RESERVE_SEGMENTS * self.limits.segment_bytes).saturating_sub(used)
+        (self.limits.bytes_max - Limits::RESERVE_SEGMENTS * self.limits.segment_bytes).saturating_sub(self.used_bytes())
     }
 
     pub fn figures(&self) -> Figures {
-        Figures { bytes_on_disk: self.shared.index().disk_bytes(), ..self.figures }
+        let reserve_bytes = self.spares.len() as u64 * self.limits.segment_bytes;
+        Figures { bytes_on_disk: self.shared.index().disk_bytes(), reserve_bytes, ..self.figures }
     }
 
     /// Records of kinds that this version does not know, oldest segment first. One that was copied forward may be found twice after a
@@ -151,57 +171,77 @@ impl Store {
         Ok(Due { said, bytes, acknowledged, frees, frees_bytes, entries, urgent })
     }
 
-    /// The bound, before a byte is written. A segment that could go already goes first.
-    fn admit(&mut self, due: &Due) -> Result<(), StoreError> {
-        let (segment, max) = (self.limits.segment_bytes, self.limits.bytes_max);
-        let bytes = self.growth_bytes(due);
-        let allowed = match due {
-            _ if due.frees_bytes >= bytes => max,
-            Due { urgent: true, .. } => max - segment,
-            _ => max - Limits::RESERVE_SEGMENTS * segment,
-        };
-        if self.shared.index().disk_bytes() + bytes > allowed {
+    /// Bound and disk, before a byte is written. A segment that could go already goes first. `again`: part of it may lie on the disk
+    /// already, and no other group can come before it.
+    fn admit(&mut self, due: &Due, again: bool) -> Result<Place, StoreError> {
+        let mut place = self.place(due, again);
+        if place.is_err() {
             let idle = plan::free_now(&self.shared);
             self.delete(&idle);
+            place = self.place(due, again);
         }
-        let bytes_used = self.shared.index().disk_bytes();
-        if bytes_used + bytes > allowed {
-            let by = FullBy::Bound { bytes_used, bytes_max: max };
-            return Err(StoreError::Full { folder: self.folder.path.clone(), bytes, by });
+        if let Ok(Place::Ordinary) = place {
+            let growth = self.growth_bytes(due);
+            self.trim_spares(growth);
         }
-        Ok(())
+        place
+    }
+
+    fn place(&self, due: &Due, again: bool) -> Result<Place, StoreError> {
+        let (segment, max, spares) = (self.limits.segment_bytes, self.limits.bytes_max, self.spares.len() as u64);
+        let (bytes, bytes_used, free) = (self.growth_bytes(due), self.used_bytes(), self.folder.free_bytes());
+        let kept_back = match due {
+            _ if due.frees_bytes >= bytes => 0,
+            Due { urgent: true, .. } => COPY_SEGMENTS,
+            _ => Limits::RESERVE_SEGMENTS - IN_HAND_SEGMENTS,
+        };
+        let full = |by| Err(StoreError::Full { folder: self.folder.path.clone(), bytes, by });
+        if bytes <= free {
+            let within = bytes_used + bytes <= max - kept_back * segment;
+            return if within { Ok(Place::Ordinary) } else { full(FullBy::Bound { bytes_used, bytes_max: max }) };
+        }
+        let fits = (HEADER_BYTES + due.bytes.len()) as u64 <= segment.saturating_add(free);
+        let granted = spares > if again { 0 } else { kept_back };
+        if fits && granted { Ok(Place::Spare) } else { full(FullBy::Disk) }
     }
 
     /// What the folder grows by when a group of this length is added, footer included where the group ends its segment.
     fn growth_bytes(&self, due: &Due) -> u64 {
         const FOOTER_BYTES_EACH: u64 = 96; // a chain takes 28, a batch 36, a state 31 and its instance's name
         let index = self.shared.index();
-        let (before, contents) = index.current.as_ref().map_or((0, 0), |c| (c.length, c.contents.entries()));
+        let (before, given, contents) = index.current.as_ref().map_or((0, 0, 0), |c| (c.length, c.allocated, c.contents.entries()));
         let mut after = before.max(HEADER_BYTES as u64) + due.bytes.len() as u64;
         if after >= self.limits.segment_bytes {
             after += (contents + due.entries + 1) * FOOTER_BYTES_EACH;
         }
-        disk_bytes(after) - disk_bytes(before)
+        disk_bytes(after).saturating_sub(disk_bytes(before).max(given))
     }
 
-    fn write(&mut self, due: &Due) -> Result<(), StoreError> {
-        let in_use = self.shared.index().current.as_ref().map(|c| (c.number, c.file.clone(), c.length));
-        let (number, file, at) = match in_use {
+    fn write(&mut self, due: &Due, place: Place) -> Result<(), StoreError> {
+        if place == Place::Spare {
+            let ended = self.shared.index().current.take();
+            ended.into_iter().for_each(|current| self.end_segment(&current));
+        }
+        let in_use = self.shared.index().current.as_ref().map(|c| (c.number, c.file.clone(), c.length, c.allocated));
+        let (number, file, at, allocated) = match in_use {
             Some(in_use) => in_use,
             None => {
                 let number = self.next_segment;
                 self.next_segment += 1; // also when what follows fails: one life never uses a number twice
-                (number, Arc::new(self.folder.create(number)?), 0)
+                match if place == Place::Spare { self.spares.pop() } else { None } {
+                    Some(spare) => (number, Arc::new(self.folder.use_spare(spare, number)?), 0, self.limits.segment_bytes),
+                    None => (number, Arc::new(self.folder.create(number)?), 0, 0),
+                }
             }
         };
-        let written = self.write_to(due, number, &file, at);
+        let written = self.write_to(due, number, &file, at, allocated);
         if written.is_err() {
             self.abandon(number, &file, at);
         }
         written
     }
 
-    fn write_to(&mut self, due: &Due, number: u64, file: &Arc<File>, at: u64) -> Result<(), StoreError> {
+    fn write_to(&mut self, due: &Due, number: u64, file: &Arc<File>, at: u64, allocated: u64) -> Result<(), StoreError> {
         let mut bytes = if at == 0 { format::header(self.id, number) } else { Vec::new() };
         let start = bytes.len();
         bytes.extend_from_slice(&due.bytes);
@@ -225,25 +265,25 @@ impl Store {
         }
         let mut contents = index.current.take().map(|c| c.contents).unwrap_or_default();
         contents.append(group);
+        let current = Current { number, file: file.clone(), length, allocated, contents };
         if length < self.limits.segment_bytes {
-            index.current = Some(Current { number, file: file.clone(), length, contents });
+            index.current = Some(current);
             return Ok(());
         }
         drop(index);
-        self.end_segment(number, file, length, &contents);
+        self.end_segment(&current);
         Ok(())
     }
 
     /// Written only after the last group is flushed: a footer that came to the disk before its group would speak of bytes that are not
     /// there. It needs no flush of its own, and may fail: a segment without a whole one is scanned.
-    fn end_segment(&mut self, number: u64, file: &File, length: u64, contents: &Contents) {
-        let footer = format::footer(self.id, number, contents, length);
+    fn end_segment(&mut self, Current { number, file, length, allocated, contents }: &Current) {
+        let footer = format::footer(self.id, *number, contents, *length);
         self.figures.bytes_written += footer.len() as u64;
-        let length = match self.folder.write(file, number, &footer, length) {
-            Ok(()) => length + footer.len() as u64,
-            Err(_) => self.folder.cut(file, length),
-        };
-        self.shared.index().set_length(number, length);
+        let written = self.folder.write(file, *number, &footer, *length).is_ok();
+        let length = length + if written { footer.len() as u64 } else { 0 };
+        let length = if written && *allocated == 0 { length } else { self.folder.cut(file, length) }; // with what was given beyond it
+        self.shared.index().set_length(*number, length);
     }
 
     /// After a failed write or flush nothing more goes to this segment. What may stand of the group is cut off, as far as the disk lets

@@ -26,7 +26,7 @@ impl fmt::Display for FullBy {
                  the receiver acknowledges, or raise bytes_max in gateway.toml",
                 Limits::RESERVE_SEGMENTS
             ),
-            Self::Disk => f.write_str("the file system has no room left; free space on it, or lower [store] bytes_max in gateway.toml"),
+            Self::Disk => f.write_str("the file system has no room left; free space on it, or lower [store] bytes_max, and on a small disk segment_bytes, in gateway.toml"),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags};
 
 use super::contents::{Contents, Piece};
 use super::format::{self, Header, TRAILER_BYTES};
@@ -13,6 +13,7 @@ use super::{Damage, FullBy, StoreError, Torn};
 
 const SUFFIX: &str = ".segment";
 const SUFFIX_ASIDE: &str = ".damaged";
+const SUFFIX_SPARE: &str = ".reserve";
 /// Files take whole blocks; ext4's and f2fs' usual one.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -46,6 +47,8 @@ pub(super) struct Listing {
     pub segments: Vec<u64>,
     /// Damaged files of earlier starts, with their lengths.
     pub aside: Vec<(PathBuf, u64)>,
+    /// Files of the reserve: number, and the bytes that the disk has given them.
+    pub spares: Vec<(u64, u64)>,
 }
 
 impl Folder {
@@ -82,6 +85,8 @@ impl Folder {
             } else if name.ends_with(SUFFIX_ASIDE) {
                 let bytes = entry.metadata().map_err(StoreError::io("look at", &entry.path()))?.len();
                 listing.aside.push((entry.path(), bytes));
+            } else if let Some(number) = name.strip_suffix(SUFFIX_SPARE).and_then(|n| n.parse().ok()) {
+                listing.spares.push((number, entry.metadata().map_err(StoreError::io("look at", &entry.path()))?.blocks() * 512));
             }
         }
         listing.segments.sort_unstable();
@@ -103,6 +108,50 @@ impl Folder {
         let path = segment_path(&self.path, number);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         file.map_err(|e| self.full_or(e, 0, "make", &path))
+    }
+
+    /// What anybody may still write on this file system. One that does not say has room until it refuses.
+    pub fn free_bytes(&self) -> u64 {
+        let free = rustix::fs::fstatvfs(&self.dir).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize));
+        #[cfg(test)]
+        let free = self.faults.free(free);
+        free
+    }
+
+    /// A file of no length whose bytes the disk has given already: it will not refuse them when it is full. Nothing of it need survive a
+    /// power cut, so nothing is flushed.
+    pub fn make_spare(&self, spare: u64, bytes: u64) -> Result<(), StoreError> {
+        let path = self.spare_path(spare);
+        if self.free_bytes() < bytes {
+            return Err(StoreError::Full { folder: self.path.clone(), bytes, by: FullBy::Disk });
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| self.full_or(e, 0, "make", &path))?;
+        rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes).map_err(|e| {
+            self.drop_spare(spare); // part of it may have been given
+            self.full_or(e.into(), bytes, "allocate", &path)
+        })
+    }
+
+    pub fn drop_spare(&self, spare: u64) {
+        _ = fs::remove_file(self.spare_path(spare)); // found and counted at the next start, if at all
+    }
+
+    /// Makes it the segment of this number; its bytes go with it.
+    pub fn use_spare(&self, spare: u64, number: u64) -> Result<File, StoreError> {
+        let (from, to) = (self.spare_path(spare), segment_path(&self.path, number));
+        let moved = fs::rename(&from, &to).and_then(|()| OpenOptions::new().read(true).write(true).open(&to));
+        moved.map_err(|e| self.full_or(e, 0, "take from the reserve", &from))
+    }
+
+    /// What the disk has given a segment beyond its end is the disk's again.
+    pub fn give_back_behind(&self, number: u64) {
+        let file = OpenOptions::new().write(true).open(segment_path(&self.path, number));
+        _ = file.and_then(|file| file.set_len(file.metadata()?.len()));
+    }
+
+    fn spare_path(&self, spare: u64) -> PathBuf {
+        self.path.join(format!("{spare}{SUFFIX_SPARE}"))
     }
 
     /// One `pwrite64`, more only if the kernel takes less than all.

@@ -44,6 +44,8 @@ pub(super) struct Current {
     pub number: u64,
     pub file: Arc<File>,
     pub length: u64,
+    /// It was of the reserve: what the disk has given it; else 0.
+    pub allocated: u64,
     pub contents: Contents,
 }
 

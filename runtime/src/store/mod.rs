@@ -14,6 +14,7 @@ mod open;
 mod plan;
 mod ranges;
 mod recent;
+mod room;
 mod shelf;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use wardgate_wire::{BatchKey, Class, Digest, Epoch, Life, Sequence};
 
 pub use commit::Store;
 pub use error::{FullBy, StoreError};
+pub use room::Room;
 pub use shelf::Shelf;
 
 /// How large the store and its files may become.
@@ -41,11 +43,11 @@ pub struct Limits {
 impl Limits {
     /// Below this a segment is mostly its own header and footer.
     pub const SEGMENT_BYTES_MIN: u64 = 4096;
-    /// One for alerts and the ledger when all else is refused, one that only a group may use which frees more than it takes:
-    /// without the second a full store could never write the group that lets it delete.
-    pub const RESERVE_SEGMENTS: u64 = 2;
-    /// The reserve, one segment in use, one waiting.
-    pub const SEGMENTS_MIN: u64 = 4;
+    /// Two for alerts and the ledger when all else is refused, the first of them also for the group that is in hand then; two that only
+    /// a group may use which frees more than it takes.
+    pub const RESERVE_SEGMENTS: u64 = 4;
+    /// The reserve, and as much again: less than three segments free are too few to take waveforms again.
+    pub const SEGMENTS_MIN: u64 = 8;
 }
 
 /// One thing that a group makes durable. An open list: kinds that this version does not know are kept, copied and handed back.
@@ -142,6 +144,8 @@ pub struct Figures {
     /// Handed to the disk, failed attempts included.
     pub bytes_written: u64,
     pub bytes_on_disk: u64,
+    /// Given by the disk and kept for alerts, the ledger and copies, beside `bytes_on_disk`.
+    pub reserve_bytes: u64,
     pub failed_commits: u64,
     /// Files that could not be deleted or flushed although nothing in them is wanted; tried again at the next commit.
     pub failed_deletions: u64,

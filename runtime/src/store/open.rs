@@ -11,7 +11,7 @@ use super::format::{self, KIND_HEADS, KIND_STATE};
 use super::index::{Index, Segment};
 use super::ranges::Ranges;
 use super::shelf::Shared;
-use super::{Damage, Figures, Found, Limits, Shelf, StoreError, Torn};
+use super::{Damage, Figures, Found, Limits, Room, Shelf, StoreError, Torn};
 
 pub(super) fn open(path: &Path, limits: Limits, fresh_id: u64) -> Result<(Store, Shelf, Found), StoreError> {
     let Limits { segment_bytes, bytes_max } = limits;
@@ -57,6 +57,10 @@ pub(super) fn open(path: &Path, limits: Limits, fresh_id: u64) -> Result<(Store,
         shared: shared.clone(),
         unfinished: None,
         figures: Figures::default(),
+        spares: listing.spares.iter().filter(|s| s.1 >= segment_bytes).map(|s| s.0).collect(),
+        no_reserve: false,
+        found_newest: listing.segments.last().copied(),
+        room: Room::Ample,
     };
     Ok((store, Shelf(shared), start.found))
 }

@@ -32,6 +32,11 @@ fn candidates(shared: &Shared, full_heads: Option<u64>) -> Vec<(u64, u64)> {
     idle.map(|(n, s)| (*n, s.disk_bytes)).collect()
 }
 
+/// Whether a group with full heads in this segment would let any other go.
+pub(super) fn frees_any(shared: &Shared, target: u64) -> bool {
+    !candidates(shared, Some(target)).is_empty()
+}
+
 /// `target`: the segment that the group will be written to.
 pub(super) fn plan(shared: &Shared, group: &Group, target: u64) -> Result<Plan, StoreError> {
     let full = group.records.iter().any(|r| matches!(r, Record::Heads { full: true, .. }));

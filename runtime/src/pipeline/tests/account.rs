@@ -47,6 +47,12 @@ pub enum Act {
         channel: u16,
         reason: GapReason,
     },
+    /// From here on these are not taken.
+    Shut {
+        waveforms: bool,
+        numbers: bool,
+        moment: Moment,
+    },
     /// Of one stream, or of the whole instance.
     Cut {
         instance: &'static str,
@@ -78,6 +84,8 @@ struct Sight {
     last: Option<LastKnown>,
     digest: Option<Digest>,
     withheld: bool,
+    /// Positions and values of the open gap in its run.
+    untaken: Option<(u64, Option<u64>)>,
 }
 
 /// What must be in the next group.
@@ -92,6 +100,8 @@ struct Expected {
     /// Gaps that were open when the life before ended.
     owed: Vec<Entry>,
     sealed_at: Option<Moment>,
+    /// Waveforms, numbers: the disk has no room.
+    shut: (bool, bool),
     totals: BTreeMap<&'static str, usize>,
 }
 
@@ -117,7 +127,7 @@ impl Expected {
             self.owed = self.sights.iter().filter_map(|(stream, sight)| Self::stretch(stream, sight, sealed)).collect();
         }
         self.sights.values_mut().for_each(|s| *s = Sight { last: s.last, ..Sight::default() });
-        (self.life, self.described, self.values) = (life, BTreeSet::new(), BTreeMap::new());
+        (self.life, self.described, self.values, self.shut) = (life, BTreeSet::new(), BTreeMap::new(), (false, false));
         self.entries = self.owed.iter().cloned().map(Ok).collect();
         self.count("lives");
     }
@@ -125,11 +135,65 @@ impl Expected {
     fn cut(&mut self, stream: &Stream, reason: GapReason, moment: Moment) {
         let life = self.life;
         let sight = self.sights.entry(stream.clone()).or_default();
+        if let Some((positions, values)) = &mut sight.untaken {
+            *positions += u64::from(values.take().is_some());
+            return;
+        }
         let since = sight.last.filter(|l| l.life == life).map_or(moment, |l| l.moment);
         sight.cut.get_or_insert((reason, since));
     }
 
+    fn is_shut(&self, source: Source) -> bool {
+        match source {
+            Source::Alerts => false,
+            Source::Channel(2 | 3) => self.shut.0,
+            Source::Channel(_) => self.shut.1,
+        }
+    }
+
+    /// In its run, if that goes on; else before its next one.
+    fn untaken(&mut self, stream: &Stream, positions: u64, values: Option<u64>, moment: Moment) {
+        let life = self.life;
+        let sight = self.sights.get_mut(stream).expect("seen");
+        if sight.withheld {
+            return;
+        }
+        let since = sight.last.filter(|l| l.life == life).map_or(moment, |l| l.moment);
+        match (&mut sight.untaken, sight.cut) {
+            (Some((all, known)), _) => (*all, *known) = (*all + positions, known.zip(values).map(|(a, b)| a + b)),
+            (None, Some((GapReason::DiskFull, _))) => {}
+            (None, Some(_)) => {
+                let over = Self::stretch(stream, sight, moment);
+                sight.cut = Some((GapReason::DiskFull, moment));
+                self.entries.extend(over.map(Ok));
+            }
+            (None, None) if sight.run > 0 => (sight.cut, sight.untaken) = (Some((GapReason::DiskFull, since)), Some((positions, values))),
+            (None, None) => sight.cut = Some((GapReason::DiskFull, moment)),
+        }
+        self.count("untaken");
+    }
+
+    fn tell_untaken(&mut self, stream: &Stream, moment: Moment) {
+        let sight = self.sights.get_mut(stream).expect("seen");
+        if let Some((positions @ 1.., values)) = sight.untaken.replace((0, Some(0))) {
+            let since = sight.cut.as_mut().expect("it is open");
+            let from = std::mem::replace(&mut since.1, moment);
+            self.gap(stream, positions, values, GapReason::DiskFull, moment);
+            let Some(Ok(Entry::Gap { from: told, .. })) = self.entries.last_mut() else { unreachable!() };
+            *told = from;
+        }
+    }
+
+    fn resume(&mut self, stream: &Stream, moment: Moment) {
+        if self.sights.get(stream).is_some_and(|s| s.untaken.is_some()) {
+            self.tell_untaken(stream, moment);
+            let sight = self.sights.get_mut(stream).expect("seen");
+            (sight.untaken, sight.cut) = (None, None);
+        }
+    }
+
     fn begin(&mut self, stream: &Stream, moment: Moment) -> Option<(bool, Option<GapReason>)> {
+        self.resume(stream, moment);
         let sight = self.sights.get_mut(stream).expect("seen");
         if sight.run > 0 && !sight.anew && sight.cut.is_none() {
             return None;
@@ -196,6 +260,27 @@ impl Expected {
                     self.cut(&stream, reason, *moment);
                 }
             }
+            Act::Shut { waveforms, numbers, moment } => {
+                self.shut = (*waveforms, *numbers);
+                let again: Vec<_> = self.sights.keys().filter(|s| !self.is_shut(s.source)).cloned().collect();
+                again.iter().for_each(|stream| self.resume(stream, *moment));
+            }
+            Act::Value { instance, source, moment, .. } if self.is_shut(*source) => {
+                let stream = self.sight(instance, *source).0;
+                self.untaken(&stream, 1, Some(1), *moment);
+            }
+            Act::Block { instance, channel, first, counts, moment } if self.shut.0 => {
+                let (stream, sight) = self.sight(instance, Source::Channel(*channel));
+                let next = first + counts.len() as u64;
+                let positions = next - std::mem::replace(&mut sight.plugin_next, next);
+                sight.jump = None;
+                self.untaken(&stream, positions, Some(positions), *moment);
+            }
+            Act::Missed { instance, channel, values, moment, .. } if self.shut.1 => {
+                let stream = self.sight(instance, Source::Channel(*channel)).0;
+                self.untaken(&stream, 1, *values, *moment);
+            }
+            Act::NextJump { .. } | Act::Cut { source: Some(_), .. } if self.shut.0 => {} // of waveforms; their indices tell
             Act::Value { instance, source, n, moment } => {
                 let (stream, sight) = self.sight(instance, *source);
                 if !sight.withheld {
@@ -241,6 +326,8 @@ impl Expected {
             }
             Act::Seal { now, closes, .. } => {
                 if closes.is_some() {
+                    let shut: Vec<_> = self.sights.iter().filter(|(_, s)| s.untaken.is_some()).map(|(s, _)| s.clone()).collect();
+                    shut.iter().for_each(|stream| self.tell_untaken(stream, *now));
                     for (stream, sight) in &mut self.sights {
                         if let Some(entry) = Self::stretch(stream, sight, *now) {
                             self.entries.push(Ok(entry));

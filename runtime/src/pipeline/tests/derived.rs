@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wardgate_wire::{Class, Content, Decimal, Description, Entry, GapReason, Run, Value, WaveformTrack};
 
-use super::super::Pipeline;
+use super::super::{Pipeline, Takes};
 use super::{Bench, Group, SECOND, at, block, describe, emit, setup};
 use crate::config::{Report, Terms};
 use crate::contract::Said;
@@ -134,4 +134,31 @@ fn a_preview_goes_ahead_and_the_whole_waveform_follows_untouched() {
         .filter_map(|e| if let Entry::Gap { indices, reason, .. } = e { Some((*indices, *reason)) } else { None })
         .collect();
     assert_eq!(gaps, [(3, GapReason::GatewayOverrun), (25, GapReason::GatewayOverrun)]);
+}
+
+#[test]
+fn on_a_full_disk_a_window_ends_and_a_preview_waits_with_its_waveform() {
+    let mut b = with_rule("load", Report::Window { seconds: 60 });
+    let reports = BTreeMap::from([("load".to_owned(), Report::Window { seconds: 60 }), ("ecg".to_owned(), Report::Preview { every: 2 })]);
+    b.pipeline.posted(&"ups".into(), Terms { reports, ..Terms::default() });
+    b.open("ups", vec![describe(1, "load", Kind::Numeric), describe(2, "ecg", Kind::Waveform)]);
+    b.say("ups", vec![emit(&[(1, 5)]), block(2, 0, &[0, 1, 2, 3])]).unwrap();
+    b.seal();
+    let now = b.tick();
+    b.pipeline.take_only(Takes::AlertsOnly, now);
+    b.say("ups", vec![emit(&[(1, 6), (1, 7)]), block(2, 4, &[4, 5])]).unwrap();
+    let group = b.seal();
+    assert_eq!(windows(group), [(1, [5, 5, 500, 1])]);
+    assert!(tracks(group, Class::Preview).is_empty());
+    let now = b.tick();
+    b.pipeline.take_only(Takes::Everything, now);
+    b.say("ups", vec![emit(&[(1, 8)]), block(2, 6, &[6, 7])]).unwrap();
+    b.fault("ups");
+    let group = b.seal();
+    assert_eq!(windows(group), [(2, [8, 8, 800, 1])]);
+    assert_eq!(tracks(group, Class::Preview)[0].counts, [6]);
+    assert_eq!(reasons(group).iter().filter(|r| **r == GapReason::DiskFull).count(), 5, "four of the window, one of the preview");
+    let gap =
+        group.entries().into_iter().find_map(|e| if let Entry::Gap { indices, reason, .. } = e { Some((*indices, *reason)) } else { None });
+    assert_eq!(gap, Some((2, GapReason::DiskFull)), "of the waveform itself, to the sample");
 }

@@ -5,12 +5,15 @@ mod derived;
 mod heads;
 mod parking;
 mod scenarios;
+mod shut;
 mod storm;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wardgate_wire::{Batch, BatchKey, Class, Content, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, NumberedReading, decode};
+use wardgate_wire::{
+    Batch, BatchKey, Class, Content, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, NumberedReading, Source, decode,
+};
 
 use super::{Heads, Pipeline, PipelineError, Sealed, Setup};
 use crate::config::Terms;

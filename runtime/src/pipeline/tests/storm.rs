@@ -7,7 +7,7 @@ use wardgate_wire::Source;
 use super::account::{Act, audit};
 use super::*;
 use crate::contract::types::{Kind, Missing};
-use crate::pipeline::Urgency;
+use crate::pipeline::{Takes, Urgency};
 
 /// xorshift64*
 pub struct Random(pub u64);
@@ -49,6 +49,7 @@ struct Driver {
     states: BTreeMap<String, Vec<u8>>,
     tags: Vec<(Arc<str>, u32)>,
     alerted: bool,
+    takes: Takes,
 }
 
 impl Driver {
@@ -58,7 +59,21 @@ impl Driver {
         let acts = vec![Act::Start { life: 1 }];
         let b = Bench::with(batch_bytes);
         let (open, waves, states) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { r, b, acts, sealed: 0, n: 0, life: 1, open, waves, meanings: 2, states, tags: vec![], alerted: false }
+        Self {
+            r,
+            b,
+            acts,
+            sealed: 0,
+            n: 0,
+            life: 1,
+            open,
+            waves,
+            meanings: 2,
+            states,
+            tags: vec![],
+            alerted: false,
+            takes: Takes::Everything,
+        }
     }
 
     fn n(&mut self) -> i64 {
@@ -143,6 +158,7 @@ impl Driver {
                 let channel = [0, 1, 2, 3, 4][self.r.below(5) as usize];
                 self.description(name, channel)
             }
+            17 | 18 if self.takes > Takes::Everything => Said::SetTimer(1, 2), // `shut` tests what is kept on a full disk
             17 => {
                 let state = self.n().to_le_bytes().to_vec();
                 self.states.insert(name.to_owned(), state.clone());
@@ -206,6 +222,7 @@ impl Driver {
         self.life += 1;
         self.alerted = false;
         self.b.crash(self.life);
+        self.takes = Takes::Everything;
         self.acts.push(Act::Start { life: self.life });
         self.sealed = self.acts.len();
         self.open.clear();
@@ -242,8 +259,19 @@ impl Driver {
             }
             17 if self.r.one_in(3) => self.next_life(),
             18 if self.r.one_in(3) => self.stop(),
+            19 if self.r.one_in(2) => self.disk_fills(),
             _ => self.call(name),
         }
+    }
+
+    /// Or has room again.
+    fn disk_fills(&mut self) {
+        self.takes = [Takes::Everything, Takes::Everything, Takes::NoWaveforms, Takes::AlertsOnly][self.r.below(4) as usize];
+        let now = self.b.tick();
+        self.b.pipeline.take_only(self.takes, now);
+        assert!(self.b.pipeline.behind().is_empty(), "nobody kept anything meanwhile");
+        let (waveforms, numbers) = (self.takes >= Takes::NoWaveforms, self.takes >= Takes::AlertsOnly);
+        self.acts.push(Act::Shut { waveforms, numbers, moment: wire_at(self.b.ns) });
     }
 
     fn stop(&mut self) {
@@ -279,7 +307,7 @@ fn every_value_has_one_place_whatever_happens() {
         told.into_iter().for_each(|(what, n)| *totals.entry(what).or_default() += n);
     }
     println!("{totals:?}");
-    for what in ["values", "runs", "gaps", "stretches", "lives", "epochs", "batches", "cut by restart"] {
+    for what in ["values", "runs", "gaps", "stretches", "lives", "epochs", "batches", "cut by restart", "untaken"] {
         assert!(totals.get(what).copied().unwrap_or(0) > 100, "the storm must reach {what}: {totals:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod bound;
 mod cut;
+mod disk;
 mod figures;
 mod keep;
 mod random;
@@ -12,7 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use wardgate_wire::{AckEntry, BatchKey, Class, Digest};
 
@@ -51,6 +52,8 @@ pub(crate) struct Switches {
     pub deletes: AtomicU32,
     /// Files and folders flushed so far.
     pub flushed: AtomicU32,
+    /// Bytes that somebody else has taken of the disk.
+    pub taken: AtomicU64,
     /// Thousandths of the bytes that a failing write leaves in the file.
     pub left_per_mille: AtomicU32,
 }
@@ -75,6 +78,9 @@ impl Faults {
             let left = bytes.len() * self.left_per_mille.load(Relaxed) as usize / 1000;
             file.write_all_at(&bytes[..left], at).expect("the test's disk has room");
         })
+    }
+    pub fn free(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.taken.load(Relaxed))
     }
     pub fn flush(&self) -> io::Result<()> {
         self.flushed.fetch_add(1, Relaxed);
@@ -112,7 +118,8 @@ impl Temp {
     /// Names of the files, sorted.
     pub fn files(&self) -> Vec<PathBuf> {
         let Ok(list) = fs::read_dir(self.store()) else { return Vec::new() };
-        let mut files: Vec<PathBuf> = list.map(|e| e.expect("listed").path()).collect();
+        let files = list.map(|e| e.expect("listed").path());
+        let mut files: Vec<PathBuf> = files.filter(|f| f.extension().is_none_or(|e| e != "reserve")).collect();
         files.sort();
         files
     }

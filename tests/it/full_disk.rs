@@ -1,0 +1,246 @@
+//! The gateway's disk is really full, on a small tmpfs that something else has taken to its last byte: what is not taken lies in gaps
+//! `disk-full`, alarms arrive all the same, nothing is called durable that was refused, and all goes on by itself once there is room.
+
+use std::fs;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use wardgate_lab::accountant::{self, ALERTS, Gap};
+use wardgate_lab::demo::{books, drain_stage};
+use wardgate_lab::process::{READY_S_MAX, binary};
+use wardgate_lab::stage::{CHILLER, MONITORS, Stage};
+use wardgate_lab::ward::read_sent;
+
+use crate::flushed::stop_traced;
+use crate::kills_disk::{CHILD, fill, on_a_small_disk, small_disk, take_down};
+use crate::ward::{Folder, UNRULY, Unruly, assert_counts_on, wait};
+
+const FULL_S: u64 = 6;
+/// What the hostile guest asks with `durable`, and says when it is.
+const TAG: i64 = 5;
+const ME: &str = "full_disk::child_on_a_full_disk";
+
+fn alarms_received(stage: &Stage) -> u64 {
+    accountant::read_received(&stage.output(), UNRULY).get(ALERTS).map_or(0, |track| track.len() as u64)
+}
+
+fn wait_room(stage: &Stage, room: &str) {
+    wait(&format!("a store that says {room}"), || stage.gateway_status().is_some_and(|s| s.store.room == room));
+}
+
+/// What the ledger says that was not taken: values of a stream's gaps `disk-full`, where all are counted.
+fn told(gaps: &[Gap], of: impl Fn(&Gap) -> bool) -> Option<u64> {
+    gaps.iter().filter(|g| g.reason == "disk-full" && g.indices > 0 && of(g)).map(|g| g.values).sum()
+}
+
+struct Scene {
+    stage: Stage,
+    unruly: Unruly,
+    alarms: u64,
+}
+
+impl Scene {
+    fn alarm(&mut self) {
+        self.unruly.order("alarm");
+        self.alarms += 1;
+    }
+
+    /// Orders that keep what they count, and that a device would take as an acknowledgement.
+    fn refused(&self) {
+        (0..3).for_each(|_| self.unruly.order("durable"));
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.stage.folder.join("log/gateway.log")).unwrap_or_default()
+    }
+
+    fn full(&mut self) {
+        let before = alarms_received(&self.stage);
+        self.refused();
+        (0..5).for_each(|_| self.alarm());
+        wait("alarms that come over a full disk", || alarms_received(&self.stage) == before + 5);
+        sleep(Duration::from_secs(FULL_S));
+        let status = self.stage.gateway_status().expect("it runs");
+        assert!(status.store.last_error.contains("is full: only alerts") && status.store.last_error.contains("free space on it"));
+        assert!(status.instances[MONITORS[0].0].not_taken > 1000 && status.instances[CHILLER].not_taken > 0, "{status:#?}");
+        assert!(!self.log().contains("durable 5"), "what was refused was called durable");
+    }
+
+    /// With nobody who acknowledges, until even the reserve is spent; then acknowledgements give it back on the full disk.
+    fn spent(&mut self) {
+        self.stage.receiver = None;
+        while self.stage.gateway_status().is_none_or(|s| s.store.room != "spent") {
+            (0..10).for_each(|_| self.alarm());
+        }
+        assert!(self.stage.gateway_status().expect("it runs").store.last_error.contains("its reserve is spent: nothing is taken"));
+        (0..5).for_each(|_| self.alarm());
+        wait("alarms that are not taken", || self.stage.gateway_status().is_some_and(|s| s.instances[UNRULY].not_taken >= 5));
+        self.stage.start_receiver().expect("the receiver");
+        wait_room(&self.stage, "reserve");
+        let before = alarms_received(&self.stage);
+        (0..3).for_each(|_| self.alarm());
+        wait("alarms again", || alarms_received(&self.stage) >= before + 3);
+    }
+}
+
+/// Not a test of its own: what runs in the namespace.
+#[test]
+#[ignore = "the child of the tests below"]
+fn child_on_a_full_disk() {
+    let Ok(which) = std::env::var(CHILD) else { return };
+    let folder = Folder::new(&format!("full-disk-{which}"));
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let disk = folder.0.join("state");
+    small_disk(&disk);
+    let unruly = Unruly::on(&mut stage);
+    stage.more += "\n[store]\nsegment_bytes = 32768\nbytes_max = 16777216\n"; // a small reserve, so that it can be spent
+    stage.start_all(&[]).expect("everything starts");
+    let mut scene = Scene { stage, unruly, alarms: 0 };
+    sleep(Duration::from_secs(2));
+    (0..TAG).for_each(|_| scene.unruly.order("count"));
+    sleep(Duration::from_secs(2));
+    assert_eq!(scene.stage.gateway_status().expect("it runs").store.room, "ample");
+
+    let filler = fill(&disk);
+    wait_room(&scene.stage, "reserve");
+    scene.full();
+    match which.as_str() {
+        "killed" => {
+            scene.stage.gateway.as_mut().expect("it runs").kill();
+            scene.stage.start_gateway().expect("it starts on a full disk");
+            wait_room(&scene.stage, "reserve");
+            scene.full();
+        }
+        "spent" => scene.spent(),
+        _ => {}
+    }
+    fs::remove_file(filler).expect("room is made");
+    wait_room(&scene.stage, "ample");
+    wait("the plugin that was behind", || scene.log().contains("opens anew from the newest state that is stored"));
+    sleep(Duration::from_secs(2));
+    (0..3).for_each(|_| scene.unruly.order("durable"));
+    wait("what is durable again", || scene.log().contains("durable 5"));
+    sleep(Duration::from_secs(2));
+    scene.stage.switch_off().expect("devices that listen");
+    drain_stage(&mut scene.stage).expect("it drains");
+    balance(&scene, &which);
+    let status = scene.stage.gateway_status().expect("it runs");
+    assert_eq!((status.store.last_error.as_str(), status.instances[CHILLER].gaps_open), ("", 0), "what has ended is over");
+    drop(scene);
+    take_down(&disk);
+}
+
+fn balance(scene: &Scene, which: &str) {
+    let stage = &scene.stage;
+    let gaps = accountant::read_gaps(&stage.output());
+    assert!(gaps.iter().all(|g| ["disk-full", "gateway-restart"].contains(&g.reason.as_str())), "{gaps:#?}");
+    for (device, account) in books(stage) {
+        assert!(account.adds_up() && account.missing > 0, "{device}: {account:#?}\n{gaps:#?}");
+        println!("{which}: {device}: sent {} received {} missing {}", account.sent, account.received, account.missing);
+        if which != "killed" {
+            let full: Vec<_> = gaps.iter().filter(|g| g.reason == "disk-full").cloned().collect();
+            let again = accountant::compare(
+                &device,
+                &read_sent(&stage.folder, &device),
+                &accountant::read_received(&stage.output(), &device),
+                &full,
+            );
+            assert_eq!(again.missing, account.missing, "each missing value lies in a gap disk-full");
+            assert_eq!(
+                told(&full, |g| g.instance == device && g.channel != ALERTS),
+                Some(account.missing),
+                "{device}: counted to the value {full:#?}"
+            );
+        }
+    }
+    let lost = told(&gaps, |g| g.instance == UNRULY && g.channel == ALERTS).expect("counted");
+    assert_eq!(alarms_received(stage) + lost, scene.alarms);
+    assert!(if which == "spent" { lost >= 5 } else { lost == 0 }, "{lost} alarms lost");
+    println!("{which}: {} alarms, {lost} in a gap", scene.alarms);
+    let mut counts = Unruly::counts(stage);
+    let mut acknowledged = 0;
+    counts.retain(|n| {
+        acknowledged += u64::from(*n == TAG); // it says the tag of each `durable`, too
+        *n != TAG || acknowledged == 1
+    });
+    assert_counts_on(&counts); // it went on from what was stored, as if it had never said the rest
+    assert!(counts.len() as i64 == TAG + 3 && acknowledged > 1, "{counts:?}, {acknowledged} times the tag");
+}
+
+//= PROMISES.md#P96
+#[test]
+fn on_a_full_disk_values_become_gaps_and_alarms_arrive() {
+    on_a_small_disk(ME, "full");
+}
+
+//= PROMISES.md#P96
+#[test]
+fn a_gateway_killed_on_a_full_disk_starts_on_its_reserve() {
+    on_a_small_disk(ME, "killed");
+}
+
+//= PROMISES.md#P96
+#[test]
+fn with_the_reserve_spent_alarms_are_a_gap_and_acknowledgements_make_room() {
+    on_a_small_disk(ME, "spent");
+}
+
+const STALL_S: u64 = 10;
+
+/// The gateway under strace, which holds back each thread's fifth flush.
+fn start_on_a_stalling_disk(stage: &mut Stage) {
+    let trace = stage.folder.join("stall.strace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "--seccomp-bpf", "-e", "trace=fdatasync", "-e", "signal=none", "-e"]);
+    command.arg(format!("inject=fdatasync:delay_enter={}:when=5", STALL_S * 1_000_000));
+    command.arg("-o").arg(trace).arg(binary("wardgate").expect("built"));
+    fs::write(stage.folder.join("gateway.toml"), stage.configuration()).expect("written");
+    let mut gateway = stage.spawn_gateway(&mut command).expect("strace runs");
+    gateway.wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(())).expect("the gateway");
+    stage.gateway = Some(gateway);
+}
+
+/// What each device had said when the longest pause between two commits began, and when it ended.
+fn longest_pause(stage: &Stage) -> Vec<(&'static str, u64, u64)> {
+    let devices = [MONITORS[0].0, MONITORS[1].0, CHILLER];
+    let look = || stage.gateway_status().map(|s| (s.store.commits, devices.map(|d| s.instances[d].readings)));
+    let mut began = (Instant::now(), look().expect("it runs"));
+    for _ in 0..600 {
+        sleep(Duration::from_millis(100));
+        let Some(now) = look().filter(|now| now.0 != began.1.0) else { continue };
+        if began.0.elapsed() > Duration::from_secs(STALL_S - 1) {
+            return devices.iter().zip(began.1.1).zip(now.1).map(|((d, before), after)| (*d, before, after)).collect();
+        }
+        began = (Instant::now(), now);
+    }
+    panic!("no flush was held back");
+}
+
+//= PROMISES.md#P97
+#[test]
+fn a_disk_that_stalls_for_ten_seconds_costs_nothing() {
+    let folder = Folder::new("stall");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.start_broker().expect("the broker");
+    stage.start_ward(&[]).expect("the devices");
+    stage.start_receiver().expect("the receiver");
+    start_on_a_stalling_disk(&mut stage);
+    stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
+    for (device, before, after) in longest_pause(&stage) {
+        println!("{device}: {before} readings before the stall, {after} at its end");
+        assert!(after >= before + 5, "{device} was not heard while the disk stalled");
+    }
+    sleep(Duration::from_secs(2));
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+    let gaps = accountant::read_gaps(&stage.output());
+    assert!(gaps.is_empty(), "{gaps:#?}");
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.missing == 0 && account.sent > 0, "{device}: {account:#?}");
+        println!("{device}: sent {} received {} missing {}", account.sent, account.received, account.missing);
+    }
+    let status = stage.gateway_status().expect("it runs");
+    assert!(status.instances.values().all(|i| i.overruns == 0) && status.store.failed_flushes == 0);
+    stop_traced(stage.gateway.as_mut().expect("running"));
+}
