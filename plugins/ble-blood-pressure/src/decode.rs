@@ -6,9 +6,9 @@ use wardgate_sdk::{Channel, Quality, Value, reading};
 pub const MEASUREMENT: u128 = sig(0x2a35);
 pub const INTERMEDIATE: u128 = sig(0x2a36);
 
-const SYSTOLIC: Channel = 0;
+pub const SYSTOLIC: Channel = 0;
 const DIASTOLIC: Channel = 1;
-const MEAN: Channel = 2;
+pub const MEAN: Channel = 2;
 const PULSE_RATE: Channel = 3;
 const USER: Channel = 4;
 const STATUS: Channel = 5;

@@ -15,6 +15,10 @@ impl Profile for BloodPressure {
         Ok(Self)
     }
 
+    fn main(&self) -> std::ops::Range<Channel> {
+        decode::SYSTOLIC..decode::MEAN + 1
+    }
+
     fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
         decode::decode(from, bytes)
     }

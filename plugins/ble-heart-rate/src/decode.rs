@@ -6,8 +6,8 @@ use wardgate_sdk::{Channel, Decimal, Quality, Value, reading};
 pub const MEASUREMENT: u128 = sig(0x2a37);
 pub const LOCATION: u128 = sig(0x2a38);
 
-const HEART_RATE: Channel = 0;
-const RR_INTERVAL: Channel = 1;
+pub const HEART_RATE: Channel = 0;
+pub const RR_INTERVAL: Channel = 1;
 const ENERGY: Channel = 2;
 const CONTACT: Channel = 3;
 const BODY_SITE: Channel = 4;

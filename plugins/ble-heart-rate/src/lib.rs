@@ -17,6 +17,10 @@ impl Profile for HeartRate {
         Ok(Self)
     }
 
+    fn main(&self) -> std::ops::Range<Channel> {
+        decode::HEART_RATE..decode::RR_INTERVAL + 1
+    }
+
     fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
         decode::decode(from, bytes)
     }

@@ -1,1 +1,32 @@
-//! To come: see README.
+//! A belt that measures acceleration: glue between the link and `belt`; `decode` is pure.
+
+mod belt;
+pub mod decode;
+
+use wardgate_sdk::gatt::{Column, Peer, Peripheral, Profile, Read};
+use wardgate_sdk::*;
+
+use belt::Belt;
+
+pub struct MotionBelt(Belt);
+
+impl Profile for MotionBelt {
+    const CHANNELS: &'static [Column] = belt::CHANNELS;
+    const LISTENS: &'static [u128] = &[decode::ACCELERATION];
+    const READS: &'static [u128] = &[decode::FORMAT];
+    const STREAMS: bool = true;
+
+    fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
+        Ok(Self(Belt::default()))
+    }
+
+    fn main(&self) -> std::ops::Range<Channel> {
+        self.0.main()
+    }
+
+    fn heard(&mut self, _peer: &mut Peer, _now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+        self.0.heard(from, bytes, out)
+    }
+}
+
+plugin!(Peripheral<MotionBelt>: ble);

@@ -6,7 +6,7 @@ use wardgate_sdk::{Absence, Channel, Quality, Value};
 pub const SPOT: u128 = sig(0x2a5e);
 pub const CONTINUOUS: u128 = sig(0x2a5f);
 
-const SPO2: Channel = 0; // each pulse rate follows its saturation
+pub const SPO2: Channel = 0; // each pulse rate follows its saturation
 const AMPLITUDE: Channel = 2;
 const FAST: Channel = 3;
 const SLOW: Channel = 5;

@@ -15,6 +15,10 @@ impl Profile for Oximeter {
         Ok(Self)
     }
 
+    fn main(&self) -> std::ops::Range<Channel> {
+        decode::SPO2..decode::SPO2 + 2
+    }
+
     fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
         decode::decode(from, bytes)
     }

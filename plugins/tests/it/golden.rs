@@ -32,5 +32,8 @@ fn peripherals() {
     assert!(peripheral::<ble_weight::Weight>("ble-weight") >= 1);
     assert!(peripheral::<ble_activity::Activity>("ble-activity") >= 1);
     assert!(peripheral::<ble_cgm::Cgm>("ble-cgm") >= 2);
+    assert!(peripheral::<ble_chest_ecg::ChestEcg>("ble-chest-ecg") >= 2);
+    assert!(peripheral::<ble_motion_belt::MotionBelt>("ble-motion-belt") >= 1);
+    assert!(peripheral::<ble_stethoscope::Stethoscope>("ble-stethoscope") >= 1);
     assert!(peripheral::<ble_glucose::Glucose>("ble-glucose") >= 5);
 }

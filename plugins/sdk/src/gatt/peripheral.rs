@@ -2,6 +2,7 @@
 //! hold; then what the profile wants to read; then it subscribes. One request at a time: peripherals allow no more.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::{Column, Message, Read, information, name, refusal, sig, wide};
 use crate::*;
@@ -12,7 +13,7 @@ const FOUND_MAX: usize = 256; // of one peripheral: real ones have some thirty
 
 /// What one kind of device is: its channels, what it listens to, and what the bytes mean.
 pub trait Profile: Sized + 'static {
-    /// The channels, by number; the first is the one that a damaged value, or a silence, is missing from.
+    /// The channels, by number.
     const CHANNELS: &'static [Column];
     /// Characteristics whose notifications or indications are heard. Without the first the device is not of this kind.
     const LISTENS: &'static [u128];
@@ -23,8 +24,15 @@ pub trait Profile: Sized + 'static {
 
     fn open(start: &Opening, out: &mut Outbox) -> Result<Self, Problem>;
 
-    /// What one value means, in one message or several. Pure; `heard` says it.
-    fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>>;
+    /// The channels that a damaged value, or a silence, is missing from.
+    fn main(&self) -> Range<Channel> {
+        0..1
+    }
+
+    /// What one value means, in one message or several. Pure; `heard` says it. A profile of samples has its own `heard` instead.
+    fn decode(&self, _from: u128, _bytes: &[u8]) -> Read<Vec<Message>> {
+        Ok(Vec::new())
+    }
 
     fn heard(&mut self, peer: &mut Peer, _now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
         peer.say(Self::CHANNELS, self.decode(from, bytes)?, out);
@@ -256,23 +264,27 @@ impl<P: Profile> Peripheral<P> {
         } else if from == BATTERY_LEVEL {
             match bytes.first() {
                 Some(level) => out.emit(&[Observation::of(vec![reading(Self::BATTERY, Decimal::new((*level).into(), 0))])]),
-                None => self.damaged(Self::BATTERY, from, bytes, "it is empty", out),
+                None => damaged(from, bytes, "it is empty", out),
             }
         } else if P::LISTENS.contains(&from) || P::READS.contains(&from) {
             if P::STREAMS && P::LISTENS.contains(&from) {
                 if std::mem::take(&mut self.broken) {
-                    out.missed(0, None, Missing::DeviceOff);
+                    self.profile.main().for_each(|channel| out.missed(channel, None, Missing::DeviceOff));
                 }
                 self.spoke = true;
             }
             if let Err(why) = self.profile.heard(&mut self.peer, now, from, bytes, out) {
-                self.damaged(0, from, bytes, why.0, out);
+                damaged(from, bytes, why.0, out);
+                for channel in self.profile.main() {
+                    // how many samples a wave's message held cannot be known any more
+                    let wave = P::CHANNELS.get(usize::from(channel)).is_some_and(|column| column.kind() == Kind::Waveform);
+                    out.missed(channel, (!wave).then_some(1), Missing::Corrupted);
+                }
             }
         }
     }
+}
 
-    fn damaged(&self, channel: Channel, from: u128, bytes: &[u8], why: &str, out: &mut Outbox) {
-        out.log(Level::Warn, &format!("a value of {} ({} bytes) is dropped: {why}", name(from), bytes.len()));
-        out.missed(channel, Some(1), Missing::Corrupted);
-    }
+fn damaged(from: u128, bytes: &[u8], why: &str, out: &mut Outbox) {
+    out.log(Level::Warn, &format!("a value of {} ({} bytes) is dropped: {why}", name(from), bytes.len()));
 }

@@ -1,7 +1,7 @@
 //! A profile's channels as a table, and a decoded value.
 
 use super::DateTime;
-use crate::{Channel, Description, DeviceTime, Kind, Observation, Quality, Reading, Value, mdc, reading};
+use crate::{Channel, Decimal, Description, DeviceTime, Kind, Observation, Quality, Reading, Value, WaveformShape, mdc, reading};
 
 /// One channel. Its number is its place in the table.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +13,12 @@ pub struct Column {
     mdc: Option<u32>,
     /// What a code, or a bit, means.
     means: &'static [(u32, &'static str)],
+    shape: Option<WaveformShape>,
 }
 
 impl Column {
     const fn new(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, units: &[""], mdc: None, means: &[] }
+        Self { name, kind, units: &[""], mdc: None, means: &[], shape: None }
     }
 
     pub const fn numeric(name: &'static str, units: &'static [&'static str]) -> Self {
@@ -36,6 +37,13 @@ impl Column {
         Self::new(name, Kind::Text)
     }
 
+    /// value = count * scale, in `unit`; one sample every `period` = (numerator, denominator) seconds.
+    pub const fn wave(name: &'static str, units: &'static [&'static str], scale: Decimal, period: (u32, u32), bits: u8) -> Self {
+        let offset = Decimal::new(0, 0);
+        let shape = WaveformShape { scale, offset, period_numerator: period.0, period_denominator: period.1, bits };
+        Self { units, shape: Some(shape), ..Self::new(name, Kind::Waveform) }
+    }
+
     #[must_use]
     pub const fn mdc(self, code: u32) -> Self {
         Self { mdc: Some(code), ..self }
@@ -46,9 +54,14 @@ impl Column {
         self.units.len() > 1
     }
 
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub fn describe(&self, unit: usize) -> Description {
         let unit = self.units.get(unit).or(self.units.first()).unwrap_or(&"");
-        let mut meaning = Description { kind: self.kind, code: self.mdc.map(mdc), ..Description::numeric(self.name, unit) };
+        let mut meaning =
+            Description { kind: self.kind, code: self.mdc.map(mdc), shape: self.shape, ..Description::numeric(self.name, unit) };
         let word = if self.kind == Kind::Bits { "bit" } else { "value" };
         for (number, means) in self.means {
             meaning = meaning.fact(&format!("{word}.{number}"), *means);
