@@ -53,6 +53,9 @@ fn measurement(mut fields: Fields<'_>) -> Read<Message> {
     }
     if flags & RR_PRESENT != 0 {
         let (intervals, []) = fields.left().as_chunks::<2>() else { return Err(Damage("an RR interval is cut in two")) };
+        if intervals.is_empty() {
+            return Err(Damage("it announces RR intervals and has none"));
+        }
         // the oldest comes first
         message.readings.extend(intervals.iter().filter_map(|i| {
             let value = Decimal::new(u16::from_le_bytes(*i).into(), 0).times(RR_UNIT)?;

@@ -1,5 +1,9 @@
 //! The native tests of all plugins: one binary.
 
+mod ble;
+mod ble_decode;
+mod ble_layouts;
+mod ble_vectors;
 mod generator;
 mod golden;
 mod ivy450c;
