@@ -35,8 +35,8 @@ const OPERAND_NOT_SUPPORTED: u8 = 9;
 enum Doing {
     Nothing,
     Counting,
-    /// How many records the meter counted that are not settled, where it can count.
-    Reporting(Option<u32>),
+    /// Whether the meter can count: then it is counted once more behind the report.
+    Reporting(bool),
     Deleting(u16),
 }
 
@@ -96,7 +96,7 @@ impl Fetch {
         }
         self.rounds += 1;
         if self.all_only {
-            return self.report(peer, None, out);
+            return self.report(peer, false, out);
         }
         self.doing = Doing::Counting;
         let from = self.place(peer).settled();
@@ -104,10 +104,10 @@ impl Fetch {
     }
 
     /// A report goes on behind what came. When then fewer came than were counted, the next begins where the first may be missing.
-    fn report(&mut self, peer: &mut Peer, counted: Option<u32>, out: &mut Outbox) {
+    fn report(&mut self, peer: &mut Peer, counts: bool, out: &mut Outbox) {
         let (first, place) = (self.rounds == 1, self.place(peer));
         let from = if first { place.next() } else { place.settled() };
-        self.doing = Doing::Reporting(counted);
+        self.doing = Doing::Reporting(counts);
         self.request(peer, REPORT, if self.all_only { 0 } else { from }, out);
     }
 
@@ -167,12 +167,17 @@ impl Fetch {
             record.message.readings.extend(context.message.readings);
             self.say(peer, record, out);
             self.said = None;
-        } else if self.said == Some(context.sequence) || !self.place(peer).has(context.sequence) {
-            // of a record that did not announce it, or of one that never came: it is told alone, with its number
+        } else if self.said == Some(context.sequence) || !self.comes_again(peer, context.sequence) {
+            // of a record that did not announce it, or that nobody can ask for: it is told alone, with its number
             let mut message = context.message;
             message.push(crate::decode::SEQUENCE, u32::from(context.sequence));
             peer.say(CHANNELS, vec![message], out);
         }
+    }
+
+    /// It was told with its record, or will be: the record is still to be fetched.
+    fn comes_again(&mut self, peer: &Peer, sequence: u16) -> bool {
+        peer.handle(CONTROL_POINT).is_some() && (matches!(self.doing, Doing::Reporting(_)) || self.place(peer).has(sequence))
     }
 
     /// A context that was announced did not come: the record goes out without.
@@ -197,18 +202,14 @@ impl Fetch {
         self.release(peer, out);
         peer.say(CHANNELS, vec![answer.message()], out);
         match (self.doing, answer) {
-            (Doing::Counting, Answer::Count(count)) => {
-                if u32::from(count) <= self.place(peer).count() {
-                    self.complete(peer, out);
-                } else {
-                    self.report(peer, Some(count.into()), out);
-                }
-            }
+            (Doing::Counting, Answer::Count(count)) => self.counted(peer, count.into(), out),
             (Doing::Counting, Answer::Result { procedure: COUNT, result: NO_RECORDS }) => self.complete(peer, out),
             // it cannot count: what it reports is then all there is
-            (Doing::Counting, Answer::Result { procedure: COUNT, .. }) => self.report(peer, None, out),
-            (Doing::Reporting(counted), Answer::Result { procedure: REPORT, result }) => match result {
-                SUCCESS | NO_RECORDS => self.reported(peer, counted, out),
+            (Doing::Counting, Answer::Result { procedure: COUNT, .. }) => self.report(peer, false, out),
+            (Doing::Reporting(counts), Answer::Result { procedure: REPORT, result }) => match result {
+                // a record may have come into the meter, and another been lost on the way: only a new count tells
+                SUCCESS | NO_RECORDS if counts => self.ask(peer, out),
+                SUCCESS | NO_RECORDS => self.complete(peer, out),
                 OPERATOR_NOT_SUPPORTED | OPERAND_NOT_SUPPORTED if !self.all_only => {
                     self.all_only = true;
                     self.ask(peer, out);
@@ -225,17 +226,16 @@ impl Fetch {
         }
     }
 
-    fn reported(&mut self, peer: &mut Peer, counted: Option<u32>, out: &mut Outbox) {
-        let missing = counted.map_or(0, |counted| counted.saturating_sub(self.place(peer).count()));
+    fn counted(&mut self, peer: &mut Peer, count: u32, out: &mut Outbox) {
+        let missing = count.saturating_sub(self.place(peer).count());
         if missing == 0 {
             return self.complete(peer, out);
         }
-        let detail = format!("{missing} stored records were counted and did not come");
-        if self.rounds < ROUNDS_MAX {
-            out.log(Level::Warn, &detail);
-            return self.ask(peer, out);
+        if self.rounds <= ROUNDS_MAX {
+            return self.report(peer, true, out);
         }
         // nothing is deleted and nothing settled: the next round begins where the first is missing
+        let detail = format!("{missing} stored records were counted and did not come");
         if !std::mem::replace(&mut self.missed, true) {
             out.missed(GLUCOSE, Some(missing.into()), Missing::NotSent);
         }

@@ -3,6 +3,7 @@
 mod ble;
 mod ble_decode;
 mod ble_layouts;
+mod ble_meter;
 mod ble_vectors;
 mod generator;
 mod golden;
