@@ -1,18 +1,13 @@
-//! What a chest strap's ECG messages mean: the Polar measurement data (FB005C82) and the open Movesense firmware (2BDD). Pure.
+//! What a chest strap's ECG messages mean: Polar's measurement data, and the open Movesense firmware (2BDD). Pure.
 
-use wardgate_sdk::gatt::{Damage, Fields, Read, sig};
+use wardgate_sdk::gatt::{Damage, Fields, Read, polar, sig};
 
-/// Data and control point of the Polar measurement service, FB005C80-02E7-F387-1CAD-8ACD2D8DF0C8.
-pub const POLAR_DATA: u128 = 0xfb00_5c82_02e7_f387_1cad_8acd_2d8d_f0c8;
-pub const POLAR_CONTROL: u128 = 0xfb00_5c81_02e7_f387_1cad_8acd_2d8d_f0c8;
 /// The open firmware uses assigned numbers for its own ends: its service is 1859, ECG and interval are these.
 pub const OPEN_ECG: u128 = sig(0x2bdd);
 pub const OPEN_INTERVAL: u128 = sig(0x2be3);
-
-const TYPE_MASK: u8 = 0x3f;
-const ECG: u8 = 0;
-const COMPRESSED: u8 = 0x80;
 pub const INVALID: i32 = i16::MIN as i32; // of the open firmware
+
+const FORM_24_BITS: u8 = 0;
 
 /// Samples of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,26 +18,24 @@ pub struct Samples {
 }
 
 /// Microvolts, 24 bits each. `None`: the message is about something else, acceleration say.
-pub fn polar(bytes: &[u8]) -> Read<Option<Samples>> {
-    let mut fields = Fields::new(bytes);
-    let kind = fields.u8()?;
-    let at_ns = fields.u64()?;
-    let frame = fields.u8()?;
-    if kind & TYPE_MASK != ECG {
+pub fn polar_ecg(bytes: &[u8]) -> Read<Option<Samples>> {
+    let frame = polar::frame(bytes)?;
+    if frame.kind != polar::ECG {
         return Ok(None);
     }
-    if frame & COMPRESSED != 0 || frame != 0 {
-        return Err(Damage("its samples are packed in a way that is not known"));
+    if frame.packed || frame.form != FORM_24_BITS {
+        return Err(Damage("its samples have a form that is not known"));
     }
-    let mut counts = Vec::with_capacity(fields.left().len() / 3);
+    let mut fields = Fields::new(frame.samples);
+    let mut counts = Vec::with_capacity(frame.samples.len() / 3);
     while !fields.left().is_empty() {
         counts.push(fields.i24()?);
     }
-    some(Samples { at_ns, counts }).map(Some)
+    some(Samples { at_ns: frame.at_ns, counts }).map(Some)
 }
 
 /// Milliseconds, then 16 bits a sample.
-pub fn open(bytes: &[u8]) -> Read<Samples> {
+pub fn open_ecg(bytes: &[u8]) -> Read<Samples> {
     let mut fields = Fields::new(bytes);
     let at_ms = fields.u32()?;
     let mut counts = Vec::with_capacity(fields.left().len() / 2);
@@ -62,13 +55,4 @@ pub fn interval(bytes: &[u8]) -> Read<u16> {
         0 => Err(Damage("an interval of 0")),
         ms => Ok(ms),
     }
-}
-
-/// What the control point answers to a request: F0, the request, the measurement, a status.
-pub fn control(bytes: &[u8]) -> Read<(u8, u8, u8)> {
-    let mut fields = Fields::new(bytes);
-    if fields.u8()? != 0xf0 {
-        return Err(Damage("it is no answer of the control point"));
-    }
-    Ok((fields.u8()?, fields.u8()?, fields.u8()?))
 }

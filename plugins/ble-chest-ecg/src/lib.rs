@@ -1,11 +1,9 @@
-//! Chest straps with ECG: glue between the link and `strap`; `decode` is pure, `wave` counts samples, `start` asks for them.
+//! Chest straps with ECG: glue between the link and `strap`; `decode` is pure.
 
 pub mod decode;
-mod start;
 mod strap;
-pub mod wave;
 
-use wardgate_sdk::gatt::{Column, Peer, Peripheral, Profile, Read};
+use wardgate_sdk::gatt::{Column, Peer, Peripheral, Profile, Read, polar};
 use wardgate_sdk::*;
 
 use strap::Strap;
@@ -15,7 +13,7 @@ pub struct ChestEcg(Strap);
 
 impl Profile for ChestEcg {
     const CHANNELS: &'static [Column] = strap::CHANNELS;
-    const LISTENS: &'static [u128] = &[decode::POLAR_DATA, decode::OPEN_ECG, decode::POLAR_CONTROL];
+    const LISTENS: &'static [u128] = &[polar::DATA, decode::OPEN_ECG, polar::CONTROL];
     const READS: &'static [u128] = &[decode::OPEN_INTERVAL];
 
     fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
@@ -31,11 +29,11 @@ impl Profile for ChestEcg {
     }
 
     fn ready(&mut self, peer: &mut Peer, _now: Moment, out: &mut Outbox) {
-        start::ask(peer, out);
+        polar::start(peer, &strap::START, out);
     }
 
     fn reply(&mut self, peer: &mut Peer, _now: Moment, _tag: Tag, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
-        start::written(peer, outcome, out);
+        polar::written(peer, outcome, out);
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 
-use wardgate_sdk::gatt::{Column, Peer, Read};
+use wardgate_sdk::gatt::{Column, Peer, Read, Stamp, Waves, polar};
 use wardgate_sdk::*;
 
-use crate::decode::{self, OPEN_ECG, OPEN_INTERVAL, POLAR_DATA};
-use crate::start;
-use crate::wave::{Stamp, Wave};
+use crate::decode::{self, INVALID, OPEN_ECG, OPEN_INTERVAL};
 
 const ECG: Channel = 0;
 const ECG_COUNTS: Channel = 1;
 const POLAR_PERIOD_NS: (u64, u64) = (1_000_000_000, 130);
 const INTERVAL_MS: u16 = 8; // until the open firmware tells another
 const MDC_ECG_ELEC_POTL: u32 = 131_328; // a strap's lead has no name
+
+/// Start (02) the ECG (00): sample rate (00), one value, 130 Hz; resolution (01), one value, 14 bits.
+pub const START: [u8; 10] = [0x02, polar::ECG, 0x00, 0x01, 0x82, 0x00, 0x01, 0x01, 0x0e, 0x00];
 
 pub const CHANNELS: &[Column] =
     &[Column::wave("ecg", &["uV"], Decimal::new(1, 0), (1, 130), 24).mdc(MDC_ECG_ELEC_POTL), counts_column(INTERVAL_MS)];
@@ -24,8 +25,8 @@ const fn counts_column(interval_ms: u16) -> Column {
 }
 
 pub struct Strap {
-    polar: Wave,
-    open: Wave,
+    polar: Waves,
+    open: Waves,
     interval_ms: u16,
     /// Which of the two this device speaks.
     speaks: Channel,
@@ -33,7 +34,7 @@ pub struct Strap {
 
 impl Default for Strap {
     fn default() -> Self {
-        let (polar, open) = (Wave::new(ECG, Stamp::Last), Wave::new(ECG_COUNTS, Stamp::First));
+        let (polar, open) = (Waves::new(ECG, Stamp::Last), Waves::new(ECG_COUNTS, Stamp::First));
         Self { polar, open, interval_ms: INTERVAL_MS, speaks: ECG }
     }
 }
@@ -45,16 +46,21 @@ impl Strap {
 
     pub fn heard(&mut self, peer: &mut Peer, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
         match from {
-            POLAR_DATA => {
+            polar::DATA => {
                 self.speaks = ECG;
-                decode::polar(bytes)?.into_iter().for_each(|samples| self.polar.say(samples, POLAR_PERIOD_NS, false, out));
+                if let Some(samples) = decode::polar_ecg(bytes)? {
+                    self.polar.say(samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, Quality::empty(), out);
+                }
             }
             OPEN_ECG => {
                 self.speaks = ECG_COUNTS;
-                self.open.say(decode::open(bytes)?, (u64::from(self.interval_ms) * 1_000_000, 1), true, out);
+                let samples = decode::open_ecg(bytes)?;
+                let quality = validity(&samples.counts);
+                let period_ns = (u64::from(self.interval_ms) * 1_000_000, 1);
+                self.open.say(samples.at_ns, vec![samples.counts], period_ns, quality, out);
             }
             OPEN_INTERVAL => self.interval(decode::interval(bytes)?, out),
-            _ => start::answered(decode::control(bytes)?, peer, out),
+            _ => polar::answered(bytes, polar::ECG, peer, out)?,
         }
         Ok(())
     }
@@ -65,5 +71,13 @@ impl Strap {
             self.open.restart();
             out.describe(ECG_COUNTS, &counts_column(ms).describe(0));
         }
+    }
+}
+
+fn validity(counts: &[i32]) -> Quality {
+    match counts.iter().filter(|c| **c == INVALID).count() {
+        0 => Quality::empty(),
+        all if all == counts.len() => Quality::UNAVAILABLE,
+        _ => Quality::QUESTIONABLE,
     }
 }

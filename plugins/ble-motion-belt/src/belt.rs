@@ -2,15 +2,20 @@
 
 use std::ops::Range;
 
-use wardgate_sdk::gatt::{Column, Read};
-use wardgate_sdk::{Channel, Decimal, Outbox, Waveform};
+use wardgate_sdk::gatt::{Column, Peer, Read, Stamp, Waves, polar};
+use wardgate_sdk::{Channel, Decimal, Outbox, Quality, Waveform};
 
 use crate::decode::{self, FORMAT, Format};
 
-const PERIOD: (u32, u32) = (1, 25); // the reference device measures 25 times a second
+const RATE_HZ: u32 = 25; // of the reference device; a Polar device is asked for the same
+const PERIOD: (u32, u32) = (1, RATE_HZ);
+const PERIOD_NS: (u64, u64) = (1_000_000_000, RATE_HZ as u64);
 const MILLI_G: Decimal = Decimal::new(1, -3);
 const SIXTY_FOURTH_G: Decimal = Decimal::new(15_625, -6);
 const MAGNITUDE: Channel = 3;
+
+/// Start (02) the acceleration (02): sample rate (00), one value, 25 Hz; resolution (01), one value, 16 bits; range (02), one value, 8 g.
+pub const START: [u8; 14] = [0x02, polar::ACCELERATION, 0x00, 0x01, RATE_HZ as u8, 0x00, 0x01, 0x01, 0x10, 0x00, 0x02, 0x01, 0x08, 0x00];
 
 pub const CHANNELS: &[Column] = &[
     Column::wave("acceleration-x", &["[g]"], MILLI_G, PERIOD, 16),
@@ -23,11 +28,18 @@ const fn magnitude_column(scale: Decimal, bits: u8) -> Column {
     Column::wave("acceleration", &["[g]"], scale, PERIOD, bits)
 }
 
-#[derive(Default)]
 pub struct Belt {
     format: Format,
-    /// Next index of the axes, which go together, and of the magnitude.
+    /// Next index of the axes, which go together, and of the magnitude, where the messages have no time.
     next: [u64; 2],
+    /// The axes of a Polar device, whose messages have.
+    timed: Waves,
+}
+
+impl Default for Belt {
+    fn default() -> Self {
+        Self { format: Format::default(), next: [0, 0], timed: Waves::new(0, Stamp::Last) }
+    }
 }
 
 impl Belt {
@@ -35,11 +47,21 @@ impl Belt {
         if self.format == Format::Axes { 0..MAGNITUDE } else { MAGNITUDE..MAGNITUDE + 1 }
     }
 
-    pub fn heard(&mut self, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
-        if from == FORMAT {
-            self.formatted(decode::format(bytes)?, out);
-            return Ok(());
+    pub fn heard(&mut self, peer: &mut Peer, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+        match from {
+            FORMAT => self.formatted(decode::format(bytes)?, out),
+            polar::DATA => {
+                if let Some((at_ns, waves)) = decode::polar_acceleration(bytes)? {
+                    self.timed.say(at_ns, waves, PERIOD_NS, Quality::empty(), out);
+                }
+            }
+            polar::CONTROL => polar::answered(bytes, polar::ACCELERATION, peer, out)?,
+            _ => self.untimed(bytes, out)?,
         }
+        Ok(())
+    }
+
+    fn untimed(&mut self, bytes: &[u8], out: &mut Outbox) -> Read<()> {
         let waves = decode::acceleration(bytes, self.format)?;
         let first = self.main().start;
         let next = &mut self.next[usize::from(first == MAGNITUDE)];

@@ -4,13 +4,16 @@
 mod fields;
 mod information;
 mod peripheral;
+pub mod polar;
 mod table;
 mod time;
+mod wave;
 
 pub use fields::{Damage, Fields, Read};
 pub use peripheral::{Peer, Peripheral, Profile};
 pub use table::{Column, Message};
 pub use time::DateTime;
+pub use wave::{Stamp, Waves};
 
 use crate::ble;
 

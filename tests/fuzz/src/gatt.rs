@@ -3,7 +3,7 @@
 use ble_glucose::Glucose;
 use ble_glucose::decode::{CONTEXT, CONTROL_POINT, MEASUREMENT};
 use ble_glucose::places::Places;
-use wardgate_sdk::gatt::{Peripheral, sig};
+use wardgate_sdk::gatt::{Peripheral, polar, sig};
 use wardgate_sdk::{Ble, LinkState, Opening, Outbox, Plugin, Said, fact};
 
 use crate::ble::{Value128, at, characteristics, lines, said};
@@ -25,12 +25,12 @@ const PLUGINS: [(Run, &[(&str, &str)], &[u128]); 12] = [
     (said::<Glucose>, &[], &[MEASUREMENT, CONTEXT, CONTROL_POINT]),
     (said::<ble_cgm::Cgm>, &[], &[sig(0x2aa7), sig(0x2aa8), sig(0x2aa9), sig(0x2aaa), sig(0x2aab)]),
     (said::<ble_activity::Activity>, &[], &[sig(0x2a53), sig(0x2a5d)]),
+    (said::<ble_chest_ecg::ChestEcg>, &[], &[polar::DATA, sig(0x2bdd), polar::CONTROL, sig(0x2be3)]),
     (
-        said::<ble_chest_ecg::ChestEcg>,
+        said::<ble_motion_belt::MotionBelt>,
         &[],
-        &[ble_chest_ecg::decode::POLAR_DATA, sig(0x2bdd), ble_chest_ecg::decode::POLAR_CONTROL, sig(0x2be3)],
+        &[ble_motion_belt::decode::ACCELERATION, ble_motion_belt::decode::FORMAT, polar::DATA, polar::CONTROL],
     ),
-    (said::<ble_motion_belt::MotionBelt>, &[], &[ble_motion_belt::decode::ACCELERATION, ble_motion_belt::decode::FORMAT]),
     (said::<ble_stethoscope::Stethoscope>, &[], &[AUDIO, CODEC]),
     (said::<ble_stethoscope::Stethoscope>, &[("codec", "mu-law-8k")], &[AUDIO, CODEC]),
 ];
@@ -63,6 +63,7 @@ pub fn values_seeds() -> Vec<Vec<u8>> {
         }
     }
     seeds.push([vec![8, 0, 16, 0, 0, 0x94, 0x35, 0x77, 0, 0, 0, 0, 0, 2, 0x80, 0xff, 2, 0x80, 0], vec![1, 6, 0, 4, 0, 0, 1, 0]].concat());
+    seeds.push(vec![9, 2, 21, 2, 0x38, 0x9c, 0x1c, 0, 0, 0, 0, 0, 0x81, 0xf7, 0xff, 0xff, 0xff, 0xe7, 3, 4, 2, 0xf1, 0x72, 0x80]);
     seeds.push(vec![9, 0, 6, 1, 0, 2, 0, 3, 0, 1, 1, 0, 0, 2, 9, 9]);
     seeds.push(vec![10, 1, 1, 11, 0, 5, 1, 0, 0, 0x7f, 0x80, 0, 4, 9, 0, 0, 1]);
     seeds
