@@ -5,6 +5,7 @@ mod ble_decode;
 mod ble_layouts;
 mod ble_meter;
 mod ble_vectors;
+mod ble_waves;
 mod generator;
 mod golden;
 mod ivy450c;
