@@ -31,6 +31,13 @@ impl From<Absence> for Value {
     }
 }
 
+/// A whole number.
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Number(Decimal { mantissa: number.into(), exponent: 0 })
+    }
+}
+
 impl Observation {
     /// Readings that belong together, from a device that tells no time.
     pub fn of(readings: Vec<Reading>) -> Self {

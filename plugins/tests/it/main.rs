@@ -1,5 +1,11 @@
 //! The native tests of all plugins: one binary.
 
+mod ble;
+mod ble_decode;
+mod ble_layouts;
+mod ble_meter;
+mod ble_vectors;
+mod ble_waves;
 mod generator;
 mod golden;
 mod ivy450c;

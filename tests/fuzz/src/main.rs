@@ -1,7 +1,14 @@
 //! One libFuzzer program for every parser that reads bytes of others: WARDGATE_FUZZ names the parser. `make fuzz` runs them one after the other.
 #![no_main]
 
+#[path = "../../../plugins/tests/it/ble.rs"]
+#[allow(dead_code)]
+mod ble;
+#[path = "../../../plugins/tests/it/ble_layouts.rs"]
+#[allow(dead_code)]
+mod ble_layouts;
 mod device;
+mod gatt;
 #[path = "../../../plugins/tests/it/generator.rs"]
 #[allow(dead_code)]
 mod generator;
@@ -25,7 +32,7 @@ type Check = fn(&[u8]);
 /// What the tests feed the same parser.
 type Seeds = fn() -> Vec<Vec<u8>>;
 
-const TARGETS: [(&str, Check, Seeds); 15] = [
+const TARGETS: [(&str, Check, Seeds); 17] = [
     ("wire-batch", message::batch, message::batch_seeds),
     ("wire-ledger", message::ledger, message::ledger_seeds),
     ("wire-part", message::part, message::part_seeds),
@@ -41,6 +48,8 @@ const TARGETS: [(&str, Check, Seeds); 15] = [
     ("serial-line", device::serial_line, device::serial_line_seeds),
     ("ivy450c", device::ivy450c, device::ivy450c_seeds),
     ("modbus-map", device::modbus_map, device::modbus_map_seeds),
+    ("ble-values", gatt::values, gatt::values_seeds),
+    ("ble-meter", gatt::meter, gatt::meter_seeds),
 ];
 
 /// The parser that is asked for. With WARDGATE_FUZZ_SEEDS the seeds of all are written below that folder, and nothing is fuzzed.

@@ -1,0 +1,83 @@
+//! What a strap's messages make the plugin say: one wave for each of the two protocols.
+
+use std::ops::Range;
+
+use wardgate_sdk::gatt::{Column, Peer, Read, Stamp, Waves, polar};
+use wardgate_sdk::*;
+
+use crate::decode::{self, INVALID, OPEN_ECG, OPEN_INTERVAL};
+
+const ECG: Channel = 0;
+const ECG_COUNTS: Channel = 1;
+const POLAR_PERIOD_NS: (u64, u64) = (1_000_000_000, 130);
+const INTERVAL_MS: u16 = 8; // until the open firmware tells another
+const MDC_ECG_ELEC_POTL: u32 = 131_328; // a strap's lead has no name
+
+/// Start (02) the ECG (00): sample rate (00), one value, 130 Hz; resolution (01), one value, 14 bits.
+pub const START: [u8; 10] = [0x02, polar::ECG, 0x00, 0x01, 0x82, 0x00, 0x01, 0x01, 0x0e, 0x00];
+
+pub const CHANNELS: &[Column] =
+    &[Column::wave("ecg", &["uV"], Decimal::new(1, 0), (1, 130), 24).mdc(MDC_ECG_ELEC_POTL), counts_column(INTERVAL_MS)];
+
+/// The open firmware does not tell what one count is worth.
+const fn counts_column(interval_ms: u16) -> Column {
+    Column::wave("ecg-counts", &["{count}"], Decimal::new(1, 0), (interval_ms as u32, 1000), 16).mdc(MDC_ECG_ELEC_POTL)
+}
+
+pub struct Strap {
+    polar: Waves,
+    open: Waves,
+    interval_ms: u16,
+    /// Which of the two this device speaks.
+    speaks: Channel,
+}
+
+impl Default for Strap {
+    fn default() -> Self {
+        let (polar, open) = (Waves::new(ECG, Stamp::Last), Waves::new(ECG_COUNTS, Stamp::First));
+        Self { polar, open, interval_ms: INTERVAL_MS, speaks: ECG }
+    }
+}
+
+impl Strap {
+    pub fn main(&self) -> Range<Channel> {
+        self.speaks..self.speaks + 1
+    }
+
+    pub fn heard(&mut self, peer: &mut Peer, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+        match from {
+            polar::DATA => {
+                self.speaks = ECG;
+                if let Some(samples) = decode::polar_ecg(bytes)? {
+                    self.polar.say(samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, Quality::empty(), out);
+                }
+            }
+            OPEN_ECG => {
+                self.speaks = ECG_COUNTS;
+                let samples = decode::open_ecg(bytes)?;
+                let quality = validity(&samples.counts);
+                let period_ns = (u64::from(self.interval_ms) * 1_000_000, 1);
+                self.open.say(samples.at_ns, vec![samples.counts], period_ns, quality, out);
+            }
+            OPEN_INTERVAL => self.interval(decode::interval(bytes)?, out),
+            _ => polar::answered(bytes, polar::ECG, peer, out)?,
+        }
+        Ok(())
+    }
+
+    fn interval(&mut self, ms: u16, out: &mut Outbox) {
+        if self.interval_ms != ms {
+            self.interval_ms = ms;
+            self.open.restart();
+            out.describe(ECG_COUNTS, &counts_column(ms).describe(0));
+        }
+    }
+}
+
+fn validity(counts: &[i32]) -> Quality {
+    match counts.iter().filter(|c| **c == INVALID).count() {
+        0 => Quality::empty(),
+        all if all == counts.len() => Quality::UNAVAILABLE,
+        _ => Quality::QUESTIONABLE,
+    }
+}

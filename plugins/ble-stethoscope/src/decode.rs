@@ -1,0 +1,77 @@
+//! Audio messages with a counter, in the shape that the Omi wearable's protocol has: PCM of 16 bits, or mu-law. Pure.
+
+use wardgate_sdk::gatt::{Damage, Fields, Read};
+
+/// Service 19B10000-E8F2-537E-4F6C-D104768A1214.
+pub const AUDIO: u128 = 0x19b1_0001_e8f2_537e_4f6c_d104_768a_1214;
+pub const CODEC: u128 = 0x19b1_0002_e8f2_537e_4f6c_d104_768a_1214;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codec {
+    pub mu_law: bool,
+    pub rate_hz: u32,
+}
+
+impl Codec {
+    /// The numbers of the codec characteristic. Opus (20) is compressed with loss: no samples come out of it here.
+    pub fn of(number: u8) -> Option<Self> {
+        let (mu_law, rate_hz) = match number {
+            0 => (false, 16_000),
+            1 => (false, 8_000),
+            10 => (true, 16_000),
+            11 => (true, 8_000),
+            _ => return None,
+        };
+        Some(Self { mu_law, rate_hz })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    pub counter: u16,
+    pub fragment: u8,
+    pub samples: Vec<i32>,
+}
+
+pub fn packet(bytes: &[u8], codec: Codec) -> Read<Packet> {
+    let mut fields = Fields::new(bytes);
+    let (counter, fragment) = (fields.u16()?, fields.u8()?);
+    let samples: Vec<i32> = if codec.mu_law {
+        fields.left().iter().map(|code| linear(*code)).collect()
+    } else {
+        let (words, []) = fields.left().as_chunks::<2>() else { return Err(Damage("a sample is cut in two")) };
+        words.iter().map(|w| i16::from_le_bytes(*w).into()).collect()
+    };
+    if samples.is_empty() { Err(Damage("it holds no sample")) } else { Ok(Packet { counter, fragment, samples }) }
+}
+
+/// ITU-T G.711: sign, three bits of segment, four of step, all inverted; as a number of 16 bits.
+pub fn linear(code: u8) -> i32 {
+    const BIAS: i32 = 0x84;
+    let code = !code;
+    let magnitude = ((i32::from(code & 0x0f) << 3) + BIAS) << (code >> 4 & 7);
+    if code & 0x80 == 0 { magnitude - BIAS } else { BIAS - magnitude }
+}
+
+/// How a packet stands to the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Next,
+    Repeated,
+    /// So many packets in between did not come.
+    Jump(u16),
+    /// The counter went back: the device started anew.
+    Back,
+}
+
+/// Every packet has its number; some devices give the fragments of one block the same number and count them by themselves.
+pub fn step(before: (u16, u8), now: (u16, u8)) -> Step {
+    match now.0.wrapping_sub(before.0) {
+        0 if now.1 == before.1 => Step::Repeated,
+        0 if now.1 == before.1.wrapping_add(1) => Step::Next,
+        0 => Step::Jump(now.1.wrapping_sub(before.1).wrapping_sub(1).into()),
+        1 => Step::Next,
+        ahead if ahead < 0x8000 => Step::Jump(ahead - 1),
+        _ => Step::Back,
+    }
+}

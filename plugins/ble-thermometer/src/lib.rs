@@ -1,0 +1,24 @@
+//! Health thermometer service (1809): glue between the link and `decode`, which is pure.
+
+pub mod decode;
+
+use wardgate_sdk::gatt::{Column, Message, Peripheral, Profile, Read};
+use wardgate_sdk::*;
+
+pub struct Thermometer;
+
+impl Profile for Thermometer {
+    const CHANNELS: &'static [Column] = decode::CHANNELS;
+    const LISTENS: &'static [u128] = &[decode::MEASUREMENT, decode::INTERMEDIATE];
+    const READS: &'static [u128] = &[decode::TYPE];
+
+    fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+
+    fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
+        decode::decode(from, bytes)
+    }
+}
+
+plugin!(Peripheral<Thermometer>: ble);

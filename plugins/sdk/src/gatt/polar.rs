@@ -1,0 +1,107 @@
+//! The measurement service of Polar's straps and bands (FB005C80-...): its frames, and the request that starts a stream.
+//! Facts restated from the maker's description of August 2024; the bytes of the requests are remembered, not read.
+
+use super::{Damage, Fields, Peer, Read, refusal};
+use crate::{Health, Outbox, Tag, ble};
+
+pub const CONTROL: u128 = 0xfb00_5c81_02e7_f387_1cad_8acd_2d8d_f0c8;
+pub const DATA: u128 = 0xfb00_5c82_02e7_f387_1cad_8acd_2d8d_f0c8;
+
+pub const ECG: u8 = 0;
+pub const ACCELERATION: u8 = 2;
+
+const KIND_MASK: u8 = 0x3f;
+const PACKED: u8 = 0x80;
+const START: u8 = 2;
+const ANSWER: u8 = 0xf0;
+const DONE: u8 = 0;
+const ALREADY: u8 = 6; // it streams to us, or to another phone, already
+const WRITE: Tag = 1;
+
+/// What came in one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub kind: u8,
+    /// Nanoseconds by the device's clock, of the last sample.
+    pub at_ns: u64,
+    pub form: u8,
+    pub packed: bool,
+    pub samples: &'a [u8],
+}
+
+pub fn frame(bytes: &[u8]) -> Read<Frame<'_>> {
+    let mut fields = Fields::new(bytes);
+    let (kind, at_ns, form) = (fields.u8()? & KIND_MASK, fields.u64()?, fields.u8()?);
+    Ok(Frame { kind, at_ns, form: form & !PACKED, packed: form & PACKED != 0, samples: fields.left() })
+}
+
+/// A sample of each wave as it is, then blocks: the width of a difference in bits, how many samples, the differences, lowest bit first.
+pub fn unpack(bytes: &[u8], waves: usize) -> Read<Vec<Vec<i32>>> {
+    let mut fields = Fields::new(bytes);
+    let mut all = Vec::with_capacity(waves);
+    for _ in 0..waves {
+        all.push(vec![i32::from(fields.i16()?)]);
+    }
+    while !fields.left().is_empty() {
+        let (width, count) = (u32::from(fields.u8()?), usize::from(fields.u8()?));
+        if !(1..=32).contains(&width) {
+            return Err(Damage("a difference has no width that can be"));
+        }
+        let bits = fields.take((width as usize * count * waves).div_ceil(8))?;
+        for n in 0..count * waves {
+            let wave = &mut all[n % waves];
+            let before = wave.last().copied().unwrap_or(0);
+            wave.push(before.wrapping_add(difference(bits, n * width as usize, width)));
+        }
+    }
+    Ok(all)
+}
+
+fn difference(bits: &[u8], at: usize, width: u32) -> i32 {
+    let bit = |n: usize| u32::from(bits[n / 8] >> (n % 8) & 1);
+    let raw = (0..width as usize).fold(0u32, |raw, n| raw | bit(at + n) << n);
+    (raw << (32 - width)) as i32 >> (32 - width)
+}
+
+/// Asks for a stream: `request` begins with 02 and the kind.
+pub fn start(peer: &Peer, request: &[u8], out: &mut Outbox) {
+    if let Some(handle) = peer.handle(CONTROL) {
+        out.ble_write(WRITE, handle, request, true);
+    }
+}
+
+pub fn written(peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
+    if let Err(why) = outcome {
+        peer.report(Health::Degraded, &format!("the device cannot be asked to start: {}", refusal(&why)), out);
+    }
+}
+
+/// The control point's answer: F0, the request, the kind, a status.
+pub fn answered(bytes: &[u8], kind: u8, peer: &mut Peer, out: &mut Outbox) -> Read<()> {
+    let mut fields = Fields::new(bytes);
+    let [first, request, about, status] = [fields.u8()?, fields.u8()?, fields.u8()?, fields.u8()?];
+    if first != ANSWER {
+        return Err(Damage("it is no answer of the control point"));
+    }
+    if (request, about) == (START, kind) && !matches!(status, DONE | ALREADY) {
+        peer.report(Health::Degraded, &format!("the device does not start (status {status})"), out);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_of_any_width_are_unpacked() {
+        // three waves begin at -9, -1, 999; two samples of 4 bits, then one of 12
+        let packed = [0xf7, 0xff, 0xff, 0xff, 0xe7, 0x03, 4, 2, 0xf1, 0x72, 0x80, 12, 1, 0x00, 0x08, 0x80, 0xff, 0x07];
+        let waves = unpack(&packed, 3);
+        assert_eq!(waves, Ok(vec![vec![-9, -8, -1, -2049], vec![-1, -2, -2, -2050], vec![999, 1001, 993, 3040]]));
+        for length in 7..packed.len() {
+            assert!(unpack(&packed[..length], 3).is_err() || length == 11, "{length}");
+        }
+        assert!(unpack(&[0; 7], 3).is_err() && unpack(&[0, 0, 33, 1, 0, 0, 0, 0, 0], 1).is_err());
+    }
+}

@@ -1,0 +1,309 @@
+//! A glucose meter with a memory, a link that breaks, a gateway that crashes: each stored record comes once, and is deleted only when it
+//! is on flash.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ble_glucose::Glucose;
+use ble_glucose::decode::{CONTEXT, CONTROL_POINT, MEASUREMENT};
+use ble_glucose::places::Places;
+use wardgate_sdk::gatt::{Peripheral, sig};
+use wardgate_sdk::*;
+
+use crate::ble::characteristics;
+use crate::random::Random;
+
+const SERIAL: u128 = sig(0x2a25);
+const FOUND: [u128; 4] = [MEASUREMENT, CONTEXT, CONTROL_POINT, SERIAL];
+const CALM_STEPS: usize = 1000; // without faults, everything is fetched long before
+
+#[derive(Clone, Copy)]
+struct Kind {
+    counts: bool,
+    /// Knows "from here on" and "up to here".
+    filters: bool,
+}
+
+struct Meter {
+    kind: Kind,
+    /// By sequence number; whether a context follows.
+    memory: BTreeMap<u16, bool>,
+    sends: VecDeque<(u128, Vec<u8>)>,
+}
+
+impl Meter {
+    fn written(&mut self, bytes: &[u8]) -> Vec<u16> {
+        let (from, to) = match bytes[1..] {
+            [1] | [0] => (0, u16::MAX),
+            [3, 1, low, high] if self.kind.filters => (u16::from_le_bytes([low, high]), u16::MAX),
+            [2, 1, low, high] if self.kind.filters => (0, u16::from_le_bytes([low, high])),
+            _ => {
+                self.sends.push_back((CONTROL_POINT, vec![6, 0, bytes[0], 4]));
+                return Vec::new();
+            }
+        };
+        let chosen: Vec<(u16, bool)> = self.memory.range(from..=to).map(|(n, context)| (*n, *context)).collect();
+        let mut gone = Vec::new();
+        let answer = match bytes[0] {
+            4 if !self.kind.counts => vec![6, 0, 4, 2],
+            4 => [vec![5, 0], (chosen.len() as u16).to_le_bytes().to_vec()].concat(),
+            1 if chosen.is_empty() => vec![6, 0, 1, 6],
+            1 => {
+                for (n, context) in chosen {
+                    let flags = if context { 0x12 } else { 0x02 };
+                    let head = [vec![flags], n.to_le_bytes().to_vec()].concat();
+                    self.sends.push_back((MEASUREMENT, [head, vec![0xe3, 7, 2, 27, 11, 10, 30, 0x1e, 0xc0, 0x11]].concat()));
+                    if context {
+                        self.sends.push_back((CONTEXT, [vec![2], n.to_le_bytes().to_vec(), vec![1]].concat()));
+                    }
+                }
+                vec![6, 0, 1, 1]
+            }
+            2 => {
+                gone = chosen.iter().map(|(n, _)| *n).collect();
+                self.memory.retain(|n, _| !gone.contains(n));
+                vec![6, 0, 2, 1]
+            }
+            3 => {
+                self.sends.clear();
+                vec![6, 0, 3, 1]
+            }
+            other => panic!("no procedure {other}"),
+        };
+        self.sends.push_back((CONTROL_POINT, answer));
+        gone
+    }
+}
+
+/// What of the plugin's calls is on flash: a call counts whole, and only behind all before it.
+#[derive(Default)]
+struct Flash {
+    calls: Vec<Vec<Said>>,
+    flushed: usize,
+}
+
+impl Flash {
+    fn state(&self) -> Option<Vec<u8>> {
+        self.calls.iter().flatten().rev().find_map(|s| if let Said::Keep(state) = s { Some(state.clone()) } else { None })
+    }
+
+    /// Number of each record, how often it was said, and with its context.
+    fn records(&self) -> BTreeMap<u16, Vec<bool>> {
+        let mut records: BTreeMap<u16, Vec<bool>> = BTreeMap::new();
+        for said in self.calls[..self.flushed].iter().flatten() {
+            let Said::Emit(observations) = said else { continue };
+            for o in observations {
+                let number = |channel| o.readings.iter().find(|r| r.channel == channel).map(|r| &r.value);
+                if let Some(Value::Number(d)) = number(1) {
+                    records.entry(d.mantissa as u16).or_default().push(number(9).is_some());
+                }
+            }
+        }
+        records
+    }
+}
+
+struct World {
+    random: Random,
+    meter: Meter,
+    flash: Flash,
+    plugin: Peripheral<Glucose>,
+    now_ms: u64,
+    up: bool,
+    /// Answers on their way back, and timers by their tag.
+    replies: VecDeque<Tag>,
+    timers: BTreeMap<Tag, u64>,
+    durable: VecDeque<(Tag, usize)>,
+    deletes: bool,
+    deleted: BTreeSet<u16>,
+    restarts: usize,
+    cuts: usize,
+}
+
+impl World {
+    fn new(seed: u64, kind: Kind, deletes: bool) -> Self {
+        let plugin = open(None, deletes);
+        let meter = Meter { kind, memory: BTreeMap::new(), sends: VecDeque::new() };
+        Self {
+            random: Random(seed),
+            meter,
+            flash: Flash::default(),
+            plugin,
+            now_ms: 0,
+            up: false,
+            replies: VecDeque::new(),
+            timers: BTreeMap::new(),
+            durable: VecDeque::new(),
+            deletes,
+            deleted: BTreeSet::new(),
+            restarts: 0,
+            cuts: 0,
+        }
+    }
+
+    fn call(&mut self, event: impl FnOnce(&mut Peripheral<Glucose>, Moment, &mut Outbox) -> Done) {
+        let mut out = Outbox::default();
+        event(&mut self.plugin, crate::ble::at(self.now_ms), &mut out).expect("no problem");
+        let said = out.take();
+        self.flash.calls.push(said.clone());
+        for one in said {
+            match one {
+                Said::BleRead(tag, _) | Said::BleSubscribe(tag, _) => self.replies.push_back(tag),
+                Said::BleWrite(tag, _, bytes, _) => {
+                    self.replies.push_back(tag);
+                    let gone = self.meter.written(&bytes);
+                    let safe = if gone.is_empty() { BTreeMap::new() } else { self.flash.records() };
+                    for n in &gone {
+                        assert!(self.deletes, "nobody allowed to delete");
+                        assert!(safe.contains_key(n), "record {n} was deleted before it was on flash");
+                    }
+                    self.deleted.extend(gone);
+                }
+                Said::SetTimer(tag, after_ms) => drop(self.timers.insert(tag, self.now_ms + after_ms)),
+                Said::CancelTimer(tag) => drop(self.timers.remove(&tag)),
+                Said::WhenDurable(tag) => self.durable.push_back((tag, self.flash.calls.len())),
+                _ => {}
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.up = true;
+        self.call(|p, now, out| Ble::link_changed(p, now, LinkState::Up, out));
+        self.call(|p, now, out| p.discovered(now, 247, characteristics(&FOUND), out));
+    }
+
+    fn cut(&mut self) {
+        self.cuts += 1;
+        self.up = false;
+        self.replies.clear();
+        self.meter.sends.clear();
+        self.call(|p, now, out| Ble::link_changed(p, now, LinkState::Down, out));
+    }
+
+    /// What is not on flash is gone, and the plugin opens with what it kept.
+    fn crash(&mut self) {
+        self.restarts += 1;
+        self.flash.calls.truncate(self.flash.flushed);
+        self.up = false;
+        self.replies.clear();
+        self.meter.sends.clear();
+        self.timers.clear();
+        self.durable.clear();
+        self.plugin = open(self.flash.state(), self.deletes);
+    }
+
+    /// One event, whichever is due. `overflow`: a record may be dropped before the plugin sees it.
+    fn step(&mut self, overflow: bool) {
+        self.now_ms += 20;
+        if !self.up {
+            return self.connect();
+        }
+        if self.random.below(3) == 0 {
+            self.flash.flushed = self.flash.calls.len();
+        }
+        if let Some((tag, calls)) = self.durable.front().copied()
+            && calls <= self.flash.flushed
+        {
+            self.durable.pop_front();
+            return self.call(|p, now, out| p.durable(now, tag, out));
+        }
+        if let Some(tag) = self.replies.pop_front() {
+            let outcome = Ok(b"M-1".to_vec());
+            return self.call(|p, now, out| Ble::reply(p, now, tag, outcome, out));
+        }
+        if let Some((from, bytes)) = self.meter.sends.pop_front() {
+            if overflow && from == MEASUREMENT && self.random.below(40) == 0 {
+                return;
+            }
+            let handle = FOUND.iter().position(|u| *u == from).expect("found") as u16 + 1;
+            return self.call(|p, now, out| p.notified(now, handle, &bytes, out));
+        }
+        if let Some((tag, due)) = self.timers.iter().map(|(tag, due)| (*tag, *due)).min_by_key(|(_, due)| *due) {
+            self.timers.remove(&tag);
+            self.now_ms = self.now_ms.max(due);
+            self.call(|p, now, out| p.timer(now, tag, out));
+        }
+    }
+}
+
+fn open(saved: Option<Vec<u8>>, deletes: bool) -> Peripheral<Glucose> {
+    let settings = if deletes { vec![fact("delete", "yes")] } else { vec![] };
+    let start = Opening { settings, about: vec![], seed: 7, saved };
+    Peripheral::open(crate::ble::at(0), start, &mut Outbox::default()).expect("it opens")
+}
+
+//= PROMISES.md#P101
+#[test]
+fn each_stored_record_comes_once_over_cuts_and_crashes_and_is_deleted_only_when_on_flash() {
+    let (mut records, mut cuts, mut restarts) = (0, 0, 0);
+    for seed in 1..=60u64 {
+        let kind = Kind { counts: !seed.is_multiple_of(3), filters: !seed.is_multiple_of(5) };
+        let deletes = seed.is_multiple_of(2) && kind.filters;
+        // without a count nothing tells that a record was lost on the way
+        let overflow = kind.counts && kind.filters && seed.is_multiple_of(4);
+        let mut world = World::new(seed, kind, deletes);
+        let mut made: BTreeMap<u16, bool> = BTreeMap::new();
+        let mut sequence = world.random.below(40) as u16;
+        for step in 0..2000 {
+            if made.len() < 60 && (step < 40 || world.random.below(40) == 0) {
+                sequence += if world.random.below(4) == 0 { 1 + world.random.below(5) as u16 } else { 1 };
+                let context = world.random.below(3) == 0;
+                made.insert(sequence, context);
+                world.meter.memory.insert(sequence, context);
+            }
+            match world.random.below(500) {
+                0..=4 if world.up => world.cut(),
+                5 => world.crash(),
+                _ => world.step(overflow),
+            }
+        }
+        (0..CALM_STEPS).for_each(|_| world.step(false));
+        world.flash.flushed = world.flash.calls.len();
+        let came = world.flash.records();
+        for (n, context) in &made {
+            assert_eq!(came.get(n), Some(&vec![*context]), "seed {seed}, record {n}: once, with its context");
+        }
+        assert_eq!(came.len(), made.len(), "seed {seed}: nothing else");
+        assert!(world.deleted.len() == if deletes { made.len() } else { 0 }, "seed {seed}: {} deleted", world.deleted.len());
+        (records, cuts, restarts) = (records + made.len(), cuts + world.cuts, restarts + world.restarts);
+    }
+    println!("{records} records over {cuts} cuts and {restarts} crashes: each once");
+}
+
+#[test]
+fn a_report_that_was_cut_goes_on_behind_what_came() {
+    let mut places = Places::default();
+    let place = places.of("M-1");
+    [7, 8, 9].into_iter().for_each(|n| place.take(n));
+    assert_eq!((place.settled(), place.next(), place.count(), place.has(9), place.has(10)), (0, 10, 3, true, false));
+    let mut again = Places::from_bytes(&places.to_bytes()).expect("what it wrote");
+    assert_eq!(again, places);
+    let place = again.of("M-1");
+    place.take(11);
+    assert_eq!((place.next(), place.count(), place.has(10)), (12, 4, false));
+    place.settle();
+    assert_eq!((place.settled(), place.next(), place.count(), place.last()), (12, 12, 0, Some(11)));
+    assert!(place.has(3), "it is not there, or it would have come");
+    place.take(u16::MAX);
+    place.settle();
+    assert_eq!((place.settled(), place.last()), (65_536, Some(u16::MAX)));
+}
+
+#[test]
+fn the_places_of_several_meters_are_kept_and_damaged_states_are_refused() {
+    let mut places = Places::default();
+    for n in 0..12u16 {
+        let name = format!("meter-{n}-{}", "é".repeat(40));
+        places.of(&name).take(n);
+        (0..200).for_each(|k| places.of(&name).take(3 * k + n));
+    }
+    let bytes = places.to_bytes();
+    assert!(bytes.len() <= 4096, "state_bytes of the manifest: {}", bytes.len());
+    assert_eq!(Places::from_bytes(&bytes), Ok(places.clone()));
+    assert_eq!(places.of("meter-1-"), Places::default().of("meter-1-"), "the one not seen for longest is forgotten");
+    let mut random = Random(5);
+    for length in 0..bytes.len() {
+        let _ = Places::from_bytes(&bytes[..length]);
+        let _ = Places::from_bytes(&crate::random::mutate(&bytes[..length.max(1)], &mut random));
+    }
+}

@@ -1,0 +1,61 @@
+//! `wardgate plugin decode` on the Bluetooth plugins: a characteristic by its short and its full name, values as the device coded them.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value as Json, json};
+
+fn decode(plugin: &str, args: &[&str]) -> Vec<Json> {
+    let test = std::env::current_exe().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(plugin);
+    let mut wardgate = Command::new(test.ancestors().nth(2).unwrap().join("wardgate"));
+    let ended = wardgate.args(["plugin", "decode"]).arg(folder).args(args).env_remove("RUSTUP_TOOLCHAIN").output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{plugin} {args:?}\n{err}");
+    out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}"))).collect()
+}
+
+fn number(channel: &str, mantissa: i64, exponent: i64, unit: &str, quality: &[&str]) -> Json {
+    json!({"channel": channel, "mantissa": mantissa, "exponent": exponent, "unit": unit, "quality": quality})
+}
+
+//= PROMISES.md#P104
+#[test]
+fn bluetooth_values_are_shown_exactly_as_the_device_coded_them() {
+    let rate = [
+        number("heart-rate", 66, 0, "/min", &[]),
+        json!({"channel": "contact", "code": 3, "unit": "", "quality": []}),
+        number("rr-interval", 9_072_265_625, -10, "s", &[]),
+    ];
+    for name in ["2a37", "2A37", "00002a37", "00002A37-0000-1000-8000-00805F9B34FB", "00002a3700001000800000805f9b34fb"] {
+        assert_eq!(decode("ble-heart-rate", &["--characteristic", name, "--hex", "16 42 a1 03"]), rate, "{name}");
+    }
+    assert_eq!(
+        decode("ble-oximeter", &["--characteristic", "2a5f", "--hex", "08 d2 f3 ff 07 00 08 00"]),
+        [
+            number("spo2", 978, -1, "%", &[]),
+            json!({"channel": "pulse-rate", "absent": "sensor-off", "unit": "/min", "quality": []}),
+            json!({"channel": "sensor-status", "bits": 2048, "unit": "", "quality": []}),
+        ]
+    );
+    let kilopascal = decode("ble-blood-pressure", &["--characteristic", "2a35", "--hex", "11 bdf0 0b00 9ff0 0100"]);
+    assert_eq!(kilopascal[0], number("systolic", 189, -1, "kPa", &["questionable"]));
+    // two characteristics at once: a record waits for its context, and both are one observation
+    let record = ["--characteristic", "2a18", "--hex", "120700e307021b0b0a1e1ec011", "--characteristic", "2a34", "--hex", "02070001"];
+    let record = decode("ble-glucose", &record);
+    assert_eq!(record[0]["at"], json!({"local": 1_551_265_830_000_000_000_i64}));
+    assert_eq!(
+        record.iter().map(|r| r["channel"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["glucose", "sample-type", "sample-site", "sequence", "meal"]
+    );
+    let sound = ["--setting", "codec=mu-law-8k", "--characteristic", "19B10001-E8F2-537E-4F6C-D104768A1214", "--hex", "0000 00 007f80ff"];
+    assert_eq!(
+        decode("ble-stethoscope", &sound),
+        [json!({"channel": "sound", "first": 0, "counts": [-32124, 0, 32124, 0], "unit": "{count}", "quality": []})]
+    );
+    assert_eq!(
+        decode("ble-cgm", &["--characteristic", "2aaa", "--hex", "e20704180d08180804e0c3"]),
+        [json!({"channel": "glucose", "missed": 1, "because": "corrupted"})],
+        "a wrong checksum is damage, not a session"
+    );
+}
