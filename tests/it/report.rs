@@ -96,7 +96,8 @@ fn in_windows_what_arrives_is_what_the_values_come_to_and_a_preview_goes_beside_
     let apart = (told.iter().map(|w| w[2] * w[3]).sum::<i64>() - 100 * values().sum::<i64>()).abs();
     assert!(apart <= all.len() as i64, "{told:?} of {all:?}");
     let gaps = accountant::read_gaps(&stage.output());
-    assert!(gaps.iter().filter(|g| g.instance == CHILLER).all(|g| g.indices == 0), "what is summed up is not lost");
+    let lost: Vec<_> = gaps.iter().filter(|g| g.instance == CHILLER && g.indices > 0).collect();
+    assert!(lost.is_empty(), "what is summed up is not lost: {lost:?}");
     let whole = accountant::read_received(&stage.output(), "bed-1-monitor");
     let samples = |channel: &str| -> Vec<i64> {
         let blocks = whole[channel].iter();
