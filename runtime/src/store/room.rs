@@ -80,15 +80,15 @@ impl Store {
     pub fn no_room(&self, room: Room) -> String {
         let what = match room {
             Room::Ample => return String::new(),
-            Room::Low => "is nearly full: waveforms are not taken, numbers and alerts are",
-            Room::Reserve => "is full: only alerts and the ledger are taken, into the reserve",
-            Room::Spent => "is full and its reserve is spent: nothing is taken",
+            Room::Low => "is nearly full: waveforms are not taken (gap \"disk-full\"), all else is",
+            Room::Reserve => "is full: only alerts and the ledger are taken, all else is a gap \"disk-full\"",
+            Room::Spent => "is full and its reserve is spent: nothing is taken (gap \"disk-full\")",
         };
         let (bytes_used, bytes_max, free) = (self.used_bytes(), self.limits.bytes_max, self.folder.free_bytes());
         let by_bound = free >= self.limits.segment_bytes && self.room_bytes() <= free;
         let by = if by_bound { FullBy::Bound { bytes_used, bytes_max } } else { FullBy::Disk };
         let folder = self.folder.path.display();
-        format!("store {folder} {what}; what is stored is kept, what is not taken is a gap \"disk-full\" until there is room: {by}")
+        format!("store {folder} {what}, until there is room: {by}")
     }
 
     /// Whether a group that brings nothing would let something be deleted: it may use the last of the reserve.

@@ -33,6 +33,7 @@ fn the_reserve_is_bytes_that_the_disk_has_given() {
     assert_eq!(store.figures().bytes_on_disk, 0);
 }
 
+//= PROMISES.md#P96
 #[test]
 fn on_a_full_disk_the_group_in_hand_then_alerts_then_what_frees_is_written() {
     let t = Temp::new();
