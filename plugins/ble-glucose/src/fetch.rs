@@ -286,6 +286,8 @@ impl Fetch {
 
     pub fn timer(&mut self, peer: &mut Peer, tag: Tag, out: &mut Outbox) {
         match tag {
+            // it may not even refuse to count
+            PATIENCE if self.doing == Doing::Counting => self.report(peer, false, out),
             PATIENCE if self.doing != Doing::Nothing => {
                 self.write(peer, &[ABORT, 0], out);
                 self.later(peer, RETRY_MS, "the meter fell silent over its stored records", out);

@@ -1,33 +1,36 @@
 //! What a notification means. Pure: no outbox, no clock.
 
-use wardgate_sdk::{Absence, Decimal, Value};
+use wardgate_sdk::Channel;
+use wardgate_sdk::gatt::{Column, Fields, Message, Read, sig};
+
+/// Temperature Measurement. A characteristic of your own is all 128 bits: 0x19b1_0001_e8f2_537e_4f6c_d104_768a_1214.
+pub const MEASUREMENT: u128 = sig(0x2a1c);
+
+const TEMPERATURE: Channel = 0;
+pub const CHANNELS: &[Column] = &[Column::numeric("temperature", &["Cel", "[degF]"])];
 
 const FAHRENHEIT: u8 = 1; // bit 0 of the flags
-const NOT_A_NUMBER: i32 = 0x007f_ffff; // IEEE 11073-20601: the device measures, and has no value
 
-/// Flags, then a number of 32 bits: exponent in the top 8, mantissa in the low 24. `None`: too short, or in Fahrenheit.
-pub fn measurement(bytes: &[u8]) -> Option<Value> {
-    let (flags, rest) = bytes.split_first()?;
-    let number = i32::from_le_bytes(rest.get(..4)?.try_into().ok()?);
-    if flags & FAHRENHEIT != 0 {
-        return None;
-    }
-    if number & 0x00ff_ffff == NOT_A_NUMBER {
-        return Some(Absence::NotMeasured.into());
-    }
-    let exponent = i8::try_from(number >> 24).ok()?;
-    Some(Decimal { mantissa: (number << 8 >> 8).into(), exponent }.into())
+/// Flags, then a number of IEEE 11073, which keeps its precision and may say why there is none.
+pub fn decode(_from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
+    let mut fields = Fields::new(bytes);
+    let flags = fields.u8()?;
+    let mut message = Message::new();
+    message.unit = Some(usize::from(flags & FAHRENHEIT));
+    message.push(TEMPERATURE, fields.float()?);
+    Ok(vec![message])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wardgate_sdk::{Absence, Decimal, reading};
 
     #[test]
     fn the_number_keeps_its_precision() {
-        assert_eq!(measurement(&[0, 0x6d, 0x01, 0, 0xff]), Some(Value::Number(Decimal { mantissa: 365, exponent: -1 })));
-        assert_eq!(measurement(&[0, 0xff, 0xff, 0xff, 0xff]), Some(Value::Number(Decimal { mantissa: -1, exponent: -1 })));
-        assert_eq!(measurement(&[0, 0xff, 0xff, 0x7f, 0]), Some(Value::Absent(Absence::NotMeasured)));
-        assert_eq!((measurement(&[1, 0x6d, 0x01, 0, 0xff]), measurement(&[0, 1, 2])), (None, None));
+        let celsius = |value| Ok(vec![Message { unit: Some(0), ..Message::of(vec![value]) }]);
+        assert_eq!(decode(MEASUREMENT, &[0, 0x6d, 0x01, 0, 0xff]), celsius(reading(TEMPERATURE, Decimal::new(365, -1))));
+        assert_eq!(decode(MEASUREMENT, &[0, 0xff, 0xff, 0x7f, 0]), celsius(reading(TEMPERATURE, Absence::NotMeasured)));
+        assert!(decode(MEASUREMENT, &[0, 1, 2]).is_err());
     }
 }
