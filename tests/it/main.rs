@@ -25,6 +25,7 @@ mod seeing;
 mod small;
 mod store;
 mod supervision;
+mod tamper;
 mod tidy;
 mod uplink;
 mod ward;

@@ -13,4 +13,5 @@ pub mod serve;
 pub mod sim;
 pub mod stage;
 pub mod summary;
+pub mod tiny;
 pub mod ward;

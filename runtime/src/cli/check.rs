@@ -11,7 +11,7 @@ use crate::capability::{modbus, serial};
 use crate::config::{Config, Given, Instance, Transaction, Uplink, nearest_path};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Host, Package, PluginError, Prepared, at_once};
+use crate::plugin::{Admission, Host, Package, PluginError, Prepared, at_once};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -83,8 +83,12 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     let place = instance.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed \"{bed}\""));
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
-    let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
+    let package = Package::admit(&instance.package, &Admission::of(config)).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
+    match &package.signed {
+        Some(by) => println!("  signed by {}, release {}, with the key {}", by.vendor, by.release, by.key.id()),
+        None => println!("  signed by NOBODY: a folder"),
+    }
     package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
     let settings = config.settings(name, &package.manifest, &package.shipped)?;
     let grants = &instance.grants;
@@ -133,7 +137,7 @@ struct Sandbox {
 
 impl Sandbox {
     fn ready(&mut self, package: &Package) -> Result<Arc<Prepared>, PluginError> {
-        if let Some(plugin) = self.ready.get(&package.folder) {
+        if let Some(plugin) = self.ready.get(&package.path) {
             return Ok(plugin.clone());
         }
         let host = match &self.host {
@@ -141,7 +145,7 @@ impl Sandbox {
             None => self.host.insert(Arc::new(Host::probe()?)).clone(),
         };
         let plugin = trial::ready_in(host, package)?;
-        self.ready.insert(package.folder.clone(), plugin.clone());
+        self.ready.insert(package.path.clone(), plugin.clone());
         Ok(plugin)
     }
 }
