@@ -6,6 +6,7 @@
 pub mod accountant;
 pub mod broker;
 pub mod demo;
+pub mod layout;
 pub mod mosquitto;
 pub mod process;
 pub mod pty;
