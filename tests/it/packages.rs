@@ -94,7 +94,7 @@ fn locked() -> BTreeMap<(String, String), Option<String>> {
 //= PROMISES.md#P118
 #[test]
 fn the_bill_of_materials_is_what_cargo_says_with_the_digests_of_the_lock_file() {
-    let sealed = pack(&root().join("plugins/ivy450c")).unwrap_or_else(|why| panic!("{why}")).sealed;
+    let sealed = pack(&root().join("plugins/ivy450c"), None).unwrap_or_else(|why| panic!("{why}")).sealed;
     let bill: Json = serde_json::from_slice(&sealed.file("sbom.cdx.json").expect("a bill").bytes).expect("JSON");
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
     let text = |value: &Json| value.as_str().expect("a text").to_owned();

@@ -26,7 +26,7 @@ fn real(plugin: &str) -> &'static Sealed {
     static PACKED: [OnceLock<Sealed>; 2] = [OnceLock::new(), OnceLock::new()];
     let which = REAL.iter().position(|name| *name == plugin).expect("one of them");
     PACKED[which].get_or_init(|| {
-        let mut sealed = pack(&root().join("plugins").join(plugin)).unwrap_or_else(|why| panic!("{why}")).sealed;
+        let mut sealed = pack(&root().join("plugins").join(plugin), None).unwrap_or_else(|why| panic!("{why}")).sealed;
         sealed.sign(&key(1)).expect("room for a signature");
         sealed
     })
@@ -267,5 +267,28 @@ fn seeded_flips_and_cuts_of_the_real_packages_are_refused() {
             assert!(matches!(Sealed::read(&bytes[..n]), Err(Flaw::Truncated { .. })), "{plugin}: cut at {n}");
         }
         assert!(Sealed::read(&bytes).is_ok());
+    }
+}
+
+/// What anybody can write who knows the format and has no key: never taken, unless it is what was there or nobody's.
+#[test]
+fn documents_changed_anywhere_in_a_layout_that_is_right_are_refused() {
+    let good = tiny_one().write();
+    let layout = Layout::of(&good);
+    let envelope = layout.0.last().expect("members").1.clone();
+    let manifest = layout.0[2].1.clone();
+    let mut x = 0x9e37_79b9_7f4a_7c15_u64; // xorshift
+    for round in 0..4000 {
+        let mut bytes = if round % 2 == 0 { manifest.clone() } else { envelope.clone() };
+        for _ in 0..1 + round % 3 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            let at = x as usize % bytes.len();
+            bytes[at] = (x >> 40) as u8;
+        }
+        let other = if round % 2 == 0 { layout.with_bytes(&bytes) } else { layout.swapped("statement.dsse.json", &bytes) };
+        let tar = other.tar();
+        assert!(tar == good || Sealed::read(&tar).is_err(), "round {round}: {}", String::from_utf8_lossy(&bytes));
     }
 }

@@ -70,8 +70,12 @@ impl Layout {
 
     /// The same layout around another manifest: whole, but for what is in it.
     pub fn with(&self, manifest: &Json) -> Self {
+        self.with_bytes(manifest.to_string().as_bytes())
+    }
+
+    pub fn with_bytes(&self, manifest: &[u8]) -> Self {
         let mut other = self.clone();
-        other.0[2] = blob(manifest.to_string().as_bytes());
+        other.0[2] = blob(manifest);
         let mut index: Json = serde_json::from_slice(&other.0[1].1).expect("the index");
         index["manifests"][0]["digest"] = json!(format!("sha256:{}", digest(&other.0[2].1)));
         index["manifests"][0]["size"] = json!(other.0[2].1.len());

@@ -16,11 +16,14 @@ pub struct Pack {
     /// The plugin's folder
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
+    /// The folder for the file; without it target/packages, beside what was built
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 pub fn run(args: &Pack) -> Result<(), Fault> {
-    let packed =
-        plugin::pack(&args.folder).map_err(|e| Fault::new(Guilty::Plugin, e, "correct it in the plugin's folder, then pack again"))?;
+    let packed = plugin::pack(&args.folder, args.out.as_deref())
+        .map_err(|e| Fault::new(Guilty::Plugin, e, "correct it in the plugin's folder, then pack again"))?;
     let (claim, files) = (&packed.sealed.claim, packed.sealed.files());
     println!(
         "{}, release {}, of {}: {:.1} kB, not signed yet",

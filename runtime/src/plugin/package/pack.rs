@@ -43,7 +43,8 @@ pub enum PackError {
     Flaw { path: PathBuf, why: Flaw },
 }
 
-pub fn pack(folder: &Path) -> Result<Packed, PackError> {
+/// `out`: the folder for the file, instead of the one where what was built lies.
+pub fn pack(folder: &Path, out: Option<&Path>) -> Result<Packed, PackError> {
     let path = folder.join(MANIFEST_FILE);
     // before minutes of building
     if let Ok(manifest) = super::manifest(folder) {
@@ -61,7 +62,8 @@ pub fn pack(folder: &Path) -> Result<Packed, PackError> {
     }
     let built = build(folder)?;
     let claim = Claim::of(&built.manifest, &built.surface).expect("looked at above");
-    let out = built.folder.with_file_name(format!("{}.{ENDING}", claim.full_name()));
+    let beside = built.folder.parent().unwrap_or(folder);
+    let out = out.unwrap_or(beside).join(format!("{}.{ENDING}", claim.full_name()));
     let flawed = |why| PackError::Flaw { path: out.clone(), why };
     let mut files = vec![File::new(SBOM_FILE, bill(folder)?)];
     // what was built and checked, not what lies in the source now
