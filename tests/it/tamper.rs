@@ -50,7 +50,11 @@ pub fn trusting(folder: &Path) -> PathBuf {
 const TINY_MANIFEST: &str = "name = \"t\"\nversion = \"1.0.0\"\nvendor = \"v\"\nrelease = 1\nlinks = []\n[channels]\n";
 
 fn tiny_package(world: &str, manifest: &str) -> Sealed {
-    let component = tiny::component(&root().join("wit"), world);
+    tiny_of(&root().join("wit"), world, manifest)
+}
+
+fn tiny_of(wit: &Path, world: &str, manifest: &str) -> Sealed {
+    let component = tiny::component(wit, world);
     let read = Manifest::parse(manifest).expect("a manifest");
     let claim = Claim::of(&read, &Surface::read(&component).expect("a component")).expect("vendor and release");
     let files =
@@ -177,6 +181,21 @@ fn what_is_signed_must_agree_with_itself_and_with_the_gateway() {
     let later = tiny_package(lifecycle, &TINY_MANIFEST.replace("links = []", "links = []\ngateway = \"99.0.0\""));
     let why = opened(&later, "t-1.0.0").expect_err("this gateway is too old").to_string();
     assert!(why.contains("needs a gateway of version 99.0.0 or newer, this one is"), "{why}");
+    // a contract that is still to come, as another text of it
+    let next = folder.0.join("wit");
+    fs::create_dir_all(&next).expect("a folder");
+    for entry in fs::read_dir(root().join("wit")).expect("the contract") {
+        let path = entry.expect("readable").path();
+        if path.is_file() {
+            let text = fs::read_to_string(&path).expect("text").replace("device@0.1.0", "device@0.2.0");
+            fs::write(next.join(path.file_name().expect("a file")), text).expect("written");
+        }
+    }
+    let of_next = |gateway: &str| tiny_of(&next, "export wardgate:device/lifecycle@0.2.0;", &TINY_MANIFEST.replace("links = []", gateway));
+    let why = opened(&of_next("links = []\ngateway = \"99.0.0\""), "t-1.0.0").expect_err("nobody speaks it yet").to_string();
+    assert!(why.contains("version 99.0.0 or newer") && why.contains("imports wardgate:device/types@0.2.0"), "{why}");
+    let why = opened(&of_next("links = []"), "t-1.0.0").expect_err("nor so").to_string();
+    assert!(why.contains("imports wardgate:device/types@0.2.0 of a version that this gateway does not speak"), "{why}");
     // files that nothing names
     let mut files = tiny_one().files().to_vec();
     files.push(Member::new("maps/x.map", b"x".to_vec()));
