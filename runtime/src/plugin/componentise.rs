@@ -140,11 +140,8 @@ fn carry(from: &Path, to: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// A gateway that reads at this moment sees the old file or the new one.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
-    let scratch = path.with_extension(format!("new-{}", std::process::id()));
-    let written = fs::write(&scratch, bytes).and_then(|()| fs::rename(&scratch, path));
-    written.map_err(|why| BuildError::Write { path: path.to_owned(), why })
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    package::replace(path, bytes).map_err(|why| BuildError::Write { path: path.to_owned(), why })
 }
 
 /// Asked beforehand, because what cargo says without it ("can't find crate for `core`") helps nobody.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{PluginError, Surface, surface};
-use crate::config::{Config, Link, Manifest, Shipped, TEXT_BYTES_MAX, is_name, nearest_path};
+use crate::config::{Link, Manifest, Shipped, TEXT_BYTES_MAX, is_name, nearest_path};
 use crate::contract::Granted;
 
 mod base64;
@@ -20,6 +20,7 @@ mod sbom;
 mod sealed;
 mod statement;
 mod tar;
+mod trust;
 mod vendor;
 
 pub use flaw::Flaw;
@@ -27,6 +28,7 @@ pub use sbom::Summary as BillSummary;
 use sealed::FILE_BYTES_MAX;
 pub use sealed::{ENDING, File as Member, GOLDEN_FOLDER, README_FILE, SBOM_FILE, Sealed};
 pub use statement::Claim;
+pub use trust::{Admission, Distrust, Signed};
 pub use vendor::{KeyError, PublicKey, SEED_BYTES, SecretKey, Vendors, make as make_keys};
 
 pub const COMPONENT_FILE: &str = "plugin.wasm";
@@ -51,75 +53,6 @@ pub struct Package {
     pub shipped: Shipped,
     /// SHA-256 of the component.
     pub hash: [u8; 32],
-}
-
-/// By whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signed {
-    pub vendor: String,
-    pub release: u64,
-    pub key: PublicKey,
-}
-
-/// Which packages may be opened here.
-#[derive(Clone, Debug)]
-pub enum Admission {
-    /// Any that is whole: at a desk it runs in the sandbox without a device, or is only looked at.
-    Desk,
-    /// What a vendor signed whose public key lies in the folder `vendors`; and folders, where a site allows it.
-    Site { allow_unsigned: bool, vendors: Option<PathBuf> },
-}
-
-impl Admission {
-    pub fn of(config: &Config) -> Self {
-        Self::Site { allow_unsigned: config.plugins.allow_unsigned, vendors: config.trust.vendors.clone() }
-    }
-
-    /// The first of the keys that is trusted in the package's vendor's name.
-    pub fn signer(&self, path: &Path, sealed: &Sealed) -> Result<Option<PublicKey>, PluginError> {
-        let Self::Site { vendors, .. } = self else { return Ok(sealed.signers().next().copied()) };
-        let first = sealed.signers().next().ok_or_else(|| PluginError::Flawed { path: path.to_owned(), why: Flaw::Unsigned })?;
-        let said =
-            |why| PluginError::Untrusted { path: path.to_owned(), vendor: sealed.claim.vendor.clone(), key: *first, why: Box::new(why) };
-        let folder = vendors.as_deref().ok_or_else(|| said(Distrust::NoFolder))?;
-        Vendors::read(folder)?.signer(sealed).map(Some).map_err(said)
-    }
-}
-
-/// Why a package that is signed is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
-    #[error("this site names no vendors that it trusts")]
-    NoFolder,
-    #[error("this site trusts {trusted}, by the keys in {}", folder.display())]
-    Unknown { folder: PathBuf, trusted: String },
-    #[error("that key is trusted for packages of {owner} only, by {}", folder.display())]
-    OfAnother { folder: PathBuf, owner: String },
-}
-
-impl Distrust {
-    pub(super) fn remedy(&self, vendor: &str) -> String {
-        let compare = "compare that key with the vendor, by telephone or on paper; if it is theirs, put their";
-        match self {
-            Self::NoFolder => format!("{compare} {vendor}.pub into a folder, and below [trust] add vendors = \"/etc/wardgate/vendors\""),
-            Self::Unknown { folder, .. } => format!("{compare} {vendor}.pub into {}", folder.display()),
-            Self::OfAnother { owner, .. } => format!("do not install it: ask {owner} whether they signed it"),
-        }
-    }
-}
-
-impl Vendors {
-    /// The key by which this package is trusted.
-    pub fn signer(&self, sealed: &Sealed) -> Result<PublicKey, Distrust> {
-        if let Some(key) = sealed.signers().find(|key| self.trusts(&sealed.claim.vendor, key)) {
-            return Ok(*key);
-        }
-        let folder = self.folder.clone();
-        match sealed.signers().find_map(|key| self.owner(key)) {
-            Some(owner) => Err(Distrust::OfAnother { folder, owner: owner.to_owned() }),
-            None => Err(Distrust::Unknown { folder, trusted: self.names() }),
-        }
-    }
 }
 
 impl Package {
@@ -206,11 +139,14 @@ pub fn manifest_inside(path: &Path, sealed: &Sealed) -> Result<Manifest, PluginE
     contents(sealed).map(|(manifest, _)| manifest).map_err(|why| PluginError::Flawed { path: path.to_owned(), why })
 }
 
-/// In one piece: whoever reads at this moment sees the old file or the new one.
 pub fn write_sealed(path: &Path, sealed: &Sealed) -> Result<(), PluginError> {
-    let failed = |why| PluginError::File { path: path.to_owned(), what: "cannot be written", why };
+    replace(path, &sealed.write()).map_err(|why| PluginError::File { path: path.to_owned(), what: "cannot be written", why })
+}
+
+/// In one piece: whoever reads at this moment sees the old file or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let scratch = path.with_extension(format!("new-{}", std::process::id()));
-    std::fs::write(&scratch, sealed.write()).and_then(|()| std::fs::rename(&scratch, path)).map_err(failed)
+    std::fs::write(&scratch, bytes).and_then(|()| std::fs::rename(&scratch, path))
 }
 
 /// What manifest and component say, which is what the statement says of them.

@@ -11,7 +11,7 @@ use super::sealed::{ENDING, File, GOLDEN_FOLDER, README_FILE, SBOM_FILE, Sealed}
 use super::statement::Claim;
 use super::{COMPONENT_FILE, MANIFEST_FILE, bounded};
 use crate::config::{Lock, TEXT_BYTES_MAX};
-use crate::plugin::componentise::{TARGET, cargo_program, replace};
+use crate::plugin::componentise::{TARGET, cargo_program};
 use crate::plugin::{BuildError, Built, PluginError, build};
 
 const LOCK_FILE: &str = "Cargo.lock";
@@ -81,7 +81,7 @@ pub fn pack(folder: &Path, out: Option<&Path>) -> Result<Packed, PackError> {
     files.dedup_by(|a, b| a.path == b.path); // two settings may name one folder
     let sealed = Sealed::new(files, claim).map_err(flawed)?;
     let bytes = sealed.write();
-    replace(&out, &bytes)?;
+    super::replace(&out, &bytes).map_err(|why| PluginError::File { path: out.clone(), what: "cannot be written", why })?;
     Ok(Packed { path: out, bytes: bytes.len(), sealed, built })
 }
 
