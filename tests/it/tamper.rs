@@ -240,6 +240,15 @@ fn only_a_key_that_the_site_trusts_for_that_vendor_opens_the_door() {
     fs::write(&path, both.write()).expect("written");
     assert_eq!(Package::admit(&path, &site(Some(&vendors))).expect("by the other key").signed.expect("signed").key, key(2).public());
 
+    // whoever has any key may write any name: it does not reach a terminal as it is
+    let mut strange =
+        Sealed::new(both.files().to_vec(), Claim { vendor: "\u{1b}[2Jwardgate".into(), ..both.claim.clone() }).expect("a package");
+    strange.sign(&key(1)).expect("room");
+    fs::write(&path, strange.write()).expect("written");
+    let why = Package::admit(&path, &site(Some(&vendors))).expect_err("nobody is called so");
+    let words = format!("{why} {}", why.remedy("x"));
+    assert!(words.contains("\\u{1b}[2Jwardgate") && !words.contains('\u{1b}'), "{words}");
+
     let unsigned = Sealed::new(both.files().to_vec(), both.claim.clone()).expect("a package");
     fs::write(&path, unsigned.write()).expect("written");
     let why = Package::admit(&path, &site(Some(&vendors))).expect_err("nobody signed it");

@@ -6,7 +6,10 @@ use super::flaw::Flaw;
 use super::sealed::Sealed;
 use super::vendor::{PublicKey, Vendors};
 use crate::config::Config;
+use crate::contract::printable;
 use crate::plugin::PluginError;
+
+const VENDOR_BYTES_MAX: usize = 40; // as a name has; shown to a person
 
 /// By whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +37,9 @@ impl Admission {
     pub fn signer(&self, path: &Path, sealed: &Sealed) -> Result<Option<PublicKey>, PluginError> {
         let Self::Site { vendors, .. } = self else { return Ok(sealed.signers().next().copied()) };
         let first = sealed.signers().next().ok_or_else(|| PluginError::Flawed { path: path.to_owned(), why: Flaw::Unsigned })?;
-        let said =
-            |why| PluginError::Untrusted { path: path.to_owned(), vendor: sealed.claim.vendor.clone(), key: *first, why: Box::new(why) };
+        // not held against a manifest yet: whoever made the file wrote it
+        let vendor = printable(&sealed.claim.vendor, VENDOR_BYTES_MAX);
+        let said = |why| PluginError::Untrusted { path: path.to_owned(), vendor: vendor.clone(), key: *first, why: Box::new(why) };
         let folder = vendors.as_deref().ok_or_else(|| said(Distrust::NoFolder))?;
         Vendors::read(folder)?.signer(sealed).map(Some).map_err(said)
     }
