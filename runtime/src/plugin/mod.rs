@@ -76,7 +76,9 @@ pub enum PluginError {
     TooLarge { path: PathBuf, bytes_max: u64, why: &'static str },
     #[error("{}: {why}", path.display())]
     Manifest { path: PathBuf, why: crate::config::ManifestError },
-    #[error("{} holds {holds} by its manifest: name it {holds}, or build the package anew", folder.display())]
+    #[error("{} is a folder, and no package file", path.display())]
+    NoFile { path: PathBuf },
+    #[error("{} holds {holds} by its manifest: name it {holds}", folder.display())]
     Misnamed { folder: PathBuf, holds: String },
     #[error("plugin {plugin} {why}")]
     Refused { plugin: String, why: Mismatch },
@@ -112,6 +114,8 @@ impl PluginError {
             Self::Flawed { why, .. } => why.remedy().into(),
             Self::Key(why) => why.remedy(),
             Self::Untrusted { vendor, why, .. } => why.remedy(vendor),
+            Self::NoFile { .. } => "make one with `wardgate plugin pack DIR`".into(),
+            Self::Misnamed { holds, .. } => format!("rename it to {holds}, or make the package anew"),
             Self::NeedsGateway { .. } => "update this gateway, or ask the vendor for a package that runs on it".into(),
             Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants] add {grant}"),
             Self::State { .. } => "the state folder must be writable, and its disk must have room for some MB".into(),

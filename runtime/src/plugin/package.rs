@@ -127,6 +127,9 @@ impl Package {
 
 /// A package file that is whole, whoever signed it.
 pub fn sealed(path: &Path) -> Result<Sealed, PluginError> {
+    if path.is_dir() {
+        return Err(PluginError::NoFile { path: path.to_owned() });
+    }
     if !path.is_file() {
         return Err(PluginError::NotThere { path: path.to_owned(), near: nearest_path(path) });
     }

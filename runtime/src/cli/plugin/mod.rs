@@ -75,7 +75,11 @@ fn terminal(why: io::Error) -> Fault {
 }
 
 fn refused(why: PluginError) -> Fault {
-    Fault::new(Guilty::Plugin, &why, why.remedy("NAME"))
+    let remedy = match &why {
+        PluginError::NotThere { near: Some(near), .. } => format!("name {}", near.display()), // no line of gateway.toml is at fault here
+        why => why.remedy("NAME"),
+    };
+    Fault::new(Guilty::Plugin, &why, remedy)
 }
 
 fn wrong_key(why: &KeyError) -> Fault {

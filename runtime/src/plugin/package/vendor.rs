@@ -30,6 +30,8 @@ pub enum KeyError {
     Exposed { path: PathBuf, mode: u32 },
     #[error("{} can be written by others (mode {mode:03o}): whoever can do that decides whom this site trusts", path.display())]
     Open { path: PathBuf, mode: u32 },
+    #[error("{} is the public half of a key: it signs nothing", path.display())]
+    Public { path: PathBuf },
     #[error("{} is no Ed25519 {kind} key in PEM", path.display())]
     Broken { path: PathBuf, kind: &'static str },
     #[error("{}: a vendor's key is called VENDOR.pub or VENDOR.SOMETHING.pub, with a vendor of a-z, 0-9 and -", path.display())]
@@ -44,6 +46,7 @@ impl KeyError {
             Self::Exists { .. } => "take another folder with --out, or go on with the key that is there".into(),
             Self::Exposed { path, .. } => format!("chmod 600 {}; if others used this machine, make a new key", path.display()),
             Self::Open { path, .. } => format!("chmod go-w {}, after a look at what is in it", path.display()),
+            Self::Public { path } => format!("name its other half: --key {}", path.with_extension(SECRET_ENDING).display()),
             Self::Broken { kind: "secret", .. } => "make one with `wardgate plugin keygen VENDOR`".into(),
             Self::Broken { .. } => "put the .pub file there that `wardgate plugin keygen` made".into(),
             Self::Named { .. } => "rename it, or move it elsewhere: this folder holds public keys only".into(),
@@ -98,6 +101,9 @@ impl SecretKey {
 
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let (text, mode) = read(path)?;
+        if PublicKey::of_pem(&text).is_some() {
+            return Err(KeyError::Public { path: path.to_owned() });
+        }
         if mode & 0o077 != 0 {
             return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }
@@ -228,8 +234,9 @@ mod tests {
         assert_eq!(PublicKey::of_id(&key.id()), Some(key));
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(SecretKey::read(&secret), Err(KeyError::Exposed { mode: 0o640, .. })));
-        assert!(matches!(SecretKey::read(&public), Err(KeyError::Exposed { .. })));
+        assert!(matches!(SecretKey::read(&public), Err(KeyError::Public { .. })));
         fs::set_permissions(&public, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&public, "x").unwrap();
         assert!(matches!(SecretKey::read(&public), Err(KeyError::Broken { kind: "secret", .. })));
     }
 
