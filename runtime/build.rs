@@ -41,7 +41,7 @@ fn walk(path: &Path, files: &mut Vec<PathBuf>) {
     }
     for entry in fs::read_dir(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())) {
         let entry = entry.expect("a readable folder").path();
-        if entry.file_name().is_none_or(|name| name != "target") {
+        if entry.file_name().is_none_or(|name| !["target", "frozen"].iter().any(|not| name == *not)) {
             walk(&entry, files);
         }
     }

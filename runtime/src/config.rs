@@ -12,6 +12,7 @@ use crate::fault::{Fault, Guilty};
 
 mod hint;
 mod inputs;
+mod lock;
 mod manifest;
 mod nearest;
 mod paths;
@@ -23,6 +24,7 @@ use hint::{Hint, hint, shown};
 use place::{line_at, line_of};
 
 pub use inputs::{Tap, Tapped};
+pub use lock::{Lock, Locked};
 pub use manifest::{
     Ask, ChannelBounds, ChannelKind, Command, Input, Kind, Link, Manifest, ManifestError, PluginLimits, Setting, Transaction, is_name,
 };
@@ -44,6 +46,8 @@ pub struct Config {
     pub store: Store,
     #[serde(default)]
     pub plugins: Plugins,
+    #[serde(default)]
+    pub trust: Trust,
     #[serde(default)]
     pub metrics: Metrics,
     #[serde(default, rename = "bus")]
@@ -138,9 +142,17 @@ impl Default for Store {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
-    /// Until packages are signed, nothing loads without this.
+    /// Packages may be folders, which nobody signs: for those who write plugins.
     #[serde(default)]
     pub allow_unsigned: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// Folder of the public keys of vendors whose packages may run; none: nobody's may.
+    #[serde(default)]
+    pub vendors: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -187,7 +199,7 @@ pub struct Bus {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
-    /// Folder of a built package.
+    /// A vendor's signed file NAME-VERSION.wardgate, or the folder of a built package.
     pub package: PathBuf,
     /// Opaque bed token, never a patient's name.
     #[serde(default)]
@@ -445,6 +457,7 @@ impl Config {
         under(&mut self.uplink.ca_file);
         under(&mut self.uplink.mac_key_file);
         self.uplink.password_file.iter_mut().for_each(under);
+        self.trust.vendors.iter_mut().for_each(under);
         self.buses.values_mut().filter_map(|b| b.serial.as_mut()).filter(|p| !is_remote(p)).for_each(under);
         let source = &self.source;
         for (name, instance) in &mut self.instances {

@@ -37,13 +37,13 @@ use crate::status::Status;
 use crate::store::{Found, Limits, Room, Shelf, Store};
 use crate::uplink::{self, Uplink, UplinkError};
 
-use clock::{boot, moment, random};
+use clock::{boot, moment};
 use orders::Orders;
 use roster::Roster;
 use scribe::Scribe;
 use workshop::{Posts, Workshop};
 
-pub use clock::boottime_ns;
+pub use clock::{boottime_ns, random};
 pub use workshop::{admitted, granted, wrong_package};
 
 /// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
@@ -150,7 +150,7 @@ impl Running {
         if config.plugins.allow_unsigned {
             warn!("{UNSIGNED}");
         }
-        let workshop = Workshop::open(&config.gateway.state, config.plugins.allow_unsigned)?;
+        let workshop = Workshop::open(&config.gateway.state)?;
         let posts = workshop.posts(&config, &Posts::new()).await?; // before a store is touched or a port opened
         let (store, shelf, found) = open_store(&config)?;
         let heads = Heads::rebuild(&found.heads).map_err(|e| {

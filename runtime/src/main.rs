@@ -24,7 +24,8 @@ struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   wardgate plugin new pump --link serial       a new plugin, which builds and passes its tests
-  wardgate plugin build plugins/ivy450c        make a package of a plugin's source
+  wardgate plugin build plugins/ivy450c        build a plugin's source for a gateway of one's own
+  wardgate plugin inspect FILE.wardgate        who made a package, what it asks for, and whether it would run here
   wardgate check --config gateway.toml         is the configuration right, and what may each plugin reach?
   wardgate run --config gateway.toml           run the gateway; SIGTERM stops it cleanly
   wardgate status --config gateway.toml        ask the running gateway how it is
@@ -53,7 +54,7 @@ enum Verb {
     Instance(cli::instance::Instance),
     /// Give one instance a command, and print its answer
     Command(cli::command::Command),
-    /// Make plugins
+    /// Make plugins; look at packages
     Plugin(cli::plugin::Plugin),
 }
 

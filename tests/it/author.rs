@@ -196,7 +196,9 @@ fn the_guide_leads_from_nothing_to_a_reading_in_the_ward() {
     }
     let promised = guide.split("```json\n").nth(1).unwrap().lines().next().unwrap();
     assert!(said.contains(promised), "the guide promises {promised}:\n{said}");
-    let report: Json = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let report = said.lines().find(|line| line.contains("\"unexplained_gaps\"")).unwrap();
+    let report: Json = serde_json::from_str(report).unwrap();
     assert_eq!(report["plugin"]["last"], json!({"temperature": {"number": [214, -1]}}), "{report}");
     assert!(report["plugin"]["received"].as_u64().unwrap() > 0 && report["well"] == true, "{report}");
+    assert!(said.contains("trusted: vendors holds that key for acme"), "{said}");
 }

@@ -49,6 +49,7 @@ const BORN_ELSEWHERE: &[(&str, &str)] = &[
 const WALLS: &[(&str, &[&str])] = &[
     ("wasmtime", &["contract.rs", "contract", "plugin"]),
     ("wit_component", &["plugin"]),
+    ("ring::signature", &["plugin/package/vendor.rs"]),
     ("rumqttc", &["uplink"]),
     ("rustls", &["uplink"]),
     ("toml", &["config.rs", "config"]),

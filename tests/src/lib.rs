@@ -6,6 +6,7 @@
 pub mod accountant;
 pub mod broker;
 pub mod demo;
+pub mod layout;
 pub mod mosquitto;
 pub mod process;
 pub mod pty;
@@ -13,4 +14,5 @@ pub mod serve;
 pub mod sim;
 pub mod stage;
 pub mod summary;
+pub mod tiny;
 pub mod ward;

@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigError, Given, Instance, Report, Transaction, U
 use crate::contract::types::Kind;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Host, Package, PluginError, Prepared, at_once};
+use crate::plugin::{Admission, Host, Package, PluginError, Prepared, at_once};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -120,8 +120,12 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     };
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
-    let package = Package::open(&instance.package, config.plugins.allow_unsigned).map_err(refused)?;
+    let package = Package::admit(&instance.package, &Admission::of(config)).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
+    match &package.signed {
+        Some(by) => println!("  signed by {}, release {}, with the key {}", by.vendor, by.release, by.key.id()),
+        None => println!("  signed by NOBODY: a folder"),
+    }
     package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
     let settings = config.settings(name, &package.manifest, &package.shipped)?;
     for tap in config.taps(name, &package.manifest)?.iter().flatten() {
@@ -201,7 +205,7 @@ struct Sandbox {
 
 impl Sandbox {
     fn ready(&mut self, package: &Package) -> Result<Arc<Prepared>, PluginError> {
-        if let Some(plugin) = self.ready.get(&package.folder) {
+        if let Some(plugin) = self.ready.get(&package.path) {
             return Ok(plugin.clone());
         }
         let host = match &self.host {
@@ -209,7 +213,7 @@ impl Sandbox {
             None => self.host.insert(Arc::new(Host::probe()?)).clone(),
         };
         let plugin = trial::ready_in(host, package)?;
-        self.ready.insert(package.folder.clone(), plugin.clone());
+        self.ready.insert(package.path.clone(), plugin.clone());
         Ok(plugin)
     }
 }

@@ -11,7 +11,7 @@ use super::place::{line_at, line_of};
 use super::settings::Given;
 
 /// What a remedy is taken from; plugins/README.md explains each line.
-const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nlinks = [\"serial\"]\nsummary = \"A device of mine\"\ncontract = \"0.1.0\"\n\
+const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nvendor = \"my-company\"\nrelease = 1\ngateway = \"0.1.0\"\nlinks = [\"serial\"]\nsummary = \"A device of mine\"\ncontract = \"0.1.0\"\n\
                        [channels]\nnumeric = 8\nenumeration = 1\nbits = 1\ntext = 1\noctets = 1\nwaveform = 1\n\
                        [limits]\nmemory_mib = 4\ncall_ms = 100\nstate_bytes = 1024\nsaid_kib_s = 64\n\
                        [asks.serial]\nneeds = \"It listens.\"\ngrant = 'serial = { port = \"/dev/serial/by-id/...\" }'\n\
@@ -29,6 +29,15 @@ pub struct Manifest {
     /// 1.2.3
     #[serde(deserialize_with = "version")]
     pub version: String,
+    /// Who signs its packages, as a name; a site knows the vendor by its key. Needed for packing only.
+    #[serde(default, deserialize_with = "vendor")]
+    pub vendor: Option<String>,
+    /// Counts up with every package that is given away. Needed for packing only; 0: not said.
+    #[serde(default, deserialize_with = "within::<_, 1, 4_294_967_295>")]
+    pub release: u64,
+    /// The first version of the gateway that it runs on; none: every one that speaks its contract.
+    #[serde(default, deserialize_with = "gateway")]
+    pub gateway: Option<String>,
     /// One line for people.
     #[serde(default)]
     pub summary: String,
@@ -300,6 +309,14 @@ pub fn is_name(name: &str) -> bool {
 fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let name = String::deserialize(from)?;
     if is_name(&name) { Ok(name) } else { Err(D::Error::custom(NAME_RULE)) }
+}
+
+fn vendor<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    name(from).map(Some)
+}
+
+fn gateway<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    version(from).map(Some)
 }
 
 fn version<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {

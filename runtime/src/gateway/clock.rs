@@ -43,7 +43,7 @@ pub fn moment() -> types::Moment {
     types::Moment { boot: boot(), monotonic_ns: boottime_ns(), wall: wall_ns() }
 }
 
-pub(super) fn random<const N: usize>() -> Result<[u8; N], Fault> {
+pub fn random<const N: usize>() -> Result<[u8; N], Fault> {
     let mut bytes = [0; N];
     match getrandom(&mut bytes, GetRandomFlags::empty()) {
         Ok(n) if n == N => Ok(bytes),

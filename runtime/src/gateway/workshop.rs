@@ -12,7 +12,7 @@ use super::clock::random;
 use crate::capability::{modbus, serial};
 use crate::config::{self, Bus, Config, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
+use crate::plugin::{self, Admission, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
 
 /// All that an instance is started from.
 #[derive(Clone)]
@@ -72,16 +72,15 @@ type Checked = (Package, BTreeMap<String, String>, Vec<Option<Tap>>);
 pub(super) struct Workshop {
     host: Arc<Host>,
     compiler: Compiler,
-    allow_unsigned: bool,
 }
 
 impl Workshop {
-    pub fn open(state: &Path, allow_unsigned: bool) -> Result<Self, Fault> {
+    pub fn open(state: &Path) -> Result<Self, Fault> {
         let host = Arc::new(Host::probe().map_err(refused)?);
         let program = std::env::current_exe().map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
         let key = DeviceKey::open(state, random()?).map_err(refused)?;
         let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default());
-        Ok(Self { host, compiler: compiler.map_err(refused)?, allow_unsigned })
+        Ok(Self { host, compiler: compiler.map_err(refused)? })
     }
 
     pub fn profile(&self) -> plugin::Profile {
@@ -126,7 +125,7 @@ impl Workshop {
 
     fn check(&self, config: &Config, name: &str, instance: &Instance) -> Result<Checked, Fault> {
         let refused = |e| wrong_package(config, name, &e);
-        let package = Package::open(&instance.package, self.allow_unsigned).map_err(refused)?;
+        let package = Package::admit(&instance.package, &Admission::of(config)).map_err(refused)?;
         package.granted(&granted(instance)).map_err(refused)?;
         let settings = config.settings(name, &package.manifest, &package.shipped)?;
         let taps = config.taps(name, &package.manifest)?;
@@ -139,7 +138,9 @@ impl Workshop {
     async fn prepare(&self, config: &Config, name: &str, instance: &Instance, package: &Package) -> Result<Arc<Prepared>, Fault> {
         let refused = |e| wrong_package(config, name, &e);
         let (plugin, origin) = plugin::prepare(&self.host, &self.compiler, package, &granted(instance)).await.map_err(refused)?;
-        info!(instance = name, plugin = %package.manifest.full_name(), ?origin, "plugin is ready");
+        let signed = package.signed.as_ref();
+        let (vendor, key) = (signed.map(|by| by.vendor.as_str()), signed.map(|by| by.key.id()));
+        info!(instance = name, plugin = %package.manifest.full_name(), ?origin, vendor, key, "plugin is ready");
         Ok(plugin)
     }
 }

@@ -14,7 +14,7 @@ use super::{Mismatch, PluginError, Surface};
 use crate::config::Manifest;
 use crate::contract::{PACKAGE, printable};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "plugin";
 const NAME_BYTES_MAX: usize = 200; // of an import, shown to a person
 
@@ -140,11 +140,8 @@ fn carry(from: &Path, to: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// A gateway that reads at this moment sees the old file or the new one.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
-    let scratch = path.with_extension(format!("new-{}", std::process::id()));
-    let written = fs::write(&scratch, bytes).and_then(|()| fs::rename(&scratch, path));
-    written.map_err(|why| BuildError::Write { path: path.to_owned(), why })
+    package::replace(path, bytes).map_err(|why| BuildError::Write { path: path.to_owned(), why })
 }
 
 /// Asked beforehand, because what cargo says without it ("can't find crate for `core`") helps nobody.
@@ -165,8 +162,12 @@ struct Module {
     version: Option<String>,
 }
 
+pub(super) fn cargo_program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 fn cargo(folder: &Path) -> Result<Module, BuildError> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let program = cargo_program();
     let no_tool = |why| BuildError::NoTool { program: program.display().to_string(), why };
     let mut cargo = Command::new(&program);
     cargo.args(["build", "--target", TARGET, "--message-format=json-render-diagnostics"]);

@@ -35,7 +35,11 @@ pub use device_key::DeviceKey;
 pub use engine::{Host, INSTANCES_MAX, Profile};
 pub use instance::{Fault, Instance, Prepared, Spent, at_once, prepare};
 pub use kept::{Kept, KeptBroken};
-pub use package::Package;
+pub use package::pack::{PackError, Packed, pack};
+pub use package::{
+    Admission, BillSummary, Claim, Distrust, ENDING as PACKAGE_ENDING, Flaw, GOLDEN_FOLDER, KeyError, Member, Package, PublicKey,
+    README_FILE, SBOM_FILE, SEED_BYTES, Sealed, SecretKey, Signed, Vendors, make_keys, manifest_inside, sealed, write_sealed,
+};
 pub use patience::{QUARANTINE_FAULTS, QUARANTINE_WITHIN_S, RAN_WELL_S, RESTART_DELAY_MS_MAX, RESTART_DELAY_MS_MIN};
 pub use posting::Posting;
 pub use rules::{Breach, Rules};
@@ -55,15 +59,28 @@ pub enum PluginError {
          then whoever can write to that folder decides what runs here", folder.display()
     )]
     Unsigned { folder: PathBuf },
-    #[error("package {} is not there", folder.display())]
-    NotThere { folder: PathBuf, near: Option<PathBuf> },
+    #[error("package {} is not there", path.display())]
+    NotThere { path: PathBuf, near: Option<PathBuf> },
+    #[error("package {} {why}", path.display())]
+    Flawed { path: PathBuf, why: Flaw },
+    #[error("package {} is signed in the name of {vendor}, by the key {}; {why}", path.display(), key.id())]
+    Untrusted { path: PathBuf, vendor: String, key: PublicKey, why: Box<Distrust> },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(
+        "plugin {plugin} needs a gateway of version {needs} or newer, this one is {}{}", env!("CARGO_PKG_VERSION"),
+        missing.as_ref().map(|missing| format!(": it {missing}")).unwrap_or_default()
+    )]
+    NeedsGateway { plugin: String, needs: String, missing: Option<String> },
     #[error("{} {why}", path.display())]
     Shipped { path: PathBuf, why: String },
     #[error("{} is larger than {bytes_max} bytes ({why})", path.display())]
     TooLarge { path: PathBuf, bytes_max: u64, why: &'static str },
     #[error("{}: {why}", path.display())]
     Manifest { path: PathBuf, why: crate::config::ManifestError },
-    #[error("folder {} holds {holds} by its manifest: name it {holds}, or build the package anew", folder.display())]
+    #[error("{} is a folder, and no package file", path.display())]
+    NoFile { path: PathBuf },
+    #[error("{} holds {holds} by its manifest: name it {holds}", folder.display())]
     Misnamed { folder: PathBuf, holds: String },
     #[error("plugin {plugin} {why}")]
     Refused { plugin: String, why: Mismatch },
@@ -90,8 +107,18 @@ impl PluginError {
     pub fn remedy(&self, instance: &str) -> String {
         match self {
             Self::NotThere { near: Some(near), .. } => format!("write package = \"{}\"", near.display()),
-            Self::NotThere { near: None, .. } => "make it with `wardgate plugin build`, and name the folder that this prints".into(),
-            Self::Unsigned { .. } => "below [plugins] add allow_unsigned = true, if you trust that folder".into(),
+            Self::NotThere { near: None, .. } => {
+                "put the vendor's file there; writers make one with `wardgate plugin pack` and `sign`".into()
+            }
+            Self::Unsigned { .. } => {
+                "name its signed file NAME-VERSION.wardgate; or, if you trust that folder, below [plugins] add allow_unsigned = true".into()
+            }
+            Self::Flawed { why, .. } => why.remedy().into(),
+            Self::Key(why) => why.remedy(),
+            Self::Untrusted { vendor, why, .. } => why.remedy(vendor),
+            Self::NoFile { .. } => "make one with `wardgate plugin pack DIR`".into(),
+            Self::Misnamed { holds, .. } => format!("rename it to {holds}, or make the package anew"),
+            Self::NeedsGateway { .. } => "update this gateway, or ask the vendor for a package that runs on it".into(),
             Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants] add {grant}"),
             Self::State { .. } => "the state folder must be writable, and its disk must have room for some MB".into(),
             Self::KeyExposed { .. } | Self::KeyBroken { .. } => "remove it with the folder `compiled` beside it; both are made anew".into(),

@@ -1,5 +1,5 @@
-//! A package: until signing comes, a folder NAME-VERSION with plugin.wasm and manifest.toml. Everything about it that can be checked
-//! without compiling is checked here.
+//! A package: one signed file NAME-VERSION.wardgate, or at a developer's desk a folder NAME-VERSION with plugin.wasm and manifest.toml.
+//! Everything about it that can be checked without compiling is checked here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,6 +12,25 @@ use super::{PluginError, Surface, surface};
 use crate::config::{Link, Manifest, Shipped, TEXT_BYTES_MAX, is_name, nearest_path};
 use crate::contract::Granted;
 
+mod base64;
+mod flaw;
+mod oci;
+pub mod pack;
+mod sbom;
+mod sealed;
+mod statement;
+mod tar;
+mod trust;
+mod vendor;
+
+pub use flaw::Flaw;
+pub use sbom::Summary as BillSummary;
+use sealed::FILE_BYTES_MAX;
+pub use sealed::{ENDING, File as Member, GOLDEN_FOLDER, README_FILE, SBOM_FILE, Sealed};
+pub use statement::Claim;
+pub use trust::{Admission, Distrust, Signed};
+pub use vendor::{KeyError, PublicKey, SEED_BYTES, SecretKey, Vendors, make as make_keys};
+
 pub const COMPONENT_FILE: &str = "plugin.wasm";
 pub const MANIFEST_FILE: &str = "manifest.toml";
 
@@ -23,7 +42,10 @@ pub const SHIPPED_MAX: usize = 64; // a map for each device of a hospital's plan
 /// A package that has been read and whose component matches its manifest.
 #[derive(Clone, Debug)]
 pub struct Package {
-    pub folder: PathBuf,
+    /// The file, or the folder.
+    pub path: PathBuf,
+    /// Who signed it; none: a folder, which nobody signs.
+    pub signed: Option<Signed>,
     pub manifest: Manifest,
     pub surface: Surface,
     pub component: Vec<u8>,
@@ -34,12 +56,26 @@ pub struct Package {
 }
 
 impl Package {
+    /// On a site that trusts no vendor yet.
     pub fn open(folder: &Path, allow_unsigned: bool) -> Result<Self, PluginError> {
-        if !allow_unsigned {
-            return Err(PluginError::Unsigned { folder: folder.to_owned() });
+        Self::admit(folder, &Admission::Site { allow_unsigned, vendors: None })
+    }
+
+    pub fn admit(path: &Path, admission: &Admission) -> Result<Self, PluginError> {
+        if path.extension().is_some_and(|ending| ending == ENDING) {
+            let sealed = sealed(path)?;
+            let signer = admission.signer(path, &sealed)?;
+            return Self::unpack(path, &sealed, signer);
         }
+        if let Admission::Site { allow_unsigned: false, .. } = admission {
+            return Err(PluginError::Unsigned { folder: path.to_owned() });
+        }
+        Self::open_folder(path)
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self, PluginError> {
         if !folder.is_dir() {
-            return Err(PluginError::NotThere { folder: folder.to_owned(), near: nearest_path(folder) });
+            return Err(PluginError::NotThere { path: folder.to_owned(), near: nearest_path(folder) });
         }
         let manifest = manifest(folder)?;
         if folder.file_name().is_none_or(|name| name != manifest.full_name().as_str()) {
@@ -48,18 +84,108 @@ impl Package {
         let path = folder.join(COMPONENT_FILE);
         let component =
             bounded(&path, COMPONENT_BYTES_MAX, "an adapter in Rust or C is far smaller, and this would not compile on a small gateway")?;
-        let refused = |why| PluginError::Refused { plugin: manifest.full_name(), why };
-        let surface = Surface::read(&component).map_err(refused)?;
-        surface.matches(&manifest).map_err(refused)?;
-        let hash = Sha256::digest(&component).into();
         let shipped = shipped(folder, &manifest)?;
-        Ok(Self { folder: folder.to_owned(), surface, component, shipped, hash, manifest })
+        let surface = Surface::read(&component).map_err(|why| PluginError::Refused { plugin: manifest.full_name(), why })?;
+        Self::matching(folder, None, manifest, surface, component, shipped)
+    }
+
+    /// What a whole file holds, once the statement about it agrees with it.
+    pub fn unpack(path: &Path, sealed: &Sealed, signer: Option<PublicKey>) -> Result<Self, PluginError> {
+        let flawed = |why| PluginError::Flawed { path: path.to_owned(), why };
+        let (manifest, surface) = contents(sealed).map_err(flawed)?;
+        if path.file_stem().is_none_or(|name| name != sealed.claim.full_name().as_str()) {
+            return Err(PluginError::Misnamed { folder: path.to_owned(), holds: format!("{}.{ENDING}", sealed.claim.full_name()) });
+        }
+        if version(&sealed.claim.minimum_gateway) > version(env!("CARGO_PKG_VERSION")) {
+            let missing = surface.links().err().map(|why| why.to_string());
+            return Err(PluginError::NeedsGateway { plugin: manifest.full_name(), needs: sealed.claim.minimum_gateway.clone(), missing });
+        }
+        let shipped = shipped_inside(sealed, &manifest).map_err(flawed)?;
+        let component = sealed.file(COMPONENT_FILE).expect("every package has one").bytes.clone();
+        let signed = signer.map(|key| Signed { vendor: sealed.claim.vendor.clone(), release: sealed.claim.release, key });
+        Self::matching(path, signed, manifest, surface, component, shipped)
+    }
+
+    fn matching(
+        path: &Path,
+        signed: Option<Signed>,
+        manifest: Manifest,
+        surface: Surface,
+        component: Vec<u8>,
+        shipped: Shipped,
+    ) -> Result<Self, PluginError> {
+        surface.matches(&manifest).map_err(|why| PluginError::Refused { plugin: manifest.full_name(), why })?;
+        let hash = Sha256::digest(&component).into();
+        Ok(Self { path: path.to_owned(), signed, manifest, surface, component, shipped, hash })
     }
 
     /// What it may import on a site that grants these links.
     pub fn granted(&self, site: &BTreeSet<Link>) -> Result<Granted, PluginError> {
         surface::granted(&self.manifest, site).map_err(|why| PluginError::Refused { plugin: self.manifest.full_name(), why })
     }
+}
+
+/// A package file that is whole, whoever signed it.
+pub fn sealed(path: &Path) -> Result<Sealed, PluginError> {
+    if path.is_dir() {
+        return Err(PluginError::NoFile { path: path.to_owned() });
+    }
+    if !path.is_file() {
+        return Err(PluginError::NotThere { path: path.to_owned(), near: nearest_path(path) });
+    }
+    let bytes = bounded(path, FILE_BYTES_MAX as u64, "its vendor must make it smaller")?;
+    Sealed::read(&bytes).map_err(|why| PluginError::Flawed { path: path.to_owned(), why })
+}
+
+/// Its manifest, once the statement agrees with it and with the component.
+pub fn manifest_inside(path: &Path, sealed: &Sealed) -> Result<Manifest, PluginError> {
+    contents(sealed).map(|(manifest, _)| manifest).map_err(|why| PluginError::Flawed { path: path.to_owned(), why })
+}
+
+pub fn write_sealed(path: &Path, sealed: &Sealed) -> Result<(), PluginError> {
+    replace(path, &sealed.write()).map_err(|why| PluginError::File { path: path.to_owned(), what: "cannot be written", why })
+}
+
+/// In one piece: whoever reads at this moment sees the old file or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let scratch = path.with_extension(format!("new-{}", std::process::id()));
+    std::fs::write(&scratch, bytes).and_then(|()| std::fs::rename(&scratch, path))
+}
+
+/// What manifest and component say, which is what the statement says of them.
+fn contents(sealed: &Sealed) -> Result<(Manifest, Surface), Flaw> {
+    let bytes = |name| &sealed.file(name).expect("every package has one").bytes;
+    let text = std::str::from_utf8(bytes(MANIFEST_FILE));
+    let text = text.map_err(|e| Flaw::Document { name: MANIFEST_FILE.into(), why: e.to_string() })?;
+    let manifest = Manifest::parse(text).map_err(Flaw::Manifest)?;
+    let surface = Surface::read(bytes(COMPONENT_FILE)).map_err(Flaw::Component)?;
+    let nobody = || Flaw::Claim { field: "vendor", said: sealed.claim.vendor.clone(), held: String::new() };
+    sealed.claim.agrees(&Claim::of(&manifest, &surface).ok_or_else(nobody)?)?;
+    Ok((manifest, surface))
+}
+
+/// As [`shipped`], from the file; what no setting names has no place in a package.
+fn shipped_inside(sealed: &Sealed, manifest: &Manifest) -> Result<Shipped, Flaw> {
+    let mut shipped: Shipped = manifest.settings.values().filter_map(|s| s.shipped.clone()).map(|inner| (inner, BTreeMap::new())).collect();
+    for file in sealed.files() {
+        let Some((folder, name)) = file.path.split_once('/').filter(|(folder, _)| *folder != GOLDEN_FOLDER) else { continue };
+        let odd = || Flaw::Extra { name: file.path.clone() };
+        let texts = shipped.get_mut(folder).ok_or_else(odd)?;
+        let name = Path::new(name).file_stem().and_then(|stem| stem.to_str()).filter(|name| is_name(name)).ok_or_else(odd)?;
+        if file.bytes.len() as u64 > TEXT_BYTES_MAX {
+            return Err(Flaw::MemberTooLarge { name: file.path.clone(), bytes: file.bytes.len(), most: TEXT_BYTES_MAX as usize });
+        }
+        let text = String::from_utf8(file.bytes.clone()).map_err(|e| Flaw::Document { name: file.path.clone(), why: e.to_string() })?;
+        if texts.insert(name.to_owned(), text).is_some() || texts.len() > SHIPPED_MAX {
+            return Err(odd());
+        }
+    }
+    Ok(shipped)
+}
+
+/// For comparing: 0.10.0 is newer than 0.9.0.
+fn version(text: &str) -> Vec<u64> {
+    text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
 /// What the folders hold that the manifest's settings name: plain files, called by their name without its ending.

@@ -12,7 +12,11 @@ mod gatt;
 #[path = "../../../plugins/tests/it/generator.rs"]
 #[allow(dead_code)]
 mod generator;
+#[path = "../../src/layout.rs"]
+#[allow(dead_code)]
+mod layout;
 mod message;
+mod package;
 #[path = "../../../plugins/tests/it/random.rs"]
 #[allow(dead_code)]
 mod random;
@@ -32,7 +36,7 @@ type Check = fn(&[u8]);
 /// What the tests feed the same parser.
 type Seeds = fn() -> Vec<Vec<u8>>;
 
-const TARGETS: [(&str, Check, Seeds); 17] = [
+const TARGETS: [(&str, Check, Seeds); 18] = [
     ("wire-batch", message::batch, message::batch_seeds),
     ("wire-ledger", message::ledger, message::ledger_seeds),
     ("wire-part", message::part, message::part_seeds),
@@ -43,6 +47,7 @@ const TARGETS: [(&str, Check, Seeds); 17] = [
     ("cloud-log", store::cloud_log, store::cloud_log_seeds),
     ("config", site::config, site::config_seeds),
     ("manifest", site::manifest, site::manifest_seeds),
+    ("package", package::package, package::package_seeds),
     ("pattern", site::pattern, site::pattern_seeds),
     ("modbus-frame", device::modbus_frame, device::modbus_frame_seeds),
     ("serial-line", device::serial_line, device::serial_line_seeds),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ready, refused, terminal};
+use super::{ready, terminal};
 use crate::config::Link;
 use crate::contract::types::Fact;
 use crate::fault::{Fault, Guilty};
@@ -31,7 +31,7 @@ it asked, logged and reported stands on standard error.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Decode {
-    /// The plugin's folder (built first), or a package
+    /// The plugin's folder (built first), or a package: a file, or a folder that was built
     #[arg(value_name = "DIR|PACKAGE", default_value = ".")]
     folder: PathBuf,
     /// Bytes in hexadecimal; spaces are for people
@@ -56,7 +56,7 @@ pub fn run(args: &Decode) -> Result<(), Fault> {
     tell(&lines, &mut io::stdout().lock()).map_err(terminal)?;
     match lines.broken {
         None => Ok(()),
-        Some(why) => Err(refused(format!("{} {why}", plugin.manifest.full_name()))),
+        Some(why) => Err(Fault::new(Guilty::Plugin, format!("{} {why}", plugin.manifest.full_name()), "")),
     }
 }
 

@@ -1,8 +1,13 @@
-//! `wardgate plugin`: what the writer of a plugin needs.
+//! `wardgate plugin`: what the writer of a plugin needs, and whoever is to run it.
 
 mod decode;
+mod inspect;
+mod keygen;
 mod new;
+mod pack;
+mod sign;
 mod test;
+mod verify;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +16,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Built, Package, Prepared, trial};
+use crate::plugin::{self, Admission, Built, KeyError, Package, PluginError, Prepared, trial};
 
 #[derive(Debug, Args)]
 pub struct Plugin {
@@ -27,7 +32,7 @@ enum Verb {
     Test(test::Test),
     /// What a plugin makes of given bytes, as JSON lines
     Decode(decode::Decode),
-    /// Build a plugin's folder into a package that a gateway loads
+    /// Build a plugin's folder into a folder that a developer's gateway loads
     #[command(after_help = "The folder holds Cargo.toml and manifest.toml. The package is put under target/packages/NAME-VERSION, \
                             beside cargo's own output.")]
     Build {
@@ -35,6 +40,16 @@ enum Verb {
         #[arg(value_name = "DIR", default_value = ".")]
         folder: PathBuf,
     },
+    /// Put a plugin with all that belongs to it into one file
+    Pack(pack::Pack),
+    /// Make a vendor's pair of keys
+    Keygen(keygen::Keygen),
+    /// Sign a package file
+    Sign(sign::Sign),
+    /// Say whether a package file is whole, and whose it is
+    Verify(verify::Verify),
+    /// Say on one screen who made a package, what it asks for, and whether it would run here
+    Inspect(inspect::Inspect),
 }
 
 pub fn run(args: &Plugin) -> Result<(), Fault> {
@@ -42,6 +57,11 @@ pub fn run(args: &Plugin) -> Result<(), Fault> {
         Verb::New(new) => new::run(new),
         Verb::Test(test) => test::run(test),
         Verb::Decode(decode) => decode::run(decode),
+        Verb::Pack(pack) => pack::run(pack),
+        Verb::Keygen(keygen) => keygen::run(keygen),
+        Verb::Sign(sign) => sign::run(sign),
+        Verb::Verify(verify) => verify::run(verify),
+        Verb::Inspect(inspect) => inspect::run(inspect),
         Verb::Build { folder } => tell(&build(folder)?, &mut io::stdout().lock()).map_err(terminal),
     }
 }
@@ -54,15 +74,28 @@ fn terminal(why: io::Error) -> Fault {
     Fault::new(Guilty::Port, format!("cannot write to the terminal: {why}"), "")
 }
 
-fn refused(why: impl std::fmt::Display) -> Fault {
-    Fault::new(Guilty::Plugin, why, "")
+fn refused(why: PluginError) -> Fault {
+    let remedy = match &why {
+        PluginError::NotThere { near: Some(near), .. } => format!("name {}", near.display()), // no line of gateway.toml is at fault here
+        why => why.remedy("NAME"),
+    };
+    Fault::new(Guilty::Plugin, &why, remedy)
+}
+
+fn wrong_key(why: &KeyError) -> Fault {
+    Fault::new(Guilty::Plugin, why, why.remedy())
+}
+
+/// A package for a newer gateway is whole all the same.
+fn newer_is_fine<T>(why: PluginError) -> Result<Option<T>, PluginError> {
+    if matches!(why, PluginError::NeedsGateway { .. }) { Ok(None) } else { Err(why) }
 }
 
 /// A package as it is, or a source folder built first.
 fn ready(folder: &Path) -> Result<Arc<Prepared>, Fault> {
     let source = folder.join("Cargo.toml").is_file();
     let built = if source { build(folder)?.folder } else { folder.canonicalize().unwrap_or_else(|_| folder.to_owned()) };
-    let package = Package::open(&built, true).map_err(refused)?; // the writer's own, or about to be looked at: nothing is signed yet
+    let package = Package::admit(&built, &Admission::Desk).map_err(refused)?; // the writer's own, or about to be looked at
     trial::ready(&package).map_err(refused)
 }
 
@@ -79,7 +112,10 @@ fn tell(built: &Built, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "    exports {export}")?;
     }
     writeln!(out, "package: {}", folder.display())?;
-    writeln!(out, "next: name it in gateway.toml, then `wardgate check`:")?;
+    writeln!(
+        out,
+        "next: `wardgate plugin pack` makes one file to sign; or, with allow_unsigned, name it in gateway.toml, then `wardgate check`:"
+    )?;
     writeln!(out, "    [instance.bed-1]")?;
     writeln!(out, "    package = {:?}", folder.display().to_string())?;
     if manifest.links.is_empty() {

@@ -38,10 +38,26 @@ pub fn cases(folder: &Path) -> Vec<PathBuf> {
 /// Plays one case. `Ok`: how many steps, or where it differs first. `Err`: the file is no case.
 pub fn case(plugin: &Arc<Prepared>, file: &Path) -> Result<Result<usize, Box<Difference>>, String> {
     let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
-    let case: Json = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let beside = |path: &str| fs::read_to_string(file.parent().unwrap_or(Path::new(".")).join(path)).map_err(|e| e.to_string());
+    play_case(plugin, &text, &beside)
+}
+
+/// The same for a case that a package file carries; `member` gives the text at a path inside it.
+pub fn packed_case(
+    plugin: &Arc<Prepared>,
+    text: &str,
+    member: &dyn Fn(&str) -> Option<String>,
+) -> Result<Result<usize, Box<Difference>>, String> {
+    // golden cases lie one folder deep
+    let beside = |path: &str| path.strip_prefix("../").and_then(member).ok_or_else(|| "the package does not carry it".to_owned());
+    play_case(plugin, text, &beside)
+}
+
+fn play_case(plugin: &Arc<Prepared>, text: &str, beside: Beside) -> Result<Result<usize, Box<Difference>>, String> {
+    let case: Json = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let steps = case["steps"].as_array().ok_or("has no list of steps")?;
     let seed = case["seed"].as_u64().ok_or("has no seed")?;
-    let settings = settings(&case, file)?;
+    let settings = settings(&case, beside)?;
     let begin = || Trial::new(plugin.clone(), settings.clone(), seed);
     let mut trial = begin();
     for (n, step) in steps.iter().enumerate() {
@@ -77,12 +93,15 @@ fn play(trial: &mut Trial, now: Moment, step: &Step) -> Played {
     }
 }
 
+/// The text at a path that a case names.
+type Beside<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+
 /// By name; `{"file": path}` is a file beside the case.
-fn settings(case: &Json, file: &Path) -> Read<Vec<Fact>> {
+fn settings(case: &Json, beside: Beside) -> Read<Vec<Fact>> {
     let given = case["settings"].as_object().ok_or("has no settings (write {} for none)")?;
     let read = |(name, value): (&String, &Json)| {
         let value = match value["file"].as_str() {
-            Some(path) => fs::read_to_string(file.parent().unwrap_or(Path::new(".")).join(path)).map_err(|e| format!("{path}: {e}"))?,
+            Some(path) => beside(path).map_err(|e| format!("{path}: {e}"))?,
             None => read::text(value)?,
         };
         Ok(Fact { name: name.clone(), value })

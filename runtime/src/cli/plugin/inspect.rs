@@ -1,0 +1,168 @@
+//! `wardgate plugin inspect`: one screen for whoever has to say whether a package may run in the hospital.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::config::{Config, Manifest};
+use crate::contract::printable;
+use crate::fault::Fault;
+use crate::plugin::{self, Admission, BillSummary, Flaw, GOLDEN_FOLDER, Package, PluginError, SBOM_FILE, Sealed};
+
+const WORDS_BYTES_MAX: usize = 300; // the vendor's own words in one line
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing of the package is run. What it asks for is not what it gets: a site grants, in gateway.toml, and the smaller of both counts.
+
+Examples:
+  wardgate plugin inspect pump-1.0.0.wardgate
+  wardgate plugin inspect --config /etc/wardgate/gateway.toml pump-1.0.0.wardgate    as this gateway would judge it")]
+pub struct Inspect {
+    /// Judge by this gateway's configuration
+    #[arg(long, short, value_name = "FILE", conflicts_with = "trust")]
+    config: Option<PathBuf>,
+    /// Judge by this folder of trusted vendors' public keys
+    #[arg(long, value_name = "DIR")]
+    trust: Option<PathBuf>,
+    #[arg(value_name = "FILE")]
+    package: PathBuf,
+}
+
+pub fn run(args: &Inspect) -> Result<(), Fault> {
+    let admission = match &args.config {
+        Some(file) => Admission::of(&Config::load(file)?),
+        None => Admission::Site { allow_unsigned: false, vendors: args.trust.clone() },
+    };
+    let sealed = plugin::sealed(&args.package).map_err(super::refused)?;
+    let looked_at = Package::unpack(&args.package, &sealed, None);
+    let manifest = plugin::manifest_inside(&args.package, &sealed).map_err(super::refused)?;
+    print!("{}", Screen { sealed: &sealed, manifest: &manifest });
+    let here = Here { trusted: admission.signer(&args.package, &sealed), runs: looked_at.map(drop), path: &args.package };
+    print!("{here}");
+    Ok(())
+}
+
+/// What the package says.
+struct Screen<'a> {
+    sealed: &'a Sealed,
+    manifest: &'a Manifest,
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, text: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{name:<10} {text}")
+}
+
+fn said(text: &str) -> String {
+    printable(text, WORDS_BYTES_MAX)
+}
+
+impl fmt::Display for Screen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sealed, manifest } = self;
+        let claim = &sealed.claim;
+        writeln!(f, "{} {}, release {}, of {}", claim.name, claim.version, claim.release, claim.vendor)?;
+        row(f, "", said(&manifest.summary))?;
+        let mut name = "signed by";
+        for key in sealed.signers() {
+            row(f, name, key.id())?;
+            name = "";
+        }
+        if sealed.signers().next().is_none() {
+            row(f, name, "NOBODY")?;
+        }
+        self.reach(f)?;
+        row(f, "imports", claim.imports.join(" "))?;
+        row(f, "hears", claim.exports.join(" "))?;
+        let limits = &manifest.limits;
+        row(
+            f,
+            "limits",
+            format_args!(
+                "{} MiB of memory, {} ms a call, {} bytes kept, {} KiB/s said",
+                limits.memory_mib, limits.call_ms, limits.state_bytes, limits.said_kib_s
+            ),
+        )?;
+        self.contents(f)
+    }
+}
+
+impl Screen<'_> {
+    /// In plain words. What it may do is what a site grants of it.
+    fn reach(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let manifest = self.manifest;
+        let mut name = "asks for";
+        for link in &manifest.links {
+            let needs = manifest.asks.get(link).map_or("it does not say what for", |ask| ask.needs.as_str());
+            row(f, name, format_args!("{link}: {}", said(needs)))?;
+            if let Some(ask) = manifest.asks.get(link) {
+                row(f, "", format_args!("  such as {}", said(&ask.grant)))?;
+            }
+            name = "";
+        }
+        if manifest.links.is_empty() {
+            row(f, name, "no device")?;
+        }
+        let c = manifest.channels;
+        let kinds = [
+            ("numeric", c.numeric),
+            ("enumeration", c.enumeration),
+            ("bits", c.bits),
+            ("text", c.text),
+            ("octets", c.octets),
+            ("waveform", c.waveform),
+        ];
+        let channels: Vec<_> = kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{n} {kind}")).collect();
+        row(f, "says", format_args!("at most {} channels", if channels.is_empty() { "no".into() } else { channels.join(", ") }))?;
+        for (command, takes) in &manifest.commands {
+            row(f, "obeys", format_args!("{}: {}", said(command), said(&takes.description)))?;
+        }
+        row(f, "cannot", "reach a network, a file, a clock, another plugin, or a device that the site does not grant")
+    }
+
+    fn contents(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.sealed.files();
+        let golden = files.iter().filter(|file| file.path.starts_with(GOLDEN_FOLDER)).count();
+        row(f, "holds", format_args!("{} files, {golden} of them golden cases (`wardgate plugin test FILE` plays them)", files.len()))?;
+        let Some(bill) = self.sealed.file(SBOM_FILE).and_then(|file| BillSummary::of(&file.bytes)) else {
+            return row(f, "made of", "a bill of materials that cannot be read");
+        };
+        let mut licences: Vec<_> = bill.licences.iter().collect();
+        licences.sort_by(|a, b| b.1.cmp(a.1));
+        let licences: Vec<_> = licences.iter().take(4).map(|(licence, n)| format!("{n} {}", said(licence))).collect();
+        row(f, "made of", format_args!("{} crates, {} of them named by digest; {}", bill.crates, bill.with_digest, licences.join(", ")))
+    }
+}
+
+/// Whether it would run on this gateway, and why not.
+struct Here<'a> {
+    trusted: Result<Option<plugin::PublicKey>, PluginError>,
+    runs: Result<(), PluginError>,
+    path: &'a Path,
+}
+
+impl fmt::Display for Here<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut refused = |why: &PluginError| {
+            let words = why.to_string();
+            let about = words.strip_prefix(&format!("package {} ", self.path.display()));
+            match about.or(words.strip_prefix("plugin ")) {
+                Some(words) => row(f, "here", format_args!("would NOT run: it {words}"))?,
+                None => row(f, "here", format_args!("would NOT run: {words}"))?,
+            }
+            row(f, "", format_args!("what to do: {}", why.remedy("NAME")))
+        };
+        match (&self.runs, &self.trusted) {
+            (Err(why), _) => refused(why),
+            (Ok(()), Err(PluginError::Flawed { why: Flaw::Unsigned, .. })) => {
+                row(f, "here", "would NOT run: it is not signed")?;
+                row(f, "", format_args!("what to do: {}", Flaw::Unsigned.remedy()))
+            }
+            (Ok(()), Err(why)) => refused(why),
+            (Ok(()), Ok(_)) => {
+                row(f, "here", format_args!("would run on this gateway ({}), as far as the site grants", env!("CARGO_PKG_VERSION")))
+            }
+        }
+    }
+}

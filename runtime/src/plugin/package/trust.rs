@@ -1,0 +1,82 @@
+//! Whose packages may run here: the keys in a folder of the site's, each for one vendor. The fleet's metadata will take that folder's place.
+
+use std::path::{Path, PathBuf};
+
+use super::flaw::Flaw;
+use super::sealed::Sealed;
+use super::vendor::{PublicKey, Vendors};
+use crate::config::Config;
+use crate::contract::printable;
+use crate::plugin::PluginError;
+
+const VENDOR_BYTES_MAX: usize = 40; // as a name has; shown to a person
+
+/// By whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    pub vendor: String,
+    pub release: u64,
+    pub key: PublicKey,
+}
+
+/// Which packages may be opened here.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// Any that is whole: at a desk it runs in the sandbox without a device, or is only looked at.
+    Desk,
+    /// What a vendor signed whose public key lies in the folder `vendors`; and folders, where a site allows it.
+    Site { allow_unsigned: bool, vendors: Option<PathBuf> },
+}
+
+impl Admission {
+    pub fn of(config: &Config) -> Self {
+        Self::Site { allow_unsigned: config.plugins.allow_unsigned, vendors: config.trust.vendors.clone() }
+    }
+
+    /// The first of the keys that is trusted in the package's vendor's name.
+    pub fn signer(&self, path: &Path, sealed: &Sealed) -> Result<Option<PublicKey>, PluginError> {
+        let Self::Site { vendors, .. } = self else { return Ok(sealed.signers().next().copied()) };
+        let first = sealed.signers().next().ok_or_else(|| PluginError::Flawed { path: path.to_owned(), why: Flaw::Unsigned })?;
+        // not held against a manifest yet: whoever made the file wrote it
+        let vendor = printable(&sealed.claim.vendor, VENDOR_BYTES_MAX);
+        let said = |why| PluginError::Untrusted { path: path.to_owned(), vendor: vendor.clone(), key: *first, why: Box::new(why) };
+        let folder = vendors.as_deref().ok_or_else(|| said(Distrust::NoFolder))?;
+        Vendors::read(folder)?.signer(sealed).map(Some).map_err(said)
+    }
+}
+
+/// Why a package that is signed is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    #[error("this site names no vendors that it trusts")]
+    NoFolder,
+    #[error("this site trusts {trusted}, by the keys in {}", folder.display())]
+    Unknown { folder: PathBuf, trusted: String },
+    #[error("that key is trusted for packages of {owner} only, by {}", folder.display())]
+    OfAnother { folder: PathBuf, owner: String },
+}
+
+impl Distrust {
+    pub fn remedy(&self, vendor: &str) -> String {
+        let compare = "compare that key with the vendor, by telephone or on paper; if it is theirs, put their";
+        match self {
+            Self::NoFolder => format!("{compare} {vendor}.pub into a folder, and below [trust] add vendors = \"/etc/wardgate/vendors\""),
+            Self::Unknown { folder, .. } => format!("{compare} {vendor}.pub into {}", folder.display()),
+            Self::OfAnother { owner, .. } => format!("do not install it: ask {owner} whether they signed it"),
+        }
+    }
+}
+
+impl Vendors {
+    /// The key by which this package is trusted.
+    pub fn signer(&self, sealed: &Sealed) -> Result<PublicKey, Distrust> {
+        if let Some(key) = sealed.signers().find(|key| self.trusts(&sealed.claim.vendor, key)) {
+            return Ok(*key);
+        }
+        let folder = self.folder.clone();
+        match sealed.signers().find_map(|key| self.owner(key)) {
+            Some(owner) => Err(Distrust::OfAnother { folder, owner: owner.to_owned() }),
+            None => Err(Distrust::Unknown { folder, trusted: self.names() }),
+        }
+    }
+}
