@@ -81,7 +81,7 @@ fn key(instance: &str, channel: u16) -> String {
 /// The instance whose open window the store keeps under this name, and its channel.
 pub fn window_of(key: &str) -> Option<(&str, u16)> {
     let (instance, channel) = key.strip_prefix(PREFIX)?.rsplit_once('/')?;
-    Some((instance, channel.parse().ok()?))
+    Some((instance, channel.parse().ok().filter(|channel| *channel < CHANNELS_MAX)?))
 }
 
 /// Of what is made of a channel, by the pipeline's own channels.

@@ -36,7 +36,7 @@ type Check = fn(&[u8]);
 /// What the tests feed the same parser.
 type Seeds = fn() -> Vec<Vec<u8>>;
 
-const TARGETS: [(&str, Check, Seeds); 18] = [
+const TARGETS: [(&str, Check, Seeds); 19] = [
     ("wire-batch", message::batch, message::batch_seeds),
     ("wire-ledger", message::ledger, message::ledger_seeds),
     ("wire-part", message::part, message::part_seeds),
@@ -44,6 +44,7 @@ const TARGETS: [(&str, Check, Seeds); 18] = [
     ("store", store::segment, store::segment_seeds),
     ("heads", store::heads, store::heads_seeds),
     ("parked", store::parked, store::parked_seeds),
+    ("window", store::window, store::window_seeds),
     ("cloud-log", store::cloud_log, store::cloud_log_seeds),
     ("config", site::config, site::config_seeds),
     ("manifest", site::manifest, site::manifest_seeds),

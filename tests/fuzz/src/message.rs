@@ -5,7 +5,7 @@ use sha2::Sha256;
 use wardgate_wire::bytes::Writer;
 use wardgate_wire::{
     AckEntry, Acknowledgement, Batch, Class, Content, Digest, Entry, GatewayId, Joiner, Key, Message, decode, decode_ack,
-    decode_unauthenticated, encode, encode_ack, peek_unauthenticated, read_message, split,
+    decode_unauthenticated, encode, encode_ack, peek_unauthenticated, read_message, read_raw, split,
 };
 
 use crate::wire_random::Random;
@@ -42,6 +42,9 @@ pub fn batch(data: &[u8]) {
     _ = peek_unauthenticated(data);
     if let Ok((batch, _)) = decode_unauthenticated(data) {
         comes_back(&batch);
+        if let Content::Archive(inside) = &batch.content {
+            _ = read_raw(inside);
+        }
     }
 }
 

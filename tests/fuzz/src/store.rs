@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
+use wardgate::config::{Report, Terms};
 use wardgate::contract::{Said, types};
 use wardgate::pipeline::{Heads, Pipeline, Setup};
 use wardgate::store::{Group, Limits, Record, Store};
@@ -159,6 +160,28 @@ pub fn heads(data: &[u8]) {
     if let Ok(sealed) = pipeline.seal(true, at(50_000_000_003)) {
         assert!(Heads::rebuild(&[sealed.heads]).is_ok_and(|h| h.is_some()), "heads that were written are read");
     }
+}
+
+/// A window that was open when a life ended; what it came to can always be sent.
+pub fn window(data: &[u8]) {
+    let mut pipeline = Pipeline::new(setup(), None, at(50_000_000_000));
+    if pipeline.restore_window(&Arc::from("bed-1"), 7, data).is_ok() {
+        pipeline.seal(true, at(50_000_000_001)).expect("what was read can be sealed");
+    }
+}
+
+pub fn window_seeds() -> Vec<Vec<u8>> {
+    let reports = [("channel-0".to_owned(), Report::Window { seconds: 60 })].into();
+    let mut pipeline = Pipeline::new(setup(), None, at(1));
+    let bench: Arc<str> = Arc::from("bed-1");
+    pipeline.posted(&bench, Terms { reports, ..Terms::default() });
+    pipeline.opened(&bench, at(2), None);
+    pipeline.spoken(&bench, at(3), vec![describe(0, types::Kind::Numeric)]).expect("a good call");
+    let states = (0..8).map(|n| {
+        pipeline.spoken(&bench, at(4 + n), vec![emit((n as i64 - 3).pow(n as u32 * 3))]).expect("a good call");
+        pipeline.seal(false, at(4 + n)).expect("sealed").states.pop().expect("an open window").1
+    });
+    states.collect()
 }
 
 fn describe(channel: u16, kind: types::Kind) -> Said {

@@ -104,6 +104,10 @@ impl Screen<'_> {
         if manifest.links.is_empty() {
             row(f, name, "no device")?;
         }
+        for input in &manifest.inputs {
+            let kind = format!("{:?}", input.kind).to_lowercase();
+            row(f, "taps", format_args!("a {kind} channel of another instance, as the site names it: {}", said(&input.description)))?;
+        }
         let c = manifest.channels;
         let kinds = [
             ("numeric", c.numeric),
