@@ -33,7 +33,7 @@ impl History {
     /// On the grid, per day of `a_day` windows. `None` until the windows of one boot span half the length that is looked at: before that a
     /// warm afternoon would be a drift. Each slope is rounded to the grid; of an even number the mean of the two in the middle.
     pub fn slope(&self, length: usize, a_day: u32) -> Option<i64> {
-        let spans = |past: &&Past| self.newest_of(past.boot).is_some_and(|last| last - past.index >= length as u64 / 2);
+        let spans = |past: &&Past| self.newest_of(past.boot).is_some_and(|last| last.saturating_sub(past.index) >= length as u64 / 2);
         self.0.iter().find(spans)?;
         let pairs = self.0.iter().enumerate().flat_map(|(n, a)| self.0.iter().skip(n + 1).map(move |b| (a, b)));
         let mut slopes: Vec<i64> = pairs.filter_map(|(a, b)| per_day(a, b, a_day)).collect();

@@ -2,8 +2,9 @@
 
 use wardgate_sdk::Decimal;
 
-/// Beyond this a value is no value of a machine. A day of it in nanoseconds stays far within 128 bits, and its slopes per day within 64.
-pub const GRID_MAX: i64 = 1_000_000_000_000_000;
+/// Beyond this a value is no value of a machine. A day of it in nanoseconds stays far within 128 bits, and its slopes per day of the shortest
+/// windows within 64.
+pub const GRID_MAX: i64 = 100_000_000_000_000;
 pub const PLACES_MAX: u8 = 6;
 const DIGITS_MAX: u32 = 20; // a mantissa has at most 19: whatever is divided by more is nothing
 

@@ -38,8 +38,8 @@ impl Filter for ConditionWatch {
         Ok(())
     }
 
-    fn unbound(&mut self, now: Moment, input: Channel, out: &mut Outbox) -> Done {
-        self.0.unbound(now, input, out);
+    fn unbound(&mut self, _now: Moment, input: Channel, out: &mut Outbox) -> Done {
+        self.0.unbound(input, out);
         Ok(())
     }
 
@@ -48,8 +48,8 @@ impl Filter for ConditionWatch {
         Ok(())
     }
 
-    fn missed(&mut self, now: Moment, input: Channel, _count: Option<u64>, _because: Missing, out: &mut Outbox) -> Done {
-        self.0.missed(now, input, out);
+    fn missed(&mut self, _now: Moment, input: Channel, _count: Option<u64>, _because: Missing, out: &mut Outbox) -> Done {
+        self.0.missed(input, out);
         Ok(())
     }
 }

@@ -8,9 +8,9 @@ use crate::grid::{PLACES_MAX, Sample};
 
 pub const NS_PER_S: u64 = 1_000_000_000;
 pub const DAY_S: u64 = 86_400;
-const WINDOW_S_MIN: u64 = 300; // each window's end is a write to flash
+const WINDOW_S_MIN: u64 = 5; // to try it out; each window's end is a write to flash
 const WINDOW_S_MAX: u64 = 21_600; // what a power cut may cost
-const HOLD_S_MAX: u64 = 300; // no longer than the shortest window
+const HOLD_S: u64 = 60;
 pub const DRIFT_WINDOWS_MAX: usize = 336; // two weeks of hours: 56,280 pairs, and 9 KiB of state
 const DRIFT_WINDOWS_MIN: usize = 12;
 const CODES_MAX: usize = 32;
@@ -85,7 +85,7 @@ impl Rules {
             return Err(wrong(
                 "window_s",
                 window_s,
-                "seconds that make a day without rest, such as 300, 600, 900, 1800, 3600, 7200 or 21600",
+                "seconds of which a day is a whole number, such as 600, 900, 1800, 3600, 7200 or 21600",
             ));
         }
         let places = settings.number("places", 3, 0..=PLACES_MAX)?;
@@ -100,7 +100,8 @@ impl Rules {
         Ok(Self {
             window_ns: window_s * NS_PER_S,
             a_day: DAY_S / window_s,
-            hold_ns: settings.number("hold_s", 60, 1..=HOLD_S_MAX)? * NS_PER_S,
+            // no longer than a window: a leap of the time then closes two windows at most, whatever stood before it
+            hold_ns: settings.number("hold_s", HOLD_S.min(window_s), 1..=window_s)? * NS_PER_S,
             places,
             drift_windows: settings.number("drift_windows", 168, DRIFT_WINDOWS_MIN..=DRIFT_WINDOWS_MAX)?,
             coverage_min: settings.number("coverage_min", 50, 1..=100)?,

@@ -22,11 +22,19 @@ const UNUSABLE: Quality = Quality::INVALID
     .union(Quality::TEST)
     .union(Quality::DEMO);
 
+/// How it stands with the input that is watched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Awaited,
+    Bound,
+    Refused,
+    Gone,
+}
+
 pub struct Watch {
     rules: Rules,
     state: State,
-    /// The input tells what it watches now.
-    bound: bool,
+    input: Input,
     /// Both stand at `state.at_ns`.
     value: Option<Held<Sample>>,
     running: Option<Held<bool>>,
@@ -61,15 +69,17 @@ impl<T> Held<T> {
 impl Watch {
     pub fn open(now: Moment, start: &Opening, out: &mut Outbox) -> Result<Self, Problem> {
         let rules = Rules::read(&start.settings)?;
-        let fresh = State { grid_mark: rules.grid_mark(), boot: now.boot, at_ns: now.monotonic_ns, ..State::default() };
-        let saved = start.saved.as_deref().map(State::read);
+        let (grid_mark, rules_mark) = (rules.grid_mark(), rules.mark);
+        let fresh = State { grid_mark, rules_mark, boot: now.boot, at_ns: now.monotonic_ns, ..State::default() };
+        let from_past = |s: &State| s.boot != now.boot || s.at_ns <= now.monotonic_ns;
+        let saved = start.saved.as_deref().map(|bytes| State::read(bytes).filter(from_past));
         if saved == Some(None) {
             out.log(Level::Warn, "the state that was kept is not of this version, or damaged: all statistics begin anew");
         }
         let mut watch = Self {
             state: saved.flatten().filter(|s| s.grid_mark == fresh.grid_mark).unwrap_or(fresh),
             rules,
-            bound: false,
+            input: Input::Awaited,
             value: None,
             teller: None,
             running: None,
@@ -110,12 +120,11 @@ impl Watch {
             }
             return;
         }
-        self.bound = !meaning.personal && meaning.name.len() <= TEXT_BYTES_MAX && meaning.unit.len() <= TEXT_BYTES_MAX;
-        if !self.bound {
-            out.log(Level::Error, "its input is personal, or its name or unit is longer than any machine's: it is not watched");
-            self.value = None;
+        if meaning.personal || meaning.name.len().max(meaning.unit.len()) > TEXT_BYTES_MAX {
+            (self.input, self.value) = (Input::Refused, None);
             return self.finish(out);
         }
+        self.input = Input::Bound;
         let source = Source { name: meaning.name, unit: meaning.unit };
         if self.state.source.as_ref() != Some(&source) {
             self.begin_anew(now, source, out);
@@ -143,21 +152,22 @@ impl Watch {
         self.must_keep = true;
     }
 
-    pub fn unbound(&mut self, now: Moment, input: Channel, out: &mut Outbox) {
+    pub fn unbound(&mut self, input: Channel, out: &mut Outbox) {
         self.forget(input);
-        self.bound &= input != VALUE;
+        if input == VALUE {
+            self.input = Input::Gone;
+        }
         self.teller = self.teller.filter(|teller| *teller != input);
-        self.pass(now, out);
         self.finish(out);
     }
 
-    pub fn missed(&mut self, now: Moment, input: Channel, out: &mut Outbox) {
+    pub fn missed(&mut self, input: Channel, out: &mut Outbox) {
         self.forget(input);
-        self.pass(now, out);
         self.finish(out);
     }
 
-    /// Since when it is missing nobody says: nothing since the last reading counts as seen.
+    /// Since when it is missing nobody says: what was not counted yet does not count as seen. The time goes on with the next event, so that
+    /// inputs that are lost together lose alike.
     fn forget(&mut self, input: Channel) {
         if input == VALUE {
             self.value = None;
@@ -169,7 +179,7 @@ impl Watch {
     pub fn observed(&mut self, now: Moment, seen: &Observation, out: &mut Outbox) {
         self.pass(now, out);
         // the value first: it changed while the machine still ran as was told before
-        let (value, teller) = (self.bound.then_some(VALUE), self.teller);
+        let (value, teller) = ((self.input == Input::Bound).then_some(VALUE), self.teller);
         let of = |input: Option<Channel>| seen.readings.iter().filter(move |r| input == Some(r.channel));
         of(value).for_each(|reading| self.value(reading));
         of(teller).for_each(|reading| self.runs(reading));
@@ -304,6 +314,7 @@ impl Watch {
             self.close_window(self.state.at_ns / self.rules.window_ns, out);
         }
         self.close_day(out);
+        self.thin = false;
     }
 
     fn close_window(&mut self, index: u64, out: &mut Outbox) {
@@ -380,11 +391,13 @@ impl Watch {
         if std::mem::take(&mut self.must_keep) {
             out.keep(&self.state.write());
         }
-        let (health, detail) = match (self.bound, self.has_seen) {
-            (false, _) => (Health::Degraded, "input \"value\" hears nothing".to_owned()),
-            (true, false) => (Health::Starting, "waiting for the first reading".into()),
-            (true, true) if self.thin => (Health::Degraded, format!("less than {} % of the last window was seen", self.rules.coverage_min)),
-            (true, true) => (Health::Healthy, String::new()),
+        let (health, detail) = match self.input {
+            Input::Awaited => (Health::Starting, "waiting for its input".to_owned()),
+            Input::Refused => (Health::Degraded, "its input is personal, or its name or unit too long: only machines are watched".into()),
+            Input::Gone => (Health::Degraded, "input \"value\" hears nothing".into()),
+            Input::Bound if !self.has_seen => (Health::Starting, "waiting for the first reading".into()),
+            Input::Bound if self.thin => (Health::Degraded, format!("less than {} % of the last window was seen", self.rules.coverage_min)),
+            Input::Bound => (Health::Healthy, String::new()),
         };
         if self.told.as_ref().is_none_or(|(h, d)| (*h, d) != (health, &detail)) {
             out.report(health, &detail);

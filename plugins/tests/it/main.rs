@@ -6,6 +6,7 @@ mod ble_layouts;
 mod ble_meter;
 mod ble_vectors;
 mod ble_waves;
+mod condition_watch;
 mod generator;
 mod golden;
 mod ivy450c;
