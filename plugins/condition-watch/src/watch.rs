@@ -134,12 +134,12 @@ impl Watch {
 
     /// Another channel, or another unit: nothing that was counted goes on.
     fn begin_anew(&mut self, now: Moment, source: Source, out: &mut Outbox) {
-        (self.value, self.has_seen) = (None, false);
         if self.state.source.is_some() {
             self.pass(now, out);
             self.cut(out);
             Watched::ALL.into_iter().for_each(|watched| self.alert(watched, false, out));
         }
+        (self.value, self.has_seen) = (None, false);
         self.state = State {
             grid_mark: self.state.grid_mark,
             rules_mark: self.state.rules_mark,
