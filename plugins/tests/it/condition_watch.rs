@@ -336,6 +336,7 @@ fn nothing_that_is_said_or_kept_brings_it_down() {
         let state = kept(&said).expect("it keeps when it closes");
         assert!(said.iter().all(|s| !matches!(s, Said::Keep(state) if state.len() > 16_384)), "what the manifest grants");
         assert_eq!(State::read(&state).map(|s| s.write()), Some(state.clone()), "what it keeps it reads");
+        assert_eq!(State::read(&[&state[..], &[0]].concat()), None, "nor anything behind it");
         if corpus.len() < 200 { corpus.push(state) } else { corpus[random.below(200)] = state }
     }
     println!("{accepted} of {states} states taken");

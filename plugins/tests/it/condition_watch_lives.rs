@@ -236,6 +236,30 @@ fn short_cycling_and_long_running_are_alerts_and_what_was_not_seen_is_no_start()
     assert_eq!(life.alerts.len(), 3, "too little was seen to say that it is good again");
 }
 
+/// How fast it cools while the compressor runs, how fast it warms while it rests: a weak compressor, a worn seal.
+#[test]
+fn rates_are_of_times_in_which_it_ran_or_rested_all_the_while() {
+    let mut life = Life::bound(at(1, 0), &[], None);
+    let both = |s: u64, tenths: i64, runs: u32| (at(1, s), vec![number(tenths, -1), reading(1, Value::Code(runs))]);
+    let only_runs = |s: u64, runs: u32| (at(1, s), vec![reading(1, Value::Code(runs))]);
+    for (now, readings) in [
+        both(0, 100, 1),
+        both(30, 90, 1), // -1.0 in 30 s while it runs
+        both(60, 80, 0), // -1.0 in 30 s
+        both(90, 81, 0), // +0.1 in 30 s while it rests
+        only_runs(100, 1),
+        both(120, 70, 1), // it rested, then ran: neither
+        only_runs(130, 0),
+        only_runs(140, 1),
+        both(150, 10, 1),  // it rested in between: neither
+        both(300, 200, 1), // two minutes and a half: nothing stood so long
+    ] {
+        life.see(now, readings);
+    }
+    life.tick(at(1, HOUR_S + 1));
+    assert_eq!((life.figure(0, 8), life.figure(0, 9)), (Some((-120_000, -3)), Some((12_000, -3))), "-2.0 in 60 s, +0.1 in 30 s, per hour");
+}
+
 #[test]
 fn a_drift_beyond_its_limit_is_an_alert() {
     let mut life = Life::bound(at(1, 0), &[("drift_max", "0.5"), ("drift_windows", "24")], None);
