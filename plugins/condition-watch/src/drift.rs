@@ -1,6 +1,6 @@
 //! How fast the mean of the windows moves: the Theil-Sen slope, the median of the slopes between every two windows. It needs no model, and
-//! windows that stand out (a door left open, a defrosting) do not move it until they are nearly three in ten (1 - 1/sqrt 2), where
-//! a least-squares line would follow the first.
+//! windows that stand out (a door left open, a defrosting) cannot carry it away until they are nearly three in ten (1 - 1/sqrt 2), where
+//! a least-squares line follows the first.
 
 use std::collections::VecDeque;
 

@@ -11,7 +11,7 @@ pub const DAY_S: u64 = 86_400;
 const WINDOW_S_MIN: u64 = 5; // to try it out; each window's end is a write to flash
 const WINDOW_S_MAX: u64 = 21_600; // what a power cut may cost
 const HOLD_S: u64 = 60;
-pub const DRIFT_WINDOWS_MAX: usize = 336; // two weeks of hours: 56,280 pairs, and 9 KiB of state
+pub const DRIFT_WINDOWS_MAX: usize = 336; // two weeks of hours: 56,280 pairs, and some 1.4 KiB of state
 const DRIFT_WINDOWS_MIN: usize = 12;
 const CODES_MAX: usize = 32;
 

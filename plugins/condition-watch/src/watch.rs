@@ -77,7 +77,12 @@ impl Watch {
             out.log(Level::Warn, "the state that was kept is not of this version, or damaged: all statistics begin anew");
         }
         let mut watch = Self {
-            state: saved.flatten().filter(|s| s.grid_mark == fresh.grid_mark).unwrap_or(fresh),
+            state: match saved.flatten() {
+                Some(state) if state.grid_mark == grid_mark => state,
+                // of another grid: nothing goes on, but what it raised must end
+                Some(State { rules_mark, source, active, .. }) => State { rules_mark, source, active, ..fresh },
+                None => fresh,
+            },
             rules,
             input: Input::Awaited,
             value: None,
@@ -104,11 +109,8 @@ impl Watch {
         }
         (self.state.window, self.state.day, self.state.excursions) = Default::default();
         self.state.rules_mark = self.rules.mark;
-        for watched in Watched::ALL {
-            if !watched.is_asked(&self.rules) {
-                self.alert(watched, false, out);
-            }
-        }
+        // an alert names its limit: what still holds is raised anew with the new one
+        Watched::ALL.into_iter().for_each(|watched| self.alert(watched, false, out));
         self.must_keep = true;
     }
 

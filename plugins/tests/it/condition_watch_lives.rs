@@ -264,7 +264,7 @@ fn rates_are_of_times_in_which_it_ran_or_rested_all_the_while() {
 fn a_drift_beyond_its_limit_is_an_alert() {
     let mut life = Life::bound(at(1, 0), &[("drift_max", "0.5"), ("drift_windows", "24")], None);
     // 0.1 K in 4 hours is 0.6 K a day; every fifth hour a door for a quarter of it
-    let value = |s: u64| 50 + (s / (4 * HOUR_S)) as i64 + if s / HOUR_S % 5 == 0 && s % HOUR_S < 900 { 90 } else { 0 };
+    let value = |s: u64| 50 + (s / (4 * HOUR_S)) as i64 + if (s / HOUR_S).is_multiple_of(5) && s % HOUR_S < 900 { 90 } else { 0 };
     life.hear(1, 0, 12 * HOUR_S + 10, value);
     assert!(life.figures.iter().all(|f| !f.contains_key(&16) || f[&16].is_none()) && life.alerts.is_empty(), "half a day is too little");
     life.hear(1, 12 * HOUR_S + 10, 40 * HOUR_S, value);
@@ -292,5 +292,18 @@ fn a_setting_that_cannot_be_used_is_named_with_what_is_allowed() {
     ] {
         let refused = open(at(1, 0), &settings, None, &mut Outbox::default()).err().unwrap_or_else(|| panic!("{settings:?} is taken"));
         assert!(refused.fatal && refused.cause == Cause::Setting && refused.detail.contains(says), "{settings:?}: {}", refused.detail);
+    }
+}
+
+#[test]
+fn other_settings_end_what_was_raised_also_where_nothing_else_goes_on() {
+    for changed in [("high", "7"), ("window_s", "1800")] {
+        let settings = [("high", "8"), changed];
+        let mut life = Life::bound(at(1, 0), &[("high", "8")], None);
+        life.hear(1, 0, 1000, |_| 90);
+        assert_eq!(life.states(), [(2, AlertState::Active)]);
+        let settings = if changed.0 == "high" { &settings[1..] } else { &settings[..] };
+        let life = Life::bound(at(1, 1000), settings, life.state);
+        assert_eq!(life.states(), [(2, AlertState::Inactive)], "{changed:?}");
     }
 }
