@@ -1,14 +1,17 @@
 //! Filters: what they hear of other instances, when they do not, and what becomes of what they say.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use wardgate_lab::accountant::{self, lines_below};
+use wardgate_lab::accountant::{self, Content, lines_below};
 use wardgate_lab::demo::{books, drain_stage};
+use wardgate_lab::process::root;
 use wardgate_lab::pty::Pty;
 use wardgate_lab::stage::{CHILLER, Stage};
+use wardgate_lab::ward;
 
 use crate::faults::wait_status;
 use crate::reload::reload;
@@ -221,4 +224,73 @@ fn what_a_filter_may_not_hear_is_refused_with_the_line() {
     fs::write(stage.folder.join("gateway.toml"), stage.configuration()).expect("written");
     let check = said(&wardgate(&stage, &["check"]));
     assert!(check.contains("take it out: this plugin is no filter"), "{check}");
+}
+
+const WATCH: &str = "chiller-watch";
+const WINDOW_NS: u64 = 5_000_000_000;
+const HIGH: i64 = 192; // 19.2 Cel: the simulated chiller rises above it 19 s after its start
+
+/// One figure of each window: by the window's number, as the receiver wrote it; `None` where it is absent.
+fn figure(stage: &Stage, name: &str) -> BTreeMap<u64, Option<i64>> {
+    // a window is told at its end, when the next is a second old at most
+    heard(stage, WATCH, name)
+        .iter()
+        .map(|l| (l["monotonic_ns"].as_u64().expect("a time") / WINDOW_NS - 1, l["mantissa"].as_i64()))
+        .collect()
+}
+
+/// Each window that was seen wholly, against a reckoning from the chiller's own log.
+//= PROMISES.md#P98
+#[test]
+fn condition_watch_tells_of_a_chiller_what_its_own_log_comes_to() {
+    let folder = Folder::new("condition-watch");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let built = wardgate::plugin::build(&root().join("plugins/condition-watch")).unwrap_or_else(|why| panic!("{why}"));
+    stage.more = format!(
+        "\n[instance.{WATCH}]\npackage = \"{}\"\ngrants = {{}}\n[instance.{WATCH}.settings]\nwindow_s = 5\nhigh = \"19.2\"\nalert_after_s = 86400\n\
+         [instance.{WATCH}.inputs]\nvalue = \"{CHILLER}/temperature\"\nrunning = \"{CHILLER}/run\"\n",
+        built.folder.display()
+    );
+    stage.start_all(&[]).expect("everything starts");
+    sleep(Duration::from_secs(23));
+    stage.switch_off().expect("devices that listen");
+    stage.more.clear(); // a filter speaks at each window's end, with or without its source: the ward would not come to rest
+    reload(&stage, &stage.configuration(), 0);
+    drain_stage(&mut stage).expect("it drains");
+
+    // what the chiller sent, by its own log, at the moments at which it came
+    let temperature = heard(&stage, CHILLER, "temperature");
+    let sent = ward::read_sent(&stage.folder, CHILLER);
+    let sent: Vec<i64> =
+        sent["temperature"].iter().map(|(_, c)| if let Content::Number(n, -1) = c { *n } else { panic!("{c:?}") }).collect();
+    assert_eq!(numbers(&temperature), sent);
+    let came: Vec<(u64, i64)> = temperature.iter().map(|l| l["monotonic_ns"].as_u64().expect("a time")).zip(sent).collect();
+
+    let [min, max, mean, coverage, duty, starts, count] =
+        ["min", "max", "mean", "coverage", "duty", "starts", "high-count"].map(|name| figure(&stage, name));
+    let whole: Vec<u64> = coverage.iter().filter(|(_, share)| **share == Some(1000)).map(|(window, _)| *window).collect();
+    assert!(whole.len() >= 2, "{coverage:?}");
+    for window in whole {
+        let (from, to) = (window * WINDOW_NS, (window + 1) * WINDOW_NS);
+        let first = came.iter().rposition(|(at, _)| *at <= from).expect("what stood when it began");
+        let last = came.iter().rposition(|(at, _)| *at < to).expect("what stood when it ended");
+        let seen = &came[first..=last];
+        let ends = seen.iter().skip(1).map(|(at, _)| *at).chain([to]);
+        let weighted: i128 = seen.iter().zip(ends).map(|((at, n), end)| i128::from(*n * 100) * i128::from(end - at.max(&from))).sum();
+        let values = || seen.iter().map(|(_, n)| *n);
+        let above = seen.windows(2).filter(|pair| pair[0].1 <= HIGH && pair[1].1 > HIGH).count() as i64;
+        let about = format!("window {window}: {seen:?}");
+        assert_eq!((min[&window], max[&window]), (values().min(), values().max()), "{about}");
+        let told = i128::from(mean[&window].expect("a mean"));
+        assert!((told * i128::from(WINDOW_NS) - weighted).abs() * 2 <= i128::from(WINDOW_NS), "{told} of {about}");
+        assert_eq!((count[&window], duty[&window], starts[&window]), (Some(above), Some(1000), Some(0)), "{about}");
+    }
+    assert!(min.iter().any(|(window, least)| *least < max[window]), "a chiller that stands still proves nothing");
+    assert!(count.values().flatten().sum::<i64>() > 0, "nor does one that never rises above its limit: {count:?}");
+    let all = lines_below(&stage.output().join(WATCH));
+    assert!(all.iter().all(|l| l["derived"] == true), "{all:?}");
+    assert!(all.iter().all(|l| l.get("alert").is_none()), "no limit was passed for long");
+    for (device, account) in books(&stage) {
+        assert!(account.adds_up() && account.missing == 0, "{device}: {account:?}");
+    }
 }

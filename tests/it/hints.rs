@@ -169,7 +169,7 @@ fn the_example_is_right_and_runs() {
     fs::create_dir_all(&folder.0).expect("a folder");
     site(&folder.0); // for the files that it names
     let at = folder.0.display().to_string();
-    for plugin in ["ivy450c", "modbus-map"] {
+    for plugin in ["ivy450c", "modbus-map", "condition-watch"] {
         crate::tamper::signed_into(&folder.0.join("packages"), plugin);
     }
     crate::tamper::trusting(&folder.0.join("vendors"));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use wardgate_sdk::gatt::{Peripheral, Profile};
-use wardgate_testkit::{ble, check_folder, modbus, serial};
+use wardgate_testkit::{ble, check_folder, filter, modbus, serial};
 
 fn folder(plugin: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", plugin, "golden"].iter().collect()
@@ -17,6 +17,11 @@ fn ivy450c() {
 #[test]
 fn modbus_map() {
     assert!(check_folder::<modbus_map::ModbusMap>(&folder("modbus-map"), modbus) >= 3);
+}
+
+#[test]
+fn condition_watch() {
+    assert!(check_folder::<condition_watch::ConditionWatch>(&folder("condition-watch"), filter) >= 5);
 }
 
 fn peripheral<P: Profile>(plugin: &str) -> usize {

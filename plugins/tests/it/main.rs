@@ -6,6 +6,8 @@ mod ble_layouts;
 mod ble_meter;
 mod ble_vectors;
 mod ble_waves;
+mod condition_watch;
+mod condition_watch_lives;
 mod generator;
 mod golden;
 mod ivy450c;
