@@ -14,7 +14,7 @@ use wardgate_lab::tiny;
 
 use crate::ward::Folder;
 
-const REAL: [&str; 2] = ["ivy450c", "modbus-map"];
+const REAL: [&str; 3] = ["ivy450c", "modbus-map", "condition-watch"];
 const TINY_BYTES_MAX: usize = 17 << 10;
 
 pub fn key(n: u8) -> SecretKey {
@@ -23,7 +23,7 @@ pub fn key(n: u8) -> SecretKey {
 
 /// A plugin of the checkout, packed once and signed with key 1.
 fn real(plugin: &str) -> &'static Sealed {
-    static PACKED: [OnceLock<Sealed>; 2] = [OnceLock::new(), OnceLock::new()];
+    static PACKED: [OnceLock<Sealed>; REAL.len()] = [const { OnceLock::new() }; REAL.len()];
     let which = REAL.iter().position(|name| *name == plugin).expect("one of them");
     PACKED[which].get_or_init(|| {
         let mut sealed = pack(&root().join("plugins").join(plugin), None).unwrap_or_else(|why| panic!("{why}")).sealed;

@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_absent_is_not_counted_and_what_is_questionable_marks_the_window() {
         let off = Value::Absent(Absence::SensorOff);
-        assert_eq!(of(&[off.clone()]).told(), [off.clone(), off.clone(), off.clone(), number(0, 0)]);
+        assert_eq!(of(std::slice::from_ref(&off)).told(), [off.clone(), off.clone(), off.clone(), number(0, 0)]);
         let mut window = of(&[off, number(5, 0)]);
         assert_eq!(window.told()[3], number(1, 0));
         window.take(&number(6, 0), 2, at(62));
