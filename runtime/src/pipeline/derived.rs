@@ -85,7 +85,7 @@ pub fn window_of(key: &str) -> Option<(&str, u16)> {
 }
 
 /// Of what is made of a channel, by the pipeline's own channels.
-pub(super) fn meanings(number: u16, of: &Channel) -> Vec<(u16, Arc<Meaning>)> {
+fn meanings(number: u16, of: &Channel) -> Vec<(u16, Arc<Meaning>)> {
     match of.report {
         Some(Report::Window { seconds }) => window_meanings(number, &of.meaning.description, seconds),
         Some(Report::Preview { every }) => vec![(own(number, PREVIEW), Arc::new(preview_meaning(&of.meaning.description, every)))],
@@ -99,7 +99,7 @@ fn window_meanings(number: u16, of: &Description, seconds: u64) -> Vec<(u16, Arc
 }
 
 /// A preview, as a channel that nothing has been said on.
-pub(super) fn preview(of: &Channel, every: u64) -> Channel {
+fn preview(of: &Channel, every: u64) -> Channel {
     let meaning = Arc::new(preview_meaning(&of.meaning.description, every));
     Channel { meaning, withheld: of.withheld, expected: 0, jump: None, report: None, sent: None, preview: true }
 }
@@ -123,6 +123,16 @@ impl Open {
 }
 
 impl Instance {
+    /// A channel is described: whatever is made of it is described anew too.
+    pub(super) fn described(&mut self, channel: u16, means: &Channel) {
+        self.names.insert(channel, means.meaning.clone());
+        self.names.extend(meanings(channel, means));
+        match means.report {
+            Some(Report::Preview { every }) => drop(self.previews.insert(channel, preview(means, every))),
+            _ => drop(self.previews.remove(&channel)),
+        }
+    }
+
     /// What the next group holds of its windows: nothing stands for one that was told.
     pub(super) fn window_changes(&mut self, instance: &str) -> Vec<(String, Vec<u8>)> {
         let bytes = |channel| self.windows.get(&channel).map_or_else(Vec::new, |open| open.bytes(channel));
@@ -196,9 +206,12 @@ impl Pipeline {
             return;
         }
         let of = self.instances.get_mut(instance).expect("it speaks");
-        let jump = of.channels[&channel].jump;
+        let (jump, expected) = (of.channels[&channel].jump, of.channels[&channel].expected);
         let preview = of.previews.get_mut(&channel).expect("described");
         preview.jump = preview.jump.or(jump);
+        if expected == first {
+            preview.expected = first.div_ceil(every); // nothing is lost: what went before was parked, and is sent as it was
+        }
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment: piece.moment, late: false };
         let piece = Piece { count: thinned.len() as u32, ..*piece };
         self.book.block(&mut voice, own(channel, PREVIEW), preview, first.div_ceil(every), piece, thinned);

@@ -400,19 +400,15 @@ impl Pipeline {
             self.look_at_device_clock(instance, at, moment);
         }
         let of = self.instances.get_mut(instance).expect("judged by its channels");
+        if let Step::Describe { channel, means } = &step {
+            of.described(*channel, means);
+        }
         let book = &mut self.book;
         let mut voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
         let urgency = match step {
             Step::Describe { channel, means } => {
-                of.names.insert(channel, means.meaning.clone());
-                let preview = if let Some(Report::Preview { every }) = means.report { Some(derived::preview(&means, every)) } else { None };
                 let all = sources(channel, &means);
-                of.names.extend(derived::meanings(channel, &means));
                 let before = of.channels.insert(channel, means);
-                match preview {
-                    Some(preview) => drop(of.previews.insert(channel, preview)),
-                    None => drop(of.previews.remove(&channel)),
-                }
                 let withheld = of.channels[&channel].withheld;
                 if withheld {
                     Urgency::No

@@ -9,7 +9,7 @@ use wardgate_wire::{Entry, GapReason, Moment, Parked, Source};
 use super::book::Voice;
 use super::parking::{Binding, Claim};
 use super::said::{Channel, Meaning, Step};
-use super::{Pipeline, Urgency, convert, describe, missed};
+use super::{Pipeline, Urgency, convert, describe, missed, sources};
 use crate::config::Link;
 use crate::contract::types;
 use crate::whose::SERIAL;
@@ -146,10 +146,11 @@ impl Pipeline {
                 if let Some(word) = word {
                     of.parking.park(word, &of.channels, moment.monotonic_ns);
                 }
-                of.names.insert(channel, means.meaning.clone());
+                of.described(channel, &means);
+                let all = sources(channel, &means);
                 of.channels.insert(channel, means);
                 let mut voice = Voice { instance, numbering: &mut of.numbering, moment, late: false };
-                voice.anew(Source::Channel(channel));
+                all.into_iter().for_each(|source| voice.anew(source));
                 None
             }
             Step::Observation { at, mut readings } => {

@@ -450,6 +450,7 @@ impl Supervisor {
         self.commands.run_ended(false);
         let now = self.now_forward();
         self.wiring.taps.ended(&self.posting.instance, now);
+        self.status(|s| s.inputs_heard = 0);
     }
 
     fn take_back(&mut self, kept: Option<Vec<u8>>) {

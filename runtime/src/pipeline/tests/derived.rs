@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wardgate_wire::{Class, Content, Decimal, Description, Entry, GapReason, Run, Value, WaveformTrack};
 
-use super::super::{Pipeline, Takes};
+use super::super::{Binding, Pipeline, Takes};
 use super::{Bench, Group, SECOND, at, block, describe, emit, setup};
 use crate::config::{Report, Terms};
 use crate::contract::Said;
@@ -161,4 +161,24 @@ fn on_a_full_disk_a_window_ends_and_a_preview_waits_with_its_waveform() {
     let gap =
         group.entries().into_iter().find_map(|e| if let Entry::Gap { indices, reason, .. } = e { Some((*indices, *reason)) } else { None });
     assert_eq!(gap, Some((2, GapReason::DiskFull)), "of the waveform itself, to the sample");
+}
+
+/// What was said before the device said who it is goes out as it was; from then on it is thinned and summed up as any other.
+#[test]
+fn behind_a_parked_session_windows_and_previews_begin_without_a_loss() {
+    let mut b = Bench::new();
+    let reports = BTreeMap::from([("load".to_owned(), Report::Window { seconds: 60 }), ("ecg".to_owned(), Report::Preview { every: 2 })]);
+    b.pipeline.posted(&"ups".into(), Terms { reports, ..Terms::default() });
+    let now = b.tick();
+    b.pipeline.bound(&"ups".into(), Binding { bed: Some("bed-1".into()), serial: Some("A1".into()) }, now, None);
+    b.open("ups", vec![describe(1, "load", Kind::Numeric), describe(2, "ecg", Kind::Waveform)]);
+    b.say("ups", vec![emit(&[(1, 5)]), block(2, 0, &[0, 1, 2, 3])]).unwrap();
+    let serial = crate::contract::types::Fact { name: "serial".into(), value: "A1".into() };
+    b.say("ups", vec![Said::Identify(vec![serial]), emit(&[(1, 6)]), block(2, 4, &[4, 5, 6, 7])]).unwrap();
+    b.fault("ups");
+    let group = b.seal();
+    let readings = group.readings();
+    assert_eq!(readings.iter().map(|r| r.channel).collect::<Vec<_>>(), [1, 0x8008, 0x8009, 0x800a, 0x800b]);
+    assert_eq!(tracks(group, Class::Preview)[0].counts, [4, 6]);
+    assert!(group.entries().iter().all(|e| !matches!(e, Entry::Gap { .. })), "nothing is lost");
 }
