@@ -30,6 +30,9 @@ fn wait_room(stage: &Stage, room: &str) {
 }
 
 /// What the ledger says that was not taken: values of a stream's gaps `disk-full`, where all are counted.
+/// A monitor's message of a second. One that was half heard when its plugin was opened anew lies in the gap between two runs, which is one of time.
+const MESSAGE_VALUES: u64 = 420;
+
 fn told(gaps: &[Gap], of: impl Fn(&Gap) -> bool) -> Option<u64> {
     gaps.iter().filter(|g| g.reason == "disk-full" && g.indices > 0 && of(g)).map(|g| g.values).sum()
 }
@@ -147,8 +150,9 @@ fn balance(scene: &Scene, which: &str) {
         let again = accountant::compare(&device, &read_sent(&stage.folder, &device), &received, &why);
         assert_eq!(again.missing, account.missing, "{device}: each missing value lies in a gap of {reasons:?}");
         if which != "killed" {
-            let told = told(&why, |g| g.instance == device && g.channel != ALERTS);
-            assert_eq!(told, Some(account.missing), "{device}: counted to the value {why:#?}");
+            let told = told(&why, |g| g.instance == device && g.channel != ALERTS).expect("every gap is counted");
+            let uncounted = account.missing.checked_sub(told).expect("nothing is counted that is not missing");
+            assert!(uncounted < MESSAGE_VALUES, "{device}: {uncounted} values are missing and not counted: {why:#?}");
         }
     }
     let lost = told(&gaps, |g| g.instance == UNRULY && g.channel == ALERTS).expect("counted");
