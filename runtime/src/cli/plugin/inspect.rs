@@ -105,8 +105,11 @@ impl Screen<'_> {
             row(f, name, "no device")?;
         }
         for input in &manifest.inputs {
-            let kind = format!("{:?}", input.kind).to_lowercase();
-            row(f, "taps", format_args!("a {kind} channel of another instance, as the site names it: {}", said(&input.description)))?;
+            let (kind, what) = (format!("{:?}", input.kind).to_lowercase(), said(&input.description));
+            row(f, "taps", format_args!("{} ({kind}): {what}", said(&input.name)))?;
+        }
+        if !manifest.inputs.is_empty() {
+            row(f, "", "  channels of other instances, each as the site names it, and no other")?;
         }
         let c = manifest.channels;
         let kinds = [

@@ -15,6 +15,7 @@ VENDOR is a name of 1 to 40 of a-z, 0-9 and -, the one that manifest.toml says. 
 repository sees it, with a copy in a safe; whoever has it signs in your name. VENDOR.pub goes to the hospitals, who compare it with you by
 telephone or on paper. Both are the PEM files that openssl reads and writes.")]
 pub struct Keygen {
+    /// As `vendor` in its plugins' manifests says it
     #[arg(value_name = "VENDOR")]
     vendor: String,
     /// The folder for both files
