@@ -101,8 +101,19 @@ pub enum Event {
     FilterSampled(Waveform),
     FilterRaised(Channel, Alert),
     FilterMissed(Channel, Option<u64>, Missing),
+    /// For the supervisor: what went over a Modbus bus for its plugin, as on the wire.
+    ModbusFrames(Vec<Frame>),
     /// For the supervisor: some of what its plugin should have heard of other instances did not fit into its inbox.
     FilterOverran,
+}
+
+/// Bytes as they were on a line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    pub moment: Moment,
+    /// By the gateway, not by the device.
+    pub sent: bool,
+    pub bytes: Vec<u8>,
 }
 
 /// Which link imports a component may have.

@@ -26,7 +26,7 @@ fn received(stage: &Stage) -> Vec<(i64, bool)> {
     all
 }
 
-fn records(stage: &Stage) -> Vec<Json> {
+pub fn records(stage: &Stage) -> Vec<Json> {
     let text = fs::read_to_string(stage.output().join("records.jsonl")).unwrap_or_default();
     text.lines().map(|l| serde_json::from_str(l).expect("a line of JSON")).collect()
 }

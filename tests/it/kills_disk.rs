@@ -28,6 +28,26 @@ pub fn small_disk(folder: &Path) {
     assert!(done.success(), "in a namespace of its own root may mount");
 }
 
+/// A real file system on a loop device instead: `ext4`, or `ext2`, which cannot allocate ahead. False where this machine has no loop devices.
+pub fn small_file_system(folder: &Path, kind: &str) -> bool {
+    fs::create_dir_all(folder).expect("a mount point");
+    let image = folder.with_extension(kind);
+    File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("an image");
+    let run = |program: &str, words: &[&str], last: Option<&Path>| {
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let done =
+            Command::new("env").arg(format!("PATH={path}")).arg(program).args(words).arg(&image).args(last).output().expect("env runs");
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (made, why) = run("mke2fs", &["-q", "-F", "-m", "0", "-t", kind], None); // nothing is set aside for root
+    assert!(made, "{why}");
+    let (mounted, why) = run("mount", &["-t", kind, "-o", "loop"], Some(folder));
+    if !mounted {
+        println!("SKIPPED: no loop devices here, so NO {kind} WAS FILLED: {why}");
+    }
+    mounted
+}
+
 /// Takes what is left of the disk, to the last byte.
 pub fn fill(folder: &Path) -> PathBuf {
     let path = folder.join("filler");

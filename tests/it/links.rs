@@ -3,6 +3,9 @@
 mod buses;
 mod captures;
 mod faults;
+mod frames;
+pub mod framings;
+mod generator;
 mod modbus;
 pub mod oracle;
 mod serial;

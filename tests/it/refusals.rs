@@ -259,7 +259,7 @@ fn the_lines_of_the_log_open_what_they_say() {
 }
 
 #[path = "../../plugins/tests/it/random.rs"]
-mod random;
+pub mod random;
 
 /// What people write, cut anywhere and changed anywhere, is read or refused, and a refusal of the text names its line.
 //= PROMISES.md#P40
@@ -280,11 +280,66 @@ fn no_text_of_a_site_or_a_manifest_panics() {
     (0..whole.len()).for_each(|n| site(&whole.as_bytes()[..n]));
     (0..1000).for_each(|_| site(&random::mutate(whole.as_bytes(), &mut random)));
     assert!(refused > whole.len() / 2, "{refused}");
-    let manifest = fs::read_to_string(root().join("plugins/modbus-map/manifest.toml")).expect("a manifest");
-    for _ in 0..1000 {
-        let text = random::mutate(manifest.as_bytes(), &mut random);
-        _ = Manifest::parse(&String::from_utf8_lossy(&text));
+    let manifests = manifests();
+    for manifest in &manifests {
+        for n in (0..manifest.len()).filter(|n| manifest.is_char_boundary(*n)) {
+            _ = Manifest::parse(&manifest[..n]);
+        }
     }
+}
+
+/// Every manifest that there is.
+fn manifests() -> Vec<String> {
+    let folders = ["plugins", "tests/guests"].map(|folder| fs::read_dir(root().join(folder)).expect("a folder"));
+    let all = folders.into_iter().flatten().filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("manifest.toml")).ok());
+    let all: Vec<String> = all.collect();
+    assert!(all.len() > 12, "{} manifests", all.len());
+    all
+}
+
+const MUTATIONS: usize = 100_000;
+const AT_ONCE: usize = 4; // most of the time goes to a reader of TOML without optimisation
+
+/// A hundred thousand mutations of whole configurations and of every manifest: read or refused with a line, and what is read can be used.
+//= PROMISES.md#P136
+#[test]
+fn a_hundred_thousand_mutations_of_sites_and_manifests_are_read_or_refused() {
+    let sites = [site_of_all(), fs::read_to_string(root().join("runtime/gateway.toml")).expect("the example")];
+    let manifests = manifests();
+    let folder = folder("mutations");
+    std::thread::scope(|all| {
+        for thread in 0..AT_ONCE {
+            let (sites, manifests, file) = (&sites, &manifests, folder.0.join(format!("{thread}.toml")));
+            all.spawn(move || {
+                let mut random = random::Random(0x51_7CC1 + thread as u64);
+                let (mut read, mut refused) = (0, 0);
+                for n in 0..MUTATIONS / AT_ONCE {
+                    // the short one mostly: a change in it is more often one of a value
+                    let text = random::mutate(sites[usize::from(n % 16 == 0)].as_bytes(), &mut random);
+                    match Config::parsed(&file, String::from_utf8_lossy(&text).into_owned()) {
+                        Ok(config) => {
+                            for (name, instance) in &config.instances {
+                                _ = instance.grants.serial.as_ref().map(|g| serial::Grant::new(name, g).map(|g| g.explain()));
+                                _ = instance.grants.modbus.as_ref().map(|g| modbus::Grant::new(name, g).map(|g| g.explain()));
+                            }
+                            read += 1;
+                        }
+                        Err(e) => {
+                            assert!(!e.what.is_empty() && e.line.is_none_or(|line| line <= text.len() + 1), "{e}");
+                            refused += 1;
+                        }
+                    }
+                }
+                assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+                let mut good = 0;
+                for n in 0..MUTATIONS / AT_ONCE {
+                    let text = random::mutate(manifests[n % manifests.len()].as_bytes(), &mut random);
+                    good += usize::from(Manifest::parse(&String::from_utf8_lossy(&text)).map(|manifest| manifest.full_name()).is_ok());
+                }
+                assert!(good > 100, "{good} manifests read");
+            });
+        }
+    });
 }
 
 fn site_of_all() -> String {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use wardgate_lab::accountant::{self, ALERTS, Content, Gap};
-use wardgate_lab::demo::{books, boottime_ns, drain_stage};
+use wardgate_lab::demo::{books, books_with, boottime_ns, drain_stage};
 use wardgate_lab::process::binary;
 use wardgate_lab::pty::Pty;
-use wardgate_lab::stage::{MONITORS, Stage};
+use wardgate_lab::stage::{CHILLER, MONITORS, Stage};
 use wardgate_lab::ward;
 
 use crate::sandbox::hostile_folder;
@@ -317,4 +317,38 @@ fn with_faults_on_every_line_each_value_comes_or_lies_in_a_gap() {
     assert!(of("missing") > 0 && of("received") > 0, "a run in which nothing happens proves nothing: {report:#}");
     assert_eq!((report["unexplained_gaps"].as_u64(), report["faults"].as_u64()), (Some(0), Some(7)), "{report:#}");
     println!("{}", text.lines().last().unwrap_or_default());
+}
+
+/// Every kind of fault that the lab has, at random, on the line of one device: that one's values come or lie in gaps, and the others know nothing of it.
+//= PROMISES.md#P135
+#[test]
+fn with_every_fault_at_once_on_one_device_the_others_have_no_gap() {
+    std::thread::scope(|all| {
+        for (device, seed) in [(MONITORS[0].0, "11"), (CHILLER, "12")] {
+            all.spawn(move || faults_on(device, seed));
+        }
+    });
+}
+
+fn faults_on(device: &str, seed: &str) {
+    const FAULTY_S: u64 = 25; // some eight faults on a monitor's line, some forty on a bus
+    let folder = Folder::new(&format!("faults-on-{device}"));
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.start_all(&["--faults", seed, "--faults-on", device]).expect("everything starts");
+    sleep(Duration::from_secs(FAULTY_S));
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+    let gaps = accountant::read_gaps(&stage.output());
+    let status = stage.gateway_status().expect("it runs");
+    let bus = &status.links["plant"];
+    let happened = gaps.iter().filter(|g| g.instance == device).count() as u64 + bus.exceptions + bus.malformed + bus.timeouts + bus.strays;
+    assert!(happened > 2, "a run in which nothing happens proves nothing");
+    assert!(gaps.iter().all(|g| g.instance == device), "another device has a gap: {gaps:#?}");
+    for (name, account) in books_with(&stage, true) {
+        assert!(account.adds_up() && account.sent > 0 && account.unexplained == 0, "{name}: {account:#?}");
+        assert!(name == device || account.missing == 0, "{name} lost by the faults of {device}: {account:#?}");
+        println!("faults on {device}: {name}: sent {} received {} missing {}", account.sent, account.received, account.missing);
+    }
+    println!("faults on {device}: {happened} that show in a gap or a counter");
+    assert!(status.instances.iter().all(|(name, i)| name == device || i.restarts + i.faults + i.overruns == 0), "{status:#?}");
 }

@@ -226,7 +226,7 @@ pub fn books(stage: &Stage) -> Vec<(String, Account)> {
 }
 
 /// `faults`: lines lost some of what was sent, or changed it.
-fn books_with(stage: &Stage, faults: bool) -> Vec<(String, Account)> {
+pub fn books_with(stage: &Stage, faults: bool) -> Vec<(String, Account)> {
     let output = stage.output();
     let gaps = accountant::read_gaps(&output);
     let names = MONITORS.iter().map(|(name, _)| *name).chain([CHILLER]);

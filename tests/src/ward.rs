@@ -28,12 +28,21 @@ pub struct Options {
     /// Faults on every line, at random from this seed
     #[arg(long)]
     pub faults: Option<u64>,
+    /// Only on the line of this device
+    #[arg(long, requires = "faults")]
+    pub faults_on: Option<String>,
     /// The second of their lives at which the generated monitors begin
     #[arg(long, default_value_t = 0)]
     pub from: u64,
     /// A device more: plays TEXT every second on the line of this instance
     #[arg(long, value_names = ["INSTANCE", "TEXT"], num_args = 2, allow_hyphen_values = true)]
     pub guest: Option<Vec<String>>,
+}
+
+impl Options {
+    fn faults_of(&self, device: &str) -> Option<u64> {
+        self.faults.filter(|_| self.faults_on.as_ref().is_none_or(|one| one == device))
+    }
 }
 
 fn log(folder: &Path, device: &str) -> PathBuf {
@@ -58,12 +67,12 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
         if asked.trouble {
             options.trouble = BAD_LINE;
         }
-        options.faults = asked.faults;
+        options.faults = asked.faults_of(name);
         monitors.push(serial::Monitor::new(options)?);
     }
     let mut options = modbus::Options::new(([127, 0, 0, 1], 0).into());
     options.log = Some(log(folder, CHILLER));
-    options.faults = asked.faults;
+    options.faults = asked.faults_of(CHILLER);
     let chiller = modbus::Server::new(options).await?;
     println!("{}", serde_json::json!({ "modbus": chiller.address().port() }));
 

@@ -6,11 +6,13 @@ use crate::{Moment, WireError};
 
 const WHAT: &str = "raw frames";
 
-/// What came in one piece on a serial line.
+/// What came in one piece on a serial line, or one frame of a bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     pub instance: String,
     pub moment: Moment,
+    /// By the gateway, to the device.
+    pub sent: bool,
     pub bytes: Vec<u8>,
 }
 
@@ -18,6 +20,7 @@ impl Raw {
     pub fn write(&self, w: &mut Writer) {
         w.text(&self.instance);
         write_moment(w, self.moment);
+        w.u8(u8::from(self.sent));
         w.bytes(&self.bytes);
     }
 }
@@ -27,7 +30,12 @@ pub fn read_raw(bytes: &[u8]) -> Result<Vec<Raw>, WireError> {
     let mut r = Reader::new(bytes, WHAT);
     let mut all = Vec::new();
     while r.left() > 0 {
-        all.push(Raw { instance: r.text()?, moment: read_moment(&mut r)?, bytes: r.bytes()?.to_vec() });
+        let (instance, moment) = (r.text()?, read_moment(&mut r)?);
+        let sent = match r.u8()? {
+            way @ 0..=1 => way == 1,
+            _ => return Err(WireError::Range(WHAT)),
+        };
+        all.push(Raw { instance, moment, sent, bytes: r.bytes()?.to_vec() });
     }
     Ok(all)
 }
@@ -38,8 +46,12 @@ mod tests {
 
     #[test]
     fn frames_come_back_and_every_truncation_is_whole_or_refused() {
-        let frame =
-            |n: u64, bytes: &[u8]| Raw { instance: "bed-1".into(), moment: Moment { boot: 7, monotonic_ns: n }, bytes: bytes.to_vec() };
+        let frame = |n: u64, bytes: &[u8]| Raw {
+            instance: "bed-1".into(),
+            moment: Moment { boot: 7, monotonic_ns: n },
+            sent: n == 2,
+            bytes: bytes.to_vec(),
+        };
         let all = [frame(1, b"\x01VT1=36.6\r"), frame(2, b""), frame(u64::MAX, &[0xff; 300])];
         let mut w = Writer::new();
         let mut ends = vec![0];

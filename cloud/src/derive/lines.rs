@@ -128,6 +128,9 @@ struct RawLine<'a> {
     time: Option<String>,
     boot: String,
     monotonic_ns: u64,
+    /// By the gateway, to the device.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sent: bool,
     raw: String,
 }
 
@@ -306,6 +309,7 @@ impl<'a> Maker<'a> {
             time: wall.map(rfc3339),
             boot: boot(raw.moment),
             monotonic_ns: raw.moment.monotonic_ns,
+            sent: raw.sent,
             raw: hex(&raw.bytes),
         };
         self.put(paths::stream(self.gateway, &raw.instance, paths::RAW, wall), &line);

@@ -222,8 +222,10 @@ fn no_text_panics() {
             drop(read(&SMC[..n], DEFAULTS));
         }
     }
-    for _ in 0..3000 {
-        drop(read(&String::from_utf8_lossy(&mutate(SMC.as_bytes(), &mut random)), DEFAULTS));
+    // every map that is shipped, and one with every word that a map may have
+    let corpus: Vec<&str> = SHIPPED.iter().copied().chain([SMC]).collect();
+    for n in 0..100_000 {
+        drop(read(&String::from_utf8_lossy(&mutate(corpus[n % corpus.len()].as_bytes(), &mut random)), DEFAULTS));
     }
 }
 

@@ -11,6 +11,8 @@
 //! - **what a filter hears of other instances** is bounded by its bytes. What does not fit is dropped, and one `FilterOverran` stands where the hole
 //!   is; when the instance has come to that mark, it is told anew what it hears by whoever fills it.
 //!
+//! - **frames of a bus**, where a site keeps them, count as events; with too many of those they are dropped, and whoever brought them counts it.
+//!
 //! `faulted(overrun)` comes from here only: a supervisor that takes one knows that the gateway lost bytes (`gateway-overrun`).
 
 use std::collections::VecDeque;
@@ -21,7 +23,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use super::quota::Quota;
 use crate::contract::serial::LineFault;
 use crate::contract::types::Moment;
-use crate::contract::{Event, Held as _};
+use crate::contract::{Event, Frame, Held as _};
 
 /// The longest piece handed to a plugin at once.
 pub const PIECE_BYTES_MAX: usize = 1024; // one copy into the guest, far below its memory; a second at 9600 baud
@@ -132,6 +134,11 @@ impl Sender {
         self.0.change(|w| w.tapped(moment, event));
     }
 
+    /// What went over a bus for this instance, as on the wire; it outlives the run that asked. False: there was no room.
+    pub fn frames(&self, moment: Moment, frames: Vec<Frame>) -> bool {
+        self.tell(moment, Event::ModbusFrames(frames)).is_ok()
+    }
+
     /// What is neither the link's nor an answer of it: timers, commands, `durable`, `close`. Bounded by the caller's own limits.
     pub fn tell(&self, moment: Moment, event: Event) -> Result<(), Full> {
         let mut w = self.0.lock();
@@ -173,6 +180,10 @@ impl Answer {
         });
     }
 
+    pub(super) fn inbox(&self) -> &Sender {
+        &self.to
+    }
+
     /// Whoever asked is gone: there is no reason left to ask the device.
     pub fn is_stale(&self) -> bool {
         self.to.0.lock().run != self.run
@@ -199,7 +210,7 @@ impl Inbox {
     /// dropped the mark stays too. The state of each link is told anew, at `now`, before them; nothing is told as older than that.
     pub fn reopen(&self, now: Moment) {
         self.0.change(|w| {
-            w.queue.retain(|e| matches!(e.event, Event::SerialReceived(_) | Event::SerialFaulted(_)));
+            w.queue.retain(|e| matches!(e.event, Event::SerialReceived(_) | Event::SerialFaulted(_) | Event::ModbusFrames(_)));
             w.events = w.queue.len();
             (w.tapped, w.tapped_hole) = (0, false);
             w.run += 1;

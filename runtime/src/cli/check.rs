@@ -152,7 +152,12 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         println!("  personal channels are dropped and counted");
     }
     if grants.keep_raw {
-        println!("  what comes on its serial line leaves byte for byte, WHOEVER IT IS ABOUT");
+        if grants.serial.is_some() {
+            println!("  what comes on its serial line leaves byte for byte, WHOEVER IT IS ABOUT");
+        }
+        if grants.modbus.is_some() {
+            println!("  what goes over its Modbus bus for it leaves byte for byte, WHOEVER IT IS ABOUT");
+        }
     }
     for (channel, rule) in &instance.report {
         println!("  {channel}: {}", in_words(channel, rule));

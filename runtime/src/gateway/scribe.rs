@@ -16,7 +16,7 @@ use crate::fault::{Fault, Guilty};
 use crate::pipeline::{Binding, Claim, Pipeline, PipelineError, Sealed, Urgency};
 use crate::plugin::{FromPipeline, Spoken, ToPipeline};
 use crate::status::{Gap, Status};
-use crate::store::{Group, Held, Record, Room, Shelf, Store};
+use crate::store::{Group, Held, Record, Room, Shelf, Store, StoreError};
 
 /// An alert or a device that waits for its acknowledgement brings a commit forward, but the flash gets its rest.
 const URGENT_COMMIT_MS_MIN: u64 = 100;
@@ -107,12 +107,12 @@ impl Scribe {
             }
             self.begin_epoch_when_due();
             if self.commit_due().is_some_and(|due| due <= Instant::now()) {
-                self.commit().await?;
+                self.commit(&mut words).await?;
             }
             self.show();
         }
         self.pipeline.stop(self.nothing_older());
-        self.commit().await
+        self.commit(&mut words).await
     }
 
     async fn take(&mut self, word: ToPipeline) {
@@ -133,8 +133,8 @@ impl Scribe {
                 self.pipeline.opened(&instance, moment, why);
                 self.show_claim(&instance);
             }
-            ToPipeline::Raw { instance, moment, bytes } => {
-                let withheld = self.pipeline.raw(&instance, moment, bytes);
+            ToPipeline::Raw { instance, frames } => {
+                let withheld = frames.into_iter().map(|frame| self.pipeline.raw(&instance, frame)).sum::<u64>();
                 self.status.instance(&instance, |i| i.raw_withheld += withheld);
             }
             ToPipeline::Lost { instance, moment, why } => self.pipeline.lost(&instance, moment, why),
@@ -194,7 +194,7 @@ impl Scribe {
         }
     }
 
-    async fn commit(&mut self) -> Result<(), Fault> {
+    async fn commit(&mut self, words: &mut mpsc::Receiver<ToPipeline>) -> Result<(), Fault> {
         let store = self.store.as_ref().expect("it is back after each commit");
         let wanted = self.pipeline.wants_commit() > Urgency::No || store.has_news() || self.heads_are_due();
         if !wanted || !self.may_commit() {
@@ -210,14 +210,15 @@ impl Scribe {
         let keys = records.iter().filter_map(|r| if let Record::Batch { key, .. } = r { Some(*key) } else { None });
         let keys: Vec<String> = keys.map(|k| k.to_string()).collect();
         debug!(batches = keys.join(" "), "committing");
-        self.write(Group { records }).await?;
+        self.write(Group { records }, words).await?;
         self.show_gaps(gaps);
         self.committed(durable).await;
         Ok(())
     }
 
-    /// The same bytes again and again, until they are on flash: nothing is lost meanwhile, because instances wait behind the full channel.
-    async fn write(&mut self, mut group: Group) -> Result<(), Fault> {
+    /// The same bytes again and again, until they are on flash: nothing is lost meanwhile, because instances wait behind the full channel. But where the
+    /// disk has no room for them and there is no reserve, instances are heard on, nothing is taken, and that is a gap: it may last for days.
+    async fn write(&mut self, mut group: Group, words: &mut mpsc::Receiver<ToPipeline>) -> Result<(), Fault> {
         let mut patience = STOP_S_MAX * 1000 / COMMIT_RETRY_MS;
         loop {
             let mut store = self.store.take().expect("it is back after each try");
@@ -240,7 +241,10 @@ impl Scribe {
             if patience == 0 {
                 return Err(unwritten(e));
             }
-            let told = format!("{e}. {MEANWHILE}");
+            if matches!(e, StoreError::Full { .. }) {
+                self.room_is(room).await;
+            }
+            let told = if self.room == Room::Spent { self.no_room.clone() } else { format!("{e}. {MEANWHILE}") };
             self.status.store(|s| {
                 if s.last_error != told {
                     error!("{told}");
@@ -248,6 +252,11 @@ impl Scribe {
                 s.last_error = told;
             });
             tokio::time::sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
+            while self.room == Room::Spent
+                && let Ok(word) = words.try_recv()
+            {
+                self.take(word).await;
+            }
         }
     }
 

@@ -107,7 +107,9 @@ impl Workshop {
             };
             let grants = &instance.grants;
             let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-            let bus = |g: &crate::config::ModbusGrant| Ok((modbus::Grant::new(name, g)?, config.buses[&g.bus].clone()));
+            let bus = |g: &crate::config::ModbusGrant| {
+                Ok((modbus::Grant::new(name, g)?.keeping_raw(grants.keep_raw), config.buses[&g.bus].clone()))
+            };
             let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
             posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus });
         }

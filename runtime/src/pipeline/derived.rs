@@ -105,6 +105,10 @@ fn preview(of: &Channel, every: u64) -> Channel {
 }
 
 impl Open {
+    pub fn new(seconds: u64, moment: Moment, description: Description) -> Self {
+        Self { window: Window::new(seconds, moment), description }
+    }
+
     fn bytes(&self, channel: u16) -> Vec<u8> {
         let (mut w, mut described) = (Writer::new(), Writer::new());
         Parked::Describe { channel, expected: 0, description: self.description.clone() }.write(&mut described);
@@ -149,7 +153,7 @@ impl Pipeline {
         }
         let of = self.instances.get_mut(instance).expect("it speaks");
         let description = || of.channels[&channel].meaning.description.clone();
-        let open = of.windows.entry(channel).or_insert_with(|| Open { window: Window::new(seconds, moment), description: description() });
+        let open = of.windows.entry(channel).or_insert_with(|| Open::new(seconds, moment, description()));
         open.window.take(value, quality, moment);
         of.windows_changed.insert(channel);
         self.raise(Urgency::Due);
@@ -158,11 +162,18 @@ impl Pipeline {
     /// An open window ends: what it came to is said at the moment of its last value.
     pub(super) fn tell_window(&mut self, instance: &Arc<str>, channel: u16) {
         let of = self.instances.get_mut(instance).expect("it has spoken");
-        let Some(Open { window, description }) = of.windows.remove(&channel) else { return };
+        let Some(open) = of.windows.remove(&channel) else { return };
         of.windows_changed.insert(channel);
-        let meanings: BTreeMap<u16, Arc<Meaning>> = window_meanings(channel, &description, window.seconds()).into_iter().collect();
+        self.say_window(instance, channel, &open, false);
+    }
+
+    /// What a window came to, at the moment of its last value.
+    pub(super) fn say_window(&mut self, instance: &Arc<str>, channel: u16, open: &Open, late: bool) {
+        let Open { window, description } = open;
+        let meanings: BTreeMap<u16, Arc<Meaning>> = window_meanings(channel, description, window.seconds()).into_iter().collect();
         let readings = meanings.keys().copied().zip(window.told()).map(|(own, value)| (own, value, window.quality)).collect();
-        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: window.last, late: false };
+        let of = self.instances.get_mut(instance).expect("it is known");
+        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: window.last, late };
         self.book.observation(&mut voice, wire::DeviceTime::NotTold, readings, |own| meanings.get(&own).map(|m| &**m));
         of.names.extend(meanings);
         self.raise(Urgency::Due);

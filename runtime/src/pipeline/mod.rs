@@ -18,6 +18,7 @@ mod shut;
 #[cfg(test)]
 mod tests;
 mod told;
+mod unpark;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,7 @@ use wardgate_wire::{
 };
 
 use crate::config::{Report, Terms};
-use crate::contract::{Said, types};
+use crate::contract::{Frame, Said, types};
 use crate::status::Gap;
 
 use book::{Book, Numbering, Voice};
@@ -230,14 +231,16 @@ impl Pipeline {
         }
     }
 
-    /// What a device sent, byte for byte: into the archive where the site grants that and it is known whose it is. How many bytes were dropped.
-    pub fn raw(&mut self, instance: &Arc<str>, moment: types::Moment, bytes: Vec<u8>) -> u64 {
+    /// What went over a device's line, byte for byte: into the archive where the site grants that and it is known whose it is. How many bytes
+    /// of the device were dropped.
+    pub fn raw(&mut self, instance: &Arc<str>, frame: Frame) -> u64 {
+        let Frame { moment, sent, bytes } = frame;
         let granted = self.setup.terms.get(&**instance).is_some_and(|terms| terms.keep_raw);
         let known = self.instances.get(instance).is_some_and(|of| of.parking.holds());
         if !granted || !known || self.takes > Takes::Everything {
-            return bytes.len() as u64;
+            return if sent { 0 } else { bytes.len() as u64 };
         }
-        self.book.raw(Raw { instance: instance.to_string(), moment: convert::moment(moment), bytes });
+        self.book.raw(Raw { instance: instance.to_string(), moment: convert::moment(moment), sent, bytes });
         self.raise(Urgency::Due);
         self.keep_bounds();
         0

@@ -18,7 +18,7 @@ const ALERT_BYTES: usize = 64; // besides its text
 const ENTRY_BYTES: usize = 64; // digest, two moments, position; besides names
 const FACT_BYTES: usize = 8; // besides its texts; no fact is free, so that their number is bounded with their bytes
 const DESCRIPTION_BYTES: usize = 32; // besides its texts
-const RAW_BYTES: usize = 24; // its moment and two lengths
+const RAW_BYTES: usize = 24; // its moment, its way and two lengths
 const RANGE_BYTES: usize = 32; // one run in a closing
 
 /// Whatever is configured: the wire bounds the rows of a batch, and no row is counted with less than 8 bytes here.

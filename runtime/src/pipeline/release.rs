@@ -1,15 +1,14 @@
 //! Whose values are they: takes each thing that is said to its bed or into parking, and out of parking when it is known.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wardgate_wire as wire;
-use wardgate_wire::{Entry, GapReason, Moment, Parked, Source};
+use wardgate_wire::{Entry, GapReason, Moment, Parked};
 
 use super::book::Voice;
 use super::parking::{Binding, Claim};
-use super::said::{Channel, Meaning, Step};
-use super::{Pipeline, Urgency, convert, describe, missed, sources};
+use super::said::Step;
+use super::{Pipeline, Urgency, convert, sources};
 use crate::config::Link;
 use crate::contract::types;
 use crate::whose::SERIAL;
@@ -54,11 +53,12 @@ impl Pipeline {
         let expired: Vec<Arc<str>> =
             self.instances.iter().filter(|(_, of)| of.parking.oldest_ns.is_some_and(due)).map(|(name, _)| name.clone()).collect();
         for instance in expired {
+            let words = self.instances.get_mut(&instance).expect("just seen").parking.expire();
+            let spoke = self.sources_with_values(&instance, &words);
             let of = self.instances.get_mut(&instance).expect("just seen");
-            let words = of.parking.expire();
             let mut voice = Voice { instance: &instance, numbering: &mut of.numbering, moment: convert::moment(now), late: true };
-            for channel in channels_with_values(&words) {
-                self.book.cut(&mut voice, Source::Channel(channel), GapReason::UnboundExpired, false);
+            for source in spoke {
+                self.book.cut(&mut voice, source, GapReason::UnboundExpired, false);
             }
             self.raise(Urgency::Due);
         }
@@ -180,82 +180,4 @@ impl Pipeline {
         }
         self.raise(Urgency::Due);
     }
-
-    /// What was parked goes through the book with its old moments, in runs of its own.
-    fn release(&mut self, instance: &Arc<str>, words: Vec<Parked>, late: bool) {
-        if words.is_empty() {
-            return;
-        }
-        let mut channels = BTreeMap::new();
-        for word in words {
-            self.released(instance, &mut channels, word, late);
-        }
-        let of = self.instances.get_mut(instance).expect("it is known");
-        if late {
-            Voice { instance, numbering: &mut of.numbering, moment: Moment::default(), late }.all_anew();
-        } else {
-            for (number, channel) in channels {
-                if let Some(live) = of.channels.get_mut(&number) {
-                    live.jump = channel.jump; // what it said about the next jump still holds
-                }
-            }
-        }
-        self.raise(Urgency::Due);
-        self.keep_bounds();
-    }
-
-    fn released(&mut self, instance: &Arc<str>, channels: &mut BTreeMap<u16, Channel>, word: Parked, late: bool) {
-        let (of, book) = (self.instances.get_mut(instance).expect("it is known"), &mut self.book);
-        let mut voice = Voice { instance, numbering: &mut of.numbering, moment: moment_of(&word).unwrap_or(of.parking.session), late };
-        match word {
-            Parked::Session { .. } => {
-                channels.clear();
-                voice.all_anew();
-            }
-            Parked::Claim { .. } => {}
-            Parked::Describe { channel, expected, description } => {
-                let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
-                let before = channels
-                    .insert(channel, Channel { meaning, withheld: false, expected, jump: None, report: None, sent: None, preview: false });
-                describe(book, &mut voice, Source::Channel(channel), before.and_then(|c| c.jump));
-            }
-            Parked::Observation { at, readings, .. } => {
-                book.observation(&mut voice, at, readings, |n| channels.get(&n).map(|c| &*c.meaning))
-            }
-            Parked::Block { channel: number, first, piece, counts } => {
-                if let Some(channel) = channels.get_mut(&number).filter(|c| first >= c.expected) {
-                    book.block(&mut voice, number, channel, first, piece, counts);
-                }
-            }
-            Parked::Missed { channel: number, count, reason, .. } => {
-                if let Some(channel) = channels.get_mut(&number) {
-                    missed(book, &mut voice, number, channel, count, reason);
-                }
-            }
-            Parked::Cut { reason, .. } => {
-                for number in channels.keys() {
-                    book.cut(&mut voice, Source::Channel(*number), reason, false);
-                }
-            }
-        }
-    }
-}
-
-fn moment_of(word: &Parked) -> Option<Moment> {
-    match word {
-        Parked::Session { moment } | Parked::Observation { moment, .. } | Parked::Missed { moment, .. } | Parked::Cut { moment, .. } => {
-            Some(*moment)
-        }
-        Parked::Block { piece, .. } => Some(piece.moment),
-        Parked::Claim { .. } | Parked::Describe { .. } => None,
-    }
-}
-
-fn channels_with_values(words: &[Parked]) -> std::collections::BTreeSet<u16> {
-    let of = |word: &Parked| match word {
-        Parked::Observation { readings, .. } => readings.iter().map(|(channel, ..)| *channel).collect(),
-        Parked::Block { channel, .. } => vec![*channel],
-        _ => Vec::new(),
-    };
-    words.iter().flat_map(of).collect()
 }

@@ -10,8 +10,8 @@ use super::taps::Taps;
 use crate::capability::inbox::Inbox;
 use crate::capability::{Clock, modbus, serial};
 use crate::config::{Link, Terms};
-use crate::contract::Said;
 use crate::contract::types::{Moment, Tag};
+use crate::contract::{Frame, Said};
 use crate::fault::Fault;
 use crate::status::Status;
 
@@ -47,11 +47,10 @@ pub enum ToPipeline {
         link: Link,
         moment: Moment,
     },
-    /// What its device sent, byte for byte, whatever the plugin makes of it.
+    /// What went over its line, byte for byte, whatever the plugin makes of it.
     Raw {
         instance: Arc<str>,
-        moment: Moment,
-        bytes: Vec<u8>,
+        frames: Vec<Frame>,
     },
     Opened {
         instance: Arc<str>,

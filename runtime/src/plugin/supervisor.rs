@@ -21,7 +21,7 @@ use crate::capability::inbox;
 use crate::config::Link;
 use crate::contract::gateway::Level;
 use crate::contract::types::{LinkState, Moment};
-use crate::contract::{CallError, Event, Log, Outcome, modbus, printable, serial};
+use crate::contract::{CallError, Event, Frame, Log, Outcome, modbus, printable, serial};
 use crate::fault;
 
 /// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, its bytes, what was said, and `Closed` or `Fault`.
@@ -165,6 +165,11 @@ impl Supervisor {
                 Next::Event(moment, Event::FilterOverran) => {
                     let moment = self.forward(moment);
                     self.overran(room, moment);
+                    None
+                }
+                Next::Event(_, Event::ModbusFrames(frames)) => {
+                    let mut room = room;
+                    put(&mut room, ToPipeline::Raw { instance: self.posting.instance.clone(), frames });
                     None
                 }
                 Next::Event(moment, event) => {
@@ -351,7 +356,8 @@ impl Supervisor {
         }
         match &event {
             Event::SerialReceived(bytes) if self.posting.keep_raw => {
-                put(&mut room, ToPipeline::Raw { instance: instance.clone(), moment, bytes: bytes.clone() });
+                let frames = vec![Frame { moment, sent: false, bytes: bytes.clone() }];
+                put(&mut room, ToPipeline::Raw { instance: instance.clone(), frames });
             }
             Event::SerialReceived(bytes) => self.status(|s| s.raw_withheld += bytes.len() as u64),
             _ => {}

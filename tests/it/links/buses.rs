@@ -141,6 +141,20 @@ async fn a_foreign_frame_is_never_the_answer_and_the_right_one_behind_it_is() {
     }
 }
 
+/// The answer to a request that was not made yet is not the answer to it.
+#[tokio::test]
+async fn an_answer_that_comes_before_its_request_is_nobodys() {
+    for (framing, name) in BOTH {
+        let bed = Bed::new(&format!("early-{name}"), framing, false, |_, _| ()).await;
+        for _ in 0..5 {
+            bed.befall([Some(Fault::Early)]);
+            bed.is_right("nothing").await;
+            assert_eq!(registers(bed.ask(1, holding(8, 1)).await), [0], "{name}: register 11 holds 200");
+        }
+        assert_eq!((bed.counted().strays, bed.counted().malformed), (5, 0), "{name}");
+    }
+}
+
 /// The device answers after its timeout. On a serial line nothing in the frame tells it from the answer to the next request: so the
 /// server is left alone for another timeout, and whatever it says until then is dropped.
 //= PROMISES.md#P80

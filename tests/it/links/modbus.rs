@@ -74,8 +74,11 @@ impl Rig {
 
     /// A bus of any kind.
     pub(super) fn on(settings: &config::Bus, names: &[&str], config: &ModbusGrant) -> Self {
+        Self::with(settings, names, names.iter().map(|n| Grant::new(n, config).unwrap()).collect())
+    }
+
+    pub(super) fn with(settings: &config::Bus, names: &[&str], grants: Vec<Grant>) -> Self {
         let status = Status::default();
-        let grants: Vec<Grant> = names.iter().map(|n| Grant::new(n, config).unwrap()).collect();
         let (asks, asked) = mpsc::channel::<Ask>(grants.iter().map(Grant::room).sum());
         let boxes: Vec<(Sender, Inbox)> = names.iter().map(|n| inbox((*n).into(), 0)).collect();
         let members = boxes.iter().map(|(tx, _)| tx.clone()).collect();
@@ -104,6 +107,11 @@ impl Instance {
 
     pub(super) async fn is_up(&self) {
         assert_eq!(self.event().await, Event::ModbusLink(LinkState::Up));
+    }
+
+    /// The next run of it.
+    pub(super) fn reopen(&self, now: wardgate::contract::types::Moment) {
+        self.inbox.reopen(now);
     }
 
     pub(super) async fn is_down(&self) {
@@ -151,6 +159,20 @@ impl Device {
         tasks.spawn(async { server.run(stopped).await.unwrap() });
         Self { at, control, _stop: stop, tasks }
     }
+}
+
+/// Over TCP it even has the right number.
+#[tokio::test]
+async fn an_answer_that_comes_before_its_request_is_nobodys() {
+    let device = Device::new(&[1]).await;
+    let rig = Rig::new(device.at, &["ct"]);
+    rig.only().is_up().await;
+    for _ in 0..5 {
+        device.control.befall([Some(Fault::Early)]);
+        assert_eq!(registers(rig.only().ask(1, holding(11, 1)).await), [200]);
+        assert_eq!(registers(rig.only().ask(1, holding(8, 1)).await), [0], "register 11 holds 200");
+    }
+    assert_eq!(rig.status.read().links["plant"].malformed, 0);
 }
 
 /// An address where nothing listens, and that nobody else gets meanwhile.

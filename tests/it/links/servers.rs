@@ -14,14 +14,14 @@ use super::serial::{DOWN, Rig, UP, grant};
 use super::{Scratch, Socat, within};
 
 /// A terminal server with one port, reached in both ways. Ends with this value.
-struct Ser2net {
-    raw: u16,
-    rfc2217: u16,
+pub(super) struct Ser2net {
+    pub(super) raw: u16,
+    pub(super) rfc2217: u16,
     _child: tokio::process::Child,
 }
 
 impl Ser2net {
-    async fn before(port: &Path, config: &Path) -> Self {
+    pub(super) async fn before(port: &Path, config: &Path) -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (raw, rfc2217) = (free(), free());
         let one = |name: &str, accepter: &str, at: u16| {
@@ -42,12 +42,12 @@ impl Ser2net {
 }
 
 /// The device's end of socat's cable.
-fn device(port: &Path) -> std::fs::File {
+pub(super) fn device(port: &Path) -> std::fs::File {
     let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32;
     std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(port).unwrap()
 }
 
-async fn hears(device: &mut std::fs::File, n: usize) -> Vec<u8> {
+pub(super) async fn hears(device: &mut std::fs::File, n: usize) -> Vec<u8> {
     use std::io::Read;
     let mut all = Vec::new();
     within(async {
@@ -63,7 +63,7 @@ async fn hears(device: &mut std::fs::File, n: usize) -> Vec<u8> {
     all
 }
 
-async fn is_up(rig: &Rig) {
+pub(super) async fn is_up(rig: &Rig) {
     // while the terminal server starts, the port is away
     while rig.event().await != UP {}
 }

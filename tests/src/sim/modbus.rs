@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 /// What befalls a request where faults come at random.
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     Fault::Silence,
     Fault::Exception(4),
     Fault::Short,
@@ -49,6 +49,7 @@ const FAULTS: [Fault; 11] = [
     Fault::Endless,
     Fault::Half,
     Fault::Late,
+    Fault::Early,
     Fault::Cut,
 ];
 
@@ -97,6 +98,8 @@ pub enum Fault {
     ShortChecksum,
     /// A 00 and an FF before the answer, as drivers make them when they switch on.
     Noise,
+    /// Its own answer and, in one piece, another to a request that was not made yet.
+    Early,
     /// Another unit's answer before its own, in one piece.
     Joined,
 }
@@ -254,6 +257,10 @@ impl Client {
                 self.stream.write_all(&adu(id, unit, &right)).await?;
                 self.state.count(unit, pdu, &right)?;
                 return Ok(true);
+            }
+            Some(Fault::Early) => {
+                self.state.count(unit, pdu, &right)?;
+                [adu(id, unit, &right), adu(id.wrapping_add(1), unit, &right)].concat()
             }
             Some(Fault::Silence) => return Ok(true),
             Some(Fault::Cut) => return Ok(false),

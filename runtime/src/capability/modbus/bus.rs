@@ -16,8 +16,9 @@ use super::members::Members;
 use super::settings::{BusError, Settings};
 use crate::capability::Clock;
 use crate::config;
+use crate::contract::Frame;
 use crate::contract::modbus::Failure;
-use crate::contract::types::LinkState;
+use crate::contract::types::{LinkState, Moment};
 use crate::status::Status;
 
 /// Connections are never made more often than this.
@@ -65,7 +66,7 @@ impl Bus {
             name: name.to_owned(),
             asks,
             desk: Desk::default(),
-            line: Line::new(settings.clone()),
+            line: Line::new(settings.clone(), clock),
             aside: Aside::default(),
             settings,
             up: None,
@@ -133,7 +134,7 @@ impl Bus {
         }
         let outcome = attend(&mut self.asks, &mut self.desk, self.clock, self.line.ask(&job)).await;
         let now = (self.clock)();
-        self.count(&job, &outcome);
+        self.count(&job, &outcome, now);
         self.judge(job.server, &outcome);
         let answered = self.line.has_answered();
         if answered {
@@ -233,8 +234,20 @@ impl Bus {
         self.members.tell(state, now, &self.status);
     }
 
-    fn count(&mut self, job: &Job, outcome: &Result<Answered, Fault>) {
+    /// Frames go to whoever asked, or are dropped and counted; a run that has ended meanwhile makes no difference.
+    fn keep(&self, frames: Vec<Frame>, mut withheld: u64, now: Moment) {
+        let came = heard(&frames);
+        if !frames.is_empty() && self.desk.keep(now, frames).is_none() {
+            withheld += came;
+        }
+        if let Some(instance) = self.desk.whose().filter(|_| withheld > 0) {
+            self.status.instance(instance, |i| i.raw_withheld += withheld);
+        }
+    }
+
+    fn count(&mut self, job: &Job, outcome: &Result<Answered, Fault>, now: Moment) {
         let (server, tally) = (job.server, std::mem::take(&mut self.line.tally));
+        self.keep(tally.frames, tally.bytes_withheld, now);
         self.status.link(&self.name, |l| {
             l.requests += 1;
             l.bytes_in += tally.bytes_in;
@@ -261,6 +274,11 @@ impl Bus {
             tracing::debug!(bus = self.name, server, ?fault, "no answer");
         }
     }
+}
+
+/// What of these frames came from the device.
+fn heard(frames: &[Frame]) -> u64 {
+    frames.iter().filter(|f| !f.sent).map(|f| f.bytes.len() as u64).sum()
 }
 
 /// Does `work` while whatever is asked meanwhile is taken in: a cancellation counts at once, and no instance waits to be heard.

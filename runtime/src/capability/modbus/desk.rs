@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::handle::{Ask, What};
-use crate::capability::inbox::Answer;
-use crate::contract::Event;
+use crate::capability::inbox::{Answer, Sender};
 use crate::contract::modbus::{Failure, Request, Response};
 use crate::contract::types::{Moment, Tag};
+use crate::contract::{Event, Frame};
 
 /// Instances take turns, one request each, however many each has waiting: a greedy one, or one whose server is dead, costs the others
 /// one transaction (or one timeout) between two of their own and never more.
@@ -39,11 +39,14 @@ pub(super) struct Job {
     pub(super) request: Request,
     /// As the grant says: a wrong checksum of the documented kind is taken.
     pub(super) quirk: bool,
+    /// As the site says: what goes over the bus for it is wanted, byte for byte.
+    pub(super) keep_raw: bool,
     pub(super) since: Instant,
 }
 
 struct UnderWay {
     instance: Arc<str>,
+    inbox: Sender,
     tag: Tag,
     /// None: cancelled meanwhile. The device answers all the same, and nobody gets it.
     answer: Option<Answer>,
@@ -53,8 +56,8 @@ impl Desk {
     pub(super) fn take(&mut self, ask: Ask, since: Instant, now: Moment) {
         let Ask { instance, tag, what } = ask;
         self.cancel(&instance, tag, now); // an open tag used again cancels the older request, as the contract says
-        if let What::Submit { server, request, quirk, answer } = what {
-            let one = Waiting { tag, job: Job { server, request, quirk, since }, answer };
+        if let What::Submit { server, request, quirk, keep_raw, answer } = what {
+            let one = Waiting { tag, job: Job { server, request, quirk, keep_raw, since }, answer };
             match self.queues.iter_mut().find(|q| q.instance == instance) {
                 Some(queue) => {
                     queue.waiting.retain(|w| !w.answer.is_stale());
@@ -90,11 +93,22 @@ impl Desk {
             self.queues[at].waiting.retain(|w| !w.answer.is_stale()); // whoever asked was opened anew
             if let Some(one) = self.queues[at].waiting.pop_front_if(|w| !held_back(w.job.server)) {
                 self.turn = at + 1;
-                self.under_way = Some(UnderWay { instance: self.queues[at].instance.clone(), tag: one.tag, answer: Some(one.answer) });
+                let (instance, inbox) = (self.queues[at].instance.clone(), one.answer.inbox().clone());
+                self.under_way = Some(UnderWay { instance, inbox, tag: one.tag, answer: Some(one.answer) });
                 return Some(one.job);
             }
         }
         None
+    }
+
+    /// What went over the line for the request under way, ahead of its answer. None: nobody keeps it.
+    pub(super) fn keep(&self, now: Moment, frames: Vec<Frame>) -> Option<()> {
+        self.under_way.as_ref().filter(|u| u.inbox.frames(now, frames)).map(|_| ())
+    }
+
+    /// Whose request is under way.
+    pub(super) fn whose(&self) -> Option<&Arc<str>> {
+        self.under_way.as_ref().map(|u| &u.instance)
     }
 
     /// The request under way has ended.

@@ -33,6 +33,7 @@ pub struct Grant {
     rules: Vec<Rule>,
     requests_max: u16,
     quirk: bool,
+    keep_raw: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -100,6 +101,7 @@ impl Grant {
             rules,
             requests_max: from.requests_max,
             quirk: from.checksum_quirk,
+            keep_raw: false,
         })
     }
 
@@ -114,6 +116,15 @@ impl Grant {
     /// Replies with the documented wrong checksum are taken.
     pub(super) fn quirk(&self) -> bool {
         self.quirk
+    }
+
+    /// What goes over the bus for this instance may leave, byte for byte.
+    pub fn keeping_raw(self, keep_raw: bool) -> Self {
+        Self { keep_raw, ..self }
+    }
+
+    pub(super) fn keeps_raw(&self) -> bool {
+        self.keep_raw
     }
 
     /// Places that this instance needs in the channel to its bus: at most [`ROOM_MAX`].

@@ -27,7 +27,7 @@ pub struct Ask {
 }
 
 pub(super) enum What {
-    Submit { server: u8, request: Request, quirk: bool, answer: Answer },
+    Submit { server: u8, request: Request, quirk: bool, keep_raw: bool, answer: Answer },
     Cancel { _room: OwnedSemaphorePermit },
 }
 
@@ -74,8 +74,9 @@ impl Handle {
         let Some(answer) = this.inbox.answer(&this.open) else {
             return this.refuse(tag, Failure::OverRate);
         };
-        let ask =
-            Ask { instance: this.inbox.instance().clone(), tag, what: What::Submit { server, request, quirk: this.grant.quirk(), answer } };
+        let (quirk, keep_raw) = (this.grant.quirk(), this.grant.keeps_raw());
+        let what = What::Submit { server, request, quirk, keep_raw, answer };
+        let ask = Ask { instance: this.inbox.instance().clone(), tag, what };
         match this.asks.try_send(ask) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => this.refuse(tag, Failure::OverRate),

@@ -10,7 +10,9 @@ use super::desk::Job;
 use super::exchange::{self, Brought, Fault};
 use super::frame::{Awaited, Look};
 use super::settings::{Protocol, Settings};
+use crate::capability::Clock;
 use crate::capability::serial::{Came, Wire};
+use crate::contract::Frame;
 use crate::contract::modbus::{Request, Response};
 
 const IDENTIFICATION_PARTS_MAX: usize = 32; // 256 objects of some 30 bytes; each part is a transaction that others wait for
@@ -23,6 +25,7 @@ pub(super) struct Line {
     open: Option<Open>,
     next_id: u16,
     pub(super) tally: Tally,
+    clock: Clock,
 }
 
 /// Since it was last taken.
@@ -31,6 +34,10 @@ pub(super) struct Tally {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) strays: u64,
+    /// As on the wire: what was asked, and what was the answer to it; only where that is wanted.
+    pub(super) frames: Vec<Frame>,
+    /// Of answers, where nobody wants them.
+    pub(super) bytes_withheld: u64,
 }
 
 struct Open {
@@ -59,8 +66,8 @@ struct Reply {
 }
 
 impl Line {
-    pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, open: None, next_id: 0, tally: Tally::default() }
+    pub(super) fn new(settings: Settings, clock: Clock) -> Self {
+        Self { settings, open: None, next_id: 0, tally: Tally::default(), clock }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -136,11 +143,20 @@ impl Line {
         let until = Instant::now() + Duration::from_micros(settings.line_us(frame.len())) + settings.timeout;
         open.write(frame.clone(), until).await?;
         self.tally.bytes_out += frame.len() as u64;
+        if job.keep_raw {
+            self.tally.frames.push(Frame { moment: (self.clock)(), sent: true, bytes: frame.clone() });
+        }
         let echo = if settings.echo { frame } else { Vec::new() };
         let mut reply = Reply { echo, ..Reply::default() };
         let found = open.reply(settings, &mut reply, job, (self.next_id, pdu[0]), until, &mut self.tally.bytes_in).await;
         self.tally.strays += reply.strays + u64::from(!reply.held.is_empty());
-        let (pdu, questionable) = found?;
+        let Found { pdu, questionable, frame, .. } = found?;
+        // Of what is damaged or another's nothing is kept: whose it is nobody can tell.
+        if job.keep_raw {
+            self.tally.frames.push(Frame { moment: (self.clock)(), sent: false, bytes: frame });
+        } else {
+            self.tally.bytes_withheld += frame.len() as u64;
+        }
         let brought = exchange::answer(&job.request, &pdu);
         open.answered |= matches!(brought, Ok(_) | Err(Fault::Exception(_)));
         // What stands behind the answer is not ours: on a connection with numbers it is given up, elsewhere it is drained.
@@ -198,6 +214,8 @@ struct Found {
     pdu: Vec<u8>,
     id: Option<u16>,
     questionable: bool,
+    /// As on the wire.
+    frame: Vec<u8>,
 }
 
 /// What one read brought.
@@ -232,7 +250,7 @@ impl Open {
         }
     }
 
-    /// The PDU that answers, however much else comes before it.
+    /// The frame that answers, however much else comes before it.
     async fn reply(
         &mut self,
         settings: &Settings,
@@ -241,14 +259,14 @@ impl Open {
         (id, function): (u16, u8),
         until: Instant,
         bytes_in: &mut u64,
-    ) -> Result<(Vec<u8>, bool), Fault> {
+    ) -> Result<Found, Fault> {
         let mut silent = false;
         loop {
             while let Some(found) = reply.look(settings.protocol, job, silent)? {
-                let Found { server, pdu, questionable, .. } = found;
-                let ours = server == job.server && pdu[0] & 0x7F == function && found.id.is_none_or(|i| i == id);
+                let Found { server, pdu, .. } = &found;
+                let ours = *server == job.server && pdu[0] & 0x7F == function && found.id.is_none_or(|i| i == id);
                 if ours {
-                    return Ok((pdu, questionable));
+                    return Ok(found);
                 }
                 reply.stray = format!("a frame of server {server}, function {}, which answers another request", pdu[0] & 0x7F);
                 reply.strays += 1;
@@ -284,9 +302,9 @@ impl Reply {
             Look::More => Ok(None),
             Look::Wrong(why) => Err(Fault::Malformed(why)),
             Look::Frame { server, pdu, id, taken, noise, questionable } => {
-                self.held.drain(..taken);
+                let frame = self.held.drain(..taken).skip(noise).collect();
                 self.strays += u64::from(noise > 0);
-                Ok(Some(Found { server, pdu, id, questionable }))
+                Ok(Some(Found { server, pdu, id, questionable, frame }))
             }
         }
     }

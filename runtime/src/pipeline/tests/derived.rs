@@ -163,7 +163,7 @@ fn on_a_full_disk_a_window_ends_and_a_preview_waits_with_its_waveform() {
     assert_eq!(gap, Some((2, GapReason::DiskFull)), "of the waveform itself, to the sample");
 }
 
-/// What was said before the device said who it is goes out as it was; from then on it is thinned and summed up as any other.
+/// What was said before the device said who it is is summed up with what comes then; of a waveform of that time there is no preview.
 #[test]
 fn behind_a_parked_session_windows_and_previews_begin_without_a_loss() {
     let mut b = Bench::new();
@@ -177,8 +177,84 @@ fn behind_a_parked_session_windows_and_previews_begin_without_a_loss() {
     b.say("ups", vec![Said::Identify(vec![serial]), emit(&[(1, 6)]), block(2, 4, &[4, 5, 6, 7])]).unwrap();
     b.fault("ups");
     let group = b.seal();
-    let readings = group.readings();
-    assert_eq!(readings.iter().map(|r| r.channel).collect::<Vec<_>>(), [1, 0x8008, 0x8009, 0x800a, 0x800b]);
+    assert_eq!(windows(group), [(1, [5, 6, 550, 2])]);
+    assert!(group.readings().iter().all(|r| r.channel >= 0x8008), "not one value by itself");
     assert_eq!(tracks(group, Class::Preview)[0].counts, [4, 6]);
     assert!(group.entries().iter().all(|e| !matches!(e, Entry::Gap { .. })), "nothing is lost");
+}
+
+fn identify(serial: &str) -> Said {
+    Said::Identify(vec![crate::contract::types::Fact { name: "serial".into(), value: serial.into() }])
+}
+
+/// What waited in parking comes out summed up like everything else, in windows of its own; what is said after it begins another one.
+//= PROMISES.md#P131
+#[test]
+fn what_was_parked_comes_out_in_windows_too() {
+    let mut b = with_rule("load", Report::Window { seconds: 60 });
+    let now = b.tick();
+    b.pipeline.bound(&"ups".into(), Binding { bed: None, serial: Some("A".into()) }, now, None);
+    b.open("ups", vec![describe(1, "load", Kind::Numeric), describe(2, "charge", Kind::Numeric)]);
+    for n in [10, 30] {
+        b.say("ups", vec![emit(&[(1, n), (2, n)])]).unwrap();
+    }
+    b.ns = 60 * SECOND;
+    b.say("ups", vec![emit(&[(1, 7)])]).unwrap();
+    b.say("ups", vec![Said::Missed(1, None, Missing::Corrupted)]).unwrap();
+    b.say("ups", vec![emit(&[(1, 9)])]).unwrap();
+    assert!(b.seal().readings().is_empty(), "nobody knows whose it is");
+    // another device: a person says whose it was, and it is told late
+    b.say("ups", vec![identify("B"), emit(&[(1, 11)])]).unwrap();
+    let now = b.tick();
+    b.pipeline.bound(&"ups".into(), Binding { bed: None, serial: Some("B".into()) }, now, None);
+    let group = b.seal();
+    let of_window = |group: &Group| -> Vec<(Run, [i64; 4])> {
+        let number = |value: &Value| if let Value::Number(Decimal { mantissa, .. }) = value { *mantissa } else { -1 };
+        let own: Vec<_> = group.readings().into_iter().filter(|r| r.channel > 2).collect();
+        own.chunks(4).map(|four| (four[0].run, [0, 1, 2, 3].map(|n: usize| number(&four[n].value)))).collect()
+    };
+    let told = of_window(group);
+    assert_eq!(told.iter().map(|(_, four)| *four).collect::<Vec<_>>(), [[10, 30, 2000, 2], [7, 7, 700, 1], [9, 11, 1000, 2]]);
+    assert_eq!(
+        group.readings().iter().filter(|r| r.channel <= 2).map(|r| r.channel).collect::<Vec<_>>(),
+        [2, 2],
+        "the others as they were said"
+    );
+    let late = |group: &Group| {
+        let all = group.batches.iter().filter_map(|(.., x)| if let Content::Numerics(all) = &x.content { Some(all.clone()) } else { None });
+        all.flatten().map(|i| i.late).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(late(group), [true].into());
+    assert!(reasons(group).contains(&GapReason::LineFault), "the loss lies between two of them: {:?}", reasons(group));
+    b.say("ups", vec![emit(&[(1, 13)])]).unwrap();
+    b.pipeline.tell_windows_over(at(120 * SECOND));
+    let group = b.seal();
+    assert_eq!((of_window(group).last().map(|(_, four)| *four), late(group)), (Some([13, 13, 1300, 1]), [false].into()));
+}
+
+/// What a device said just before it said who it is belongs to the same window as what it says next; what nobody claims is a gap where it was missed.
+//= PROMISES.md#P131
+#[test]
+fn a_window_goes_on_over_the_word_who_it_is_and_what_expires_is_a_gap_of_the_windows() {
+    let mut b = with_rule("load", Report::Window { seconds: 60 });
+    let now = b.tick();
+    b.pipeline.bound(&"ups".into(), Binding { bed: None, serial: Some("A".into()) }, now, None);
+    b.open("ups", vec![describe(1, "load", Kind::Numeric)]);
+    let now = b.tick();
+    b.pipeline.relinked(&"ups".into(), crate::config::Link::Modbus, now); // the first time it is the same device
+    b.say("ups", vec![emit(&[(1, 10)]), identify("A"), emit(&[(1, 20)])]).unwrap();
+    assert!(b.seal().readings().is_empty() && b.groups.last().unwrap().sealed.states.iter().any(|(name, _)| name == "!window/ups/1"));
+    b.pipeline.tell_windows_over(at(60 * SECOND));
+    assert_eq!(windows(b.seal()), [(1, [10, 20, 1500, 2])]);
+    b.ns = 61 * SECOND;
+    let now = b.tick();
+    b.pipeline.relinked(&"ups".into(), crate::config::Link::Modbus, now);
+    b.say("ups", vec![emit(&[(1, 5)])]).unwrap();
+    b.ns = 99 * SECOND;
+    b.pipeline.expire_parked(at(b.ns), SECOND);
+    b.say("ups", vec![identify("A"), emit(&[(1, 6)])]).unwrap();
+    b.pipeline.tell_windows_over(at(130 * SECOND));
+    let group = b.seal();
+    assert_eq!(windows(group).iter().map(|(_, four)| *four).collect::<Vec<_>>(), [[6, 6, 600, 1]]);
+    assert_eq!(reasons(group), [GapReason::UnboundExpired; 4], "of least, most, mean and number");
 }

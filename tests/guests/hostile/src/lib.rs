@@ -44,8 +44,12 @@ fn say(what: &str) {
 }
 
 fn emit(channel: Channel, n: u32) {
+    emit_at(DeviceTime::NotTold, channel, n);
+}
+
+fn emit_at(at: DeviceTime, channel: Channel, n: u32) {
     let value = Value::Number(Decimal { mantissa: n.into(), exponent: 0 });
-    gateway::emit(&[Observation { at: DeviceTime::NotTold, readings: vec![Reading { channel, value, quality: Quality::empty() }] }]);
+    gateway::emit(&[Observation { at, readings: vec![Reading { channel, value, quality: Quality::empty() }] }]);
 }
 
 /// Both in one call, as a plugin should.
@@ -163,10 +167,27 @@ fn obey(order: &str) -> Done {
         "missed" => gateway::missed(0, Some(2), Missing::DeviceOff),
         other => match other.strip_prefix("identify ") {
             Some(serial) => gateway::identify(&[Fact { name: "serial".into(), value: serial.into() }]),
-            None => say(&format!("unknown order {other}")),
+            None => stamped(other),
         },
     }
     Ok(())
+}
+
+/// `at utc 123`: a count with the device's own time.
+fn stamped(order: &str) {
+    let at = order.strip_prefix("at ").and_then(|rest| {
+        let (kind, ns) = rest.split_once(' ')?;
+        match kind {
+            "utc" => Some(DeviceTime::Utc(ns.parse().ok()?)),
+            "local" => Some(DeviceTime::Local(ns.parse().ok()?)),
+            "counter" => Some(DeviceTime::Counter(ns.parse().ok()?)),
+            _ => None,
+        }
+    });
+    match at {
+        Some(at) => emit_at(at, 0, 200),
+        None => say(&format!("unknown order {order}")),
+    }
 }
 
 fn alarm(id: u32) -> Alert {

@@ -79,6 +79,10 @@ impl SerialServer {
                 bytes.extend(frame(unit, &right));
                 self.state.count(unit, pdu, &right)?;
             }
+            Some(Fault::Early) => {
+                bytes.extend([frame(unit, &right), frame(unit, &right)].concat());
+                self.state.count(unit, pdu, &right)?;
+            }
             Some(Fault::Silence | Fault::Cut) => (),
             Some(Fault::Late) => self.late = frame(unit, &right),
             Some(Fault::Exception(code)) => bytes.extend(frame(unit, &[pdu[0] | 0x80, code])),

@@ -26,7 +26,7 @@ impl Member {
     fn submit(&self, desk: &mut Desk, tag: Tag, since: Instant) {
         let answer = self.tx.answer(&self.open).unwrap();
         let request = Request::ReadCoils(Span { address: tag as u16, count: 1 });
-        let what = What::Submit { server: self.tx.instance().len() as u8, request, quirk: false, answer };
+        let what = What::Submit { server: self.tx.instance().len() as u8, request, quirk: false, keep_raw: false, answer };
         desk.take(Ask { instance: self.tx.instance().clone(), tag, what }, since, now());
     }
 
