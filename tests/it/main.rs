@@ -14,6 +14,7 @@ mod filters;
 mod flushed;
 mod frozen;
 mod full_disk;
+mod gatekeeper;
 mod golden;
 mod hints;
 mod kills;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, ConfigError, Given, Instance, Report, Transaction, Uplink, nearest, nearest_path};
+use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Transaction, Uplink, nearest, nearest_path};
 use crate::contract::types::Kind;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
@@ -22,13 +22,23 @@ pub struct Check {
     /// The gateway's configuration; runtime/gateway.toml lists every setting
     #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
     config: PathBuf,
+    /// What the image says of itself
+    #[arg(long, default_value = IMAGE_PROFILE, hide = true)]
+    image_profile: PathBuf,
 }
 
 pub fn run(args: &Check) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
+    config.held_to(&args.image_profile)?;
     println!("gateway \"{}\", state in {}", config.gateway.id, config.gateway.state.display());
     println!("sends to {}:{} over TLS, trusting {}", config.uplink.host, config.uplink.port, config.uplink.ca_file.display());
     println!("{}", thinnest_link(&config.uplink));
+    if config.gateway.developer_mode {
+        println!("WARNING: developer mode: not for a ward");
+    }
+    if let Err(fault) = crate::gateway::vouched(&config, None) {
+        println!("WARNING, and `run` refuses it: {fault}");
+    }
     if config.plugins.allow_unsigned {
         println!("WARNING: unsigned plugins are allowed: whoever can write to a package's folder decides what runs in its sandbox");
     }

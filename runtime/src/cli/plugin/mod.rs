@@ -1,5 +1,6 @@
 //! `wardgate plugin`: what the writer of a plugin needs, and whoever is to run it.
 
+mod accept;
 mod decode;
 mod inspect;
 mod keygen;
@@ -48,6 +49,10 @@ enum Verb {
     Sign(sign::Sign),
     /// Say whether a package file is whole, and whose it is
     Verify(verify::Verify),
+    /// Take a package into this gateway, if it may come in
+    Accept(accept::Accept),
+    /// Let one older release come back, by the site's key
+    AllowOlder(accept::AllowOlder),
     /// Say on one screen who made a package, what it asks for, and whether it would run here
     Inspect(inspect::Inspect),
 }
@@ -61,6 +66,8 @@ pub fn run(args: &Plugin) -> Result<(), Fault> {
         Verb::Keygen(keygen) => keygen::run(keygen),
         Verb::Sign(sign) => sign::run(sign),
         Verb::Verify(verify) => verify::run(verify),
+        Verb::Accept(accept) => accept::run(accept),
+        Verb::AllowOlder(older) => accept::allow_older(older),
         Verb::Inspect(inspect) => inspect::run(inspect),
         Verb::Build { folder } => tell(&build(folder)?, &mut io::stdout().lock()).map_err(terminal),
     }
