@@ -16,6 +16,7 @@ mod frozen;
 mod full_disk;
 mod gatekeeper;
 mod golden;
+mod guide;
 mod hints;
 mod kills;
 mod kills_disk;
