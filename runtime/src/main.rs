@@ -56,6 +56,8 @@ enum Verb {
     Command(cli::command::Command),
     /// Make plugins; look at packages
     Plugin(cli::plugin::Plugin),
+    /// Say for a whole fleet whom it trusts, and take that back
+    Trust(cli::elsewhere::Words),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Verb::Instance(instance) => cli::instance::run(instance),
         Verb::Command(command) => cli::command::run(command),
         Verb::Plugin(plugin) => cli::plugin::run(plugin),
+        Verb::Trust(words) => cli::elsewhere::run(&["trust"], words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 pub mod bind;
 pub mod check;
 pub mod command;
+pub mod elsewhere;
 pub mod gaps;
 pub mod instance;
 mod paint;
