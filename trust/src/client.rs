@@ -7,7 +7,7 @@ use std::path::Path;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use tough::error::Error as Tough;
-use tough::schema::{DelegatedRole, PathSet, RoleType, Target};
+use tough::schema::{DelegatedRole, Delegations, PathSet, RoleType, Target};
 use tough::{ExpirationEnforcement, Repository, RepositoryLoader, TargetName, TransportError, TransportErrorKind};
 
 use crate::fault::{Fault, Refusal};
@@ -67,8 +67,15 @@ fn own(role: &DelegatedRole) -> Result<(), Refusal> {
     if role.targets.is_none() {
         return Err(Refusal::Incomplete { name: format!("the list of vendor {name}") });
     }
-    match paths(role).into_iter().find(|path| !path.starts_with(&format!("{name}/"))) {
-        Some(path) => Err(Refusal::Path { why: format!("{path} is not below {name}/") }),
+    if let Some(path) = paths(role).into_iter().find(|path| !path.starts_with(&format!("{name}/"))) {
+        return Err(Refusal::Path { why: format!("{path} is not below {name}/") });
+    }
+    // tough lets a vendor list what is another's, as long as that other lists it too
+    let alone = Delegations { roles: vec![role.clone()], ..Delegations::new() };
+    let listed = role.targets.iter().flat_map(|list| list.signed.targets.keys());
+    let ours = |target: &&TargetName| target.raw() == target.resolved() && alone.target_is_delegated(target);
+    match listed.into_iter().find(|target| !ours(target)) {
+        Some(target) => Err(Refusal::Path { why: format!("{name} lists {}", target.raw()) }),
         None => Ok(()),
     }
 }

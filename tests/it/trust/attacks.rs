@@ -179,7 +179,7 @@ fn mix_and_match() {
     let by = |role: &str| [(forge.keyid(role, 0), forge.stolen(role))];
     forge.change(&format!("{snapshot}.snapshot.json"), &by("snapshot"), |signed| signed["meta"]["acme.json"] = json!({"version": 99}));
     forge.cover(&[]);
-    fs::copy(forge.folder.join("metadata/1.acme.json"), forge.folder.join("metadata/99.acme.json")).expect("copied");
+    fs::copy(forge.folder.join("metadata/2.acme.json"), forge.folder.join("metadata/99.acme.json")).expect("copied");
     site.refused("forged", "parts of different states are mixed");
 }
 

@@ -23,6 +23,7 @@ impl Site {
     /// Only the vendors' keys: acme has key 1, other has key 2.
     pub fn bare(name: &str) -> Self {
         let site = Self(Folder::new(name));
+        fs::create_dir_all(site.path("")).expect("a folder");
         for (vendor, n) in [("acme", 1), ("other", 2)] {
             fs::write(site.path(&format!("{vendor}.pub")), key(n).public().pem()).expect("written");
         }
@@ -135,7 +136,11 @@ fn copied(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let (path, beside) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() { copied(&path, &beside) } else { drop(fs::copy(&path, &beside).expect("copied")) }
+        if path.is_dir() {
+            copied(&path, &beside);
+        } else {
+            fs::copy(&path, &beside).expect("copied");
+        }
     }
 }
 

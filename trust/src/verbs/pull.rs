@@ -40,10 +40,14 @@ pub fn run(args: &Pull) -> Result<(), Fault> {
     if path.exists() && files::read(&path, FILE_BYTES_MAX)? != bytes {
         return Err(Fault::Exists { path });
     }
-    let beside = args.into.join(format!(".pulled-{}{ENDING}", std::process::id()));
-    files::write(&beside, &bytes, files::PUBLIC_MODE)?;
-    let done = gateway::run("verify", &[&beside], true).and_then(|()| std::fs::rename(&beside, &path).map_err(Fault::file(&path)));
-    let _ = std::fs::remove_file(&beside); // gone already where all went well
+    // the gateway's reader wants the file under its own name
+    let beside = args.into.join(format!(".pulled-{}", std::process::id()));
+    files::folder(&beside, files::SECRET_FOLDER_MODE)?;
+    let pulled = beside.join(format!("{name}-{version}{ENDING}"));
+    let done = files::write(&pulled, &bytes, files::PUBLIC_MODE)
+        .and_then(|()| gateway::run("verify", &[&pulled], true))
+        .and_then(|()| std::fs::rename(&pulled, &path).map_err(Fault::file(&path)));
+    let _ = std::fs::remove_dir_all(&beside); // ours
     done?;
     println!("{} is there: {name} {version}, release {}, of {}", path.display(), claim.release, claim.vendor);
     println!("next: wardgate plugin verify --trust DIR {0}; or install it: wardgate plugin install {0}", path.display());
