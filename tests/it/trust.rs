@@ -1,6 +1,7 @@
 //! The fleet's trust: a desk makes metadata, gateways take it over, and whatever an attacker does with it on the way is refused.
 
 mod attacks;
+mod carried;
 mod forge;
 mod independent;
 mod registry;

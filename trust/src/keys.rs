@@ -118,7 +118,7 @@ impl Public {
     }
 
     pub fn id(&self) -> String {
-        format!("{PREFIX}{}", STANDARD.encode(&self.0))
+        format!("{PREFIX}{}", STANDARD.encode(self.0))
     }
 
     pub fn pem(&self) -> String {

@@ -7,7 +7,7 @@ use wardgate_trust::verbs;
 
 /// Whom a fleet of gateways trusts; packages to and from registries.
 #[derive(Parser)]
-#[command(version, name = "wardgate", after_help = EXAMPLES)]
+#[command(version, name = "wardgate", bin_name = "wardgate", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     room: verbs::Room,

@@ -124,6 +124,7 @@ fn fast_forward() {
 }
 
 /// The same old state, for ever: it is seen by its end, what it takes back is still taken back, and what runs goes on.
+//= PROMISES.md#P145
 #[test]
 fn indefinite_freeze() {
     let site = Site::new("tuf-freeze");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::Timestamp;
 use tough::schema::Target;
 
 use crate::clock::{Known, judge};
@@ -56,8 +57,12 @@ pub fn run(args: &Install) -> Result<(), Fault> {
 }
 
 /// The metadata that was verified here, verified once more: no network, and nothing is taken on the word of a file.
-fn verified(args: &Install) -> Result<Option<client::Loaded>, Fault> {
-    let Some(fleet) = Fleet::read(&args.trust)? else { return Ok(None) };
+fn verified(args: &Install) -> Result<Option<(client::Loaded, Timestamp)>, Fault> {
+    let Some(fleet) = Fleet::read(&args.trust)? else {
+        let begun = args.trust.join(super::update::ANCHOR);
+        let lost = Fault::Stale { why: format!("{} has a root, and no fleet.json", args.trust.display()) };
+        return if begun.exists() { Err(lost) } else { Ok(None) };
+    };
     let root = super::update::trusted_root(&args.trust, None)?;
     let source = Source::Folder(args.trust.join(REPOSITORY));
     let loaded = super::within(args.patience, &source.name(), client::load(&root, source.clone(), None))?;
@@ -68,14 +73,14 @@ fn verified(args: &Install) -> Result<Option<client::Loaded>, Fault> {
     if judged.stale {
         return Err(Fault::Stale { why: super::update::stale(&fleet, &judged, clock) });
     }
-    Ok(Some(loaded))
+    Ok(Some((loaded, judged.floor.unwrap_or(clock))))
 }
 
 fn checked(args: &Install, path: &Path) -> Result<(), Fault> {
     let bytes = files::read(path, FILE_BYTES_MAX)?;
     let refused = |why: String| Fault::Package { what: path.display().to_string(), why };
     let claim = Package::read(&bytes).and_then(|package| package.claim()).map_err(refused)?;
-    let Some(loaded) = verified(args)? else {
+    let Some((loaded, now)) = verified(args)? else {
         println!("{} holds no fleet's metadata: this site's own keys of vendors decide", args.trust.display());
         return Ok(());
     };
@@ -91,7 +96,7 @@ fn checked(args: &Install, path: &Path) -> Result<(), Fault> {
     let Some((target, expires)) = loaded.target(&claim.vendor, &name) else {
         return Err(refused(format!("the fleet's metadata does not name {name}; it names {}", listed(&loaded))));
     };
-    if expires < loaded.issued().unwrap_or(expires) {
+    if expires < now {
         return Err(Fault::Stale { why: format!("the list of {} ended on {}", claim.vendor, super::short(expires)) });
     }
     is(target, &bytes).map_err(refused)
@@ -130,7 +135,7 @@ fn fetch(args: &Install, from: &str) -> Result<PathBuf, Fault> {
             "write VENDOR/NAME-VERSION, as `wardgate trust status` lists them",
         ));
     };
-    let loaded = verified(args)?.ok_or_else(|| {
+    let (loaded, _) = verified(args)?.ok_or_else(|| {
         Fault::usage(
             format!("{} holds no fleet's metadata", args.trust.display()),
             "bring it first: `wardgate trust update`; or name a file, without --from",
