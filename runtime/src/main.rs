@@ -62,6 +62,8 @@ enum Verb {
     Grant(cli::grant::Grant),
     /// Prove and show the log of who installed, granted, revoked or bound what
     Audit(cli::audit::Audit),
+    /// Say for a whole fleet whom it trusts, and take that back
+    Trust(cli::elsewhere::Words),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Verb::Sbom(sbom) => cli::sbom::run(sbom),
         Verb::Grant(grant) => cli::grant::run(grant),
         Verb::Audit(audit) => cli::audit::run(audit),
+        Verb::Trust(words) => cli::elsewhere::run(&["trust"], words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

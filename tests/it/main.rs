@@ -34,6 +34,7 @@ mod store;
 mod supervision;
 mod tamper;
 mod tidy;
+mod trust;
 mod uplink;
 mod ward;
 mod wire;

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod bind;
 pub mod check;
 pub mod command;
+pub mod elsewhere;
 pub mod gaps;
 pub mod grant;
 pub mod instance;

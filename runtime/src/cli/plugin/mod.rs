@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
+use super::elsewhere;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Admission, Built, KeyError, Package, PluginError, Prepared, trial};
 
@@ -55,6 +56,12 @@ enum Verb {
     AllowOlder(accept::AllowOlder),
     /// Say on one screen who made a package, what it asks for, and whether it would run here
     Inspect(inspect::Inspect),
+    /// Put a package into a registry
+    Push(elsewhere::Words),
+    /// Get a package from a registry
+    Pull(elsewhere::Words),
+    /// Install a package on this gateway, if the fleet's metadata names it
+    Install(elsewhere::Words),
 }
 
 pub fn run(args: &Plugin) -> Result<(), Fault> {
@@ -69,6 +76,9 @@ pub fn run(args: &Plugin) -> Result<(), Fault> {
         Verb::Accept(accept) => accept::run(accept),
         Verb::AllowOlder(older) => accept::allow_older(older),
         Verb::Inspect(inspect) => inspect::run(inspect),
+        Verb::Push(words) => elsewhere::run(&["plugin", "push"], words),
+        Verb::Pull(words) => elsewhere::run(&["plugin", "pull"], words),
+        Verb::Install(words) => elsewhere::run(&["plugin", "install"], words),
         Verb::Build { folder } => tell(&build(folder)?, &mut io::stdout().lock()).map_err(terminal),
     }
 }
