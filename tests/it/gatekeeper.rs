@@ -92,7 +92,12 @@ fn stolen(n: u8) -> Json {
 
 /// modbus-map as its vendor might ship it another time: release, and what else is written otherwise in its manifest.
 pub fn another(folder: &Path, version: &str, release: u64, by: &SecretKey, change: impl Fn(String) -> String) -> PathBuf {
-    let first = wardgate::plugin::sealed(&signed_into(&folder.join("made"), "modbus-map")).expect("a package");
+    shipped(folder, "modbus-map", version, release, by, change)
+}
+
+/// Any plugin of the checkout, as a vendor might ship it.
+pub fn shipped(folder: &Path, plugin: &str, version: &str, release: u64, by: &SecretKey, change: impl Fn(String) -> String) -> PathBuf {
+    let first = wardgate::plugin::sealed(&signed_into(&folder.join("made"), plugin)).expect("a package");
     let mut files = first.files().to_vec();
     let manifest = files.iter_mut().find(|f| f.path == "manifest.toml").expect("it has one");
     let text = String::from_utf8(manifest.bytes.clone()).expect("text");
@@ -263,6 +268,8 @@ fn a_revoked_key_takes_effect_by_the_sites_rule_and_nobody_else_stops() {
     let done = reload(&stage, 0);
     assert!(done.contains("withheld ct-chiller") && done.contains("2 went on undisturbed"), "{done}");
     assert_eq!(stage.gateway_status().expect("it runs").instances[CHILLER].state, "withheld");
+    let checked = crate::supervision::wardgate(&stage, &["check"]);
+    assert!(said(&checked).contains("REVOKED: wardgate's key ed25519:"), "{}", said(&checked));
     goes_on(&stage, "the monitors");
     put_fleet(&trust, &fleet(5, FAR, json!([]), json!([])));
     assert!(reload(&stage, 0).contains("added ct-chiller"));

@@ -9,6 +9,7 @@ mod ble_decode;
 mod capture;
 mod cloud;
 mod command;
+mod drill;
 mod faults;
 mod filters;
 mod flushed;

@@ -5,7 +5,7 @@ mod carried;
 mod forge;
 mod independent;
 mod registry;
-mod site;
+pub mod site;
 mod wrong_clock;
 
 use std::fs;

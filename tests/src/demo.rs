@@ -110,9 +110,10 @@ pub fn run(options: &Options) -> Result<Report, String> {
     more.extend(seed.iter().flat_map(|seed| ["--faults", seed]));
     stage.start_ward(&more)?;
     stage.start_receiver()?;
+    stage.write_configuration()?;
+    introduce(&stage, options.json);
     let begun_ns = boottime_ns();
     stage.start_gateway()?;
-    introduce(&stage, options.json);
     stage.ward.as_mut().expect("started above").tell("on")?;
     let mut meter = Meter::default();
     watch(&mut stage, options, &mut meter)?;
@@ -134,7 +135,7 @@ fn introduce(stage: &Stage, to_stderr: bool) {
     let Ok(wardgate) = crate::process::binary("wardgate") else { return };
     let check = std::process::Command::new(wardgate).arg("check").arg("--config").arg(stage.folder.join("gateway.toml")).output();
     let said = check.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
-    let wanted = ["runs ", "signed by ", "may ", "listens ", "reads ", "touches ", "hears "];
+    let wanted = ["runs ", "signed by ", "on ", "may ", "touches ", "hears "];
     let mut text = String::from("Who may run here, by whose key, and what it may reach; gateway.toml is signed by the site:\n");
     for line in said.lines() {
         let inner = line.strip_prefix("  ").unwrap_or_default();

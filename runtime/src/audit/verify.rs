@@ -129,8 +129,8 @@ fn chain(files: &[PathBuf], key: &PublicKey) -> Result<Whole, Broken> {
 
 /// The oldest record is the one that the newest signed record says was the oldest then, or a younger one was kept since.
 fn beginning(whole: &Whole) -> Result<(), Broken> {
-    let seals = whole.records.iter().filter_map(|record| record.seal.as_ref());
-    if let (Some(first), Some(seal)) = (whole.records.first(), seals.last())
+    let newest = whole.records.iter().rev().find_map(|record| record.seal.as_ref());
+    if let (Some(first), Some(seal)) = (whole.records.first(), newest)
         && first.n > seal.from.max(1)
     {
         return Err(Broken::Beheaded { n: first.n, from: seal.from });

@@ -26,7 +26,7 @@ impl fmt::Display for Walls {
 }
 
 /// Reading, writing and asking for memory; what the runtime of Rust and of C does at a start, at an end, and at an abort.
-const ALLOWED: &[libc::c_long] = &[
+const ALLOWED: &[i64] = &[
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_write,
@@ -73,7 +73,7 @@ fn no_files() -> Option<bool> {
 }
 
 fn filter() -> Option<BpfProgram> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (i64::from(*call), Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // an abort is a signal to oneself, and to nobody else
     let me = u64::from(rustix::process::getpid().as_raw_nonzero().get().cast_unsigned());
     let to_me = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, me).ok()?;
@@ -94,7 +94,7 @@ pub fn try_to_break_out(walls: Walls) -> Vec<(&'static str, bool)> {
         ("write a file", std::fs::write(&temporary, b"x").is_ok()),
         ("look into a folder", std::fs::read_dir("/").is_ok()),
         ("start a program", std::process::Command::new("/bin/true").status().is_ok()),
-        ("signal its parent", rustix::process::getppid().is_some_and(|parent| rustix::process::test_kill_process(parent).is_ok())),
+        ("signal another process", rustix::process::test_kill_process(rustix::process::Pid::INIT).is_ok()),
         (
             "make its limits wider",
             rustix::process::setrlimit(rustix::process::Resource::As, rustix::process::Rlimit { current: None, maximum: None }).is_ok(),

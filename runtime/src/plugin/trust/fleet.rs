@@ -110,8 +110,8 @@ impl Fleet {
         if fleet.format != FORMAT {
             return Err(FleetError::Format { path, format: fleet.format });
         }
-        let moments = std::iter::once(&fleet.expires).chain(&fleet.checked).chain(&fleet.floor);
-        for text in moments.filter(|text| when::read(text).is_none()) {
+        let mut moments = std::iter::once(&fleet.expires).chain(&fleet.checked).chain(&fleet.floor);
+        if let Some(text) = moments.find(|text| when::read(text).is_none()) {
             return Err(unreadable(format!("{text:?} is no time like {}", when::text(0))));
         }
         if let Some(bad) = fleet.revoked_keys.iter().find(|k| PublicKey::of_id(&k.key).is_none()) {
