@@ -19,6 +19,7 @@ mod paths;
 mod place;
 mod report;
 mod settings;
+mod trust;
 
 use hint::{Hint, hint, shown};
 use place::{line_at, line_of};
@@ -32,6 +33,7 @@ pub use nearest::nearest;
 pub use paths::nearest_path;
 pub use report::{DeadBand, Report, Terms};
 pub use settings::{Given, Shipped, TEXT_BYTES_MAX};
+pub use trust::{IMAGE_PROFILE, OnRevoked, Trust, is_production};
 
 /// Every setting with its default: what remedies are taken from.
 const EXAMPLE: &str = include_str!("../gateway.toml");
@@ -72,6 +74,9 @@ pub struct Gateway {
     pub id: String,
     /// Folder of the store, the compile cache, the device key and the status socket.
     pub state: PathBuf,
+    /// For those who write plugins: what only they need may be allowed. No image for wards takes it.
+    #[serde(default)]
+    pub developer_mode: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -139,20 +144,24 @@ impl Default for Store {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Plugins {
-    /// Packages may be folders, which nobody signs: for those who write plugins.
+    /// Packages may be folders, which nobody signs: in developer mode only.
     #[serde(default)]
     pub allow_unsigned: bool,
+    /// Where `wardgate plugin accept` puts what it took.
+    #[serde(default = "d::packages")]
+    pub folder: PathBuf,
+    /// Socket of a compiler that another user runs; none: a child of the gateway.
+    #[serde(default)]
+    pub compiler: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct Trust {
-    /// Folder of the public keys of vendors whose packages may run; none: nobody's may.
-    #[serde(default)]
-    pub vendors: Option<PathBuf>,
+impl Default for Plugins {
+    fn default() -> Self {
+        Self { allow_unsigned: false, folder: d::packages(), compiler: None }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -315,6 +324,11 @@ impl fmt::Display for At {
 
 /// Defaults, each with its reason.
 mod d {
+    use std::path::PathBuf;
+
+    pub fn packages() -> PathBuf {
+        "/var/lib/wardgate/packages".into() // on the data partition of the image
+    }
     pub fn port() -> u16 {
         8883 // MQTT over TLS, as registered
     }
@@ -463,7 +477,10 @@ impl Config {
         under(&mut self.uplink.ca_file);
         under(&mut self.uplink.mac_key_file);
         self.uplink.password_file.iter_mut().for_each(under);
-        self.trust.vendors.iter_mut().for_each(under);
+        under(&mut self.plugins.folder);
+        self.plugins.compiler.iter_mut().for_each(under);
+        let trust = &mut self.trust;
+        [&mut trust.folder, &mut trust.vendors, &mut trust.site_key].into_iter().flatten().for_each(under);
         self.buses.values_mut().filter_map(|b| b.serial.as_mut()).filter(|p| !is_remote(p)).for_each(under);
         let source = &self.source;
         for (name, instance) in &mut self.instances {
@@ -503,6 +520,16 @@ impl Config {
         if let Some(listen) = self.metrics.listen.filter(|a| !a.ip().is_loopback() && !self.metrics.beyond_loopback) {
             let what = "is no loopback address: whoever reaches it may read (beyond_loopback = true allows that)";
             return wrong(&["metrics", "listen"], what.into(), format!("write listen = \"127.0.0.1:{}\"", listen.port()));
+        }
+        if self.plugins.allow_unsigned && !self.gateway.developer_mode {
+            let what = "is for those who write plugins, and needs developer_mode = true below [gateway]".to_owned();
+            let remedy =
+                "write allow_unsigned = false, and name signed packages; at a developer's desk add developer_mode = true below [gateway]";
+            return wrong(&["plugins", "allow_unsigned"], what, remedy.into());
+        }
+        if self.trust.folder.is_some() && self.trust.vendors.is_some() {
+            let what = "the folder holds the vendors' keys already, in vendors/".to_owned();
+            return wrong(&["trust", "vendors"], what, "take one of the two lines out".into());
         }
         let host = &self.uplink.host;
         if host.is_empty() || host.contains([':', '/', ' ']) {

@@ -85,12 +85,15 @@ pub enum Answer<T> {
 
 /// What the corridor is to do, and where it answers.
 pub enum Order {
-    Reload(Asker<Reloaded>),
+    /// `by`: the user who asks, for the log.
+    Reload {
+        by: Option<u32>,
+        asker: Asker<Reloaded>,
+    },
     Restart {
         instance: String,
         asker: Asker<()>,
     },
-    /// `by`: the user who asks, for the log.
     Bind {
         instance: String,
         to: To,
@@ -120,13 +123,21 @@ pub struct Reloaded {
     /// Their bed changed, and nothing else.
     pub rebound: Vec<String>,
     pub unchanged: Vec<String>,
+    /// Configured, and kept from running.
+    #[serde(default)]
+    pub withheld: Vec<String>,
 }
 
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "reloaded {}:", self.file)?;
-        let changes =
-            [("added", &self.added), ("removed", &self.removed), ("restarted", &self.restarted), ("at another bed", &self.rebound)];
+        let changes = [
+            ("added", &self.added),
+            ("removed", &self.removed),
+            ("restarted", &self.restarted),
+            ("at another bed", &self.rebound),
+            ("withheld", &self.withheld),
+        ];
         for (what, names) in changes.iter().filter(|(_, names)| !names.is_empty()) {
             write!(f, " {what} {};", names.join(", "))?;
         }
@@ -191,7 +202,7 @@ impl Window {
         match question {
             Question::Status => line_of(Ok(self.status.at((self.now)()))),
             Question::Gaps => line_of(Ok(self.status.gaps((self.now)()))),
-            Question::Reload => line_of(self.order(ORDER_S_MAX * 1000, Order::Reload).await),
+            Question::Reload => line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Reload { by, asker }).await),
             Question::Restart { instance } => line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Restart { instance, asker }).await),
             Question::Bind { instance, to } => {
                 line_of(self.order(ORDER_S_MAX * 1000, |asker| Order::Bind { instance, to, by, asker }).await)

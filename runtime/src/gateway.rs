@@ -9,6 +9,7 @@ mod lean;
 mod orders;
 mod roster;
 mod scribe;
+mod warden;
 mod workshop;
 
 use std::collections::BTreeMap;
@@ -27,12 +28,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use wardgate_wire as wire;
 
+use crate::audit::{Entry, What};
 use crate::config::{Config, Instance, Secrets};
 use crate::console::{self, Order, Window};
 use crate::fault::{Fault, Guilty};
 use crate::metrics;
 use crate::pipeline::{Heads, Pipeline, Setup};
-use crate::plugin::{INSTANCES_MAX, PIPELINE_ROOM};
+use crate::plugin::{DeviceKey, INSTANCES_MAX, PIPELINE_ROOM};
 use crate::status::Status;
 use crate::store::{Found, Limits, Room, Shelf, Store};
 use crate::uplink::{self, Uplink, UplinkError};
@@ -41,9 +43,11 @@ use clock::{boot, moment};
 use orders::Orders;
 use roster::Roster;
 use scribe::Scribe;
-use workshop::{Posts, Workshop};
+use warden::{GATEWAY, Occasion, Sight, Warden};
+use workshop::{Decided, Posts, Workshop};
 
 pub use clock::{boottime_ns, random};
+pub use warden::{audit_moment, vouched};
 pub use workshop::{admitted, granted, wrong_package};
 
 /// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
@@ -54,6 +58,7 @@ const SPOKEN_WAITING_MAX: usize = 64;
 const ORDERS_WAITING_MAX: usize = 16;
 /// A bus that does not answer is given up after 3 s; what takes longer may not keep the rest waiting.
 const READY_S_MAX: u64 = 5;
+const DEVELOPER_MODE: &str = "DEVELOPER MODE (gateway.developer_mode): not for a ward";
 const UNSIGNED: &str =
     "UNSIGNED PLUGINS ARE ALLOWED (plugins.allow_unsigned): whoever can write to a package's folder decides what runs in its sandbox";
 /// Plugins and the uplink get this long for their last words, the last group too.
@@ -78,7 +83,7 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
             _ = interrupt.recv() => break None,
             ended = &mut scribe => break Some(ended),
             // how it went is in the log; one that waits already reads the file as it is now, too
-            _ = hangup.recv() => drop(running.orders.try_send(Order::Reload(oneshot::channel().0))),
+            _ = hangup.recv() => drop(running.orders.try_send(Order::Reload { by: None, asker: oneshot::channel().0 })),
         }
     };
     info!("stopping: last words of the instances, last group");
@@ -121,7 +126,8 @@ async fn everything_tried(status: &Status, instances: &[(String, Vec<String>)]) 
         let now = status.read();
         let line = |name: &String| now.links.get(name).is_some_and(|l| l.up || !l.last_error.is_empty());
         let open = |name: &String| now.instances.get(name).is_some_and(|i| i.opens + i.faults > 0);
-        instances.iter().all(|(name, links)| open(name) && links.iter().all(line))
+        let withheld = |name: &String| now.instances.get(name).is_some_and(|i| i.state == "withheld");
+        instances.iter().all(|(name, links)| withheld(name) || open(name) && links.iter().all(line))
     };
     for _ in 0..READY_S_MAX * 1000 / LOOK_MS {
         if tried() {
@@ -147,11 +153,17 @@ impl Running {
     async fn start(file: PathBuf, config: Config) -> Result<Self, Fault> {
         let secrets = secrets(&config)?;
         let lock = lock(&config.gateway.state)?;
+        if config.gateway.developer_mode {
+            warn!("{DEVELOPER_MODE}");
+        }
         if config.plugins.allow_unsigned {
             warn!("{UNSIGNED}");
         }
-        let workshop = Workshop::open(&config.gateway.state)?;
-        let posts = workshop.posts(&config, &Posts::new()).await?; // before a store is touched or a port opened
+        let status = Status::default();
+        let key = device_key(&config.gateway.state)?;
+        let mut warden = Warden::open(&config.gateway.state, &key, status.clone());
+        let (workshop, decided) = decided(&mut warden, key, &config).await?; // before a store is touched or a port opened
+        let Decided { posts, withheld } = decided;
         let (store, shelf, found) = open_store(&config)?;
         let heads = Heads::rebuild(&found.heads).map_err(|e| {
             let what = format!("the store in {} holds heads that cannot be read: {e}", config.gateway.state.display());
@@ -162,7 +174,6 @@ impl Running {
             )
         })?;
         let (life, seed) = (u64::from_le_bytes(random()?), u64::from_le_bytes(random()?));
-        let status = Status::default();
         describe(&status, &config, life);
         status.with(|s| s.memory_profile = workshop.profile().name().into());
         let mut pipeline = pipeline(&config, &secrets, life, heads);
@@ -243,11 +254,38 @@ impl Running {
         };
         let scribe = tokio::spawn(scribe.run(words));
         let mut roster = Roster::new(spoken, status.clone(), seed, kept); // the scribe ends when it and the last instance have gone
+        warden.begin(&config, life).await;
+        let sights: BTreeMap<String, Sight> = posts.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
         roster.change_to(posts).await?;
-        let desk = Orders { roster, workshop: Arc::new(workshop), file, config, life, commands: 0 };
+        warden.take(&sights, Occasion::Start, GATEWAY).await;
+        warden.withhold(&withheld).await;
+        let desk = Orders { roster, workshop: Arc::new(workshop), warden, file, config, life, commands: 0 };
         tasks.spawn(desk.run(ordered, stopping));
         Ok(Self { status, scribe, tasks, orders, stop_instances, stop_uplink, _lock: lock })
     }
+}
+
+/// The secret of this device, made at the first start.
+pub fn device_key(state: &Path) -> Result<DeviceKey, Fault> {
+    DeviceKey::open(state, random()?).map_err(|e| Fault::new(e.guilty(), &e, e.remedy("")))
+}
+
+/// What may run of a configuration at the start; what keeps all of it from running is in the audit log.
+async fn decided(warden: &mut Warden, key: DeviceKey, config: &Config) -> Result<(Workshop, Decided), Fault> {
+    let tried = async {
+        warden.vouched(config)?;
+        warden.look(config).await;
+        let workshop = Workshop::open(config, key)?;
+        let judge = warden.judge(config, Occasion::Start)?;
+        let decided = workshop.posts(config, &Posts::new(), &judge).await?;
+        Ok((workshop, decided))
+    }
+    .await;
+    if let Err(fault) = &tried {
+        let fault: &Fault = fault;
+        warden.write(Entry::new(What::Refuse, GATEWAY, [("what", &"start"), ("why", &fault.what)])).await;
+    }
+    tried
 }
 
 /// The files beside the configuration, read and held against what the uplink can use.
@@ -310,6 +348,7 @@ fn describe(status: &Status, config: &Config, life: u64) {
         s.life = format!("{life:016x}");
         s.started_monotonic_ns = boottime_ns();
         s.allow_unsigned = config.plugins.allow_unsigned;
+        s.developer_mode = config.gateway.developer_mode;
         s.uplink.broker = format!("{}:{}", config.uplink.host, config.uplink.port);
     });
 }

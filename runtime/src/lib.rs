@@ -2,6 +2,7 @@
 //!
 //! The modules are rooms in the order in which data walks. ARCHITECTURE.md says which room may name which.
 
+pub mod audit;
 mod backoff;
 pub mod capability;
 pub mod cli;
@@ -11,10 +12,12 @@ mod contained;
 pub mod contract;
 pub mod fault;
 pub mod gateway;
+pub mod keys;
 pub mod metrics;
 pub mod pipeline;
 pub mod plugin;
 pub mod status;
 pub mod store;
 pub mod uplink;
+pub mod when;
 mod whose;

@@ -54,8 +54,16 @@ enum Verb {
     Instance(cli::instance::Instance),
     /// Give one instance a command, and print its answer
     Command(cli::command::Command),
-    /// Make plugins; look at packages
+    /// Make plugins; look at packages, and take them in
     Plugin(cli::plugin::Plugin),
+    /// Say which plugins, and which gateway, a crate is in
+    Sbom(cli::sbom::Sbom),
+    /// Compare, approve and sign what plugins may reach
+    Grant(cli::grant::Grant),
+    /// Prove and show the log of who installed, granted, revoked or bound what
+    Audit(cli::audit::Audit),
+    /// Say for a whole fleet whom it trusts, and take that back
+    Trust(cli::elsewhere::Words),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +84,10 @@ fn main() -> ExitCode {
         Verb::Instance(instance) => cli::instance::run(instance),
         Verb::Command(command) => cli::command::run(command),
         Verb::Plugin(plugin) => cli::plugin::run(plugin),
+        Verb::Sbom(sbom) => cli::sbom::run(sbom),
+        Verb::Grant(grant) => cli::grant::run(grant),
+        Verb::Audit(audit) => cli::audit::run(audit),
+        Verb::Trust(words) => cli::elsewhere::run(&["trust"], words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

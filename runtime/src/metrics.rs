@@ -213,6 +213,18 @@ type OfGateway = (&'static str, Kind, &'static str, fn(&Snapshot) -> u64);
 
 const GATEWAY: &[OfGateway] = &[
     ("wardgate_unsigned_plugins_allowed", Gauge, "1 where plugins without a signature may run.", |s| s.allow_unsigned.into()),
+    ("wardgate_developer_mode", Gauge, "1 in developer mode, which no ward runs in.", |s| s.developer_mode.into()),
+    ("wardgate_trust_stale", Gauge, "1 while nothing new is taken, because the fleet's metadata is not fresh.", |s| {
+        (s.trust.state == "trust-stale").into()
+    }),
+    ("wardgate_revoked_running", Gauge, "Instances that run although their key or release was revoked.", |s| {
+        s.instances.values().filter(|i| !i.revoked.is_empty()).count() as u64
+    }),
+    ("wardgate_withheld_instances", Gauge, "Instances that are configured and may not run.", |s| {
+        s.instances.values().filter(|i| i.state == "withheld").count() as u64
+    }),
+    ("wardgate_configuration_changed", Gauge, "1 while gateway.toml on disk is not the one that runs.", |s| s.config_changed.into()),
+    ("wardgate_audit_records_total", Counter, "Records in the audit log; it never goes back.", |s| s.audit.records),
     ("wardgate_epoch", Gauge, "Number of the present epoch of this life.", |s| s.epoch.into()),
     ("wardgate_store_commits_total", Counter, "Groups made durable.", |s| s.store.commits),
     ("wardgate_store_failed_flushes_total", Counter, "Commits that the disk refused; each was tried again.", |s| s.store.failed_flushes),

@@ -13,7 +13,7 @@ pub use gaps::{At, Before, GAPS_KEPT_MAX, Gap, Gaps, GapsAnswer};
 pub struct InstanceStatus {
     pub plugin: String,
     pub bed: Option<String>,
-    /// starting, healthy, degraded, failed as the plugin reports it; silent, restarting, quarantined, stopped as the gateway sees it.
+    /// starting, healthy, degraded, failed as the plugin reports it; silent, restarting, quarantined, stopped, withheld as the gateway sees it.
     pub state: String,
     pub detail: String,
     pub link_up: bool,
@@ -75,6 +75,18 @@ pub struct InstanceStatus {
     pub gaps_open: u64,
     /// CLOCK_BOOTTIME nanoseconds of the newest value; 0 = none yet.
     pub newest_monotonic_ns: u64,
+    /// Vendor and release; empty: nobody signed it.
+    #[serde(default)]
+    pub signed_by: String,
+    /// SHA-256 of what the site grants it in effect.
+    #[serde(default)]
+    pub grants_hash: String,
+    /// They were found changed at the start, and nobody has reloaded since.
+    #[serde(default)]
+    pub grants_changed: bool,
+    /// Its key or release was revoked, and the site lets it go on: why.
+    #[serde(default)]
+    pub revoked: String,
 }
 
 impl InstanceStatus {
@@ -171,6 +183,30 @@ pub struct UplinkStatus {
     pub last_error: String,
 }
 
+/// What is known of the fleet's metadata.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TrustStatus {
+    /// no-fleet, fresh, or trust-stale: then nothing new is taken.
+    pub state: String,
+    pub why: String,
+    /// Versions of the metadata.
+    pub fleet: String,
+    pub expires: String,
+    /// Whether the wall clock was ever set.
+    pub clock_set: bool,
+}
+
+/// Of the audit log: whoever notes this elsewhere can tell a log that was cut.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct AuditStatus {
+    pub records: u64,
+    /// Hash of the newest record.
+    pub newest: String,
+    /// The device's public key, which signs the log.
+    pub key: String,
+    pub last_error: String,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     pub gateway: String,
@@ -181,6 +217,15 @@ pub struct Snapshot {
     pub monotonic_ns: u64,
     pub started_monotonic_ns: u64,
     pub allow_unsigned: bool,
+    #[serde(default)]
+    pub developer_mode: bool,
+    #[serde(default)]
+    pub trust: TrustStatus,
+    #[serde(default)]
+    pub audit: AuditStatus,
+    /// gateway.toml on disk is not the one that runs.
+    #[serde(default)]
+    pub config_changed: bool,
     /// How plugins' memory is laid out here, guarded or compact; empty without plugins.
     #[serde(default)]
     pub memory_profile: String,

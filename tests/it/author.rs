@@ -18,10 +18,10 @@ fn binaries() -> PathBuf {
 }
 
 /// A folder outside the checkout, the same in each run, so that the shared target does not grow; gone at the end.
-struct Outside(PathBuf);
+pub struct Outside(pub PathBuf);
 
 impl Outside {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let checkout = root().display().to_string().replace('/', "-");
         let folder = std::env::temp_dir().join(format!("wardgate-author{checkout}-{name}"));
         let _ = fs::remove_dir_all(&folder);
@@ -39,7 +39,7 @@ impl Outside {
     }
 
     /// Standard output of a script that ends well.
-    fn well(&self, script: &str) -> String {
+    pub fn well(&self, script: &str) -> String {
         let ended = self.bash(script);
         let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
         assert!(ended.status.success(), "{script}\n{out}\n{err}");
@@ -156,13 +156,13 @@ fn a_golden_case_that_differs_shows_its_guilty_byte_and_a_trap_its_words_and_fun
 }
 
 /// The guide's commands and files, in order.
-enum Act {
+pub enum Act {
     Run(String),
     Write(String, String),
 }
 
 /// A block marked `sh` is run; one behind a paragraph that ends with "`path`:" is the file of that name.
-fn acts(guide: &str) -> Vec<Act> {
+pub fn acts(guide: &str) -> Vec<Act> {
     let (mut acts, mut lines, mut before) = (Vec::new(), guide.lines(), "");
     while let Some(line) = lines.next() {
         let Some(kind) = line.strip_prefix("```") else {

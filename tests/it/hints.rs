@@ -24,7 +24,7 @@ fn site(folder: &Path) -> String {
     fs::write(folder.join("maps/wrong.map"), "temperature holding 0 i16 x0.1 \"Cel\"\npressure holding 1 i61\n").expect("written");
     let packages = root().join("plugins/target/packages");
     format!(
-        "[gateway]\nid = \"ward\"\nstate = \"state\"\n[uplink]\nhost = \"broker\"\nca_file = \"ca.pem\"\nmac_key_file = \"mac.key\"\n\
+        "[gateway]\nid = \"ward\"\nstate = \"state\"\ndeveloper_mode = true\n[uplink]\nhost = \"broker\"\nca_file = \"ca.pem\"\nmac_key_file = \"mac.key\"\n\
          [plugins]\nallow_unsigned = true\n[bus.plant]\ntcp = \"192.0.2.20:502\"\n\
          [instance.chiller]\npackage = \"{}/modbus-map-0.1.0\"\n[instance.chiller.settings]\n\
          map = {{ file = \"maps/chiller.map\" }}\nserver = 1\nperiod_ms = 1000\n[instance.chiller.grants.modbus]\nbus = \"plant\"\nservers = [1]\n\

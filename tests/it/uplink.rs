@@ -8,6 +8,6 @@ mod client_faults;
 mod lies;
 mod mosquitto;
 mod order;
-mod receiver;
+pub mod receiver;
 mod rig;
 mod tls;

@@ -102,6 +102,7 @@ pub fn folder() -> PathBuf {
 
 pub fn run(options: &Options) -> Result<Report, String> {
     let mut stage = Stage::new(&options.folder)?;
+    stage.sign()?;
     let guest = options.guest.as_ref().map(|(folder, text)| stage.invite(folder).map(|name| (name, text.as_str()))).transpose()?;
     stage.start_broker()?;
     let mut more: Vec<&str> = guest.iter().flat_map(|(name, text)| ["--guest", name, text]).collect();
@@ -109,6 +110,8 @@ pub fn run(options: &Options) -> Result<Report, String> {
     more.extend(seed.iter().flat_map(|seed| ["--faults", seed]));
     stage.start_ward(&more)?;
     stage.start_receiver()?;
+    stage.write_configuration()?;
+    introduce(&stage, options.json);
     let begun_ns = boottime_ns();
     stage.start_gateway()?;
     stage.ward.as_mut().expect("started above").tell("on")?;
@@ -125,6 +128,24 @@ pub fn run(options: &Options) -> Result<Report, String> {
         let _ = std::fs::remove_dir_all(&options.folder); // a temporary folder: the system clears what we could not
     }
     Ok(report)
+}
+
+/// Who signed what, and what it may reach: as `wardgate check` says it.
+fn introduce(stage: &Stage, to_stderr: bool) {
+    let Ok(wardgate) = crate::process::binary("wardgate") else { return };
+    let check = std::process::Command::new(wardgate).arg("check").arg("--config").arg(stage.folder.join("gateway.toml")).output();
+    let said = check.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+    let wanted = ["runs ", "signed by ", "on ", "may ", "touches ", "hears "];
+    let mut text = String::from("Who may run here, by whose key, and what it may reach; gateway.toml is signed by the site:\n");
+    for line in said.lines() {
+        let inner = line.strip_prefix("  ").unwrap_or_default();
+        if line.contains(", package ") {
+            text += &format!("{}\n", line.split(", package ").next().unwrap_or(line));
+        } else if wanted.iter().any(|w| inner.starts_with(w)) {
+            text += &format!("{line}\n");
+        }
+    }
+    let _ = if to_stderr { writeln!(std::io::stderr(), "{text}") } else { writeln!(std::io::stdout(), "{text}") };
 }
 
 /// Bytes on the gateway's connections to the broker, TLS and all, both ways: counted by the broker.

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod demo;
 pub mod layout;
 pub mod mosquitto;
+pub mod oci;
 pub mod process;
 pub mod pty;
 pub mod serve;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value as Json;
+use wardgate::plugin::{SEED_BYTES, SecretKey};
 
 use crate::process::{Process, READY_S_MAX, binary, root};
 use crate::{mosquitto, serve};
@@ -16,6 +17,11 @@ pub const MONITORS: [(&str, &str); 2] = [("bed-1-monitor", "bed-1"), ("bed-2-mon
 pub const CHILLER: &str = "ct-chiller";
 pub const CHILLER_UNIT: u8 = 1;
 
+/// Packages of the ward, as `tests/build` packs them.
+pub const PACKED: [&str; 2] = ["ivy450c-0.1.0", "modbus-map-0.1.0"];
+/// Who signs them, by their manifests.
+const VENDOR: &str = "wardgate";
+
 pub struct Stage {
     pub folder: PathBuf,
     pub broker: Option<Process>,
@@ -26,6 +32,12 @@ pub struct Stage {
     pub modbus_port: u16,
     /// Appended to gateway.toml.
     pub more: String,
+    /// What of gateway.toml is written otherwise: text, and what stands there instead.
+    pub instead: Vec<(String, String)>,
+    /// The site's key: the ward runs signed packages only, and gateway.toml is signed too. None: a developer's desk.
+    pub site: Option<SecretKey>,
+    /// A plugin's folder is among them, which nobody signed.
+    unsigned_guest: bool,
 }
 
 impl Stage {
@@ -40,7 +52,38 @@ impl Stage {
         write(&folder.join("mac.key"), &hex)?;
         write(&folder.join("password"), &hex[..16])?;
         let folder = folder.to_owned();
-        Ok(Self { folder, broker: None, ward: None, receiver: None, gateway: None, broker_port: 0, modbus_port: 0, more: String::new() })
+        Ok(Self {
+            folder,
+            broker: None,
+            ward: None,
+            receiver: None,
+            gateway: None,
+            broker_port: 0,
+            modbus_port: 0,
+            more: String::new(),
+            instead: Vec::new(),
+            site: None,
+            unsigned_guest: false,
+        })
+    }
+
+    /// As on a ward: packages that a throw-away vendor signed, and a configuration that a throw-away site signed.
+    pub fn sign(&mut self) -> Result<(), String> {
+        let (vendor, site) = (fresh_key()?, fresh_key()?);
+        for sub in ["packages", "vendors"] {
+            fs::create_dir_all(self.folder.join(sub)).map_err(|e| format!("{sub}: {e}"))?;
+        }
+        for name in PACKED {
+            let file = format!("{name}.wardgate");
+            let packed = root().join("plugins/target/packages").join(&file);
+            let mut sealed = wardgate::plugin::sealed(&packed).map_err(|e| format!("{e}: run tests/build"))?;
+            sealed.sign(&vendor).map_err(|e| format!("{file} {e}"))?;
+            wardgate::plugin::write_sealed(&self.folder.join("packages").join(&file), &sealed).map_err(|e| e.to_string())?;
+        }
+        write(&self.folder.join("vendors").join(format!("{VENDOR}.pub")), &vendor.public().pem())?;
+        write(&self.folder.join("site.pub"), &site.public().pem())?;
+        self.site = Some(site);
+        Ok(())
     }
 
     /// Builds the plugin in `folder` and gives it an instance on a serial line of its own; answers the instance's name.
@@ -50,6 +93,7 @@ impl Stage {
         if MONITORS.iter().any(|(known, _)| *known == name) || name == CHILLER {
             return Err(format!("the demo ward has a device called {name} already: give the plugin another name in its manifest"));
         }
+        self.unsigned_guest = true;
         let package = built.folder.canonicalize().map_err(|e| format!("{}: {e}", built.folder.display()))?;
         self.more += &format!(
             "\n[instance.{name}]\npackage = {:?}\n[instance.{name}.grants.serial]\nport = \"{}/dev/{name}\"\nbaud = 9600\n",
@@ -135,11 +179,21 @@ impl Stage {
 
     /// Writes gateway.toml and starts the gateway; returns when it says that it is ready.
     pub fn start_gateway(&mut self) -> Result<(), String> {
-        write(&self.folder.join("gateway.toml"), &self.configuration())?;
+        self.write_configuration()?;
         let mut process = self.spawn_gateway(&mut Command::new(binary("wardgate")?))?;
         process.wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(()))?;
         self.gateway = Some(process);
         Ok(())
+    }
+
+    /// gateway.toml as it stands, signed where the ward is.
+    pub fn write_configuration(&self) -> Result<(), String> {
+        let file = self.folder.join("gateway.toml");
+        write(&file, &self.configuration())?;
+        match &self.site {
+            Some(key) => wardgate::plugin::sign_config(&file, key).map(drop).map_err(|e| e.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// `command` is the binary, or a program that runs it.
@@ -170,27 +224,33 @@ impl Stage {
     }
 
     pub fn configuration(&self) -> String {
-        let packages = root().join("plugins/target/packages");
+        let packages = if self.site.is_some() { self.folder.join("packages") } else { root().join("plugins/target/packages") };
         let (folder, packages) = (self.folder.display(), packages.display());
+        let ending = if self.site.is_some() { ".wardgate" } else { "" };
+        let unsigned = self.site.is_none() || self.unsigned_guest;
         let mut text = format!(
-            "[gateway]\nid = \"{GATEWAY}\"\nstate = \"{folder}/state\"\n\n\
+            "[gateway]\nid = \"{GATEWAY}\"\nstate = \"{folder}/state\"\ndeveloper_mode = {unsigned}\n\n\
              [uplink]\nhost = \"localhost\"\nport = {}\nca_file = \"{folder}/ca.pem\"\nusername = \"gateway\"\n\
              password_file = \"{folder}/password\"\nmac_key_file = \"{folder}/mac.key\"\nresend_s = 3\nbackoff_min_ms = 100\nbackoff_max_ms = 1000\n\n\
-             [plugins]\nallow_unsigned = true\n\n[bus.plant]\ntcp = \"127.0.0.1:{}\"\n",
+             [plugins]\nallow_unsigned = {unsigned}\n\n[bus.plant]\ntcp = \"127.0.0.1:{}\"\n",
             self.broker_port, self.modbus_port
         );
         for (name, bed) in MONITORS {
             text += &format!(
-                "\n[instance.{name}]\npackage = \"{packages}/ivy450c-0.1.0\"\nbed = \"{bed}\"\n\
+                "\n[instance.{name}]\npackage = \"{packages}/ivy450c-0.1.0{ending}\"\nbed = \"{bed}\"\n\
                  [instance.{name}.grants.serial]\nport = \"{folder}/dev/{name}\"\nbaud = 9600\n"
             );
         }
         text += &format!(
-            "\n[instance.{CHILLER}]\npackage = \"{packages}/modbus-map-0.1.0\"\n{}\n[instance.{CHILLER}.grants.modbus]\nbus = \"plant\"\n\
+            "\n[instance.{CHILLER}]\npackage = \"{packages}/modbus-map-0.1.0{ending}\"\n{}\n[instance.{CHILLER}.grants.modbus]\nbus = \"plant\"\n\
              servers = [{CHILLER_UNIT}]\nallow = [{{ function = 3, addresses = [\"0..11\"] }}]\n",
             chiller_settings()
         );
-        text + &self.more
+        if self.site.is_some() {
+            text += &format!("\n[trust]\nvendors = \"{folder}/vendors\"\nsite_key = \"{folder}/site.pub\"\n");
+        }
+        text += &self.more;
+        self.instead.iter().fold(text, |text, (old, new)| text.replace(old, new))
     }
 }
 
@@ -199,6 +259,12 @@ fn chiller_settings() -> String {
     let map = root().join("plugins/modbus-map/maps/smc-hrs.map");
     let text = fs::read_to_string(&map).unwrap_or_else(|e| panic!("{}: {e}", map.display()));
     format!("[instance.{CHILLER}.settings]\nmap = '''\n{text}'''\n")
+}
+
+fn fresh_key() -> Result<SecretKey, String> {
+    let mut seed = [0; SEED_BYTES];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| format!("no random numbers: {e}"))?;
+    Ok(SecretKey::of_seed(&seed))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::capability::{modbus, serial};
-use crate::config::{Config, ConfigError, Given, Instance, Report, Transaction, Uplink, nearest, nearest_path};
+use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Transaction, Uplink, nearest, nearest_path};
 use crate::contract::types::Kind;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Admission, Host, Package, PluginError, Prepared, at_once};
+use crate::plugin::{self, Admission, Host, Package, PluginError, Prepared, at_once};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -22,13 +22,23 @@ pub struct Check {
     /// The gateway's configuration; runtime/gateway.toml lists every setting
     #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
     config: PathBuf,
+    /// What the image says of itself
+    #[arg(long, default_value = IMAGE_PROFILE, hide = true)]
+    image_profile: PathBuf,
 }
 
 pub fn run(args: &Check) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
+    config.held_to(&args.image_profile)?;
     println!("gateway \"{}\", state in {}", config.gateway.id, config.gateway.state.display());
     println!("sends to {}:{} over TLS, trusting {}", config.uplink.host, config.uplink.port, config.uplink.ca_file.display());
     println!("{}", thinnest_link(&config.uplink));
+    if config.gateway.developer_mode {
+        println!("WARNING: developer mode: not for a ward");
+    }
+    if let Err(fault) = crate::gateway::vouched(&config, None) {
+        println!("WARNING, and `run` refuses it: {fault}");
+    }
     if config.plugins.allow_unsigned {
         println!("WARNING: unsigned plugins are allowed: whoever can write to a package's folder decides what runs in its sandbox");
     }
@@ -37,7 +47,7 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
     let mut wrong = crate::gateway::secrets(&config).err();
-    let mut sandbox = Sandbox::default();
+    let mut sandbox = Sandbox { fleet: fleet(&config), ..Sandbox::default() };
     let (mut asks, mut channels) = (BTreeMap::new(), BTreeMap::new());
     for (name, instance) in &config.instances {
         println!();
@@ -62,6 +72,18 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         }
     }
     wrong.map_or(Ok(()), Err)
+}
+
+/// What the fleet's metadata say now; what this gateway remembers of older ones is for `run`.
+fn fleet(config: &Config) -> plugin::Seen {
+    let wall_s = crate::gateway::audit_moment().wall_ns.map(|ns| ns / 1_000_000_000);
+    let seen = config.trust.folder.as_deref().map(|folder| plugin::Seen::look(folder, None, wall_s, 0)).unwrap_or_default();
+    match (&seen.fleet, seen.why_stale()) {
+        (_, Some(why)) => println!("WARNING: trust is stale, so nothing new is taken: {why}"),
+        (Some(fleet), None) => println!("the fleet's metadata are fresh until {}", fleet.expires),
+        (None, None) => {}
+    }
+    seen
 }
 
 /// A combination of window and patience that a link cannot serve breaks every connection, and nothing else would say why.
@@ -120,11 +142,17 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     };
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
-    let package = Package::admit(&instance.package, &Admission::of(config)).map_err(refused)?;
+    let fleet = sandbox.fleet.fleet.clone();
+    let package = Package::admit(&instance.package, &Admission::with(config, fleet.as_ref())).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
     match &package.signed {
         Some(by) => println!("  signed by {}, release {}, with the key {}", by.vendor, by.release, by.key.id()),
         None => println!("  signed by NOBODY: a folder"),
+    }
+    let revoked = package.signed.as_ref().zip(fleet.as_ref());
+    let revoked = revoked.and_then(|(by, fleet)| fleet.revoked(&by.vendor, &by.key, &package.manifest.name, by.release));
+    if let Some((what, why)) = revoked {
+        println!("  REVOKED: {what}: {}; on_revoked = \"{}\" says what becomes of it", why.reason, config.trust.on_revoked.name());
     }
     package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
     let settings = config.settings(name, &package.manifest, &package.shipped)?;
@@ -204,6 +232,7 @@ fn in_words(channel: &str, rule: &Report) -> String {
 /// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.
 #[derive(Default)]
 struct Sandbox {
+    fleet: plugin::Seen,
     host: Option<Arc<Host>>,
     ready: BTreeMap<PathBuf, Arc<Prepared>>,
 }

@@ -1,14 +1,19 @@
 //! The front door: a file per verb.
 
+pub mod audit;
 pub mod bind;
 pub mod check;
 pub mod command;
+pub mod elsewhere;
 pub mod gaps;
+pub mod grant;
 pub mod instance;
 mod paint;
 pub mod plugin;
 pub mod reload;
 pub mod run;
+pub mod sbom;
+mod site;
 pub mod status;
 
 use std::path::PathBuf;

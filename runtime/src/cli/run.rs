@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::{Config, IMAGE_PROFILE};
 use crate::fault::{Fault, Guilty};
 use crate::gateway;
 
@@ -13,10 +13,14 @@ pub struct Run {
     /// The gateway's configuration; runtime/gateway.toml lists every setting
     #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
     config: PathBuf,
+    /// What the image says of itself
+    #[arg(long, default_value = IMAGE_PROFILE, hide = true)]
+    image_profile: PathBuf,
 }
 
 pub fn run(args: &Run) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
+    config.held_to(&args.image_profile)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(gateway::BLOCKING_THREADS_MAX)
         .enable_all()

@@ -216,11 +216,7 @@ fn up_ns(s: &Snapshot) -> u64 {
 fn page(s: &Snapshot, before: Option<&Snapshot>, paint: Paint) -> Vec<String> {
     let rate = before.and_then(|b| Some((b, Rate::between(s, b)?)));
     let mut out = vec![format!("{}   wardgate {}, up {}, life {}, epoch {}", s.gateway, s.version, paint::span(up_ns(s)), s.life, s.epoch)];
-    if s.allow_unsigned {
-        out.push(
-            paint.ink("UNSIGNED PLUGINS ALLOWED: whoever can write to a package's folder decides what runs in its sandbox", Tone::Warn),
-        );
-    }
+    out.extend(trust(s, paint));
     if s.memory_profile == "compact" {
         out.push("compact memory profile: little address space here, so tight loops in plugins take up to twice as long".into());
     }
@@ -231,6 +227,34 @@ fn page(s: &Snapshot, before: Option<&Snapshot>, paint: Paint) -> Vec<String> {
     out.push(String::new());
     out.extend(s.links.iter().flat_map(|(name, l)| link(name, l, up_ns(s), paint)));
     out
+}
+
+/// What is out of the ordinary about who may run here; nothing, where all is well.
+fn trust(s: &Snapshot, paint: Paint) -> Vec<String> {
+    let mut said = Vec::new();
+    if s.allow_unsigned {
+        said.push("UNSIGNED PLUGINS ALLOWED: whoever can write to a package's folder decides what runs in its sandbox".to_owned());
+    }
+    if s.developer_mode {
+        said.push("DEVELOPER MODE: not for a ward".to_owned());
+    }
+    if s.trust.state == "trust-stale" {
+        said.push(format!("TRUST STALE, nothing new is taken: {}", s.trust.why));
+    }
+    if s.config_changed {
+        said.push("CONFIGURATION CHANGED ON DISK and not reloaded: reload it, or find out who changed it".to_owned());
+    }
+    for (name, _) in s.instances.iter().filter(|(_, i)| i.grants_changed) {
+        said.push(format!("GRANTS of {name} were changed while no gateway ran"));
+    }
+    for (name, i) in s.instances.iter().filter(|(_, i)| !i.revoked.is_empty()) {
+        said.push(format!("REVOKED and running: {name}: {}", i.revoked));
+    }
+    if !s.audit.last_error.is_empty() {
+        said.push(format!("AUDIT LOG: {}", s.audit.last_error));
+    }
+    let lines = said.iter().flat_map(|text| paint::wrap(text, COLUMNS, LINES_MAX));
+    lines.map(|line| paint.ink(&line, Tone::Warn)).collect()
 }
 
 /// A text from elsewhere under the thing that it is about.

@@ -2,17 +2,16 @@
 //! can be started without a way to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::time::{Duration, timeout};
 use tracing::info;
 
-use super::clock::random;
+use super::warden::{Judge, Occasion, Sight};
 use crate::capability::{modbus, serial};
 use crate::config::{self, Bus, Config, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Admission, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
+use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, Verdict, trial};
 
 /// All that an instance is started from.
 #[derive(Clone)]
@@ -27,6 +26,7 @@ pub(super) struct Post {
     hash: [u8; 32],
     pub serial: Option<serial::Grant>,
     pub modbus: Option<(modbus::Grant, Bus)>,
+    pub sight: Sight,
 }
 
 /// By the instance's name.
@@ -66,8 +66,20 @@ impl Post {
 /// What a plugin will ask of its bus is seen in some milliseconds; one that needs longer keeps nobody waiting, and is not reckoned with.
 const WATCHED_MS_MAX: u64 = 500;
 
-/// A package, the settings that its plugin gets, and what it hears.
-type Checked = (Package, BTreeMap<String, String>, Vec<Option<Tap>>);
+/// A package, the settings that its plugin gets, what it hears, and how it stands with those who are trusted.
+struct Checked {
+    package: Package,
+    settings: BTreeMap<String, String>,
+    taps: Vec<Option<Tap>>,
+    sight: Sight,
+}
+
+/// What a configuration comes to.
+pub(super) struct Decided {
+    pub posts: Posts,
+    /// Configured, and kept from running by those who are trusted.
+    pub withheld: BTreeMap<String, Fault>,
+}
 
 pub(super) struct Workshop {
     host: Arc<Host>,
@@ -75,12 +87,12 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
-    pub fn open(state: &Path) -> Result<Self, Fault> {
+    pub fn open(config: &Config, key: DeviceKey) -> Result<Self, Fault> {
+        let state = &config.gateway.state;
         let host = Arc::new(Host::probe().map_err(refused)?);
         let program = std::env::current_exe().map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
-        let key = DeviceKey::open(state, random()?).map_err(refused)?;
         let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default());
-        Ok(Self { host, compiler: compiler.map_err(refused)? })
+        Ok(Self { host, compiler: compiler.map_err(refused)?.at(config.plugins.compiler.clone()) })
     }
 
     pub fn profile(&self) -> plugin::Profile {
@@ -88,18 +100,21 @@ impl Workshop {
     }
 
     /// Everything is checked before a second is spent on compiling. What runs already and needs no other plugin keeps the one it has.
-    pub async fn posts(&self, config: &Config, running: &Posts) -> Result<Posts, Fault> {
+    pub async fn posts(&self, config: &Config, running: &Posts, judge: &Judge) -> Result<Decided, Fault> {
         let most = INSTANCES_MAX as usize;
         if config.instances.len() > most {
             let what = format!("gateway.toml configures {} instances; one gateway runs at most {most}", config.instances.len());
             return Err(Fault::new(Guilty::Configuration, what, "give some of them to another gateway"));
         }
-        let mut checked = Vec::new();
+        let (mut checked, mut withheld) = (Vec::new(), BTreeMap::new());
         for (name, instance) in &config.instances {
-            checked.push((name, instance, self.check(config, name, instance)?));
+            match self.check(config, name, instance, running.get(name), judge)? {
+                Ok(one) => checked.push((name, instance, one)),
+                Err(fault) => drop(withheld.insert(name.clone(), fault)),
+            }
         }
         let mut posts = Posts::new();
-        for (name, instance, (package, settings, taps)) in checked {
+        for (name, instance, Checked { package, settings, taps, sight }) in checked {
             let before = running.get(name).filter(|post| post.same_plugin(instance, &package.manifest, package.hash));
             let plugin = match before {
                 Some(post) => post.plugin.clone(),
@@ -111,7 +126,10 @@ impl Workshop {
                 Ok((modbus::Grant::new(name, g)?.keeping_raw(grants.keep_raw), config.buses[&g.bus].clone()))
             };
             let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
-            posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus });
+            posts.insert(
+                name.clone(),
+                Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, sight },
+            );
         }
         let mut asks = BTreeMap::new();
         for (name, post) in &posts {
@@ -122,19 +140,45 @@ impl Workshop {
         for bus in config.buses.keys() {
             admitted(config, bus, |name| asks.get(name).cloned().unwrap_or_default())?;
         }
-        Ok(posts)
+        Ok(Decided { posts, withheld })
     }
 
-    fn check(&self, config: &Config, name: &str, instance: &Instance) -> Result<Checked, Fault> {
+    /// The inner error: trust keeps it from running, and only it.
+    fn check(
+        &self,
+        config: &Config,
+        name: &str,
+        instance: &Instance,
+        running: Option<&Post>,
+        judge: &Judge,
+    ) -> Result<Result<Checked, Fault>, Fault> {
         let refused = |e| wrong_package(config, name, &e);
-        let package = Package::admit(&instance.package, &Admission::of(config)).map_err(refused)?;
+        let package = match Package::admit(&instance.package, &judge.admission) {
+            // a vendor that lost its place while no gateway ran takes nobody else down with it
+            Err(e @ PluginError::Untrusted { .. }) if judge.occasion == Occasion::Start && judge.with_fleet() => {
+                return Ok(Err(refused(e)));
+            }
+            other => other.map_err(refused)?,
+        };
+        let mut sight = Sight::of(config, instance, &package);
+        let runs = running.is_some_and(|post| post.hash == package.hash && post.sight.signed == sight.signed);
+        match judge.verdict(name, &sight, runs) {
+            Verdict::Runs => {}
+            Verdict::RunsRevoked(why) => sight.revoked = Some(why.to_string()),
+            Verdict::No(why) => {
+                let revoked = matches!(why, plugin::Withheld::Revoked { .. });
+                let fault = refused(PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) });
+                // what is revoked leaves; what is merely not good enough does not come in, and what runs stays
+                return if revoked || judge.occasion == Occasion::Start { Ok(Err(fault)) } else { Err(fault) };
+            }
+        }
         package.granted(&granted(instance)).map_err(refused)?;
         let settings = config.settings(name, &package.manifest, &package.shipped)?;
         let taps = config.taps(name, &package.manifest)?;
         let grants = &instance.grants;
         grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
         grants.modbus.as_ref().map(|g| modbus::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-        Ok((package, settings, taps))
+        Ok(Ok(Checked { package, settings, taps, sight }))
     }
 
     async fn prepare(&self, config: &Config, name: &str, instance: &Instance, package: &Package) -> Result<Arc<Prepared>, Fault> {

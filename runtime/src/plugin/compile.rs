@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
@@ -12,6 +13,11 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::component::Component;
+
+mod confine;
+mod elsewhere;
+
+use confine::{confine, try_to_break_out};
 
 use super::cache::{CODE_BYTES_MAX, Cache, CacheKey, Found, Origin};
 use super::engine::{Profile, compiling};
@@ -26,6 +32,10 @@ const STDERR_BYTES_MAX: u64 = 4 << 10; // the reason is one line; the rest would
 /// How the child says that the fault is the disk's, not the component's.
 const CANNOT_WRITE: u8 = 5;
 const REASON_BYTES_MAX: usize = 600;
+/// Begins the child's first line.
+const WALLS: &str = "walls: ";
+/// Instead of a profile: the child tries to break out, and writes down what it could. A test asks for it.
+const BREAK_OUT: &str = "break-out";
 
 /// What one compilation may use.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +61,8 @@ pub struct Compiler {
     leading: Vec<OsString>,
     limits: CompileLimits,
     cache: Cache,
+    /// Of a compiler that another user runs, instead of a child.
+    socket: Option<PathBuf>,
 }
 
 impl Compiler {
@@ -62,7 +74,12 @@ impl Compiler {
         leading: Vec<OsString>,
         limits: CompileLimits,
     ) -> Result<Self, PluginError> {
-        Ok(Self { program, leading, limits, cache: Cache::open(state, key)? })
+        Ok(Self { program, leading, limits, cache: Cache::open(state, key)?, socket: None })
+    }
+
+    /// By whom, where a site names somebody.
+    pub fn at(self, socket: Option<PathBuf>) -> Self {
+        Self { socket, ..self }
     }
 
     pub const VERB: &'static str = VERB;
@@ -79,10 +96,16 @@ impl Compiler {
                 Origin::Recompiled(why)
             }
         };
-        let scratch = self.cache.scratch(key);
-        let done = self.compile(host.profile, package, &scratch).await;
-        let code = done.and_then(|()| bounded(&scratch, CODE_BYTES_MAX, "code is far smaller"));
-        let _ = fs::remove_file(&scratch); // it may not be there, and what matters is told below
+        let code = match &self.socket {
+            Some(socket) => elsewhere::compile(socket, host.profile, package, Duration::from_secs(self.limits.wall_s)).await,
+            None => {
+                let scratch = self.cache.scratch(key);
+                let done = self.compile(host.profile, package, &scratch).await;
+                let code = done.and_then(|()| bounded(&scratch, CODE_BYTES_MAX, "code is far smaller"));
+                let _ = fs::remove_file(&scratch); // it may not be there, and what matters is told below
+                code
+            }
+        };
         self.cache.store(key, &code?)?;
         match self.cache.load(host, key) {
             Found::Code(component) => Ok((component, origin)),
@@ -121,8 +144,12 @@ impl Compiler {
         match ended {
             Err(_) => Err(PluginError::CompileLimit { plugin, limit: format!("{} s in all", self.limits.wall_s) }),
             Ok(Err(why)) => Err(failed(why)),
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(self.judge(plugin, status, &String::from_utf8_lossy(&said), scratch)),
+            Ok(Ok(status)) => {
+                let said = String::from_utf8_lossy(&said);
+                let (walls, said) = walls_of(&said);
+                tracing::debug!(%plugin, walls, "compiled behind walls");
+                if status.success() { Ok(()) } else { Err(self.judge(plugin, status, said, scratch)) }
+            }
         }
     }
 
@@ -150,42 +177,74 @@ impl Compiler {
     }
 }
 
+/// What its first line says of its walls, and the rest of what it said.
+fn walls_of(said: &str) -> (&str, &str) {
+    let first = said.strip_prefix(WALLS).and_then(|rest| rest.split_once('\n'));
+    first.unwrap_or(("unknown", said))
+}
+
 /// What the hidden verb does, with the arguments after it: OUT PROFILE ADDRESS_BYTES CPU_S, the component on standard input.
 pub fn child_main(args: &[OsString]) -> ExitCode {
+    if args == [elsewhere::SERVE] {
+        return elsewhere::serve();
+    }
     match child(args) {
-        Ok((code, out)) => match fs::write(out, code) {
+        Ok((code, mut out)) => match out.write_all(&code) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 let _ = writeln!(io::stderr(), "{why}");
                 ExitCode::from(CANNOT_WRITE)
             }
         },
-        Err(why) => {
+        Err(Ended { code, why }) => {
             let _ = writeln!(io::stderr(), "{why}"); // the parent reads it; without a parent there is nobody
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }
 
-/// Compiled code on its way out, and where to.
-type Code = (Vec<u8>, String);
+/// Compiled code on its way out, and where to: opened before the walls went up.
+type Code = (Vec<u8>, fs::File);
 
-fn child(args: &[OsString]) -> Result<Code, String> {
+/// Why the child ends without code.
+struct Ended {
+    code: u8,
+    why: String,
+}
+
+impl From<String> for Ended {
+    fn from(why: String) -> Self {
+        Self { code: 1, why }
+    }
+}
+
+fn child(args: &[OsString]) -> Result<Code, Ended> {
     let words: Option<Vec<&str>> = args.iter().map(|a| a.to_str()).collect();
     let Some([out, profile, address_bytes, cpu_s]) = words.as_deref() else {
-        return Err("this verb is for the gateway itself: OUT PROFILE ADDRESS_BYTES CPU_S".into());
+        return Err("this verb is for the gateway itself: OUT PROFILE ADDRESS_BYTES CPU_S".to_owned().into());
     };
     let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text} is not a number"));
-    let profile: Profile = profile.parse().map_err(|()| format!("no profile {profile}"))?;
     limit(number(address_bytes)?, number(cpu_s)?).map_err(|e| format!("cannot limit the compiler: {e}"))?;
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(out);
+    let file = file.map_err(|e| Ended { code: CANNOT_WRITE, why: e.to_string() })?;
+    let walls = confine();
+    let _ = writeln!(io::stderr(), "{WALLS}{walls}"); // the parent reads it; without a parent there is nobody
+    if *profile == BREAK_OUT {
+        let tried = try_to_break_out(walls).iter().map(|(what, done)| format!("{what}: {done}\n")).collect::<String>();
+        return Ok((tried.into_bytes(), file));
+    }
     let mut component = Vec::new();
     io::stdin().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut component).map_err(|e| format!("cannot read the component: {e}"))?;
+    Ok((code_of(profile, &component)?, file))
+}
+
+fn code_of(profile: &str, component: &[u8]) -> Result<Vec<u8>, String> {
+    let profile: Profile = profile.parse().map_err(|()| format!("no profile {profile}"))?;
     if component.len() as u64 > COMPONENT_BYTES_MAX {
         return Err(format!("the component is larger than {COMPONENT_BYTES_MAX} bytes"));
     }
     let engine = compiling(profile).map_err(|e| format!("{e:#}"))?;
-    let code = engine.precompile_component(&component).map_err(|e| format!("{e:#}"))?;
-    Ok((code, (*out).to_owned()))
+    engine.precompile_component(component).map_err(|e| format!("{e:#}"))
 }
 
 /// Before the first byte of the component is looked at.

@@ -9,6 +9,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::PluginError;
+use crate::keys::SecretKey;
 
 pub const KEY_BYTES: usize = 32; // as many as the hash that uses it gives
 const FILE: &str = "device.key";
@@ -36,6 +37,11 @@ impl DeviceKey {
         let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
         file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed("cannot read the device key"))?;
         bytes.try_into().map(Self).map_err(|_| PluginError::KeyBroken { path })
+    }
+
+    /// The key by which this device signs, made of its secret: the same at every start.
+    pub fn signer(&self) -> SecretKey {
+        SecretKey::of_seed(&self.mac("wardgate device signature").finalize().into_bytes().into())
     }
 
     /// Begins a code over parts that the caller feeds; `purpose` keeps codes for one use from serving another.

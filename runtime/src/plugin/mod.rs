@@ -24,8 +24,10 @@ mod ticker;
 mod tickets;
 mod timers;
 pub mod trial;
+mod trust;
 
 use crate::fault::Guilty;
+pub use crate::keys::{KeyError, PublicKey, SEED_BYTES, SecretKey, make as make_keys};
 pub use cache::Origin;
 pub use channels::{Asked, FromPipeline, Left, Links, Spoken, ToPipeline, Wiring};
 pub use commands::{Command, Commands};
@@ -37,8 +39,8 @@ pub use instance::{Fault, Instance, Prepared, Spent, at_once, prepare};
 pub use kept::{Kept, KeptBroken};
 pub use package::pack::{PackError, Packed, pack};
 pub use package::{
-    Admission, BillSummary, Claim, Distrust, ENDING as PACKAGE_ENDING, Flaw, GOLDEN_FOLDER, KeyError, Member, Package, PublicKey,
-    README_FILE, SBOM_FILE, SEED_BYTES, Sealed, SecretKey, Signed, Vendors, make_keys, manifest_inside, sealed, write_sealed,
+    Admission, BillSummary, Claim, Distrust, ENDING as PACKAGE_ENDING, Flaw, GOLDEN_FOLDER, Member, Package, README_FILE, SBOM_FILE,
+    Sealed, Signed, Vendors, bill_crates, manifest_inside, sealed, write_sealed,
 };
 pub use patience::{QUARANTINE_FAULTS, QUARANTINE_WITHIN_S, RAN_WELL_S, RESTART_DELAY_MS_MAX, RESTART_DELAY_MS_MIN};
 pub use posting::Posting;
@@ -46,6 +48,10 @@ pub use rules::{Breach, Rules};
 pub use supervisor::{PIPELINE_ROOM, Supervisor};
 pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
+pub use trust::{
+    Accepted, Approval, Fleet, Freshness, Known, Memory, Reach, Remembered, Seen, SiteError, Verdict, Withheld, accept, config_signature,
+    grants_hash, grants_lines, sign_config, write_override,
+};
 
 /// What keeps a plugin from running: who, what, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +61,8 @@ pub enum PluginError {
     #[error("{}: {what}: {why}", path.display())]
     File { path: PathBuf, what: &'static str, why: std::io::Error },
     #[error(
-        "package {} is not signed. To load it all the same set `allow_unsigned = true` under [plugins] in gateway.toml; \
-         then whoever can write to that folder decides what runs here", folder.display()
+        "package {} is not signed. To load it all the same, at a developer's desk, set `developer_mode = true` under [gateway] and \
+         `allow_unsigned = true` under [plugins] in gateway.toml; then whoever can write to that folder decides what runs here", folder.display()
     )]
     Unsigned { folder: PathBuf },
     #[error("package {} is not there", path.display())]
@@ -100,6 +106,8 @@ pub enum PluginError {
     KeyBroken { path: PathBuf },
     #[error("plugin {plugin} does not fit this gateway: {why}")]
     Unlinkable { plugin: String, why: String },
+    #[error("plugin {plugin} is withheld: {why}")]
+    Withheld { plugin: String, why: Box<Withheld> },
 }
 
 impl PluginError {
@@ -111,11 +119,14 @@ impl PluginError {
                 "put the vendor's file there; writers make one with `wardgate plugin pack` and `sign`".into()
             }
             Self::Unsigned { .. } => {
-                "name its signed file NAME-VERSION.wardgate; or, if you trust that folder, below [plugins] add allow_unsigned = true".into()
+                "name its signed file NAME-VERSION.wardgate; or, at a developer's desk, below [gateway] add developer_mode = true, and below \
+                 [plugins] add allow_unsigned = true"
+                    .into()
             }
             Self::Flawed { why, .. } => why.remedy().into(),
             Self::Key(why) => why.remedy(),
             Self::Untrusted { vendor, why, .. } => why.remedy(vendor),
+            Self::Withheld { why, .. } => why.remedy(instance),
             Self::NoFile { .. } => "make one with `wardgate plugin pack DIR`".into(),
             Self::Misnamed { holds, .. } => format!("rename it to {holds}, or make the package anew"),
             Self::NeedsGateway { .. } => "update this gateway, or ask the vendor for a package that runs on it".into(),

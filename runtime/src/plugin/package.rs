@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use super::{PluginError, Surface, surface};
 use crate::config::{Link, Manifest, Shipped, TEXT_BYTES_MAX, is_name, nearest_path};
 use crate::contract::Granted;
+use crate::keys::PublicKey;
 
-mod base64;
 mod flaw;
 mod oci;
 pub mod pack;
@@ -24,12 +24,12 @@ mod trust;
 mod vendor;
 
 pub use flaw::Flaw;
-pub use sbom::Summary as BillSummary;
+pub use sbom::{Summary as BillSummary, crates as bill_crates};
 use sealed::FILE_BYTES_MAX;
 pub use sealed::{ENDING, File as Member, GOLDEN_FOLDER, README_FILE, SBOM_FILE, Sealed};
 pub use statement::Claim;
 pub use trust::{Admission, Distrust, Signed};
-pub use vendor::{KeyError, PublicKey, SEED_BYTES, SecretKey, Vendors, make as make_keys};
+pub use vendor::Vendors;
 
 pub const COMPONENT_FILE: &str = "plugin.wasm";
 pub const MANIFEST_FILE: &str = "manifest.toml";
@@ -67,7 +67,7 @@ impl Package {
             let signer = admission.signer(path, &sealed)?;
             return Self::unpack(path, &sealed, signer);
         }
-        if let Admission::Site { allow_unsigned: false, .. } = admission {
+        if !admission.takes_folders() {
             return Err(PluginError::Unsigned { folder: path.to_owned() });
         }
         Self::open_folder(path)

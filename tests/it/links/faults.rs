@@ -1,4 +1,4 @@
-//! The tables of docs/faults.md and docs/attacks.md against the tests: each row names one that is there.
+//! The tables of docs/faults.md, docs/attacks.md and docs/trust.md against the tests: each row names one that is there.
 
 use std::path::Path;
 
@@ -6,8 +6,9 @@ use std::path::Path;
 fn each_row_is_a_test(table: &str, cells: usize, rows_min: usize, folder: &str) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(here.join("../docs").join(table)).expect(table);
+    let lines = text.lines().skip_while(|l| !l.starts_with("|") || !l.ends_with("| test |")).take_while(|l| l.starts_with('|'));
     let rows: Vec<Vec<&str>> =
-        text.lines().filter(|l| l.starts_with("| ")).skip(1).map(|l| l.trim_matches('|').split('|').map(str::trim).collect()).collect();
+        lines.filter(|l| l.starts_with("| ")).skip(1).map(|l| l.trim_matches('|').split('|').map(str::trim).collect()).collect();
     assert!(rows.len() >= rows_min, "{} rows", rows.len());
     for row in &rows {
         assert!(row.len() == cells && row.iter().all(|cell| !cell.is_empty()), "{row:?}");
@@ -30,4 +31,10 @@ fn each_row_of_the_table_of_faults_is_a_test() {
 #[test]
 fn each_row_of_the_table_of_attacks_is_a_test() {
     each_row_is_a_test("attacks.md", 5, 27, "it");
+}
+
+//= PROMISES.md#P153
+#[test]
+fn each_row_of_the_table_of_attacks_on_the_fleets_metadata_is_a_test() {
+    each_row_is_a_test("trust.md", 3, 18, "it");
 }

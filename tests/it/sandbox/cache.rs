@@ -202,3 +202,57 @@ async fn a_missing_compiler_is_named() {
     let why = prepare(&host(), &nobody, &hostile_package(), &both_links()).await.err().unwrap().to_string();
     assert!(why.contains("/nowhere/wardgate") && why.contains("No such file"), "{why}");
 }
+
+/// The child of the gateway's own binary, not of this one: there is one thread in it, as on a ward.
+//= PROMISES.md#P166
+#[test]
+fn a_compiler_that_was_taken_over_reaches_no_file_no_network_and_no_other_process() {
+    let folder = folder("break-out");
+    let out = folder.join("tried");
+    let limits = CompileLimits::default();
+    let compile = |profile: &str, component: &[u8]| {
+        let mut child = std::process::Command::new(wardgate_lab::process::binary("wardgate").expect("built"));
+        child.arg(Compiler::VERB).arg(&out).arg(profile).arg(limits.address_bytes.to_string()).arg(limits.cpu_s.to_string());
+        child.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = child.spawn().expect("it starts");
+        std::io::Write::write_all(&mut child.stdin.take().expect("piped"), component).expect("taken");
+        let ended = child.wait_with_output().expect("it ends");
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let (code, said) = compile("break-out", b"");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("walls: seccomp and landlock\n"), "this kernel has both: {said}");
+    let tried = fs::read_to_string(&out).expect("its output was open before");
+    assert_eq!(tried.lines().count(), 9, "{tried}");
+    for line in tried.lines() {
+        assert!(line.ends_with(": false"), "it could {line}");
+    }
+    // and it compiles behind them
+    let (code, said) = compile("guarded", &hostile_package().component);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(fs::read(&out).expect("code").len() > 1000);
+}
+
+/// As systemd starts it for each connection: `images/common/wardgate-compile@.service`.
+#[tokio::test]
+async fn a_compiler_behind_a_socket_makes_the_same_and_says_the_same() {
+    let folder = folder("compile-socket");
+    let socket = folder.join("compile.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::thread::spawn(move || {
+        for peer in listener.incoming().flatten() {
+            let out: std::os::fd::OwnedFd = peer.try_clone().expect("another").into();
+            let mut one = std::process::Command::new(wardgate_lab::process::binary("wardgate").expect("built"));
+            one.args([Compiler::VERB, "serve"]).stdin(std::os::fd::OwnedFd::from(peer)).stdout(out).stderr(std::process::Stdio::null());
+            one.status().expect("it runs");
+        }
+    });
+    let compiler = compiler(&folder, CompileLimits::default()).at(Some(socket));
+    let (_, origin) = prepare(&host(), &compiler, &hostile_package(), &both_links()).await.expect("compiled");
+    assert_eq!(origin, Origin::Compiled);
+    let why = prepare(&host(), &compiler, &with_module("broken", 1, &[0x6a, 0x0b]), &both_links()).await.err().expect("broken");
+    assert!(matches!(&why, PluginError::Invalid { why, .. } if why.contains("type mismatch")), "{why}");
+    let nobody = super::compiler(&folder, CompileLimits::default()).at(Some("/nowhere/compile.sock".into()));
+    let why = prepare(&host(), &nobody, &with_module("other", 1, &[0x20, 0, 0x0b]), &both_links()).await.err().expect("nobody").to_string();
+    assert!(why.contains("/nowhere/compile.sock"), "{why}");
+}

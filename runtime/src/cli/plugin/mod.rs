@@ -1,5 +1,6 @@
 //! `wardgate plugin`: what the writer of a plugin needs, and whoever is to run it.
 
+mod accept;
 mod decode;
 mod inspect;
 mod keygen;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
+use super::elsewhere;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Admission, Built, KeyError, Package, PluginError, Prepared, trial};
 
@@ -48,8 +50,18 @@ enum Verb {
     Sign(sign::Sign),
     /// Say whether a package file is whole, and whose it is
     Verify(verify::Verify),
+    /// Take a package into this gateway, if it may come in
+    Accept(accept::Accept),
+    /// Let one older release come back, by the site's key
+    AllowOlder(accept::AllowOlder),
     /// Say on one screen who made a package, what it asks for, and whether it would run here
     Inspect(inspect::Inspect),
+    /// Put a package into a registry
+    Push(elsewhere::Words),
+    /// Get a package from a registry
+    Pull(elsewhere::Words),
+    /// Install a package on this gateway, if the fleet's metadata names it
+    Install(elsewhere::Words),
 }
 
 pub fn run(args: &Plugin) -> Result<(), Fault> {
@@ -61,7 +73,12 @@ pub fn run(args: &Plugin) -> Result<(), Fault> {
         Verb::Keygen(keygen) => keygen::run(keygen),
         Verb::Sign(sign) => sign::run(sign),
         Verb::Verify(verify) => verify::run(verify),
+        Verb::Accept(accept) => accept::run(accept),
+        Verb::AllowOlder(older) => accept::allow_older(older),
         Verb::Inspect(inspect) => inspect::run(inspect),
+        Verb::Push(words) => elsewhere::run(&["plugin", "push"], words),
+        Verb::Pull(words) => elsewhere::run(&["plugin", "pull"], words),
+        Verb::Install(words) => elsewhere::run(&["plugin", "install"], words),
         Verb::Build { folder } => tell(&build(folder)?, &mut io::stdout().lock()).map_err(terminal),
     }
 }

@@ -1,8 +1,8 @@
 //! What can be wrong with a package file, each with a name of its own.
 
-use super::vendor::PublicKey;
 use crate::config::ManifestError;
 use crate::contract::printable;
+use crate::keys::PublicKey;
 use crate::plugin::Mismatch;
 
 const NAME_BYTES_MAX: usize = 120; // of a name in a broken file, shown to a person

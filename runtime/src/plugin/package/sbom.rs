@@ -109,6 +109,13 @@ fn component(c: &Crate, lock: &Lock) -> Json {
     it
 }
 
+/// Name and version of each crate that a bill names.
+pub fn crates(bill: &[u8]) -> Option<Vec<(String, String)>> {
+    let bill: Json = serde_json::from_slice(bill).ok()?;
+    let text = |value: &Json| value.as_str().map(str::to_owned);
+    bill["components"].as_array()?.iter().map(|c| Some((text(&c["name"])?, text(&c["version"])?))).collect()
+}
+
 /// What a bill says, for a person.
 #[derive(Debug, Default, PartialEq)]
 pub struct Summary {

@@ -4,9 +4,9 @@
 use super::flaw::Flaw;
 use super::statement::{self, Claim, Signature};
 use super::tar::{self, Entry};
-use super::vendor::{PublicKey, SecretKey};
 use super::{COMPONENT_BYTES_MAX, COMPONENT_FILE, MANIFEST_BYTES_MAX, MANIFEST_FILE, oci};
 use crate::config::is_name;
+use crate::keys::{PublicKey, SecretKey};
 
 pub const SBOM_FILE: &str = "sbom.cdx.json";
 pub const README_FILE: &str = "README.md";

@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::base64;
 use super::flaw::Flaw;
 use super::sealed::{File, STATEMENT_FILE};
-use super::vendor::{PublicKey, SecretKey};
 use crate::config::Manifest;
 use crate::contract::PACKAGE;
+use crate::keys::{PublicKey, SecretKey, base64};
 use crate::plugin::Surface;
 
 /// Two: a vendor may sign with its old key and its new one while sites change over.

@@ -1,13 +1,15 @@
-//! Whose packages may run here: the keys in a folder of the site's, each for one vendor. The fleet's metadata will take that folder's place.
+//! Whose packages may run here: the keys in a folder of the site's, each for one vendor. With a fleet its metadata says more.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::flaw::Flaw;
 use super::sealed::Sealed;
-use super::vendor::{PublicKey, Vendors};
+use super::vendor::Vendors;
 use crate::config::Config;
 use crate::contract::printable;
-use crate::plugin::PluginError;
+use crate::keys::PublicKey;
+use crate::plugin::{Fleet, PluginError};
 
 const VENDOR_BYTES_MAX: usize = 40; // as a name has; shown to a person
 
@@ -26,22 +28,49 @@ pub enum Admission {
     Desk,
     /// What a vendor signed whose public key lies in the folder `vendors`; and folders, where a site allows it.
     Site { allow_unsigned: bool, vendors: Option<PathBuf> },
+    /// The same; besides, what a key signed that the fleet revoked, so that what runs by it can be judged by the site's rule.
+    Fleet { allow_unsigned: bool, vendors: PathBuf, fleet: Arc<Fleet> },
 }
 
 impl Admission {
     pub fn of(config: &Config) -> Self {
-        Self::Site { allow_unsigned: config.plugins.allow_unsigned, vendors: config.trust.vendors.clone() }
+        Self::Site { allow_unsigned: config.plugins.allow_unsigned, vendors: config.trust.keys() }
     }
 
-    /// The first of the keys that is trusted in the package's vendor's name.
+    /// As [`Self::of`], with what is known of the fleet.
+    pub fn with(config: &Config, fleet: Option<&Fleet>) -> Self {
+        let allow_unsigned = config.plugins.allow_unsigned;
+        match (config.trust.keys(), fleet) {
+            (Some(vendors), Some(fleet)) => Self::Fleet { allow_unsigned, vendors, fleet: Arc::new(fleet.clone()) },
+            _ => Self::of(config),
+        }
+    }
+
+    pub fn takes_folders(&self) -> bool {
+        !matches!(self, Self::Site { allow_unsigned: false, .. } | Self::Fleet { allow_unsigned: false, .. })
+    }
+
+    /// The first of the keys that is trusted in the package's vendor's name, and not revoked where there is such a one.
     pub fn signer(&self, path: &Path, sealed: &Sealed) -> Result<Option<PublicKey>, PluginError> {
-        let Self::Site { vendors, .. } = self else { return Ok(sealed.signers().next().copied()) };
+        let (vendors, fleet) = match self {
+            Self::Desk => return Ok(sealed.signers().next().copied()),
+            Self::Site { vendors, .. } => (vendors.as_deref(), None),
+            Self::Fleet { vendors, fleet, .. } => (Some(vendors.as_path()), Some(fleet)),
+        };
         let first = sealed.signers().next().ok_or_else(|| PluginError::Flawed { path: path.to_owned(), why: Flaw::Unsigned })?;
         // not held against a manifest yet: whoever made the file wrote it
         let vendor = printable(&sealed.claim.vendor, VENDOR_BYTES_MAX);
         let said = |why| PluginError::Untrusted { path: path.to_owned(), vendor: vendor.clone(), key: *first, why: Box::new(why) };
-        let folder = vendors.as_deref().ok_or_else(|| said(Distrust::NoFolder))?;
-        Vendors::read(folder)?.signer(sealed).map(Some).map_err(said)
+        let folder = vendors.ok_or_else(|| said(Distrust::NoFolder))?;
+        let vendors = Vendors::read(folder)?;
+        let Some(fleet) = fleet else { return vendors.signer(sealed).map(Some).map_err(said) };
+        let owner = sealed.claim.vendor.as_str();
+        let good = sealed.signers().find(|key| vendors.trusts(owner, key) && !fleet.was_of(owner, key));
+        let revoked = || sealed.signers().find(|key| fleet.was_of(owner, key));
+        match good.or_else(revoked) {
+            Some(key) => Ok(Some(*key)),
+            None => vendors.signer(sealed).map(Some).map_err(said),
+        }
     }
 }
 

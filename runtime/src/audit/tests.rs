@@ -1,0 +1,209 @@
+//! The log against whoever changes it: each record flipped, dropped, moved, doubled, cut, forged; a torn line; rotation; several writers.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::keys::PublicKey;
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("wardgate-audit-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+fn device(n: u8) -> SecretKey {
+    SecretKey::of_seed(&[n; 32])
+}
+
+fn public() -> PublicKey {
+    device(1).public()
+}
+
+fn entry(n: u64) -> Entry {
+    let what = if n == 1 { What::Start } else { What::Bind };
+    Entry::new(what, "uid 0", [("instance", &format!("bed-{n}"))])
+}
+
+/// A log of this many records.
+fn log(name: &str, records: u64) -> (PathBuf, Audit) {
+    let folder = folder(name);
+    let audit = Audit::new(&folder, device(1));
+    (1..=records).for_each(|n| assert_eq!(audit.append(entry(n), Moment::default()).expect("written"), n));
+    (folder, audit)
+}
+
+fn lines(folder: &Path) -> Vec<String> {
+    fs::read_to_string(folder.join(LOG)).expect("a log").lines().map(str::to_owned).collect()
+}
+
+fn write(folder: &Path, lines: &[String]) {
+    fs::write(folder.join(LOG), lines.iter().map(|l| format!("{l}\n")).collect::<String>()).expect("written");
+}
+
+fn says(folder: &Path) -> Result<u64, Broken> {
+    verify_folder(folder, &public()).map(|whole| whole.covered)
+}
+
+//= PROMISES.md#P165
+#[test]
+fn each_bit_of_the_log_counts_and_the_record_is_named() {
+    let (at, _) = log("bits", 5);
+    assert_eq!(says(&at), Ok(5));
+    let good = fs::read(at.join(LOG)).expect("a log");
+    for byte in 0..good.len() {
+        let record = good[..byte].iter().filter(|b| **b == b'\n').count() as u64 + 1;
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[byte] ^= 1 << bit;
+            fs::write(at.join(LOG), &bad).expect("written");
+            let why = says(&at).expect_err("noticed").to_string();
+            let first = record == 1; // its own number may be what was flipped, and nothing before it says otherwise
+            assert!(
+                first || why.contains(&format!("record {record} ")) || why.contains(&format!("before {record} ")),
+                "byte {byte} bit {bit}: {why}"
+            );
+        }
+    }
+}
+
+#[test]
+fn dropped_moved_doubled_and_cut_records_are_named() {
+    let (at, _) = log("order", 6);
+    let good = lines(&at);
+    let with = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        write(&at, &changed);
+        says(&at).expect_err("noticed")
+    };
+    for n in 1..=6_u64 {
+        let why = with(&|l| drop(l.remove(n as usize - 1)));
+        let named = match why {
+            Broken::Missing { n, .. } | Broken::Cut { n, .. } => n,
+            Broken::Beheaded { n, .. } => n - 1,
+            other => panic!("{other}"),
+        };
+        assert_eq!(named, n);
+    }
+    assert_eq!(with(&|l| l.swap(2, 3)), Broken::Missing { n: 3, found: 4 });
+    assert_eq!(with(&|l| l.insert(3, l[2].clone())), Broken::Missing { n: 4, found: 3 });
+    assert_eq!(with(&|l| l.truncate(4)), Broken::Cut { n: 5, last: 6 });
+    assert_eq!(with(&|l| l[3] = l[3].replace("bed-4", "bed-9")), Broken::Changed { n: 4 });
+    assert_eq!(with(&|l| l[5] = l[5].replace("bed-6", "bed-9")), Broken::Changed { n: 6 });
+    write(&at, &good);
+    assert_eq!(says(&at), Ok(6));
+}
+
+#[test]
+fn without_the_devices_key_nothing_can_be_added_or_made_anew() {
+    let (at, _) = log("forged", 3);
+    let good = lines(&at);
+    // a record more, rightly chained
+    let more = |l: &mut Vec<String>| {
+        let mut record: Record = serde_json::from_str(l.last().expect("one")).expect("ours");
+        (record.before, record.n, record.seal) = (hash(l.last().expect("one").as_bytes()), record.n + 1, None);
+        l.push(String::from_utf8(line(&record)).expect("text"));
+    };
+    let mut two = good.clone();
+    (0..2).for_each(|_| more(&mut two));
+    write(&at, &two);
+    assert_eq!(says(&at), Err(Broken::Foreign { n: 4, last: 3 }));
+    write(&at, &good);
+    // all of it anew, by another key
+    let (other, _) = log("forged-anew", 3);
+    let audit = Audit::new(&other, device(2));
+    audit.append(entry(4), Moment::default()).expect("written");
+    assert!(matches!(says(&other), Err(Broken::Head { .. })));
+    let whole = folder("forged-whole");
+    Audit::new(&whole, device(2)).append(entry(1), Moment::default()).expect("written");
+    assert!(matches!(says(&whole), Err(Broken::Seal { n: 1, .. })));
+    fs::remove_file(at.join(HEAD)).expect("there");
+    assert!(matches!(says(&at), Err(Broken::Head { .. })));
+    fs::remove_file(at.join(LOG)).expect("there");
+    assert!(matches!(says(&at), Err(Broken::Empty { .. })));
+}
+
+#[test]
+fn a_power_cut_leaves_a_log_that_goes_on() {
+    let (at, audit) = log("torn", 3);
+    let good = fs::read(at.join(LOG)).expect("a log");
+    let head = fs::read(at.join(HEAD)).expect("a head");
+    audit.append(entry(4), Moment::default()).expect("written");
+    let longer = fs::read(at.join(LOG)).expect("a log");
+    for cut in good.len()..=longer.len() {
+        fs::write(at.join(LOG), &longer[..cut]).expect("written");
+        fs::write(at.join(HEAD), &head).expect("written");
+        let n = audit.append(entry(9), Moment::default()).expect("it goes on");
+        assert_eq!(n, if cut == longer.len() { 5 } else { 4 }, "cut at {cut}");
+        assert_eq!(says(&at), Ok(n));
+    }
+    // the record is there and the head is not yet
+    fs::write(at.join(LOG), &longer).expect("written");
+    fs::write(at.join(HEAD), &head).expect("written");
+    assert_eq!(says(&at), Ok(3));
+}
+
+#[test]
+fn a_long_log_is_kept_in_files_and_the_oldest_go_with_the_chain_whole() {
+    let (at, audit) = log("long", 1);
+    let text = "x".repeat(TEXT_BYTES_MAX);
+    let fill = |records: u64| {
+        for n in 0..records {
+            let about = |name: &str| format!("{name}-{n}-{text}");
+            let entry = Entry::new(What::Install, "uid 0", [("a", &about("a")), ("b", &about("b")), ("c", &about("c"))]);
+            // as `append` does, without a flush for each of thousands
+            let end = audit.end().expect("readable");
+            if end.bytes > FILE_BYTES_MAX {
+                audit.rotate().expect("rotated");
+            }
+            let end = End { bytes: if end.bytes > FILE_BYTES_MAX { 0 } else { end.bytes }, ..end };
+            let record = audit.record(entry, Moment::default(), &end).expect("a record");
+            let mut bytes = line(&record);
+            let hashed = hash(&bytes);
+            bytes.push(b'\n');
+            let mut file = OpenOptions::new().create(true).append(true).open(at.join(LOG)).expect("a log");
+            file.write_all(&bytes).expect("written");
+            audit.write_head(record.n, &hashed).expect("written");
+        }
+    };
+    fill(700);
+    let whole = verify_folder(&at, &public()).expect("whole");
+    assert_eq!((whole.records.len(), whole.covered), (701, 701));
+    let old = files(&at).expect("files");
+    assert!(old.len() >= 2, "{old:?}");
+    fs::remove_file(&old[0]).expect("there");
+    assert!(matches!(says(&at), Err(Broken::Beheaded { .. })), "{:?}", says(&at));
+    fill(3000);
+    let old = files(&at).expect("files");
+    assert_eq!(old.len(), OLD_FILES_MAX + 1);
+    let whole = verify_folder(&at, &public()).expect("whole");
+    assert!(whole.records.len() < 3700 && whole.covered == 3701, "{} records", whole.records.len());
+    // one file by itself, as somebody was given it
+    assert!(verify_file(&old[3], &public()).expect("whole").seals >= 1);
+}
+
+#[test]
+fn the_same_refusal_again_and_again_is_one_record_and_long_texts_are_cut() {
+    let (_, audit) = log("again", 1);
+    let refuse = |why: &str| audit.append(Entry::new(What::Refuse, "gateway", [("why", &why)]), Moment::default()).expect("written");
+    assert_eq!([refuse("a"), refuse("a"), refuse("b"), refuse("a")], [2, 2, 3, 4]);
+    let (at, audit) = log("cut", 1);
+    audit.append(Entry::new(What::Bind, "é".repeat(4000), [("x", &"é\u{1}".repeat(5000))]), Moment::default()).expect("written");
+    assert_eq!(says(&at), Ok(2));
+}
+
+#[test]
+fn writers_beside_each_other_keep_one_chain() {
+    let (at, _) = log("beside", 1);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let audit = Audit::new(&at, device(1));
+                (0..10).for_each(|n| assert!(audit.append(entry(n + 2), Moment::default()).expect("written") > 1));
+            });
+        }
+    });
+    assert_eq!(says(&at), Ok(41));
+}

@@ -1,0 +1,119 @@
+//! `wardgate audit`: the log of who installed, granted, revoked, refused or bound what.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::site::{Site, wrong_key};
+use crate::audit::{Broken, Record, Whole, verify_file, verify_folder};
+use crate::fault::{Fault, Guilty};
+use crate::keys::PublicKey;
+
+#[derive(Args)]
+#[command(after_help = "\
+Each record holds the hash of the one before it. The device signs the first and last record of each life, one in 64, the first of each file, and
+which record is the newest. `verify` names the first record that is not as it was written: changed, missing, moved, put in, cut off.
+
+A log given away as one file is proven up to its last signed record. Whoever holds the device's key can write another log: note elsewhere what
+`wardgate status --json` says of the newest record, or let Prometheus watch wardgate_audit_records_total.
+
+Examples:
+  wardgate audit verify --config /etc/wardgate/gateway.toml
+  wardgate audit key --config /etc/wardgate/gateway.toml > ward-3.pub
+  wardgate audit verify --key ward-3.pub audit.log
+  wardgate audit show --last 20")]
+pub struct Audit {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Prove the log from end to end, or name the first bad record
+    Verify {
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Print its records
+    Show {
+        #[command(flatten)]
+        whose: Whose,
+        /// Only the newest so many
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+        /// As JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the device's public key, by which the log is signed
+    Key {
+        /// The gateway's configuration
+        #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+        config: PathBuf,
+    },
+}
+
+/// Which log.
+#[derive(Args)]
+struct Whose {
+    /// The gateway's configuration: its state folder holds the log, and the device's key
+    #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+    config: PathBuf,
+    /// Or one file of a log, or a folder with all of it; then --key says by whom it must be signed
+    #[arg(value_name = "FILE", requires = "key")]
+    file: Option<PathBuf>,
+    /// The device's public key, from `wardgate audit key`
+    #[arg(long, value_name = "PUB", requires = "file")]
+    key: Option<PathBuf>,
+}
+
+impl Whose {
+    fn read(&self) -> Result<(Whole, PathBuf, PublicKey), Fault> {
+        let (path, key) = match (&self.file, &self.key) {
+            (Some(file), Some(key)) => (file.clone(), PublicKey::read(key).map_err(|e| wrong_key(&e))?),
+            _ => {
+                let site = Site::open(&self.config)?;
+                (site.config.gateway.state.clone(), site.device())
+            }
+        };
+        let whole = if path.is_dir() { verify_folder(&path, &key) } else { verify_file(&path, &key) };
+        whole.map(|whole| (whole, path.clone(), key)).map_err(|why| broken(&path, &why))
+    }
+}
+
+fn broken(path: &Path, why: &Broken) -> Fault {
+    Fault::new(Guilty::Store, format!("the audit log {} is not whole: {why}", path.display()), why.remedy())
+}
+
+pub fn run(args: &Audit) -> Result<(), Fault> {
+    match &args.verb {
+        Verb::Verify { whose } => {
+            let (whole, path, key) = whose.read()?;
+            let (first, last) = (whole.records.first().map_or(0, |r| r.n), whole.records.last().map_or(0, |r| r.n));
+            println!("the audit log {} is whole: records {first} to {last}, {} signed by the device", path.display(), whole.seals);
+            println!("    {}", key.id());
+            if whole.covered < last {
+                println!("records {} to {last} are chained, and no signature covers them yet", whole.covered + 1);
+            }
+        }
+        Verb::Show { whose, last, json } => {
+            let (whole, ..) = whose.read()?;
+            let skipped = last.map_or(0, |n| whole.records.len().saturating_sub(n));
+            for record in &whole.records[skipped..] {
+                if *json {
+                    println!("{}", serde_json::to_string(record).expect("plain texts"));
+                } else {
+                    println!("{}", in_words(record));
+                }
+            }
+        }
+        Verb::Key { config } => print!("{}", Site::open(config)?.device().pem()),
+    }
+    Ok(())
+}
+
+fn in_words(record: &Record) -> String {
+    let when = record.wall.clone().unwrap_or_else(|| format!("clock not set, up {} s", record.up_s));
+    let about: Vec<_> = record.about.iter().map(|(name, text)| format!("{name}: {}", crate::contract::printable(text, 400))).collect();
+    format!("{:>6}  {when}  {:<13} {}  {}", record.n, record.what.name(), record.by, about.join("; "))
+}

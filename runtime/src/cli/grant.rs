@@ -1,0 +1,213 @@
+//! `wardgate grant`: what a site allows its plugins, signed, compared and approved.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::site::{Site, who, wrong_key};
+use crate::audit::{Entry, What};
+use crate::fault::{Fault, Guilty};
+use crate::plugin::{self, Approval, Package, PluginError, Reach, SecretKey, grants_hash, grants_lines};
+
+#[derive(Args)]
+#[command(after_help = "\
+What runs is what its package asks for and gateway.toml grants, the smaller of both. A package that asks for more than the one before it does not
+start before somebody who may has looked at `diff` and said `approve`.
+
+Examples:
+  wardgate grant diff pump-1.5.0.wardgate             what it would newly reach on this gateway
+  wardgate grant approve pump-1.5.0.wardgate          it may
+  wardgate grant list                                 each instance, what it is granted, and the hash of that
+  wardgate grant sign --key site.key gateway.toml     on the desk where the site's key is; gateway.toml names [trust] site_key")]
+pub struct Grant {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say what a package would newly reach, against what runs and what was approved
+    Diff {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Approve what a package asks for
+    Approve {
+        #[command(flatten)]
+        of: Of,
+        /// For this instance only; else for all that run it
+        #[arg(long)]
+        instance: Option<String>,
+    },
+    /// Show what each instance is granted in effect, as it ran last
+    List {
+        /// The gateway's configuration
+        #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+        config: PathBuf,
+    },
+    /// Sign gateway.toml with the site's key
+    Sign {
+        /// The site's secret key, from `wardgate plugin keygen site`
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The configuration
+        #[arg(value_name = "FILE", default_value = "/etc/wardgate/gateway.toml")]
+        config: PathBuf,
+    },
+}
+
+/// Which package, on which gateway.
+#[derive(Args)]
+struct Of {
+    /// The gateway's configuration
+    #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+    config: PathBuf,
+    /// The package, as its vendor gave it
+    #[arg(value_name = "PACKAGE")]
+    package: PathBuf,
+}
+
+pub fn run(args: &Grant) -> Result<(), Fault> {
+    match &args.verb {
+        Verb::Diff { of } => diff(of),
+        Verb::Approve { of, instance } => approve(of, instance.as_deref()),
+        Verb::List { config } => list(config),
+        Verb::Sign { key, config } => {
+            let key = SecretKey::read(key).map_err(|e| wrong_key(&e))?;
+            crate::config::Config::load(config)?; // nobody signs what no gateway reads
+            let signature = plugin::sign_config(config, &key).map_err(|e| Fault::new(Guilty::Configuration, &e, e.remedy()))?;
+            println!("{} is signed by {}: {}", config.display(), key.public().id(), signature.display());
+            println!("next: put both files on the gateway, with the public key as [trust] site_key; then `wardgate reload`");
+            Ok(())
+        }
+    }
+}
+
+fn refused(why: PluginError) -> Fault {
+    Fault::new(Guilty::Plugin, &why, why.remedy("NAME"))
+}
+
+/// A package that this site trusts.
+struct Asked {
+    site: Site,
+    package: Package,
+    vendor: String,
+    release: u64,
+    reach: Reach,
+}
+
+impl Asked {
+    fn read(of: &Of) -> Result<Self, Fault> {
+        let site = Site::open(&of.config)?;
+        let package = Package::admit(&of.package, &site.admission).map_err(refused)?;
+        let Some(by) = package.signed.clone() else {
+            return Err(refused(PluginError::Unsigned { folder: of.package.clone() }));
+        };
+        let reach = Reach::of(&package.manifest, &package.surface);
+        Ok(Self { site, package, vendor: by.vendor, release: by.release, reach })
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.vendor, self.package.manifest.name)
+    }
+
+    /// Instances for which a package of this vendor and name was approved.
+    fn instances(&self) -> impl Iterator<Item = (&String, &Approval)> {
+        let name = self.name();
+        self.site.remembered().approvals.iter().filter(move |(_, approval)| approval.package == name)
+    }
+}
+
+fn diff(of: &Of) -> Result<(), Fault> {
+    let asked = Asked::read(of)?;
+    println!("{} {}, release {}", asked.name(), asked.package.manifest.version, asked.release);
+    let mut known = false;
+    for (instance, approved) in asked.instances() {
+        known = true;
+        let more = asked.reach.beyond(&approved.reach);
+        let less = approved.reach.beyond(&asked.reach);
+        println!("{instance}: against release {}", approved.release);
+        more.iter().for_each(|line| println!("    + {line}"));
+        less.iter().for_each(|line| println!("    - {line}"));
+        match more.is_empty() {
+            true => println!("    reaches nothing new: it may take the place of the one before it"),
+            false => println!("    reaches more: it starts after `wardgate grant approve {}`", of.package.display()),
+        }
+    }
+    if !known {
+        println!("no instance ran it yet; it asks for:");
+        asked.reach.of.iter().for_each(|line| println!("    + {line}"));
+        asked.reach.at_most.iter().filter(|(_, most)| **most > 0).for_each(|(name, most)| println!("    + {name} {most}"));
+    }
+    Ok(())
+}
+
+fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
+    let asked = Asked::read(of)?;
+    let config = &asked.site.config;
+    let named: Vec<String> = match only {
+        Some(instance) if config.instances.contains_key(instance) => vec![instance.to_owned()],
+        Some(instance) => {
+            let names: Vec<_> = config.instances.keys().map(String::as_str).collect();
+            let what = format!("there is no instance \"{instance}\" in gateway.toml; there are {}", names.join(", "));
+            return Err(Fault::new(Guilty::Configuration, what, "name one of them, or add it"));
+        }
+        None => asked.instances().map(|(instance, _)| instance.clone()).filter(|name| config.instances.contains_key(name)).collect(),
+    };
+    if named.is_empty() {
+        println!("no instance runs {}: gateway.toml itself approves what is new; nothing was changed", asked.name());
+        return Ok(());
+    }
+    for instance in &named {
+        let grants = grants_lines(&config.instances[instance], &asked.package.manifest, &config.buses);
+        let before = asked.site.remembered().approvals.get(instance).filter(|a| a.package == asked.name());
+        let more = before.map_or_else(Vec::new, |before| asked.reach.beyond(&before.reach)).join(", ");
+        let about: [(&str, &dyn std::fmt::Display); 5] = [
+            ("instance", instance),
+            ("package", &asked.name()),
+            ("release", &asked.release),
+            ("more", &more),
+            ("grants_hash", &grants_hash(&grants)),
+        ];
+        // written down first: what is not written down is not done
+        asked.site.record(Entry::new(What::GrantApprove, who(), about))?;
+    }
+    let kept = asked.site.memory.change(|m| {
+        for instance in &named {
+            let grants = before_or(m.approvals.get(instance), || {
+                grants_hash(&grants_lines(&config.instances[instance], &asked.package.manifest, &config.buses))
+            });
+            let approval = Approval { package: asked.name(), release: asked.release, reach: asked.reach.clone(), grants_hash: grants };
+            m.approvals.insert(instance.clone(), approval);
+        }
+    });
+    kept.map_err(|e| Fault::new(Guilty::Store, &e, "the state folder must be writable"))?;
+    println!("approved for {}: what {} release {} asks for", named.join(", "), asked.name(), asked.release);
+    println!("next: name it in gateway.toml and `wardgate reload`");
+    Ok(())
+}
+
+/// What was granted stays as it was: approving a package's reach is no approval of a changed gateway.toml.
+fn before_or(before: Option<&Approval>, now: impl FnOnce() -> String) -> String {
+    before.map(|a| a.grants_hash.clone()).unwrap_or_else(now)
+}
+
+fn list(config: &Path) -> Result<(), Fault> {
+    let site = Site::open(config)?;
+    for (name, instance) in &site.config.instances {
+        let Ok(package) = Package::admit(&instance.package, &site.admission) else {
+            println!("{name}: its package does not open here; `wardgate check` says why");
+            continue;
+        };
+        let lines = grants_lines(instance, &package.manifest, &site.config.buses);
+        let hash = grants_hash(&lines);
+        println!("{name}: {hash}");
+        lines.iter().for_each(|line| println!("    {line}"));
+        match site.remembered().approvals.get(name) {
+            Some(ran) if ran.grants_hash == hash => {}
+            Some(ran) => println!("    DIFFERS from what it ran with last ({})", ran.grants_hash),
+            None => println!("    has not run yet"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! `wardgate sbom find`: when a weakness in a crate is published, which plugins here and which gateway have it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::config::Config;
+use crate::contract::printable;
+use crate::fault::Fault;
+use crate::plugin::{self, PACKAGE_ENDING, SBOM_FILE};
+
+/// What this gateway was made of, as its lock file said when it was built.
+const GATEWAY: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/crates.rs"));
+const VERSION_BYTES_MAX: usize = 40; // a vendor wrote it
+
+#[derive(Args)]
+pub struct Sbom {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Look for a crate in the bills of materials of all packages here, and in this gateway
+    #[command(after_help = "\
+Packages are those that gateway.toml names, and all in `[plugins] folder`. A package's bill is its vendor's word, signed with it. The gateway's own is
+what its lock file named when it was built, what only its build and other systems need included.
+
+Example:
+  wardgate sbom find serde_json --config /etc/wardgate/gateway.toml")]
+    Find {
+        #[arg(value_name = "CRATE")]
+        name: String,
+        /// The gateway's configuration
+        #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+        config: PathBuf,
+    },
+}
+
+pub fn run(args: &Sbom) -> Result<(), Fault> {
+    let Verb::Find { name, config } = &args.verb;
+    let config = Config::load(config)?;
+    let mut found = 0;
+    for (_, version) in GATEWAY.iter().filter(|(crate_name, _)| crate_name == name) {
+        println!("wardgate {}: {name} {version}", env!("CARGO_PKG_VERSION"));
+        found += 1;
+    }
+    let installed = std::fs::read_dir(&config.plugins.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let named = config.instances.values().map(|instance| instance.package.clone());
+    let packages: BTreeSet<PathBuf> = installed.chain(named).filter(|path| path.extension().is_some_and(|e| e == PACKAGE_ENDING)).collect();
+    for path in &packages {
+        let shown = path.display();
+        let bill = plugin::sealed(path).map_err(|why| why.to_string());
+        let bill = bill.and_then(|s| {
+            s.file(SBOM_FILE).and_then(|f| plugin::bill_crates(&f.bytes)).ok_or_else(|| "its bill cannot be read".to_owned())
+        });
+        match bill {
+            Err(why) => println!("{shown}: NOT KNOWN: {why}"),
+            Ok(crates) => {
+                for (_, version) in crates.iter().filter(|(crate_name, _)| crate_name == name) {
+                    let runs: Vec<_> = config.instances.iter().filter(|(_, i)| i.package == *path).map(|(n, _)| n.as_str()).collect();
+                    let runs = if runs.is_empty() { "no instance names it".to_owned() } else { format!("runs as {}", runs.join(", ")) };
+                    println!("{shown}: {name} {} ({runs})", printable(version, VERSION_BYTES_MAX));
+                    found += 1;
+                }
+            }
+        }
+    }
+    let folders = config.instances.iter().filter(|(_, i)| i.package.extension().is_none_or(|e| e != PACKAGE_ENDING));
+    for (instance, _) in folders {
+        println!("{instance}: NOT KNOWN: its package is a folder, which has no bill of materials");
+    }
+    println!("{found} found; looked into this gateway ({} crates) and {} packages", GATEWAY.len(), packages.len());
+    Ok(())
+}

@@ -1,0 +1,446 @@
+//! The corridor's keeper of trust: whether gateway.toml is the site's, which package may run on it now, what the fleet takes back; and it writes
+//! all of that into the audit log.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tracing::{error, warn};
+
+use super::clock::{self, moment};
+use crate::audit::{Audit, Entry, Moment, What};
+use crate::config::{Config, Instance, OnRevoked};
+use crate::fault::{Fault, Guilty};
+use crate::keys::PublicKey;
+use crate::plugin::{
+    Admission, Approval, DeviceKey, Freshness, Known, Memory, Package, Reach, Remembered, Seen, Signed, Verdict, Withheld,
+    config_signature, grants_hash, grants_lines,
+};
+use crate::status::Status;
+
+/// Who speaks where no person does.
+pub(super) const GATEWAY: &str = "gateway";
+
+/// When packages are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Nothing runs yet: what may not is left out, and the others start.
+    Start,
+    /// Something runs: what may not come in leaves all as it is.
+    Reload,
+}
+
+/// What is known when the packages of one configuration are judged.
+pub(super) struct Judge {
+    pub admission: Admission,
+    pub occasion: Occasion,
+    known: Known,
+    policy: OnRevoked,
+    /// The memory cannot be read: nothing in it is held against anybody.
+    blind: bool,
+}
+
+/// A package as it is about to run.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    pub signed: Option<Signed>,
+    pub name: String,
+    pub reach: Reach,
+    pub grants: Vec<String>,
+    /// It runs although it was revoked.
+    pub revoked: Option<String>,
+}
+
+impl Sight {
+    pub fn of(config: &Config, instance: &Instance, package: &Package) -> Self {
+        Self {
+            signed: package.signed.clone(),
+            name: package.manifest.name.clone(),
+            reach: Reach::of(&package.manifest, &package.surface),
+            grants: grants_lines(instance, &package.manifest, &config.buses),
+            revoked: None,
+        }
+    }
+
+    fn package(&self) -> String {
+        format!("{}/{}", self.signed.as_ref().map_or("nobody", |by| by.vendor.as_str()), self.name)
+    }
+
+    fn release(&self) -> u64 {
+        self.signed.as_ref().map_or(0, |by| by.release)
+    }
+}
+
+impl Judge {
+    pub fn with_fleet(&self) -> bool {
+        matches!(self.admission, Admission::Fleet { .. })
+    }
+
+    /// `runs`: this very release of it runs as this instance already.
+    pub fn verdict(&self, instance: &str, sight: &Sight, runs: bool) -> Verdict {
+        let Some(by) = &sight.signed else { return Verdict::Runs };
+        if let Some(why) = self.known.revoked(&sight.name, by) {
+            return if self.policy == OnRevoked::Alert { Verdict::RunsRevoked(why) } else { Verdict::No(why) };
+        }
+        if runs || self.blind {
+            return Verdict::Runs;
+        }
+        let no = self.known.older(&sight.name, by).or_else(|| self.known.stale(&sight.name, by)).or_else(|| self.beyond(instance, sight));
+        no.map_or(Verdict::Runs, Verdict::No)
+    }
+
+    fn beyond(&self, instance: &str, sight: &Sight) -> Option<Withheld> {
+        let approved = self.known.memory.approvals.get(instance).filter(|a| a.package == sight.package())?;
+        let more = sight.reach.beyond(&approved.reach);
+        let why = Withheld::Beyond { release: sight.release(), approved: approved.release, more: more.join(", ") };
+        (!more.is_empty()).then_some(why)
+    }
+}
+
+pub(super) struct Warden {
+    audit: Audit,
+    memory: Memory,
+    status: Status,
+    state: PathBuf,
+    /// As it was looked at last.
+    pub seen: Seen,
+    /// Instances that run although they are revoked, and why: what was told already.
+    told: BTreeMap<String, String>,
+    /// Content of gateway.toml on disk that was told of.
+    noticed: Option<String>,
+}
+
+impl Warden {
+    pub fn open(state: &Path, key: &DeviceKey, status: Status) -> Self {
+        let audit = Audit::new(state, key.signer());
+        let memory = Memory::of(state, key.clone());
+        Self { audit, memory, status, state: state.to_owned(), seen: Seen::default(), told: BTreeMap::new(), noticed: None }
+    }
+
+    // ---------- the audit log
+
+    /// Before anything runs, and at the very end: nobody waits for the card.
+    pub fn write_now(&self, entry: Entry) {
+        let what = entry.what;
+        let done = self.audit.append(entry, now());
+        self.tell_of_audit(what, done);
+    }
+
+    /// The card may take seconds.
+    pub async fn write(&self, entry: Entry) {
+        let (audit, what, at) = (self.audit.clone(), entry.what, now());
+        let done = tokio::task::spawn_blocking(move || audit.append(entry, at)).await;
+        self.tell_of_audit(what, done.unwrap_or_else(|e| Err(std::io::Error::other(e))));
+    }
+
+    fn tell_of_audit(&self, what: What, done: std::io::Result<u64>) {
+        let newest = self.audit.newest();
+        self.status.with(|s| {
+            s.audit.key = self.audit.key();
+            match done {
+                Ok(_) => s.audit.last_error.clear(),
+                Err(why) => {
+                    // a ward goes on without its log, and says so
+                    s.audit.last_error = format!("{} is not in the audit log: {why}", what.name());
+                    error!("{}", s.audit.last_error);
+                }
+            }
+            if let Some((n, hash)) = newest {
+                (s.audit.records, s.audit.newest) = (n, hash);
+            }
+        });
+    }
+
+    // ---------- what is known
+
+    fn remembered(&self) -> (Remembered, Option<String>) {
+        match self.memory.read() {
+            Ok(remembered) => (remembered, None),
+            Err(why) => (Remembered::default(), Some(why.to_string())),
+        }
+    }
+
+    /// Looks at the fleet's metadata anew. What changed is told; answers whether anything did.
+    pub async fn look(&mut self, config: &Config) -> bool {
+        let (remembered, _) = self.remembered();
+        let wall_s = moment().wall.map(|ns| ns / 1_000_000_000);
+        let seen = match &config.trust.folder {
+            Some(folder) => Seen::look(folder, remembered.fleet.as_ref(), wall_s, remembered.newest_s),
+            None => Seen::default(),
+        };
+        // a clock beyond the metadata's end may be right, and then they are stale anyhow; if it is wrong it must not stay so
+        let most = seen.fleet.as_ref().map_or(i64::MAX, crate::plugin::Fleet::expires_s);
+        let synchronised = wall_s.filter(|s| *s <= most).filter(|_| clock::quality() == wardgate_wire::ClockQuality::Synchronised);
+        let (good, kept) = (seen.fleet.clone(), remembered.fleet.clone());
+        if good != kept || synchronised.is_some_and(|s| s > remembered.newest_s + NEWEST_STEP_S) {
+            let kept = self.memory.change(|m| {
+                m.fleet = good;
+                m.newest_s = m.newest_s.max(synchronised.unwrap_or(0));
+            });
+            if let Err(why) = kept {
+                warn!("what is known of the fleet cannot be kept: {why}");
+            }
+        }
+        self.show_seen(&seen, wall_s.is_some());
+        if seen == self.seen {
+            return false;
+        }
+        let (was, is) = (self.seen.freshness.clone(), seen.freshness.clone());
+        self.seen = seen;
+        match (&was, &is) {
+            (Freshness::Stale(old), Freshness::Stale(new)) if reason(old) == reason(new) => {}
+            (_, Freshness::Stale(why)) => {
+                warn!("trust is stale, so nothing new is taken; what runs goes on: {why}");
+                self.write(Entry::new(What::TrustStale, GATEWAY, [("why", why)])).await;
+            }
+            (Freshness::Stale(_), _) => {
+                let version = self.seen.fleet.as_ref().map_or(0, |f| f.timestamp_version);
+                self.write(Entry::new(What::TrustFresh, GATEWAY, [("timestamp_version", &version)])).await;
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn show_seen(&self, seen: &Seen, clock_set: bool) {
+        self.status.with(|s| {
+            s.trust.state = match seen.freshness {
+                Freshness::NoFleet => "no-fleet",
+                Freshness::Fresh => "fresh",
+                Freshness::Stale(_) => "trust-stale",
+            }
+            .into();
+            s.trust.why = seen.why_stale().unwrap_or_default().to_owned();
+            s.trust.clock_set = clock_set;
+            if let Some(fleet) = &seen.fleet {
+                s.trust.fleet =
+                    format!("root {}, snapshot {}, timestamp {}", fleet.root_version, fleet.snapshot_version, fleet.timestamp_version);
+                s.trust.expires.clone_from(&fleet.expires);
+            }
+        });
+    }
+
+    pub fn judge(&self, config: &Config, occasion: Occasion) -> Result<Judge, Fault> {
+        let (memory, broken) = self.remembered();
+        if let Some(why) = &broken {
+            error!("{why}: no release and no approval is known; nothing new is installed until it is looked at");
+            self.write_now(Entry::new(What::Refuse, GATEWAY, [("what", &"trust.memory"), ("why", why)]));
+        }
+        let known = Known { fleet: self.seen.clone(), memory, site_key: site_key(config)?, state: self.state.clone() };
+        let admission = Admission::with(config, known.fleet.fleet.as_ref());
+        Ok(Judge { admission, occasion, known, policy: config.trust.on_revoked, blind: broken.is_some() })
+    }
+
+    // ---------- the configuration
+
+    /// Whether the file says what the site says. A change of the site's key is signed by the one before it.
+    pub fn vouched(&self, config: &Config) -> Result<(), Fault> {
+        let (remembered, _) = self.remembered();
+        vouched(config, remembered.site_key.as_deref().and_then(PublicKey::of_id))?;
+        let id = site_key(config)?.map(|key| key.id());
+        if id != remembered.site_key
+            && let Err(why) = self.memory.change(|m| m.site_key = id)
+        {
+            warn!("the site's key cannot be remembered: {why}");
+        }
+        Ok(())
+    }
+
+    /// What is about to run is remembered, and what is new in it is written down. `by`: who wanted it.
+    pub async fn take(&mut self, sights: &BTreeMap<String, Sight>, occasion: Occasion, by: &str) {
+        let before = self.remembered().0.approvals;
+        let mut entries = Vec::new();
+        for (instance, sight) in sights {
+            entries.extend(self.compare(instance, sight, before.get(instance), occasion, by));
+            let hash = grants_hash(&sight.grants);
+            let signed = sight.signed.as_ref().map(|by| format!("{} release {}", by.vendor, by.release)).unwrap_or_default();
+            self.status.instance(instance, |i| (i.grants_hash, i.signed_by) = (hash, signed));
+        }
+        let kept = self.memory.change(|m| {
+            m.approvals.retain(|instance, _| sights.contains_key(instance) || before.contains_key(instance));
+            for (instance, sight) in sights {
+                if let Some(by) = &sight.signed {
+                    m.saw(&by.vendor, &sight.name, by.release);
+                }
+                let same = m.approvals.get(instance).filter(|a| a.package == sight.package()).map(|a| a.reach.clone());
+                let approval = Approval {
+                    package: sight.package(),
+                    release: sight.release(),
+                    reach: same.unwrap_or_else(|| sight.reach.clone()),
+                    grants_hash: grants_hash(&sight.grants),
+                };
+                m.approvals.insert(instance.clone(), approval);
+            }
+        });
+        if let Err(why) = kept {
+            error!("what runs cannot be remembered: {why}");
+        }
+        for entry in entries {
+            self.write(entry).await;
+        }
+        for (instance, sight) in sights {
+            if let Some(why) = &sight.revoked {
+                self.tell_revoked(instance, why, "it goes on, as on_revoked = \"alert\" says").await;
+            }
+        }
+    }
+
+    fn compare(&self, instance: &str, sight: &Sight, before: Option<&Approval>, occasion: Occasion, by: &str) -> Vec<Entry> {
+        let hash = grants_hash(&sight.grants);
+        let granted = sight.grants.join("; ");
+        let Some(before) = before.filter(|a| a.package == sight.package()) else {
+            let about: [(&str, &dyn std::fmt::Display); 5] = [
+                ("instance", &instance),
+                ("package", &sight.package()),
+                ("release", &sight.release()),
+                ("grants_hash", &hash),
+                ("grants", &granted),
+            ];
+            return vec![Entry::new(What::GrantApprove, by, about).and("how", "first seen, as gateway.toml says")];
+        };
+        let mut entries = Vec::new();
+        if before.release != sight.release() {
+            let about: [(&str, &dyn std::fmt::Display); 4] =
+                [("instance", &instance), ("package", &before.package), ("from", &before.release), ("to", &sight.release())];
+            let what = if sight.release() < before.release { What::BreakGlass } else { What::Update };
+            entries.push(Entry::new(what, by, about));
+        }
+        if before.grants_hash != hash {
+            let about: [(&str, &dyn std::fmt::Display); 4] =
+                [("instance", &instance), ("from", &before.grants_hash), ("to", &hash), ("grants", &granted)];
+            let mut entry = Entry::new(What::GrantChange, by, about);
+            if occasion == Occasion::Start {
+                warn!(instance, "its grants are not those that it ran with last: gateway.toml was changed while no gateway ran");
+                entry = entry.and("how", "found at the start: changed while no gateway ran");
+                self.status.instance(instance, |i| i.grants_changed = true);
+            } else {
+                self.status.instance(instance, |i| i.grants_changed = false);
+            }
+            entries.push(entry);
+        }
+        entries
+    }
+
+    /// Instances that do not run, and why; people see them beside the others.
+    pub async fn withhold(&mut self, withheld: &BTreeMap<String, Fault>) {
+        for (instance, fault) in withheld {
+            error!(instance, "withheld: {fault}");
+            self.status.instance(instance, |i| {
+                i.state = "withheld".into();
+                i.detail = fault.what.clone();
+                (i.link_up, i.revoked) = (false, String::new());
+            });
+            self.write(Entry::new(What::Refuse, GATEWAY, [("instance", instance), ("why", &fault.what)])).await;
+        }
+    }
+
+    pub async fn tell_revoked(&mut self, instance: &str, why: &str, done: &str) {
+        self.status.instance(instance, |i| i.revoked = why.to_owned());
+        let words = format!("{why}; {done}");
+        if self.told.get(instance) == Some(&words) {
+            return;
+        }
+        warn!(instance, "{words}");
+        self.told.insert(instance.to_owned(), words);
+        self.write(Entry::new(What::Revoke, GATEWAY, [("instance", &instance), ("why", &why), ("done", &done)])).await;
+    }
+
+    /// What the fleet says now of a package that runs.
+    pub fn revoked(&self, sight: &Sight) -> Option<String> {
+        let by = sight.signed.as_ref()?;
+        let known = Known { fleet: self.seen.clone(), memory: Remembered::default(), site_key: None, state: PathBuf::new() };
+        known.revoked(&sight.name, by).map(|why| why.to_string())
+    }
+
+    /// Who is configured no more is not shown any more, also where it did not run.
+    pub fn only(&self, config: &Config) {
+        self.status.with(|s| s.instances.retain(|name, _| config.instances.contains_key(name)));
+    }
+
+    pub fn forget_told(&mut self, instance: &str) {
+        self.told.remove(instance);
+        self.status.instance(instance, |i| i.revoked.clear());
+    }
+
+    /// Whether the file on disk is the one that runs; a change that nobody reloaded is told once.
+    pub async fn look_at_file(&mut self, config: &Config) {
+        let on_disk = match std::fs::read(config.file()) {
+            Ok(bytes) => hash(&bytes),
+            Err(why) => format!("unreadable: {why}"),
+        };
+        let changed = on_disk != hash(config.text().as_bytes());
+        self.status.with(|s| s.config_changed = changed);
+        if !changed {
+            self.noticed = None;
+        } else if self.noticed.as_ref() != Some(&on_disk) {
+            warn!(file = %config.file().display(), "the configuration on disk is not the one that runs: reload it, or find out who changed it");
+            let file = config.file().display();
+            self.write(
+                Entry::new(What::ConfigChange, GATEWAY, [("file", &file), ("found", &on_disk)]).and("how", "changed on disk, not reloaded"),
+            )
+            .await;
+            self.noticed = Some(on_disk);
+        }
+    }
+
+    /// The first record of a life, and what is out of the ordinary in it.
+    pub async fn begin(&self, config: &Config, life: u64) {
+        let version = env!("CARGO_PKG_VERSION");
+        let was = self.memory.change(|m| std::mem::replace(&mut m.version, version.into())).unwrap_or_default();
+        let life = format!("{life:016x}");
+        self.write(Entry::new(
+            What::Start,
+            GATEWAY,
+            [("version", &version), ("life", &life), ("configuration", &hash(config.text().as_bytes()))],
+        ))
+        .await;
+        if !was.is_empty() && was != version {
+            self.write(Entry::new(What::Update, GATEWAY, [("what", &"wardgate"), ("from", &was), ("to", &version)])).await;
+        }
+        if config.gateway.developer_mode {
+            self.write(Entry::new(What::DeveloperMode, GATEWAY, [("allow_unsigned", &config.plugins.allow_unsigned)])).await;
+        }
+    }
+
+    pub async fn end(&self) {
+        self.write(Entry::new(What::Stop, GATEWAY, [])).await;
+    }
+}
+
+/// A kept moment is renewed at most so often: each is a write to flash.
+const NEWEST_STEP_S: i64 = 86_400;
+
+/// Without the time of the day in it.
+fn reason(why: &str) -> &str {
+    why.split(", and here it is").next().unwrap_or(why)
+}
+
+pub(super) fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn now() -> Moment {
+    let now = moment();
+    Moment { boot: now.boot, monotonic_ns: now.monotonic_ns, wall_ns: now.wall }
+}
+
+/// For verbs that write into the log beside the gateway.
+pub fn audit_moment() -> Moment {
+    now()
+}
+
+fn site_key(config: &Config) -> Result<Option<PublicKey>, Fault> {
+    let key = config.trust.site_key.as_deref().map(PublicKey::read).transpose();
+    key.map_err(|e| {
+        let wrong = config.wrong(&["trust", "site_key"], &e, e.remedy());
+        Fault::new(Guilty::Configuration, &wrong, &wrong.remedy)
+    })
+}
+
+/// `before`: the site's key that held until now, which takes precedence.
+pub fn vouched(config: &Config, before: Option<PublicKey>) -> Result<(), Fault> {
+    match before.or(site_key(config)?) {
+        Some(key) => config_signature(config.file(), config.text(), &key).map_err(|e| Fault::new(Guilty::Configuration, &e, e.remedy())),
+        None => Ok(config.in_safe_hands(rustix::process::geteuid().as_raw())?),
+    }
+}

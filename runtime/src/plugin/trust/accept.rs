@@ -1,0 +1,64 @@
+//! A package on its way into this gateway: everything that can be checked is checked, and then it lies in the folder of packages, for good.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::memory::Memory;
+use super::{Known, Withheld};
+use crate::plugin::package::{self, Admission, Package};
+use crate::plugin::{Claim, Flaw, PluginError, Signed};
+
+/// What was taken.
+#[derive(Debug)]
+pub struct Accepted {
+    pub path: PathBuf,
+    pub claim: Claim,
+    pub signed: Signed,
+    /// Older than what was seen, and allowed by the site's key.
+    pub by_override: bool,
+    pub package: Package,
+}
+
+/// From `file` into `folder`. Nothing is written before all is right.
+pub fn accept(file: &Path, folder: &Path, admission: &Admission, known: &Known, memory: &Memory) -> Result<Accepted, PluginError> {
+    let sealed = package::sealed(file)?;
+    let unsigned = || PluginError::Flawed { path: file.to_owned(), why: Flaw::Unsigned };
+    let key = admission.signer(file, &sealed)?.ok_or_else(unsigned)?;
+    let package = Package::unpack(file, &sealed, Some(key))?;
+    let signed = package.signed.clone().ok_or_else(unsigned)?;
+    let claim = sealed.claim.clone();
+    let (vendor, name, release) = (&claim.vendor, &claim.name, claim.release);
+    let no = known.revoked(name, &signed).or_else(|| known.older(name, &signed)).or_else(|| known.stale(name, &signed));
+    if let Some(why) = no {
+        return Err(withheld(&claim, why));
+    }
+    let by_override = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
+    let remembered = memory.change(|m| m.saw(vendor, name, release));
+    remembered.map_err(|e| withheld(&claim, Withheld::Memory { path: e.path().to_owned(), why: e.to_string() }))?;
+    let path = folder.join(format!("{}.{}", claim.full_name(), package::ENDING));
+    put(folder, &path, &sealed.write()).map_err(|why| PluginError::File { path: path.clone(), what: "cannot be written", why })?;
+    Ok(Accepted { path, claim, signed, by_override, package })
+}
+
+fn withheld(claim: &Claim, why: Withheld) -> PluginError {
+    PluginError::Withheld { plugin: claim.full_name(), why: Box::new(why) }
+}
+
+/// In one piece, and on flash when this returns.
+fn put(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    let scratch = path.with_extension(format!("new-{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&scratch)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&scratch, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&scratch); // the first error is the one to tell
+    }
+    written
+}

@@ -1,0 +1,296 @@
+//! fleet.json: what `wardgate-trust` proved of the fleet's metadata, in short. It lies in the site's trust folder and is replaced as a whole.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::keys::PublicKey;
+use crate::when;
+
+const FILE: &str = "fleet.json";
+const FORMAT: u64 = 1;
+const BYTES_MAX: u64 = 1 << 20; // a revocation has 150 bytes: some thousand of them
+const REASON_BYTES_MAX: usize = 200; // shown to people, in a line
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    pub format: u64,
+    pub root_version: u64,
+    pub timestamp_version: u64,
+    pub snapshot_version: u64,
+    /// RFC 3339: when the first of the metadata expires.
+    pub expires: String,
+    /// When it was proven last, by the clock of whoever did.
+    #[serde(default)]
+    pub checked: Option<String>,
+    /// A moment that has passed for sure, as the metadata's own signatures show.
+    #[serde(default)]
+    pub floor: Option<String>,
+    #[serde(default)]
+    pub revoked_keys: Vec<RevokedKey>,
+    #[serde(default)]
+    pub revoked_releases: Vec<RevokedRelease>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RevokedKey {
+    pub vendor: String,
+    pub key: String,
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    pub since: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RevokedRelease {
+    pub vendor: String,
+    pub name: String,
+    pub release: u64,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Why something was revoked, as the fleet's operator wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revocation {
+    pub reason: String,
+    pub since: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum FleetError {
+    #[error("{} is not there", path.display())]
+    Missing { path: PathBuf },
+    #[error("{} cannot be read: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
+    #[error("{} can be written by others (mode {mode:03o})", path.display())]
+    Open { path: PathBuf, mode: u32 },
+    #[error("{} is of format {format}, and this gateway reads {FORMAT}", path.display())]
+    Format { path: PathBuf, format: u64 },
+    #[error("the fleet's {what} went back from version {seen} to {found}: somebody put older metadata there")]
+    Back { what: &'static str, seen: u64, found: u64 },
+}
+
+/// Whether what is known of the fleet can still be relied on for something new.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Freshness {
+    /// This site has no fleet's metadata: its keys are its own affair.
+    #[default]
+    NoFleet,
+    Fresh,
+    Stale(String),
+}
+
+/// What holds of the fleet now: as the folder says, or as it said last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    pub fleet: Option<Fleet>,
+    pub freshness: Freshness,
+}
+
+impl Fleet {
+    pub fn read(folder: &Path) -> Result<Self, FleetError> {
+        let path = folder.join(FILE);
+        let unreadable = |why: String| FleetError::Unreadable { path: path.clone(), why };
+        let file = File::open(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => FleetError::Missing { path: path.clone() },
+            _ => unreadable(e.to_string()),
+        })?;
+        let mode = file.metadata().map_err(|e| unreadable(e.to_string()))?.permissions().mode() & 0o777;
+        if mode & 0o022 != 0 {
+            return Err(FleetError::Open { path, mode });
+        }
+        let mut bytes = Vec::new();
+        file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(|e| unreadable(e.to_string()))?;
+        let fleet: Self = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        if fleet.format != FORMAT {
+            return Err(FleetError::Format { path, format: fleet.format });
+        }
+        let mut moments = std::iter::once(&fleet.expires).chain(&fleet.checked).chain(&fleet.floor);
+        if let Some(text) = moments.find(|text| when::read(text).is_none()) {
+            return Err(unreadable(format!("{text:?} is no time like {}", when::text(0))));
+        }
+        if let Some(bad) = fleet.revoked_keys.iter().find(|k| PublicKey::of_id(&k.key).is_none()) {
+            return Err(unreadable(format!("{:?} is no key", bad.key)));
+        }
+        Ok(fleet)
+    }
+
+    /// Where metadata of this folder lies, for whoever watches it.
+    pub fn path(folder: &Path) -> PathBuf {
+        folder.join(FILE)
+    }
+
+    fn goes_back(&self, seen: &Self) -> Option<FleetError> {
+        let versions = [
+            ("root", self.root_version, seen.root_version),
+            ("timestamp", self.timestamp_version, seen.timestamp_version),
+            ("snapshot", self.snapshot_version, seen.snapshot_version),
+        ];
+        let (what, found, seen) = versions.into_iter().find(|(_, found, seen)| found < seen)?;
+        Some(FleetError::Back { what, seen, found })
+    }
+
+    /// Seconds since 1970.
+    pub fn expires_s(&self) -> i64 {
+        when::read(&self.expires).unwrap_or_default()
+    }
+
+    /// What of a package is revoked: a key that signed it, or its release.
+    pub fn revoked(&self, vendor: &str, key: &PublicKey, name: &str, release: u64) -> Option<(String, Revocation)> {
+        let short = |text: &str| crate::contract::printable(if text.is_empty() { "no reason was given" } else { text }, REASON_BYTES_MAX);
+        let id = key.id();
+        if let Some(revoked) = self.revoked_keys.iter().find(|k| k.vendor == vendor && k.key == id) {
+            let why = Revocation { reason: short(&revoked.reason), since: revoked.since.clone() };
+            return Some((format!("{vendor}'s key {id}"), why));
+        }
+        let of = |r: &&RevokedRelease| r.vendor == vendor && r.name == name && r.release == release;
+        let revoked = self.revoked_releases.iter().find(of)?;
+        Some((format!("{vendor}'s {name} release {release}"), Revocation { reason: short(&revoked.reason), since: None }))
+    }
+
+    /// Keys that were a vendor's: a package by one of them is known, and revoked.
+    pub fn was_of(&self, vendor: &str, key: &PublicKey) -> bool {
+        let id = key.id();
+        self.revoked_keys.iter().any(|k| k.vendor == vendor && k.key == id)
+    }
+
+    /// `wall_s`: the clock, where it was ever set. A clock behind the moment at which the metadata was proven is wrong, and that moment counts.
+    pub fn freshness(&self, wall_s: Option<i64>, newest_s: i64) -> Freshness {
+        let checked = self.floor.as_deref().or(self.checked.as_deref()).and_then(when::read);
+        let expires = self.expires_s();
+        let Some(now) = [wall_s, checked, Some(newest_s).filter(|s| *s > 0)].into_iter().flatten().max() else {
+            let why = "the clock was never set, and fleet.json does not say when it was proven, so nobody knows whether it has expired";
+            return Freshness::Stale(why.into());
+        };
+        if now < expires {
+            return Freshness::Fresh;
+        }
+        Freshness::Stale(format!("it expired on {}, and here it is {}", self.expires, when::text(now)))
+    }
+}
+
+impl Seen {
+    /// `last`: what was good last. `newest_s`: a time that has passed for sure; 0: none is known.
+    pub fn look(folder: &Path, last: Option<&Fleet>, wall_s: Option<i64>, newest_s: i64) -> Self {
+        match (Fleet::read(folder), last) {
+            (Err(FleetError::Missing { .. }), None) => Self::default(),
+            (Err(why), last) => Self { fleet: last.cloned(), freshness: Freshness::Stale(why.to_string()) },
+            (Ok(fleet), Some(last)) if let Some(why) = fleet.goes_back(last) => {
+                Self { fleet: Some(last.clone()), freshness: Freshness::Stale(why.to_string()) }
+            }
+            (Ok(fleet), _) => {
+                let freshness = fleet.freshness(wall_s, newest_s);
+                Self { fleet: Some(fleet), freshness }
+            }
+        }
+    }
+
+    pub fn why_stale(&self) -> Option<&str> {
+        if let Freshness::Stale(why) = &self.freshness { Some(why) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::keys::SecretKey;
+
+    const DAY: i64 = 86_400;
+
+    fn key(n: u8) -> PublicKey {
+        SecretKey::of_seed(&[n; 32]).public()
+    }
+
+    fn fleet(version: u64) -> Fleet {
+        let revoked = RevokedKey { vendor: "acme".into(), key: key(1).id(), reason: "a laptop was stolen".into(), since: None };
+        let release = RevokedRelease { vendor: "acme".into(), name: "pump".into(), release: 3, reason: String::new() };
+        Fleet {
+            format: 1,
+            root_version: version,
+            timestamp_version: version,
+            snapshot_version: version,
+            expires: "2027-01-01T00:00:00Z".into(),
+            checked: Some("2026-12-01T00:00:00Z".into()),
+            floor: None,
+            revoked_keys: vec![revoked],
+            revoked_releases: vec![release],
+        }
+    }
+
+    fn put(folder: &Path, fleet: &Fleet) {
+        fs::write(Fleet::path(folder), serde_json::to_vec(fleet).expect("plain")).expect("written");
+    }
+
+    #[test]
+    fn a_key_of_a_vendor_and_a_release_are_revoked_and_nothing_else() {
+        let fleet = fleet(1);
+        let what =
+            |vendor: &str, k: u8, name: &str, release| fleet.revoked(vendor, &key(k), name, release).map(|(what, why)| (what, why.reason));
+        assert!(what("acme", 1, "other", 9).is_some_and(|(what, why)| what.contains("ed25519:") && why == "a laptop was stolen"));
+        assert!(what("acme", 2, "pump", 3).is_some_and(|(what, why)| what == "acme's pump release 3" && why == "no reason was given"));
+        for (vendor, k, name, release) in [("acme", 2, "pump", 4), ("acme", 2, "other", 3), ("other", 1, "pump", 3)] {
+            assert_eq!(what(vendor, k, name, release), None);
+        }
+    }
+
+    #[test]
+    fn a_clock_of_1970_of_today_and_a_year_ahead_are_judged_by_what_is_known() {
+        let at = |text: &str| when::read(text);
+        let fleet = fleet(1);
+        let stale = |fleet: &Fleet, wall, newest| matches!(fleet.freshness(wall, newest), Freshness::Stale(_));
+        assert!(!stale(&fleet, at("2026-12-10T00:00:00Z"), 0));
+        assert!(stale(&fleet, at("2027-01-01T00:00:00Z"), 0));
+        assert!(stale(&fleet, at("2027-12-10T00:00:00Z"), 0), "a year ahead");
+        // never set, or behind what was proven: not before the moment of the proof
+        assert!(!stale(&fleet, None, 0));
+        assert!(!stale(&fleet, at("2026-02-01T00:00:00Z"), 0));
+        assert!(stale(&fleet, None, at("2027-01-02T00:00:00Z").unwrap()), "a clock that was right has been there");
+        let unproven = Fleet { checked: None, ..fleet.clone() };
+        assert!(stale(&unproven, None, 0) && !stale(&unproven, at("2026-12-10T00:00:00Z"), 0));
+        let late = Fleet { checked: Some(when::text(at("2027-01-01T00:00:00Z").unwrap() + DAY)), ..fleet };
+        assert!(stale(&late, None, 0));
+    }
+
+    #[test]
+    fn metadata_that_is_gone_broken_open_or_older_is_stale_and_what_was_known_holds() {
+        let folder = crate::plugin::cache::test_folder("fleet");
+        let now = when::read("2026-12-10T00:00:00Z");
+        assert_eq!(Seen::look(&folder, None, now, 0), Seen::default());
+        put(&folder, &fleet(2));
+        let good = Seen::look(&folder, None, now, 0);
+        assert_eq!(good, Seen { fleet: Some(fleet(2)), freshness: Freshness::Fresh });
+        let last = good.fleet.as_ref();
+        let stale = |words: &str| {
+            let seen = Seen::look(&folder, last, now, 0);
+            assert!(seen.why_stale().is_some_and(|why| why.contains(words)) && seen.fleet.as_ref() == last, "{words}: {seen:?}");
+        };
+        for back in
+            [Fleet { root_version: 1, ..fleet(2) }, Fleet { timestamp_version: 1, ..fleet(3) }, Fleet { snapshot_version: 1, ..fleet(3) }]
+        {
+            put(&folder, &back);
+            stale("went back from version 2 to 1");
+        }
+        put(&folder, &Fleet { format: 2, ..fleet(3) });
+        stale("of format 2");
+        put(&folder, &Fleet { expires: "tomorrow".into(), ..fleet(3) });
+        stale("\"tomorrow\" is no time");
+        fs::write(Fleet::path(&folder), b"{").expect("written");
+        stale("cannot be read");
+        put(&folder, &fleet(3));
+        fs::set_permissions(Fleet::path(&folder), fs::Permissions::from_mode(0o666)).expect("changed");
+        stale("can be written by others");
+        fs::remove_file(Fleet::path(&folder)).expect("there");
+        stale("is not there");
+        let mut open = fleet(3);
+        open.revoked_keys[0].key = "ed25519:x".into();
+        put(&folder, &open);
+        stale("is no key");
+    }
+}

@@ -1,0 +1,222 @@
+//! What this gateway remembers of what it trusted: the highest release of each package, what was approved for each instance, the fleet's
+//! metadata that was good last. One file in the state folder, under the device's key, so that nobody takes a line out of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use hmac::Mac;
+use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
+use serde::{Deserialize, Serialize};
+
+use super::fleet::Fleet;
+use super::reach::Reach;
+use crate::plugin::DeviceKey;
+
+const FILE: &str = "trust.memory";
+const LOCK: &str = "trust.lock";
+const PURPOSE: &str = "wardgate trust memory";
+const BYTES_MAX: usize = 4 << 20; // a fleet's metadata, and a kilobyte for each instance
+const MODE: u32 = 0o600;
+/// Releases of one package that are remembered one by one; of older ones only that they are older.
+const RELEASES_MAX: usize = 32;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// By vendor/name.
+    #[serde(default)]
+    releases: BTreeMap<String, BTreeSet<u64>>,
+    /// By instance.
+    #[serde(default)]
+    pub approvals: BTreeMap<String, Approval>,
+    /// The metadata that was good last.
+    #[serde(default)]
+    pub fleet: Option<Fleet>,
+    /// A moment that has passed for sure, by a clock that others kept; seconds since 1970.
+    #[serde(default)]
+    pub newest_s: i64,
+    /// The site's key by which gateway.toml was signed last.
+    #[serde(default)]
+    pub site_key: Option<String>,
+    /// Of the gateway that ran last.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// What a person, or a first sight, approved for one instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// vendor/name
+    pub package: String,
+    pub release: u64,
+    pub reach: Reach,
+    pub grants_hash: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    #[error("{}: {why}", path.display())]
+    File { path: PathBuf, why: std::io::Error },
+    #[error("{} is not as this gateway wrote it", path.display())]
+    Damaged { path: PathBuf },
+}
+
+impl MemoryError {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File { path, .. } | Self::Damaged { path } => path,
+        }
+    }
+}
+
+fn package(vendor: &str, name: &str) -> String {
+    format!("{vendor}/{name}")
+}
+
+impl Remembered {
+    pub fn newest_release(&self, vendor: &str, name: &str) -> Option<u64> {
+        self.releases.get(&package(vendor, name))?.last().copied()
+    }
+
+    pub fn knows(&self, vendor: &str, name: &str, release: u64) -> bool {
+        self.releases.get(&package(vendor, name)).is_some_and(|known| known.contains(&release))
+    }
+
+    /// Whether that is news.
+    pub fn saw(&mut self, vendor: &str, name: &str, release: u64) -> bool {
+        let known = self.releases.entry(package(vendor, name)).or_default();
+        let news = known.insert(release);
+        while known.len() > RELEASES_MAX {
+            known.pop_first();
+        }
+        news
+    }
+}
+
+/// The file in one state folder.
+#[derive(Clone)]
+pub struct Memory {
+    state: PathBuf,
+    key: DeviceKey,
+}
+
+impl Memory {
+    pub fn of(state: &Path, key: DeviceKey) -> Self {
+        Self { state: state.to_owned(), key }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.state.join(FILE)
+    }
+
+    fn mac(&self, body: &[u8]) -> hmac::Hmac<sha2::Sha256> {
+        let mut mac = self.key.mac(PURPOSE);
+        mac.update(body);
+        mac
+    }
+
+    pub fn read(&self) -> Result<Remembered, MemoryError> {
+        let path = self.path();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Remembered::default()),
+            Err(why) => return Err(MemoryError::File { path, why }),
+        };
+        self.genuine(&bytes).ok_or(MemoryError::Damaged { path })
+    }
+
+    /// A line of JSON, and a line with its code.
+    fn genuine(&self, bytes: &[u8]) -> Option<Remembered> {
+        if bytes.len() > BYTES_MAX {
+            return None;
+        }
+        let at = bytes.iter().position(|b| *b == b'\n')?;
+        let (body, code) = (&bytes[..at], bytes[at + 1..].strip_suffix(b"\n")?);
+        let code = crate::keys::base64::decode(std::str::from_utf8(code).ok()?)?;
+        self.mac(body).verify_slice(&code).ok()?;
+        serde_json::from_slice(body).ok()
+    }
+
+    /// Changes it in one piece, whoever else does so at this moment; what `change` returns comes back.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Remembered) -> T) -> Result<T, MemoryError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |why| MemoryError::File { path, why }
+        };
+        let lock_path = self.state.join(LOCK);
+        let lock = self.make(&lock_path).map_err(failed(&lock_path))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|e| MemoryError::File { path: lock_path, why: e.into() })?;
+        let before = self.read()?;
+        let mut after = before.clone();
+        let done = change(&mut after);
+        if after != before {
+            let path = self.path();
+            self.write(&after).map_err(failed(&path))?;
+        }
+        Ok(done)
+    }
+
+    fn write(&self, what: &Remembered) -> std::io::Result<()> {
+        let body = serde_json::to_vec(what)?;
+        let code = crate::keys::base64::encode(&self.mac(&body).finalize().into_bytes());
+        let scratch = self.path().with_extension("new");
+        let mut file = self.make(&scratch)?;
+        file.set_len(0)?;
+        file.write_all(&[&body[..], b"\n", code.as_bytes(), b"\n"].concat())?;
+        file.sync_all()?;
+        fs::rename(&scratch, self.path())?;
+        File::open(&self.state)?.sync_all()
+    }
+
+    /// What a verb makes as root belongs to the gateway like the folder around it.
+    fn make(&self, path: &Path) -> std::io::Result<File> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path)?;
+        let owner = fs::metadata(&self.state)?;
+        if owner.uid() != file.metadata()?.uid() {
+            fchown(&file, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))?;
+        }
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_kept_and_each_bit_of_it_counts() {
+        let state = crate::plugin::cache::test_folder("memory");
+        let memory = Memory::of(&state, DeviceKey::open(&state, [1; 32]).unwrap());
+        assert_eq!(memory.read().unwrap(), Remembered::default());
+        assert!(memory.change(|m| m.saw("acme", "pump", 7)).unwrap());
+        assert!(!memory.change(|m| m.saw("acme", "pump", 7)).unwrap());
+        assert!(memory.change(|m| m.saw("acme", "pump", 5)).unwrap());
+        let read = memory.read().unwrap();
+        assert_eq!((read.newest_release("acme", "pump"), read.newest_release("acme", "other")), (Some(7), None));
+        assert!(read.knows("acme", "pump", 5) && !read.knows("acme", "pump", 6));
+        let good = fs::read(memory.path()).unwrap();
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                assert!(memory.genuine(&bad).is_none(), "byte {at} bit {bit}");
+            }
+            assert!(memory.genuine(&good[..at]).is_none(), "cut at {at}");
+        }
+        fs::write(memory.path(), b"{}\n\n").unwrap();
+        assert!(matches!(memory.change(|m| m.saw("acme", "pump", 9)), Err(MemoryError::Damaged { .. })));
+        fs::write(memory.path(), &good).unwrap();
+        let other = Memory::of(&state, DeviceKey::open(&crate::plugin::cache::test_folder("memory-other"), [2; 32]).unwrap());
+        assert!(matches!(other.read(), Err(MemoryError::Damaged { .. })), "another gateway's");
+    }
+
+    #[test]
+    fn of_many_releases_the_newest_are_remembered() {
+        let mut remembered = Remembered::default();
+        (1..=100).for_each(|n| assert!(remembered.saw("acme", "pump", n)));
+        assert_eq!(remembered.newest_release("acme", "pump"), Some(100));
+        assert!(remembered.knows("acme", "pump", 69) && !remembered.knows("acme", "pump", 68));
+    }
+}

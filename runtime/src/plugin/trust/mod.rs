@@ -1,0 +1,106 @@
+//! Whether a package that is whole and signed may run here and now: what the fleet's metadata revokes, what this gateway saw before, what the
+//! site approved. Time and the state folder are arguments; what is decided is told, and done, elsewhere.
+
+mod accept;
+mod fleet;
+mod memory;
+mod reach;
+mod site;
+
+use std::path::PathBuf;
+
+use super::package::Signed;
+pub use accept::{Accepted, accept};
+pub use fleet::{Fleet, Freshness, Seen};
+pub use memory::{Approval, Memory, Remembered};
+pub use reach::{Reach, grants_hash, grants_lines};
+pub use site::{SiteError, config_signature, may_be_older, sign_config, write_override};
+
+/// Why a package that its vendor did sign does not run here now.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Withheld {
+    #[error("{what} was revoked{}: {reason}", since.as_ref().map(|s| format!(" on {s}")).unwrap_or_default())]
+    Revoked { what: String, reason: String, since: Option<String> },
+    #[error(
+        "{vendor}'s {name} release {release} is older than release {seen}, which ran here: whoever puts it in takes back what was mended since"
+    )]
+    Older { vendor: String, name: String, release: u64, seen: u64 },
+    #[error("{vendor}'s {name} release {release} is new here, and nothing new is taken while the fleet's metadata is not fresh: {why}")]
+    Stale { vendor: String, name: String, release: u64, why: String },
+    #[error("release {release} asks for more than was approved for this instance (release {approved}): {more}")]
+    Beyond { release: u64, approved: u64, more: String },
+    #[error("{path}: {why}", path = path.display())]
+    Memory { path: PathBuf, why: String },
+}
+
+impl Withheld {
+    pub fn remedy(&self, instance: &str) -> String {
+        match self {
+            Self::Revoked { .. } => {
+                "ask the vendor for a package by another key or of another release, and take it with `wardgate plugin accept`".into()
+            }
+            Self::Older { vendor, name, release, .. } => {
+                format!(
+                    "name the newer one; or, if it must be, with the site's key: wardgate plugin allow-older --key site.key {vendor} {name} {release}"
+                )
+            }
+            Self::Stale { .. } => "bring fresh metadata (`wardgate-trust update`); what ran before goes on meanwhile".into(),
+            Self::Beyond { .. } => {
+                format!("look at it with `wardgate grant diff`; if it may, `wardgate grant approve FILE --instance {instance}`")
+            }
+            Self::Memory { path, .. } => {
+                format!(
+                    "it was changed, or is another gateway's: find out by whom; then remove {}, and what was seen begins anew",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+/// All that is known when packages are judged.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub fleet: Seen,
+    pub memory: Remembered,
+    /// Public key of the site, for overrides.
+    pub site_key: Option<super::PublicKey>,
+    /// Where overrides lie.
+    pub state: PathBuf,
+}
+
+/// What is decided of one package for one instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    Runs,
+    /// It runs, with something that people must be told.
+    RunsRevoked(Withheld),
+    No(Withheld),
+}
+
+impl Known {
+    /// What the fleet says of a package, whatever this gateway saw.
+    pub fn revoked(&self, name: &str, by: &Signed) -> Option<Withheld> {
+        let fleet = self.fleet.fleet.as_ref()?;
+        let (what, revocation) = fleet.revoked(&by.vendor, &by.key, name, by.release)?;
+        Some(Withheld::Revoked { what, reason: revocation.reason, since: revocation.since })
+    }
+
+    /// Older than one that was seen, and no person who may has said that it may be.
+    pub fn older(&self, name: &str, by: &Signed) -> Option<Withheld> {
+        let seen = self.memory.newest_release(&by.vendor, name)?;
+        if by.release >= seen || self.site_key.is_some_and(|key| may_be_older(&self.state, &key, &by.vendor, name, by.release)) {
+            return None;
+        }
+        Some(Withheld::Older { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, seen })
+    }
+
+    /// New here while nobody can say whether it is still good.
+    pub fn stale(&self, name: &str, by: &Signed) -> Option<Withheld> {
+        let Freshness::Stale(why) = &self.fleet.freshness else { return None };
+        if self.memory.knows(&by.vendor, name, by.release) {
+            return None;
+        }
+        Some(Withheld::Stale { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, why: why.clone() })
+    }
+}

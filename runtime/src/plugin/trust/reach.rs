@@ -1,0 +1,126 @@
+//! How far an instance reaches: what its package asks for, and what the site grants it, each as lines that can be compared and hashed. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::{Bus, Instance, Manifest};
+use crate::plugin::Surface;
+
+/// What a package asks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Imports, links, inputs and commands.
+    pub of: BTreeSet<String>,
+    /// Channels and limits.
+    pub at_most: BTreeMap<String, u64>,
+}
+
+impl Reach {
+    pub fn of(manifest: &Manifest, surface: &Surface) -> Self {
+        let imports = surface.imports.iter().map(|import| format!("imports {import}"));
+        let links = manifest.links.iter().map(|link| format!("reaches {link} devices"));
+        let inputs = manifest.inputs.iter().map(|input| format!("hears {} ({:?})", input.name, input.kind));
+        let commands = manifest.commands.keys().map(|command| format!("takes the command {command}"));
+        let (c, l) = (&manifest.channels, &manifest.limits);
+        let at_most = [
+            ("channels numeric", c.numeric),
+            ("channels enumeration", c.enumeration),
+            ("channels bits", c.bits),
+            ("channels text", c.text),
+            ("channels octets", c.octets),
+            ("channels waveform", c.waveform),
+            ("limits memory_mib", l.memory_mib),
+            ("limits call_ms", l.call_ms),
+            ("limits state_bytes", l.state_bytes),
+            ("limits said_kib_s", l.said_kib_s),
+        ];
+        Self {
+            of: imports.chain(links).chain(inputs).chain(commands).collect(),
+            at_most: at_most.into_iter().map(|(name, most)| (name.to_owned(), most)).collect(),
+        }
+    }
+
+    /// What this one asks for and `approved` does not hold; a line each.
+    pub fn beyond(&self, approved: &Self) -> Vec<String> {
+        let new = self.of.difference(&approved.of).cloned();
+        let more = self.at_most.iter().filter_map(|(name, most)| {
+            let was = approved.at_most.get(name).copied().unwrap_or(0);
+            (*most > was).then(|| format!("{name} {most} instead of {was}"))
+        });
+        new.chain(more).collect()
+    }
+}
+
+/// What the site grants an instance, in effect: only what its manifest asks for too.
+pub fn grants_lines(instance: &Instance, manifest: &Manifest, buses: &BTreeMap<String, Bus>) -> Vec<String> {
+    let grants = &instance.grants;
+    let asks = |link: &str| manifest.links.iter().any(|asked| asked.name() == link);
+    let mut lines = Vec::new();
+    if let Some(serial) = grants.serial.as_ref().filter(|_| asks("serial")) {
+        lines.push(format!("serial {} {} {} {}", serial.port.display(), serial.baud, serial.framing, serial.flow));
+        lines.extend(serial.writes.iter().map(|frame| format!("serial writes {frame}")));
+    }
+    if let Some(modbus) = grants.modbus.as_ref().filter(|_| asks("modbus")) {
+        let bus = buses.get(&modbus.bus);
+        let tcp = bus.and_then(|b| b.tcp.clone());
+        let target = tcp.or_else(|| bus?.serial.as_ref().map(|port| port.display().to_string())).unwrap_or_default();
+        lines.push(format!("modbus {} at {target}, servers {:?}", modbus.bus, modbus.servers));
+        lines.extend(modbus.allow.iter().map(|rule| format!("modbus function {} addresses {}", rule.function, rule.addresses.join(" "))));
+        lines.push(format!("modbus requests_max {}", modbus.requests_max));
+        lines.extend(modbus.checksum_quirk.then(|| "modbus checksum_quirk".to_owned()));
+    }
+    lines.extend(grants.personal.then(|| "personal".to_owned()));
+    lines.extend(grants.keep_raw.then(|| "keep_raw".to_owned()));
+    lines.extend(instance.inputs.iter().map(|(input, from)| format!("hears {from} as {input}")));
+    lines.sort();
+    lines
+}
+
+/// SHA-256 of those lines, in hexadecimal.
+pub fn grants_hash(lines: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for line in lines {
+        hash.update((line.len() as u64).to_be_bytes());
+        hash.update(line.as_bytes());
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(links: &str, numeric: u64, more: &str) -> Reach {
+        let text = format!("name = \"pump\"\nversion = \"1.0.0\"\nlinks = {links}\n[channels]\nnumeric = {numeric}\n{more}");
+        let manifest = Manifest::parse(&text).unwrap();
+        let imports = manifest.links.iter().map(|link| format!("wardgate:device/{link}@0.1.0")).collect();
+        Reach::of(&manifest, &Surface { imports, exports: Vec::new() })
+    }
+
+    #[test]
+    fn what_is_more_is_named_and_what_is_less_is_not() {
+        let old = reach("[\"serial\"]", 4, "");
+        assert_eq!(old.beyond(&old), Vec::<String>::new());
+        assert_eq!(reach("[]", 2, "").beyond(&old), Vec::<String>::new());
+        let new = reach("[\"serial\", \"modbus\"]", 5, "[limits]\nmemory_mib = 12\n[commands.stop]\ndescription = \"Stops it\"\n");
+        assert_eq!(
+            new.beyond(&old),
+            [
+                "imports wardgate:device/modbus@0.1.0",
+                "reaches modbus devices",
+                "takes the command stop",
+                "channels numeric 5 instead of 4",
+                &format!("limits memory_mib 12 instead of {}", old.at_most["limits memory_mib"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_hash_of_lines_tells_where_one_ends() {
+        let hash = |lines: &[&str]| grants_hash(&lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>());
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert_eq!(hash(&[]).len(), 64);
+    }
+}

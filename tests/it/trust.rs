@@ -1,0 +1,157 @@
+//! The fleet's trust: a desk makes metadata, gateways take it over, and whatever an attacker does with it on the way is refused.
+
+mod attacks;
+mod carried;
+mod forge;
+mod independent;
+mod registry;
+pub mod site;
+mod wrong_clock;
+
+use std::fs;
+
+use site::{NOW, Site};
+
+use crate::tamper::{key, tiny_into};
+
+//= PROMISES.md#P140
+#[test]
+fn from_the_fleets_desk_to_a_gateway_each_step_says_what_comes_next_and_each_slip_what_to_do() {
+    let site = Site::bare("trust-verbs");
+    let said = site.well(&["trust", "init", "fleet"]);
+    for line in
+        ["3 root keys, of which 2 must sign together", "next: wardgate trust add-vendor", "sha256 ", "on a gateway: wardgate trust update"]
+    {
+        assert!(said.contains(line), "{line} is missing:\n{said}");
+    }
+    assert!(site.badly(3, &["trust", "init", "fleet"]).contains("is there already"));
+    assert!(site.badly(3, &["trust", "init", "x", "--root-keys", "1"]).contains("2 of 1 root keys cannot be"));
+    assert!(site.badly(3, &["trust", "add-vendor", "acme", "--key", "acme.pub"]).contains("wardgate trust init DIR"));
+    let fleet = ["--fleet", "fleet"];
+    let add = |words: &[&'static str]| [&["trust", "add-vendor"], words, &fleet[..]].concat();
+    assert!(site.badly(5, &add(&["acme", "--key", "none.pub"])).contains("none.pub"));
+    assert!(site.badly(3, &add(&["acme", "--key", "acme.key"])).contains("let nobody send you a secret key"));
+    assert!(site.badly(3, &add(&["../acme", "--key", "acme.pub"])).contains("is no vendor's name"));
+    assert!(site.badly(3, &add(&["acme", "--key", "acme.pub", "--paths", "other/*"])).contains("is not below acme/"));
+    assert!(site.well(&add(&["acme", "--key", "acme.pub"])).contains("acme is trusted for acme/* by ed25519:"));
+    assert!(site.badly(3, &add(&["other", "--key", "acme.pub"])).contains("that key is acme's already"));
+
+    let package = tiny_into(&site.path("stick"), "acme", "1.0.0", 1, 1).display().to_string();
+    let foreign = tiny_into(&site.path("foreign"), "acme", "1.0.0", 1, 2).display().to_string();
+    let nobodys = tiny_into(&site.path("nobodys"), "nobody", "1.0.0", 1, 1).display().to_string();
+    let publish = |what: &str| ["trust", "publish", what, "--fleet", "fleet"].map(str::to_owned);
+    let words = |list: &[String]| list.iter().map(|w| w.to_owned()).collect::<Vec<_>>();
+    assert!(site.badly_of(4, &words(&publish(&foreign))).contains("signed in the name of acme"));
+    assert!(site.badly_of(3, &words(&publish(&nobodys))).contains("knows no vendor \"nobody\"; it has acme"));
+    assert!(site.badly_of(4, &words(&publish("acme.pub"))).contains("no tar of a package"));
+    assert!(site.well_of(&words(&publish(&package))).contains("published: acme/t-1.0.0.wardgate, release 1"));
+
+    let update = ["trust", "update", "--from", "fleet/repository", "--to", "gw"];
+    assert!(site.badly(3, &update).contains("--root 1.root.json"));
+    let root = ["--root", "fleet/repository/metadata/1.root.json"];
+    let said = site.well(&[&update[..], &root].concat());
+    assert!(said.contains("trust begins here") && said.contains("acme for acme/*: ed25519:"), "{said}");
+    assert!(site.badly(3, &["trust", "update", "--from", "nowhere", "--to", "gw"]).contains("holds no fleet's metadata"));
+    assert_eq!(fs::read_dir(site.path("gw/vendors")).expect("made").count(), 1);
+    let said = site.well(&["trust", "status", "gw"]);
+    assert!(said.contains("new packages are installed until") && !said.contains("trust-stale"), "{said}");
+    let said = site.well(&["trust", "status", "fleet"]);
+    assert!(said.contains("root: 2 keys of 3 must sign") && said.contains("acme/t-1.0.0.wardgate"), "{said}");
+    let words: Vec<&str> = vec!["plugin", "install", &foreign, "--trust", "gw"];
+    assert!(site.badly(4, &words).contains("the fleet's metadata names"));
+}
+
+//= PROMISES.md#P141
+#[test]
+fn keys_are_replaced_and_gateways_that_slept_through_it_follow() {
+    let site = Site::new("trust-rotate");
+    site.update().expect("the first state");
+    let old = site.fleet();
+    // root keys lie elsewhere: nothing is rotated without enough of them
+    let away = site.path("away");
+    fs::create_dir(&away).expect("a folder");
+    for n in [2, 3] {
+        fs::rename(site.path(&format!("fleet/keys/root-{n}.key")), away.join(format!("root-{n}.key"))).expect("moved");
+    }
+    let alone = site.badly(3, &["trust", "rotate", "--role", "root", "--replace", "3", "--fleet", "fleet"]);
+    assert!(alone.contains("must be signed by 2 of its keys, and 1 of them are here"), "{alone}");
+    for words in [
+        &["--role", "root", "--replace", "3"][..],
+        &["--role", "targets"],
+        &["--role", "snapshot"],
+        &["--role", "timestamp"],
+        &["--role", "root"],
+    ] {
+        site.well(&[&["trust", "rotate"], words, &["--fleet", "fleet", "--keys", "away"]].concat());
+    }
+    let said = site.update().expect("it follows five roots at once");
+    assert!(said.contains("root 6, timestamp 9"), "{said}");
+    let new = site.fleet();
+    assert_eq!((old["root_version"].as_u64(), new["root_version"].as_u64()), (Some(1), Some(6)));
+    assert_eq!(new["vendors"], old["vendors"], "the desk's new key is nobody's who makes packages");
+    // and a new gateway, from the first root
+    site.well(&[
+        "trust",
+        "update",
+        "--from",
+        "fleet/repository/fleet.bundle",
+        "--to",
+        "new",
+        "--root",
+        "fleet/repository/metadata/1.root.json",
+    ]);
+}
+
+//= PROMISES.md#P142
+#[test]
+fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
+    let site = Site::new("trust-revoke");
+    site.update().expect("the first state");
+    let id = key(1).public().id();
+    fn revoke<'a>(words: &[&'a str]) -> Vec<&'a str> {
+        [&["trust", "revoke", "--fleet", "fleet", "--vendor", "acme"], words].concat()
+    }
+    assert!(site.badly(2, &revoke(&["--reason", "x"])).contains("--key"));
+    assert!(site.badly(3, &revoke(&["--key", "ed25519:xx", "--reason", "x"])).contains("is no key"));
+    let strange = key(9).public().id();
+    assert!(site.badly(3, &revoke(&["--key", &strange, "--reason", "x"])).contains(&format!("name one of its keys: {id}")));
+    site.well(&revoke(&["--name", "t", "--release", "1", "--reason", "wrong unit"]));
+    site.well(&revoke(&["--key", &id, "--reason", "stolen laptop"]));
+    assert!(site.badly(3, &revoke(&["--key", &id, "--reason", "x"])).contains("was revoked already"));
+    site.update_from("fleet/repository/fleet.bundle", NOW).expect("a bundle is enough");
+    let fleet = site.fleet();
+    assert_eq!(fleet["revoked_keys"][0]["key"], id.as_str());
+    assert_eq!(
+        (fleet["revoked_keys"][0]["vendor"].as_str(), fleet["revoked_keys"][0]["reason"].as_str()),
+        (Some("acme"), Some("stolen laptop"))
+    );
+    assert_eq!((fleet["revoked_releases"][0]["name"].as_str(), fleet["revoked_releases"][0]["release"].as_u64()), (Some("t"), Some(1)));
+    let names: Vec<_> = fs::read_dir(site.path("gw/vendors")).expect("made").map(|e| e.expect("one").file_name()).collect();
+    assert!(names.len() == 1 && names[0].to_string_lossy().starts_with("other."), "{names:?}");
+    let add = ["trust", "add-vendor", "acme", "--key", "acme.pub", "--fleet", "fleet"];
+    assert!(site.badly(3, &add).contains("what was revoked stays so"));
+    assert!(site.install("packages/acme/t-1.0.0.wardgate").expect_err("revoked").contains("the fleet has revoked release 1"));
+}
+
+//= PROMISES.md#P143
+#[test]
+fn a_power_cut_while_it_is_written_costs_no_trust_and_nothing_older_comes_back() {
+    let site = Site::new("trust-torn");
+    site.update().expect("the first state");
+    let first = site.copy("fleet/repository", "first");
+    site.well(&["trust", "publish", "--fleet", "fleet"]);
+    site.update().expect("the second");
+    // tough's store is written in several steps: each of its files may be torn or gone
+    for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json"] {
+        for torn in [None, Some(""), Some("{\"signed\":")] {
+            let path = site.path("gw/metadata").join(name);
+            match torn {
+                None => fs::remove_file(&path).expect("there"),
+                Some(bytes) => fs::write(&path, bytes).expect("written"),
+            }
+            let why = site.update_from(&first, NOW).expect_err("an older state was taken");
+            assert!(why.contains("a rollback"), "{name} {torn:?}: {why}");
+            site.update().unwrap_or_else(|why| panic!("{name} {torn:?}: {why}"));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The fleet's desk: a folder with the keys, and beside it the repository that travels. Loaded whole, changed in memory, written with the timestamp last.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp as Moment;
+use serde::{Deserialize, Serialize};
+use tough::TargetName;
+use tough::schema::{DelegatedRole, Delegations, RoleType, Root, Signed, Snapshot, Target, Targets, Timestamp};
+
+use crate::bundle::Bundle;
+use crate::fault::Fault;
+use crate::files;
+use crate::keys::{Public, Secret};
+use crate::revocations::Revocations;
+use crate::role::{self, REVOCATIONS, Ring, SPEC, Signers};
+
+pub const SETTINGS: &str = "desk.json";
+pub const KEYS: &str = "keys";
+pub const REPOSITORY: &str = "repository";
+pub const METADATA: &str = "metadata";
+pub const TARGETS: &str = "targets";
+/// In a target of a package: which release it is.
+pub const RELEASE: &str = "release";
+
+/// For how many days each role speaks before it must be signed anew.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Days {
+    pub root: u32,
+    pub targets: u32,
+    pub snapshot: u32,
+    pub timestamp: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    format: u32,
+    days: Days,
+}
+
+pub struct Desk {
+    folder: PathBuf,
+    pub days: Days,
+    pub ring: Ring,
+    pub root: Signed<Root>,
+    pub targets: Targets,
+    /// By vendor.
+    pub vendors: BTreeMap<String, Targets>,
+    pub revocations: Revocations,
+    snapshot_version: u64,
+    timestamp_version: u64,
+    /// Targets that this run adds: name and bytes.
+    pub new: Vec<(String, Vec<u8>)>,
+    /// Roots that this run adds, oldest first.
+    pub roots: Vec<Signed<Root>>,
+}
+
+impl Desk {
+    pub fn begin(folder: &Path, days: Days, ring: Ring, root: Signed<Root>) -> Result<Self, Fault> {
+        let targets = Targets::new(SPEC.into(), role::first(), root.signed.expires);
+        files::write_new(&folder.join(SETTINGS), &files::pretty(&Settings { format: 1, days }), files::PUBLIC_MODE)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            days,
+            ring,
+            roots: vec![root.clone()],
+            root,
+            targets,
+            vendors: BTreeMap::new(),
+            revocations: Revocations::default(),
+            snapshot_version: 0,
+            timestamp_version: 0,
+            new: Vec::new(),
+        })
+    }
+
+    /// `keys`: further folders with keys, of media that are not always here.
+    pub fn load(folder: &Path, keys: &[PathBuf]) -> Result<Self, Fault> {
+        if !folder.join(SETTINGS).is_file() {
+            return Err(Fault::NoFleet { path: folder.to_owned() });
+        }
+        let settings: Settings = files::document(&folder.join(SETTINGS))?;
+        let metadata = folder.join(REPOSITORY).join(METADATA);
+        let newest = files::names(&metadata)?.iter().filter_map(|name| name.strip_suffix(".root.json")?.parse::<u64>().ok()).max();
+        let newest = newest.ok_or_else(|| Fault::broken(&metadata, "it holds no root"))?;
+        let root: Signed<Root> = files::document(&metadata.join(format!("{newest}.root.json")))?;
+        let timestamp: Signed<Timestamp> = files::document(&metadata.join("timestamp.json"))?;
+        let snapshot_version = timestamp.signed.meta.values().map(|meta| meta.version.get()).max().unwrap_or_default();
+        let snapshot: Signed<Snapshot> = files::document(&metadata.join(format!("{snapshot_version}.snapshot.json")))?;
+        let held = |name: &str| -> Result<Targets, Fault> {
+            let meta = snapshot.signed.meta.get(&format!("{name}.json"));
+            let meta = meta.ok_or_else(|| Fault::broken(&metadata, format!("the snapshot lacks {name}")))?;
+            Ok(files::document::<Signed<Targets>>(&metadata.join(format!("{}.{name}.json", meta.version)))?.signed)
+        };
+        let targets = held("targets")?;
+        let mut vendors = BTreeMap::new();
+        for role in targets.delegations.iter().flat_map(|d| &d.roles) {
+            vendors.insert(role.name.clone(), held(&role.name)?);
+        }
+        let mut ring = ring(&folder.join(KEYS))?;
+        for folder in keys {
+            ring.extend(self::ring(folder)?);
+        }
+        let mut desk = Self {
+            folder: folder.to_owned(),
+            days: settings.days,
+            ring,
+            root,
+            targets,
+            vendors,
+            revocations: Revocations::default(),
+            snapshot_version,
+            timestamp_version: timestamp.signed.version.get(),
+            new: Vec::new(),
+            roots: Vec::new(),
+        };
+        let path = desk.held(REVOCATIONS).ok_or_else(|| Fault::broken(&metadata, "it lacks the list of what was revoked"))?;
+        desk.revocations = Revocations::parse(&files::read(&path, files::DOCUMENT_BYTES_MAX)?).map_err(|why| Fault::broken(&path, why))?;
+        Ok(desk)
+    }
+
+    /// Where the repository keeps a target of the top-level role.
+    fn held(&self, name: &str) -> Option<PathBuf> {
+        let target = self.targets.targets.get(&TargetName::new(name).ok()?)?;
+        Some(self.repository().join(TARGETS).join(role::place(name, &target.hashes.sha256)))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn keep_days(&self) -> Result<(), Fault> {
+        files::write(&self.folder.join(SETTINGS), &files::pretty(&Settings { format: 1, days: self.days }), files::PUBLIC_MODE)
+    }
+
+    pub fn repository(&self) -> PathBuf {
+        self.folder.join(REPOSITORY)
+    }
+
+    pub fn delegations(&mut self) -> &mut Delegations {
+        self.targets.delegations.get_or_insert_with(Delegations::new)
+    }
+
+    pub fn delegation(&mut self, vendor: &str) -> Result<&mut DelegatedRole, Fault> {
+        let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let found = self.delegations().roles.iter_mut().find(|role| role.name == vendor);
+        found.ok_or_else(|| Fault::NoVendor { vendor: vendor.into(), known: if known.is_empty() { "none".into() } else { known } })
+    }
+
+    /// The vendor's own keys: the desk's, which sign in the vendor's absence, are not among them.
+    pub fn vendor_keys(&mut self, vendor: &str) -> Result<Vec<Public>, Fault> {
+        let desk = self.root.signed.roles[&RoleType::Targets].keyids.clone();
+        let keyids = self.delegation(vendor)?.keyids.clone();
+        let keys = &self.delegations().keys;
+        Ok(keyids.iter().filter(|id| !desk.contains(id)).filter_map(|id| keys.get(id)).filter_map(Public::of_tuf).collect())
+    }
+
+    pub fn target(&mut self, name: &str, bytes: Vec<u8>, custom: HashMap<String, serde_json::Value>) -> Target {
+        let target = Target { length: bytes.len() as u64, hashes: role::hashes(&bytes), custom, _extra: HashMap::new() };
+        self.new.push((name.into(), bytes));
+        target
+    }
+
+    /// Signs what there is anew, each role one version on, and writes it so that a reader at any moment finds a whole state.
+    pub fn publish(&mut self, now: Moment) -> Result<(), Fault> {
+        let revocations = files::pretty(&self.revocations);
+        let target = self.target(REVOCATIONS, revocations, HashMap::new());
+        self.targets.targets.insert(TargetName::new(REVOCATIONS).expect("a plain name"), target);
+        let metadata = self.repository().join(METADATA);
+        let again = self.timestamp_version > 0;
+        let mut written: Vec<(String, Vec<u8>)> =
+            self.roots.iter().map(|r| (format!("{}.root.json", r.signed.version), role::file(r).0)).collect();
+
+        let mut snapshot = Snapshot::new(SPEC.into(), version(self.snapshot_version + 1), role::in_days(now, self.days.snapshot));
+        self.targets.expires = role::in_days(now, self.days.targets);
+        let top = &self.root.signed.roles;
+        let mut sign = |name: &str, mut targets: Targets, by: Signers| -> Result<Targets, Fault> {
+            if again {
+                targets.version = role::next(targets.version);
+            }
+            let signed = role::sign(targets, &[by], &self.ring)?;
+            let (bytes, meta) = role::file(&signed);
+            written.push((format!("{}.{name}.json", meta.version), bytes));
+            snapshot.meta.insert(format!("{name}.json"), meta);
+            Ok(signed.signed)
+        };
+        for role in self.targets.delegations.iter().flat_map(|d| &d.roles) {
+            let mut vendor = self.vendors[&role.name].clone();
+            vendor.expires = role::in_days(now, self.days.targets);
+            let by = Signers { name: &role.name, keyids: &role.keyids, threshold: role.threshold };
+            self.vendors.insert(role.name.clone(), sign(&role.name, vendor, by)?);
+        }
+        self.targets = sign("targets", self.targets.clone(), Signers::of("targets", &top[&RoleType::Targets]))?;
+
+        let signed = role::sign(snapshot, &[Signers::of("snapshot", &top[&RoleType::Snapshot])], &self.ring)?;
+        let (bytes, meta) = role::file(&signed);
+        written.push((format!("{}.snapshot.json", meta.version), bytes));
+        let mut timestamp = Timestamp::new(SPEC.into(), version(self.timestamp_version + 1), role::in_days(now, self.days.timestamp));
+        timestamp.meta.insert("snapshot.json".into(), meta);
+        timestamp._extra.insert(role::ISSUED.into(), role::in_days(now, 0).to_string().into());
+        let signed = role::sign(timestamp, &[Signers::of("timestamp", &top[&RoleType::Timestamp])], &self.ring)?;
+        written.push(("timestamp.json".into(), role::file(&signed).0));
+
+        for (name, bytes) in std::mem::take(&mut self.new) {
+            let path = self.repository().join(TARGETS).join(role::place(&name, &role::digest(&bytes)));
+            files::folder(path.parent().expect("below targets"), 0o755)?;
+            files::write(&path, &bytes, files::PUBLIC_MODE)?;
+        }
+        files::folder(&metadata, 0o755)?;
+        for (name, bytes) in &written {
+            files::write(&metadata.join(name), bytes, files::PUBLIC_MODE)?;
+        }
+        self.roots.clear();
+        self.snapshot_version += 1;
+        self.timestamp_version += 1;
+        Bundle::of(&self.repository())?.write(&self.repository())
+    }
+}
+
+fn version(n: u64) -> std::num::NonZeroU64 {
+    n.try_into().unwrap_or(role::first())
+}
+
+/// All secret keys of a folder.
+pub fn ring(folder: &Path) -> Result<Ring, Fault> {
+    let mut ring = Ring::new();
+    for name in files::names(folder)?.iter().filter(|name| name.ends_with(".key")) {
+        let secret = Secret::read(&folder.join(name))?;
+        ring.insert(secret.id(), secret);
+    }
+    Ok(ring)
+}

@@ -1,0 +1,29 @@
+//! The program `wardgate`, which lies beside this one: it knows packages, and is asked about them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::fault::Fault;
+
+const NAME: &str = "wardgate";
+
+fn program() -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|me| Some(me.parent()?.join(NAME)));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(NAME))
+}
+
+/// What it prints goes to the terminal; its refusal is ours.
+pub fn run(verb: &str, words: &[&Path], quiet: bool) -> Result<(), Fault> {
+    let program = program();
+    let mut command = Command::new(&program);
+    command.arg("plugin").arg(verb).args(words);
+    if quiet {
+        command.stdout(std::process::Stdio::null());
+    }
+    let status = command.status().map_err(|e| Fault::NoGateway { why: format!("{}: {e}", program.display()) })?;
+    if status.success() {
+        return Ok(());
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Err(Fault::Gateway { verb: format!("plugin {verb}"), code })
+}

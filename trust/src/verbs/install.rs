@@ -1,0 +1,158 @@
+//! `wardgate plugin install`: only what the fleet's metadata names, byte for byte, while that metadata is fresh; the gateway itself decides the rest.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use tough::schema::Target;
+
+use crate::clock::{Known, judge};
+use crate::desk::REPOSITORY;
+use crate::fault::Fault;
+use crate::package::{ENDING, FILE_BYTES_MAX, Package};
+use crate::source::Source;
+use crate::state::Fleet;
+use crate::{client, files, gateway, role};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A package that the fleet's metadata does not name is refused, and so is every package while that metadata is stale. A site without fleet metadata,
+which holds its vendors' keys itself, decides by those alone.
+
+Examples:
+  wardgate plugin install pump-1.0.0.wardgate
+  wardgate plugin install acme/pump-1.0.0 --from /media/stick")]
+pub struct Install {
+    /// A file; or, with --from, a package's name: VENDOR/NAME-VERSION
+    #[arg(value_name = "PACKAGE")]
+    package: String,
+    /// A folder or an address that holds the fleet's repository
+    #[arg(long, value_name = "FROM")]
+    from: Option<String>,
+    /// The gateway's trust folder
+    #[arg(long, value_name = "DIR", default_value = "/etc/wardgate/trust")]
+    trust: PathBuf,
+    #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+    config: PathBuf,
+    /// Whose certificates are trusted for https, instead of this machine's
+    #[arg(long, value_name = "FILE.pem")]
+    ca: Option<PathBuf>,
+    /// How long all of it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    patience: u64,
+    #[arg(long, hide = true)]
+    now: Option<String>,
+}
+
+pub fn run(args: &Install) -> Result<(), Fault> {
+    let (path, fetched) = match &args.from {
+        None => (PathBuf::from(&args.package), false),
+        Some(from) => (fetch(args, from)?, true),
+    };
+    let done = checked(args, &path).and_then(|()| gateway::run("accept", &[&path, Path::new("--config"), &args.config], false));
+    if fetched {
+        let _ = std::fs::remove_file(&path); // the gateway has its own copy, or refused it
+    }
+    done
+}
+
+/// The metadata that was verified here, verified once more: no network, and nothing is taken on the word of a file.
+fn verified(args: &Install) -> Result<Option<(client::Loaded, Timestamp)>, Fault> {
+    let Some(fleet) = Fleet::read(&args.trust)? else {
+        let begun = args.trust.join(super::update::ANCHOR);
+        let lost = Fault::Stale { why: format!("{} has a root, and no fleet.json", args.trust.display()) };
+        return if begun.exists() { Err(lost) } else { Ok(None) };
+    };
+    let root = super::update::trusted_root(&args.trust, None)?;
+    let source = Source::Folder(args.trust.join(REPOSITORY));
+    let loaded = super::within(args.patience, &source.name(), client::load(&root, source.clone(), None))?;
+    loaded.not_older(&fleet)?;
+    let clock = super::moment(args.now.as_ref())?;
+    let floor = fleet.floor.as_ref().and_then(|t| t.parse().ok());
+    let judged = judge(Known { clock, issued: loaded.issued(), floor, expires: loaded.expires() });
+    if judged.stale {
+        return Err(Fault::Stale { why: super::update::stale(&fleet, &judged, clock) });
+    }
+    Ok(Some((loaded, judged.floor.unwrap_or(clock))))
+}
+
+fn checked(args: &Install, path: &Path) -> Result<(), Fault> {
+    let bytes = files::read(path, FILE_BYTES_MAX)?;
+    let refused = |why: String| Fault::Package { what: path.display().to_string(), why };
+    let claim = Package::read(&bytes).and_then(|package| package.claim()).map_err(refused)?;
+    let Some((loaded, now)) = verified(args)? else {
+        println!("{} holds no fleet's metadata: this site's own keys of vendors decide", args.trust.display());
+        return Ok(());
+    };
+    let name = claim.target();
+    let of_release =
+        |r: &&crate::revocations::RevokedRelease| (&r.vendor, &r.name, r.release) == (&claim.vendor, &claim.name, claim.release);
+    if let Some(revoked) = loaded.revocations.releases.iter().find(of_release) {
+        return Err(refused(format!(
+            "the fleet has revoked release {} of {}'s {} ({})",
+            claim.release, claim.vendor, claim.name, revoked.reason
+        )));
+    }
+    let Some((target, expires)) = loaded.target(&claim.vendor, &name) else {
+        return Err(refused(format!("the fleet's metadata does not name {name}; it names {}", listed(&loaded))));
+    };
+    if expires < now {
+        return Err(Fault::Stale { why: format!("the list of {} ended on {}", claim.vendor, super::short(expires)) });
+    }
+    is(target, &bytes).map_err(refused)
+}
+
+fn is(target: &Target, bytes: &[u8]) -> Result<(), String> {
+    if target.length != bytes.len() as u64 {
+        return Err(format!("it has {} bytes, and the fleet's metadata names one of {}", bytes.len(), target.length));
+    }
+    let (held, named) = (role::digest(bytes), &target.hashes.sha256);
+    if **named == *held {
+        Ok(())
+    } else {
+        Err(format!("it has the digest {}, and the fleet's metadata names {}", role::hex(&held), role::hex(named)))
+    }
+}
+
+fn listed(loaded: &client::Loaded) -> String {
+    const SHOWN: usize = 10; // a screen's worth
+    let packages = loaded.packages();
+    let shown = packages.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match packages.len() {
+        0 => "no package".into(),
+        n if n > SHOWN => format!("{shown} and {} more", n - SHOWN),
+        _ => shown,
+    }
+}
+
+/// By its name, into a file beside nobody else's.
+fn fetch(args: &Install, from: &str) -> Result<PathBuf, Fault> {
+    let source = Source::of(from, args.ca.as_deref())?;
+    let name = if args.package.ends_with(ENDING) { args.package.clone() } else { format!("{}{ENDING}", args.package) };
+    let Some((vendor, file)) = name.split_once('/').filter(|(_, file)| !file.contains('/')) else {
+        return Err(Fault::usage(
+            format!("{name:?} is no package's name"),
+            "write VENDOR/NAME-VERSION, as `wardgate trust status` lists them",
+        ));
+    };
+    let (loaded, _) = verified(args)?.ok_or_else(|| {
+        Fault::usage(
+            format!("{} holds no fleet's metadata", args.trust.display()),
+            "bring it first: `wardgate trust update`; or name a file, without --from",
+        )
+    })?;
+    let Some((target, _)) = loaded.target(vendor, &name) else {
+        return Err(Fault::Package {
+            what: name.clone(),
+            why: format!("the fleet's metadata does not name it; it names {}", listed(&loaded)),
+        });
+    };
+    let place = format!("targets/{}", role::place(&name, &target.hashes.sha256));
+    let bytes = super::within(args.patience, &source.name(), source.target(&place))?;
+    is(target, &bytes).map_err(|why| Fault::Package { what: name.clone(), why })?;
+    let folder = std::env::temp_dir().join(format!("wardgate-install-{}", std::process::id()));
+    files::folder(&folder, files::SECRET_FOLDER_MODE)?;
+    let path = folder.join(file);
+    files::write(&path, &bytes, files::PUBLIC_MODE)?;
+    Ok(path)
+}

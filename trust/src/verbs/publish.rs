@@ -1,0 +1,104 @@
+//! `wardgate trust publish`: packages into the repository; and signing anew, before what was signed comes to its end.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tough::TargetName;
+use tough::schema::{PathSet, RoleType};
+
+use crate::desk::{Desk, RELEASE};
+use crate::fault::Fault;
+use crate::{files, gateway, package};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each package is looked at by `wardgate plugin verify` first, against the keys that the fleet trusts for its vendor. Without a package the same state
+is signed anew, which gives it another term: let a timer do it once a week.
+
+Examples:
+  wardgate trust publish pump-1.0.0.wardgate --fleet fleet
+  wardgate trust publish --fleet fleet")]
+pub struct Publish {
+    #[arg(value_name = "FILE.wardgate")]
+    packages: Vec<PathBuf>,
+    /// From now on the lists of vendors and packages speak for so many days
+    #[arg(long, value_name = "N")]
+    targets_days: Option<u32>,
+    /// From now on a snapshot speaks for so many days
+    #[arg(long, value_name = "N")]
+    snapshot_days: Option<u32>,
+    /// From now on a timestamp speaks for so many days
+    #[arg(long, value_name = "N")]
+    timestamp_days: Option<u32>,
+    #[command(flatten)]
+    at: super::At,
+    #[arg(long, hide = true)]
+    now: Option<String>,
+}
+
+pub fn run(args: &Publish) -> Result<(), Fault> {
+    let now = super::moment(args.now.as_ref())?;
+    let mut desk = args.at.desk()?;
+    for path in &args.packages {
+        let (name, release) = add(&mut desk, path)?;
+        println!("published: {name}, release {release}");
+    }
+    let days = &mut desk.days;
+    days.targets = args.targets_days.unwrap_or(days.targets);
+    days.snapshot = args.snapshot_days.unwrap_or(days.snapshot);
+    days.timestamp = args.timestamp_days.unwrap_or(days.timestamp);
+    desk.publish(now)?;
+    desk.keep_days()?;
+    let ends = desk.days.targets.min(desk.days.snapshot).min(desk.days.timestamp);
+    let until = crate::role::in_days(now, ends).min(desk.root.signed.expires);
+    println!("signed anew: gateways install until {} without news", super::short(until));
+    if desk.root.signed.roles[&RoleType::Root].keyids.is_empty() || desk.root.signed.expires <= crate::role::in_days(now, ends) {
+        println!("the root itself ends on {}: wardgate trust rotate --role root", super::short(desk.root.signed.expires));
+    }
+    println!("next: carry {} to the gateways", desk.repository().display());
+    Ok(())
+}
+
+fn add(desk: &mut Desk, path: &Path) -> Result<(String, u64), Fault> {
+    let bytes = files::read(path, package::FILE_BYTES_MAX)?;
+    let refused = |why: String| Fault::Package { what: path.display().to_string(), why };
+    let claim = package::Package::read(&bytes).and_then(|package| package.claim()).map_err(refused)?;
+    let keys = desk.vendor_keys(&claim.vendor)?;
+    verified(path, &claim.vendor, &keys)?;
+    let name = claim.target();
+    let target_name = TargetName::new(name.clone()).map_err(|e| refused(e.to_string()))?;
+    let patterns = match &desk.delegation(&claim.vendor)?.paths {
+        PathSet::Paths(paths) => paths.iter().map(|path| path.value().to_owned()).collect::<Vec<_>>(),
+        PathSet::PathHashPrefixes(_) => Vec::new(),
+    };
+    if !desk.delegations().target_is_delegated(&target_name) {
+        return Err(refused(format!("{} may name {}, and this is {name}", claim.vendor, patterns.join(", "))));
+    }
+    if desk.revocations.releases.iter().any(|r| (&r.vendor, &r.name, r.release) == (&claim.vendor, &claim.name, claim.release)) {
+        return Err(refused(format!("release {} was revoked", claim.release)));
+    }
+    if let Some(held) =
+        desk.vendors[&claim.vendor].targets.get(&target_name).filter(|held| *held.hashes.sha256 != *crate::role::digest(&bytes))
+    {
+        return Err(refused(format!(
+            "{name} of {} bytes is published already, and this is another one of that name: ask {} for a new version",
+            held.length, claim.vendor
+        )));
+    }
+    let custom = HashMap::from([(RELEASE.to_owned(), claim.release.into())]);
+    let target = desk.target(&name, bytes, custom);
+    desk.vendors.get_mut(&claim.vendor).expect("it has a delegation").targets.insert(target_name, target);
+    Ok((name, claim.release))
+}
+
+/// By the gateway's own reader, with the fleet's keys in a folder of their own.
+fn verified(path: &Path, vendor: &str, keys: &[crate::keys::Public]) -> Result<(), Fault> {
+    let folder = std::env::temp_dir().join(format!("wardgate-trust-{}", std::process::id()));
+    files::folder(&folder, files::SECRET_FOLDER_MODE)?;
+    let checked = (keys.iter())
+        .try_for_each(|key| files::write(&folder.join(format!("{vendor}.{}.pub", key.short())), key.pem().as_bytes(), files::PUBLIC_MODE))
+        .and_then(|()| gateway::run("verify", &[Path::new("--trust"), &folder, path], true));
+    let _ = std::fs::remove_dir_all(&folder); // only public keys
+    checked
+}

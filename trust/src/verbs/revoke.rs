@@ -1,0 +1,98 @@
+//! `wardgate trust revoke`: a vendor's key, or one release of one package, is taken back.
+
+use clap::Args;
+
+use crate::desk::{Desk, RELEASE};
+use crate::fault::Fault;
+use crate::keys::{Public, key_id};
+use crate::revocations::{RevokedKey, RevokedRelease};
+
+const REASON_BYTES_MAX: usize = 200; // a line on a screen
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What a gateway then does with what runs is its own setting; it installs nothing of it any more, with a stale clock and after the metadata's end too.
+What was revoked stays so.
+
+Examples:
+  wardgate trust revoke --vendor acme --key ed25519:11qYAYKx... --reason \"stolen laptop\" --fleet fleet
+  wardgate trust revoke --vendor acme --name pump --release 7 --reason \"wrong unit\" --fleet fleet")]
+pub struct Revoke {
+    #[arg(long, value_name = "NAME")]
+    vendor: String,
+    /// The key, as `wardgate plugin verify` prints it, or its .pub file
+    #[arg(long, value_name = "KEY", conflicts_with = "name", required_unless_present = "name")]
+    key: Option<String>,
+    /// The package
+    #[arg(long, value_name = "PACKAGE", requires = "release")]
+    name: Option<String>,
+    /// Its release
+    #[arg(long, value_name = "N", requires = "name")]
+    release: Option<u64>,
+    /// Why, for whoever reads it on a gateway
+    #[arg(long, value_name = "WORDS")]
+    reason: String,
+    #[command(flatten)]
+    at: super::At,
+    #[arg(long, hide = true)]
+    now: Option<String>,
+}
+
+pub fn run(args: &Revoke) -> Result<(), Fault> {
+    if args.reason.len() > REASON_BYTES_MAX || args.reason.chars().any(char::is_control) {
+        return Err(Fault::usage("the reason is no single line", format!("say it in at most {REASON_BYTES_MAX} bytes")));
+    }
+    let now = super::moment(args.now.as_ref())?;
+    let mut desk = args.at.desk()?;
+    desk.delegation(&args.vendor)?;
+    let what = match (&args.key, &args.name, args.release) {
+        (Some(key), ..) => key_of(&mut desk, args, &Public::of_words(key)?, now)?,
+        (None, Some(name), Some(release)) => release_of(&mut desk, args, name, release)?,
+        _ => return Err(Fault::usage("neither a key nor a release is named", "name one: --key KEY, or --name PACKAGE --release N")),
+    };
+    desk.publish(now)?;
+    println!("revoked: {what} ({})", args.reason);
+    println!("next: carry {} to the gateways; the one file fleet.bundle in it is enough", desk.repository().display());
+    Ok(())
+}
+
+fn key_of(desk: &mut Desk, args: &Revoke, key: &Public, now: jiff::Timestamp) -> Result<String, Fault> {
+    let (vendor, id) = (&args.vendor, key.id());
+    let held = desk.vendor_keys(vendor)?;
+    if desk.revocations.revoked(vendor, &id) {
+        return Err(Fault::usage(format!("{id} of {vendor} was revoked already"), "nothing is left to do"));
+    }
+    if !held.contains(key) {
+        let known = held.iter().map(Public::id).collect::<Vec<_>>().join(", ");
+        return Err(Fault::usage(format!("{id} is no key of {vendor}"), format!("name one of its keys: {known}")));
+    }
+    let tuf = key_id(&key.tuf());
+    desk.delegation(vendor)?.keyids.retain(|id| *id != tuf);
+    desk.delegations().keys.remove(&tuf);
+    let since = crate::role::in_days(now, 0).to_string();
+    desk.revocations.keys.push(RevokedKey { vendor: vendor.clone(), key: id.clone(), reason: args.reason.clone(), since });
+    let left = held.len() - 1;
+    let left = if left == 0 {
+        "it has none left, so nothing of it can be installed".into()
+    } else {
+        format!("{} left", super::count(left, "key"))
+    };
+    Ok(format!("key {id} of {vendor}; {left}"))
+}
+
+fn release_of(desk: &mut Desk, args: &Revoke, name: &str, release: u64) -> Result<String, Fault> {
+    let vendor = &args.vendor;
+    if desk.revocations.releases.iter().any(|r| r.vendor == *vendor && r.name == name && r.release == release) {
+        return Err(Fault::usage(format!("release {release} of {vendor}'s {name} was revoked already"), "nothing is left to do"));
+    }
+    let list = desk.vendors.get_mut(vendor).expect("it has a delegation");
+    let begins = format!("{vendor}/{name}-");
+    let before = list.targets.len();
+    list.targets.retain(|path, target| {
+        !(path.raw().starts_with(&begins) && target.custom.get(RELEASE).and_then(serde_json::Value::as_u64) == Some(release))
+    });
+    let gone = before - list.targets.len();
+    desk.revocations.releases.push(RevokedRelease { vendor: vendor.clone(), name: name.into(), release, reason: args.reason.clone() });
+    let note = if gone == 0 { "no package of it was published here" } else { "it is taken out of the repository's list" };
+    Ok(format!("release {release} of {vendor}'s {name}; {note}"))
+}

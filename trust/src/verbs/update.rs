@@ -1,0 +1,172 @@
+//! `wardgate trust update`: the fleet's newest metadata onto this gateway. What is taken back takes effect whatever the clock says.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::client::{self, Loaded};
+use crate::clock::{Clock, Judged, Known, judge};
+use crate::desk::{METADATA, REPOSITORY, TARGETS};
+use crate::fault::Fault;
+use crate::files;
+use crate::keys::Public;
+use crate::role;
+use crate::source::Source;
+use crate::state::{Fleet, Vendor};
+
+pub const ANCHOR: &str = "root.json";
+const VENDORS: &str = "vendors";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The first time, --root names the root that the fleet's desk gave away; from then on the folder follows every new root by itself. Nothing older than
+what was seen is taken. Metadata that has ended is taken too, since it may take back a key, but then nothing new is installed (exit code 4).
+
+Examples:
+  wardgate trust update --from /media/stick --to /etc/wardgate/trust --root 1.root.json
+  wardgate trust update --from https://fleet.example/ward --ca hospital.pem --to /etc/wardgate/trust
+  mosquitto_sub -C 1 -t fleet/trust > fleet.bundle && wardgate trust update --from fleet.bundle --to /etc/wardgate/trust")]
+pub struct Update {
+    /// A folder, a file fleet.bundle, or an address
+    #[arg(long, value_name = "FROM")]
+    from: String,
+    /// The gateway's trust folder, as `[trust] folder` in gateway.toml
+    #[arg(long, value_name = "DIR", default_value = "/etc/wardgate/trust")]
+    to: PathBuf,
+    /// The root at which trust begins; the first time only
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+    /// Whose certificates are trusted for https, instead of this machine's
+    #[arg(long, value_name = "FILE.pem")]
+    ca: Option<PathBuf>,
+    /// How long all of it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    patience: u64,
+    #[arg(long, hide = true)]
+    now: Option<String>,
+}
+
+pub fn run(args: &Update) -> Result<(), Fault> {
+    let clock = super::moment(args.now.as_ref())?;
+    let to = &args.to;
+    let source = Source::of(&args.from, args.ca.as_deref())?;
+    files::folder(to, 0o755)?;
+    let _lock = files::lock(to)?;
+    let root = trusted_root(to, args.root.as_deref())?;
+    let datastore = to.join(METADATA);
+    files::folder(&datastore, 0o755)?;
+    let before = Fleet::read(to)?;
+    let loaded = super::within(args.patience, &source.name(), client::load(&root, source.clone(), Some(&datastore)))?;
+    if let Some(before) = &before {
+        loaded.not_older(before)?;
+    }
+    let (fleet, judged) = fleet(&loaded, before.as_ref(), clock);
+    keep(to, &loaded)?;
+    // what is taken back comes first, what is newly trusted last
+    fleet.write(to)?;
+    materialise(&to.join(VENDORS), &fleet.vendors)?;
+    tell(&fleet, &judged, to);
+    if judged.stale { Err(Fault::Stale { why: stale(&fleet, &judged, clock) }) } else { Ok(()) }
+}
+
+/// The newest root that was verified here; else the one that a person named.
+pub fn trusted_root(folder: &Path, named: Option<&Path>) -> Result<Vec<u8>, Fault> {
+    let anchor = folder.join(ANCHOR);
+    if let Some(path) = named {
+        let bytes = files::read(path, files::DOCUMENT_BYTES_MAX)?;
+        match files::read(&anchor, files::DOCUMENT_BYTES_MAX) {
+            Ok(held) if held == bytes => {}
+            Ok(_) => return Err(Fault::OtherRoot { path: path.to_owned() }),
+            Err(_) => {
+                println!("trust begins here at {}, sha256 {}", path.display(), role::hex(&role::digest(&bytes)));
+                files::write(&anchor, &bytes, files::PUBLIC_MODE)?;
+            }
+        }
+    }
+    // tough writes the newest in two steps: after a power cut between them the first one leads there again
+    let newest = files::read(&folder.join(METADATA).join(ANCHOR), files::DOCUMENT_BYTES_MAX);
+    let whole = newest.ok().filter(|bytes| serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
+    match whole {
+        Some(bytes) if anchor.exists() => Ok(bytes),
+        _ => files::read(&anchor, files::DOCUMENT_BYTES_MAX).map_err(|_| Fault::NoRoot { folder: folder.to_owned() }),
+    }
+}
+
+fn fleet(loaded: &Loaded, before: Option<&Fleet>, clock: Timestamp) -> (Fleet, Judged) {
+    let known = Known {
+        clock,
+        issued: loaded.issued(),
+        floor: before.and_then(|fleet| fleet.floor.as_ref()?.parse().ok()),
+        expires: loaded.expires(),
+    };
+    let judged = judge(known);
+    let (root_version, timestamp_version, snapshot_version) = loaded.versions();
+    let whole = |moment: Timestamp| Timestamp::from_second(moment.as_second()).unwrap_or(moment).to_string();
+    let fleet = Fleet {
+        format: Fleet::FORMAT,
+        root_version,
+        timestamp_version,
+        snapshot_version,
+        expires: whole(known.expires),
+        checked: (judged.clock == Clock::Agrees).then(|| whole(clock)),
+        issued: known.issued.map(whole),
+        floor: judged.floor.map(whole),
+        revoked_keys: loaded.revocations.keys.clone(),
+        revoked_releases: loaded.revocations.releases.clone(),
+        vendors: loaded.vendors(),
+    };
+    (fleet, judged)
+}
+
+/// The very bytes that were verified, so that an install can verify them again, without a network; older roots stay.
+fn keep(to: &Path, loaded: &Loaded) -> Result<(), Fault> {
+    let repository = to.join(REPOSITORY);
+    for (name, bytes) in &loaded.seen {
+        let path = repository.join(name);
+        files::folder(path.parent().expect("below the repository"), 0o755)?;
+        files::write(&path, bytes, files::PUBLIC_MODE)?;
+    }
+    for folder in [METADATA.to_owned(), format!("{TARGETS}/wardgate")] {
+        for name in files::names(&repository.join(&folder))? {
+            if !name.ends_with(".root.json") && !loaded.seen.contains_key(&format!("{folder}/{name}")) {
+                files::remove(&repository.join(&folder).join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The vendors' keys as files, and no others.
+fn materialise(folder: &Path, vendors: &[Vendor]) -> Result<(), Fault> {
+    files::folder(folder, 0o755)?;
+    let keys = vendors.iter().flat_map(|vendor| vendor.keys.iter().filter_map(|id| Some((&vendor.vendor, Public::of_id(id)?))));
+    let wanted: Vec<_> = keys.map(|(vendor, key)| (format!("{vendor}.{}.pub", key.short()), key.pem())).collect();
+    let names: BTreeSet<_> = wanted.iter().map(|(name, _)| name).collect();
+    for name in files::names(folder)?.iter().filter(|name| !names.contains(name)) {
+        files::remove(&folder.join(name))?;
+    }
+    for (name, pem) in &wanted {
+        files::write(&folder.join(name), pem.as_bytes(), files::PUBLIC_MODE)?;
+    }
+    Ok(())
+}
+
+fn tell(fleet: &Fleet, judged: &Judged, to: &Path) {
+    println!("{}: root {}, timestamp {}, snapshot {}", to.display(), fleet.root_version, fleet.timestamp_version, fleet.snapshot_version);
+    super::status::tell_trust(fleet);
+    if judged.clock == Clock::Behind {
+        println!(
+            "this machine's clock is before what was signed, so it is not believed; whether newer metadata is kept from it cannot be told"
+        );
+    }
+}
+
+pub fn stale(fleet: &Fleet, judged: &Judged, clock: Timestamp) -> String {
+    let end = fleet.expires.parse().map_or_else(|_| fleet.expires.clone(), super::short);
+    match judged.clock {
+        Clock::Behind => format!("it ended on {end}, and a later time was known here already"),
+        _ => format!("it ended on {end}, and this machine's clock says {}", super::short(clock)),
+    }
+}
