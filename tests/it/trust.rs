@@ -155,3 +155,28 @@ fn a_power_cut_while_it_is_written_costs_no_trust_and_nothing_older_comes_back()
         }
     }
 }
+
+//= PROMISES.md#P154
+#[test]
+fn a_power_cut_at_the_desk_makes_no_key_of_the_desk_a_vendors() {
+    let site = Site::new("trust-desk-torn");
+    site.update().expect("the first state");
+    let vendors = site.fleet()["vendors"].clone();
+    let rotate = ["trust", "rotate", "--role", "targets", "--fleet", "fleet"];
+    let before = site.copy("fleet/repository/metadata", "before");
+    site.well(&rotate);
+    let metadata = site.path("fleet/repository/metadata");
+    // all is written but the timestamp: the new root is there, the lists are of the old one
+    fs::copy(site.path(&before).join("timestamp.json"), metadata.join("timestamp.json")).expect("copied");
+    site.well(&["trust", "publish", "--fleet", "fleet"]);
+    site.update().expect("whole again");
+    assert_eq!((&site.fleet()["vendors"], site.fleet()["root_version"].as_u64()), (&vendors, Some(2)));
+    // nothing is written but the new key
+    let before = site.copy("fleet/repository/metadata", "before-2");
+    site.well(&rotate);
+    fs::copy(site.path(&before).join("timestamp.json"), metadata.join("timestamp.json")).expect("copied");
+    fs::remove_file(metadata.join("3.root.json")).expect("there");
+    site.well(&rotate);
+    site.update().expect("whole again");
+    assert_eq!((&site.fleet()["vendors"], site.fleet()["root_version"].as_u64()), (&vendors, Some(3)));
+}
