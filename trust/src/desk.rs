@@ -23,6 +23,8 @@ pub const TARGETS: &str = "targets";
 /// In a target of a package: which release it is.
 pub const RELEASE: &str = "release";
 
+const VERSIONS_KEPT: u64 = 10; // an update takes minutes, and a desk is not written ten times in one
+
 /// For how many days each role speaks before it must be signed anew.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Days {
@@ -232,6 +234,7 @@ impl Desk {
         self.roots.clear();
         self.snapshot_version += 1;
         self.timestamp_version += 1;
+        prune(&metadata)?;
         Bundle::of(&self.repository())?.write(&self.repository())
     }
 }
@@ -251,6 +254,23 @@ fn roots(metadata: &Path) -> Result<(Signed<Root>, BTreeSet<KeyId>), Fault> {
         newest = Some(root);
     }
     newest.map(|root| (root, desks)).ok_or_else(|| Fault::broken(metadata, "it holds no root"))
+}
+
+/// Of each list the newest versions stay, for readers that began before this one was written; of roots all do.
+fn prune(metadata: &Path) -> Result<(), Fault> {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let versions: Vec<_> = (files::names(metadata)?.into_iter())
+        .filter_map(|name| name.split_once('.').and_then(|(n, role)| Some((n.parse::<u64>().ok()?, role.to_owned()))))
+        .filter(|(_, role)| role != "root.json")
+        .collect();
+    for (n, role) in &versions {
+        let held = newest.entry(role.clone()).or_default();
+        *held = (*held).max(*n);
+    }
+    for (n, role) in versions.iter().filter(|(n, role)| n + VERSIONS_KEPT <= newest[role]) {
+        files::remove(&metadata.join(format!("{n}.{role}")))?;
+    }
+    Ok(())
 }
 
 /// All secret keys of a folder.

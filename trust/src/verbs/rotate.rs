@@ -26,6 +26,7 @@ Examples:
   wardgate trust rotate --role root --replace 3 --fleet fleet --keys ...     the third root key, as `status` counts them, was lost or stolen
   wardgate trust rotate --role root --fleet fleet --keys ...                 no new key: the root speaks for another term")]
 pub struct Rotate {
+    /// Whose key
     #[arg(long, value_enum)]
     role: Which,
     /// Which of the root keys, counted from 1
