@@ -57,8 +57,8 @@ fn from_the_fleets_desk_to_a_gateway_each_step_says_what_comes_next_and_each_sli
     assert!(said.contains("new packages are installed until") && !said.contains("trust-stale"), "{said}");
     let said = site.well(&["trust", "status", "fleet"]);
     assert!(said.contains("root: 2 keys of 3 must sign") && said.contains("acme/t-1.0.0.wardgate"), "{said}");
-    let words: Vec<&str> = vec!["plugin", "install", &foreign, "--trust", "gw"];
-    assert!(site.badly(4, &words).contains("the fleet's metadata names"));
+    let words = ["plugin", "install", foreign.as_str(), "--trust", "gw"];
+    assert!(site.badly(4, &words).contains("which the fleet does not trust for acme"));
 }
 
 //= PROMISES.md#P141
@@ -89,6 +89,14 @@ fn keys_are_replaced_and_gateways_that_slept_through_it_follow() {
     let new = site.fleet();
     assert_eq!((old["root_version"].as_u64(), new["root_version"].as_u64()), (Some(1), Some(6)));
     assert_eq!(new["vendors"], old["vendors"], "the desk's new key is nobody's who makes packages");
+    // signing anew, year after year, leaves all roots and of each list the newest versions
+    for _ in 0..12 {
+        site.well(&["trust", "publish", "--fleet", "fleet"]);
+    }
+    site.update().expect("the newest");
+    let count = |folder: &str| fs::read_dir(site.path(folder)).expect("a folder").count();
+    assert_eq!(count("fleet/repository/metadata"), 6 + 4 * 10 + 1, "6 roots, 10 versions of 4 lists, a timestamp");
+    assert_eq!(count("gw/metadata"), 5, "4 roles, and the time that tough knows");
     // and a new gateway, from the first root
     site.well(&[
         "trust",
@@ -131,6 +139,12 @@ fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     let add = ["trust", "add-vendor", "acme", "--key", "acme.pub", "--fleet", "fleet"];
     assert!(site.badly(3, &add).contains("what was revoked stays so"));
     assert!(site.install("packages/acme/t-1.0.0.wardgate").expect_err("revoked").contains("the fleet has revoked release 1"));
+    tiny_into(&site.path("new"), "acme", "2.0.0", 2, 1);
+    let why = site.install("new/t-2.0.0.wardgate").expect_err("revoked");
+    assert!(why.contains(&format!("it is signed by {id}, which the fleet has revoked (stolen laptop)")), "{why}");
+    // and a gateway's own copy may be carried on to the next, as it came
+    site.well(&["trust", "update", "--from", "gw/repository", "--to", "next", "--root", "fleet/repository/metadata/1.root.json"]);
+    assert_eq!(fs::read(site.path("next/fleet.json")).expect("written"), fs::read(site.path("gw/fleet.json")).expect("written"));
 }
 
 //= PROMISES.md#P143
@@ -141,17 +155,44 @@ fn a_power_cut_while_it_is_written_costs_no_trust_and_nothing_older_comes_back()
     let first = site.copy("fleet/repository", "first");
     site.well(&["trust", "publish", "--fleet", "fleet"]);
     site.update().expect("the second");
-    // tough's store is written in several steps: each of its files may be torn or gone
-    for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json"] {
-        for torn in [None, Some(""), Some("{\"signed\":")] {
+    // tough's store is written in several steps: each of its files may be torn or gone, or all of them
+    let names = ["root.json", "timestamp.json", "snapshot.json", "targets.json"];
+    let cases = names.iter().flat_map(|name| [None, Some(""), Some("{\"signed\":")].map(|torn| (vec![*name], torn)));
+    for (torn_names, torn) in cases.chain([(names.to_vec(), None), (names.to_vec(), Some(""))]) {
+        for name in &torn_names {
             let path = site.path("gw/metadata").join(name);
             match torn {
                 None => fs::remove_file(&path).expect("there"),
                 Some(bytes) => fs::write(&path, bytes).expect("written"),
             }
-            let why = site.update_from(&first, NOW).expect_err("an older state was taken");
-            assert!(why.contains("a rollback"), "{name} {torn:?}: {why}");
-            site.update().unwrap_or_else(|why| panic!("{name} {torn:?}: {why}"));
         }
+        let why = site.update_from(&first, NOW).expect_err("an older state was taken");
+        assert!(why.contains("a rollback"), "{torn_names:?} {torn:?}: {why}");
+        site.update().unwrap_or_else(|why| panic!("{torn_names:?} {torn:?}: {why}"));
     }
+}
+
+//= PROMISES.md#P154
+#[test]
+fn a_power_cut_at_the_desk_makes_no_key_of_the_desk_a_vendors() {
+    let site = Site::new("trust-desk-torn");
+    site.update().expect("the first state");
+    let vendors = site.fleet()["vendors"].clone();
+    let rotate = ["trust", "rotate", "--role", "targets", "--fleet", "fleet"];
+    let before = site.copy("fleet/repository/metadata", "before");
+    site.well(&rotate);
+    let metadata = site.path("fleet/repository/metadata");
+    // all is written but the timestamp: the new root is there, the lists are of the old one
+    fs::copy(site.path(&before).join("timestamp.json"), metadata.join("timestamp.json")).expect("copied");
+    site.well(&["trust", "publish", "--fleet", "fleet"]);
+    site.update().expect("whole again");
+    assert_eq!((&site.fleet()["vendors"], site.fleet()["root_version"].as_u64()), (&vendors, Some(2)));
+    // nothing is written but the new key
+    let before = site.copy("fleet/repository/metadata", "before-2");
+    site.well(&rotate);
+    fs::copy(site.path(&before).join("timestamp.json"), metadata.join("timestamp.json")).expect("copied");
+    fs::remove_file(metadata.join("3.root.json")).expect("there");
+    site.well(&rotate);
+    site.update().expect("whole again");
+    assert_eq!((&site.fleet()["vendors"], site.fleet()["root_version"].as_u64()), (&vendors, Some(3)));
 }

@@ -44,7 +44,7 @@ def read(repository, client):
     trusted = updater._trusted_set
     package = updater.get_targetinfo("acme/t-1.0.0.wardgate")
     path = updater.download_target(package)
-    listed = updater.get_targetinfo("wardgate/revocations.json")
+    listed = updater.get_targetinfo("revocations.json")
     with open(updater.download_target(listed), encoding="utf-8") as file:
         revocations = json.load(file)
     with open(path, "rb") as file:
@@ -91,12 +91,12 @@ def write(repository, pem):
     revoked = {"vendor": "gone", "key": public, "reason": reason, "since": "2026-11-01T00:00:00Z"}
     body = json.dumps({"format": 1, "keys": [revoked], "releases": []}).encode()
     digest = hashlib.sha256(body).hexdigest()
-    os.makedirs(os.path.join(repository, "targets/wardgate"))
-    with open(os.path.join(repository, f"targets/wardgate/{digest}.revocations.json"), "wb") as file:
+    os.makedirs(os.path.join(repository, "targets"))
+    with open(os.path.join(repository, f"targets/{digest}.revocations.json"), "wb") as file:
         file.write(body)
 
     targets = Targets(expires=until)
-    targets.targets["wardgate/revocations.json"] = TargetFile.from_data("wardgate/revocations.json", body)
+    targets.targets["revocations.json"] = TargetFile.from_data("revocations.json", body)
     acme = DelegatedRole("acme", [vendor.keyid, signers["targets"].public_key.keyid], 1, True, paths=["acme/*"])
     keys = {vendor.keyid: vendor, signers["targets"].public_key.keyid: signers["targets"].public_key}
     targets.delegations = Delegations(keys, {"acme": acme})

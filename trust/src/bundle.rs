@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::desk::{METADATA, TARGETS};
 use crate::fault::Fault;
 use crate::files;
+use crate::role::REVOCATIONS;
 
 pub const BUNDLE: &str = "fleet.bundle";
 pub const BUNDLE_BYTES_MAX: u64 = 4 << 20; // some hundred vendors, and as many roots
@@ -39,11 +40,8 @@ impl Bundle {
         for (_, name) in newest.into_values() {
             add(&mut files, repository, format!("{METADATA}/{name}"))?;
         }
-        let ours = format!("{TARGETS}/wardgate");
-        let lists = files::names(&repository.join(&ours))?;
-        let wanted = wanted(&files);
-        for name in lists.into_iter().filter(|name| wanted.as_deref().is_some_and(|digest| name.starts_with(digest))) {
-            add(&mut files, repository, format!("{ours}/{name}"))?;
+        if let Some(digest) = revocations(&files) {
+            add(&mut files, repository, format!("{TARGETS}/{digest}.{REVOCATIONS}"))?;
         }
         Ok(Self { format: FORMAT, files })
     }
@@ -66,8 +64,8 @@ fn add(files: &mut BTreeMap<String, String>, repository: &Path, name: String) ->
 }
 
 /// The digest of the list of revocations that the newest targets name.
-fn wanted(files: &BTreeMap<String, String>) -> Option<String> {
+fn revocations(files: &BTreeMap<String, String>) -> Option<String> {
     let targets = files.iter().find(|(name, _)| name.ends_with(".targets.json"))?.1;
     let value: serde_json::Value = serde_json::from_str(targets).ok()?;
-    value["signed"]["targets"][crate::role::REVOCATIONS]["hashes"]["sha256"].as_str().map(str::to_owned)
+    value["signed"]["targets"][REVOCATIONS]["hashes"]["sha256"].as_str().map(str::to_owned)
 }

@@ -86,7 +86,7 @@ pub fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.len() <= NAME_BYTES_MAX
         && name.chars().all(fits)
-        && !["targets", "root", "snapshot", "timestamp", "wardgate"].contains(&name)
+        && !["targets", "root", "snapshot", "timestamp"].contains(&name)
 }
 
 fn paths(role: &DelegatedRole) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! The fleet's desk: a folder with the keys, and beside it the repository that travels. Loaded whole, changed in memory, written with the timestamp last.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp as Moment;
@@ -11,7 +11,7 @@ use tough::schema::{DelegatedRole, Delegations, RoleType, Root, Signed, Snapshot
 use crate::bundle::Bundle;
 use crate::fault::Fault;
 use crate::files;
-use crate::keys::{Public, Secret};
+use crate::keys::{KeyId, Public, Secret};
 use crate::revocations::Revocations;
 use crate::role::{self, REVOCATIONS, Ring, SPEC, Signers};
 
@@ -22,6 +22,8 @@ pub const METADATA: &str = "metadata";
 pub const TARGETS: &str = "targets";
 /// In a target of a package: which release it is.
 pub const RELEASE: &str = "release";
+
+const VERSIONS_KEPT: u64 = 10; // an update takes minutes, and a desk is not written ten times in one
 
 /// For how many days each role speaks before it must be signed anew.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub struct Desk {
     /// By vendor.
     pub vendors: BTreeMap<String, Targets>,
     pub revocations: Revocations,
+    /// Keys that signed for targets under any root: never a vendor's.
+    desks: BTreeSet<KeyId>,
     snapshot_version: u64,
     timestamp_version: u64,
     /// Targets that this run adds: name and bytes.
@@ -64,6 +68,7 @@ impl Desk {
             days,
             ring,
             roots: vec![root.clone()],
+            desks: BTreeSet::new(),
             root,
             targets,
             vendors: BTreeMap::new(),
@@ -81,9 +86,7 @@ impl Desk {
         }
         let settings: Settings = files::document(&folder.join(SETTINGS))?;
         let metadata = folder.join(REPOSITORY).join(METADATA);
-        let newest = files::names(&metadata)?.iter().filter_map(|name| name.strip_suffix(".root.json")?.parse::<u64>().ok()).max();
-        let newest = newest.ok_or_else(|| Fault::broken(&metadata, "it holds no root"))?;
-        let root: Signed<Root> = files::document(&metadata.join(format!("{newest}.root.json")))?;
+        let (root, desks) = roots(&metadata)?;
         let timestamp: Signed<Timestamp> = files::document(&metadata.join("timestamp.json"))?;
         let snapshot_version = timestamp.signed.meta.values().map(|meta| meta.version.get()).max().unwrap_or_default();
         let snapshot: Signed<Snapshot> = files::document(&metadata.join(format!("{snapshot_version}.snapshot.json")))?;
@@ -109,6 +112,7 @@ impl Desk {
             targets,
             vendors,
             revocations: Revocations::default(),
+            desks,
             snapshot_version,
             timestamp_version: timestamp.signed.version.get(),
             new: Vec::new(),
@@ -149,10 +153,25 @@ impl Desk {
 
     /// The vendor's own keys: the desk's, which sign in the vendor's absence, are not among them.
     pub fn vendor_keys(&mut self, vendor: &str) -> Result<Vec<Public>, Fault> {
-        let desk = self.root.signed.roles[&RoleType::Targets].keyids.clone();
         let keyids = self.delegation(vendor)?.keyids.clone();
+        let desks = self.desks.clone();
         let keys = &self.delegations().keys;
-        Ok(keyids.iter().filter(|id| !desk.contains(id)).filter_map(|id| keys.get(id)).filter_map(Public::of_tuf).collect())
+        Ok(keyids.iter().filter(|id| !desks.contains(id)).filter_map(|id| keys.get(id)).filter_map(Public::of_tuf).collect())
+    }
+
+    /// In each vendor's delegation the desk's present keys stand behind the vendor's own, and nothing else does.
+    fn stand_in(&mut self) {
+        let present = self.root.signed.roles[&RoleType::Targets].keyids.clone();
+        self.desks.extend(present.iter().cloned());
+        let (root, desks) = (self.root.signed.keys.clone(), self.desks.clone());
+        let delegations = self.delegations();
+        for role in &mut delegations.roles {
+            role.keyids.retain(|id| !desks.contains(id));
+            role.keyids.extend(present.iter().cloned());
+        }
+        let Delegations { keys, roles } = delegations;
+        keys.extend(present.iter().filter_map(|id| root.get_key_value(id)).map(|(id, key)| (id.clone(), key.clone())));
+        keys.retain(|id, _| roles.iter().any(|role| role.keyids.contains(id)));
     }
 
     pub fn target(&mut self, name: &str, bytes: Vec<u8>, custom: HashMap<String, serde_json::Value>) -> Target {
@@ -163,6 +182,7 @@ impl Desk {
 
     /// Signs what there is anew, each role one version on, and writes it so that a reader at any moment finds a whole state.
     pub fn publish(&mut self, now: Moment) -> Result<(), Fault> {
+        self.stand_in();
         let revocations = files::pretty(&self.revocations);
         let target = self.target(REVOCATIONS, revocations, HashMap::new());
         self.targets.targets.insert(TargetName::new(REVOCATIONS).expect("a plain name"), target);
@@ -199,6 +219,7 @@ impl Desk {
         timestamp.meta.insert("snapshot.json".into(), meta);
         timestamp._extra.insert(role::ISSUED.into(), role::in_days(now, 0).to_string().into());
         let signed = role::sign(timestamp, &[Signers::of("timestamp", &top[&RoleType::Timestamp])], &self.ring)?;
+        written.extend(self.roots.iter().map(|root| (format!("{}.root.json", root.signed.version), role::file(root).0)));
         written.push(("timestamp.json".into(), role::file(&signed).0));
 
         for (name, bytes) in std::mem::take(&mut self.new) {
@@ -213,12 +234,43 @@ impl Desk {
         self.roots.clear();
         self.snapshot_version += 1;
         self.timestamp_version += 1;
+        prune(&metadata)?;
         Bundle::of(&self.repository())?.write(&self.repository())
     }
 }
 
 fn version(n: u64) -> std::num::NonZeroU64 {
     n.try_into().unwrap_or(role::first())
+}
+
+/// The newest root, and the keys that signed for targets under any.
+fn roots(metadata: &Path) -> Result<(Signed<Root>, BTreeSet<KeyId>), Fault> {
+    let mut numbers: Vec<u64> = files::names(metadata)?.iter().filter_map(|name| name.strip_suffix(".root.json")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    let (mut newest, mut desks) = (None, BTreeSet::new());
+    for n in numbers {
+        let root: Signed<Root> = files::document(&metadata.join(format!("{n}.root.json")))?;
+        desks.extend(root.signed.roles.get(&RoleType::Targets).into_iter().flat_map(|role| role.keyids.clone()));
+        newest = Some(root);
+    }
+    newest.map(|root| (root, desks)).ok_or_else(|| Fault::broken(metadata, "it holds no root"))
+}
+
+/// Of each list the newest versions stay, for readers that began before this one was written; of roots all do.
+fn prune(metadata: &Path) -> Result<(), Fault> {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let versions: Vec<_> = (files::names(metadata)?.into_iter())
+        .filter_map(|name| name.split_once('.').and_then(|(n, role)| Some((n.parse::<u64>().ok()?, role.to_owned()))))
+        .filter(|(_, role)| role != "root.json")
+        .collect();
+    for (n, role) in &versions {
+        let held = newest.entry(role.clone()).or_default();
+        *held = (*held).max(*n);
+    }
+    for (n, role) in versions.iter().filter(|(n, role)| n + VERSIONS_KEPT <= newest[role]) {
+        files::remove(&metadata.join(format!("{n}.{role}")))?;
+    }
+    Ok(())
 }
 
 /// All secret keys of a folder.

@@ -44,6 +44,9 @@ pub struct Claim {
     pub name: String,
     pub version: String,
     pub release: u64,
+    /// The keys that signed it, it says.
+    #[serde(skip)]
+    pub signers: Vec<String>,
 }
 
 impl Claim {
@@ -76,7 +79,10 @@ impl Package {
         let envelope: serde_json::Value = serde_json::from_slice(envelope).map_err(|e| format!("its statement: {e}"))?;
         let payload = STANDARD.decode(envelope["payload"].as_str().unwrap_or_default()).map_err(|e| format!("its statement: {e}"))?;
         let statement: serde_json::Value = serde_json::from_slice(&payload).map_err(|e| format!("its statement: {e}"))?;
-        serde_json::from_value(statement["predicate"].clone()).map_err(|e| format!("its statement: {e}"))
+        let mut claim: Claim = serde_json::from_value(statement["predicate"].clone()).map_err(|e| format!("its statement: {e}"))?;
+        claim.signers =
+            envelope["signatures"].as_array().into_iter().flatten().filter_map(|s| Some(s["keyid"].as_str()?.to_owned())).collect();
+        if claim.signers.is_empty() { Err("nobody signed it".into()) } else { Ok(claim) }
     }
 
     pub fn blob(&self, digest: &str) -> Option<&[u8]> {

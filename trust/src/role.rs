@@ -14,7 +14,7 @@ use crate::files;
 use crate::keys::{KeyId, Secret};
 
 pub const SPEC: &str = "1.0.0"; // the version of TUF's formats that tough and python-tuf both speak
-pub const REVOCATIONS: &str = "wardgate/revocations.json";
+pub const REVOCATIONS: &str = "revocations.json";
 /// In the timestamp: when it was made. The true time is never before it, whatever a clock says.
 pub const ISSUED: &str = "x-wardgate-issued";
 

@@ -326,7 +326,7 @@ fn a_path_outside_its_delegation() {
     let file = newest_of(&site, "forged", "1.acme.json");
     let by = [(forge.keyid("targets", 0), forge.stolen("targets"))];
     let evil = json!({"length": 1, "hashes": {"sha256": "00".repeat(32)}});
-    for path in ["other/t-1.0.0.wardgate", "wardgate/revocations.json", "acme/../other/t-1.0.0.wardgate", "t-1.0.0.wardgate"] {
+    for path in ["other/t-1.0.0.wardgate", "revocations.json", "acme/../other/t-1.0.0.wardgate", "t-1.0.0.wardgate"] {
         forge.change(&file, &by, |signed| signed["targets"] = json!({path: evil}));
         forge.cover(&[("acme.json", &file)]);
         site.refused("forged", "a vendor named a path that is not its own");
@@ -356,5 +356,5 @@ fn the_newest_state_without_its_list_of_what_was_revoked() {
     let top = newest_of(&site, "forged", "1.targets.json");
     forge.change(&top, &by(&forge), |signed| signed["targets"] = json!({}));
     forge.cover(&[("targets.json", &top)]);
-    site.refused("forged", "wardgate/revocations.json is missing");
+    site.refused("forged", "revocations.json is missing");
 }

@@ -61,9 +61,7 @@ pub fn run(args: &AddVendor) -> Result<(), Fault> {
     if desks.contains(&id) {
         return usage("that key is this desk's own".into(), "name the vendor's key");
     }
-    let desks_keys: Vec<_> = desks.iter().filter_map(|id| desk.root.signed.keys.get(id).map(|key| (id.clone(), key.clone()))).collect();
     let delegations = desk.delegations();
-    delegations.keys.extend(desks_keys);
     delegations.keys.insert(id.clone(), tuf);
     let patterns = if args.paths.is_empty() { vec![format!("{vendor}/*")] } else { args.paths.clone() };
     let paths = patterns.iter().map(|p| PathPattern::new(p.clone())).collect::<Result<Vec<_>, _>>();
@@ -78,10 +76,9 @@ pub fn run(args: &AddVendor) -> Result<(), Fault> {
             }
         }
         None => {
-            let keyids = std::iter::once(id).chain(desks).collect();
             let role = DelegatedRole {
                 name: vendor.clone(),
-                keyids,
+                keyids: vec![id],
                 threshold: role::first(),
                 paths: PathSet::Paths(paths),
                 terminating: true,

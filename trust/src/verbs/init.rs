@@ -25,6 +25,7 @@ timestamp sign that it is new, and must be used again before their days are over
 Example:
   wardgate trust init fleet")]
 pub struct Init {
+    /// The fleet's folder, which is made
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// How many root keys to make

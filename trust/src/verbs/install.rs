@@ -9,7 +9,7 @@ use tough::schema::Target;
 use crate::clock::{Known, judge};
 use crate::desk::REPOSITORY;
 use crate::fault::Fault;
-use crate::package::{ENDING, FILE_BYTES_MAX, Package};
+use crate::package::{Claim, ENDING, FILE_BYTES_MAX, Package};
 use crate::source::Source;
 use crate::state::Fleet;
 use crate::{client, files, gateway, role};
@@ -32,7 +32,8 @@ pub struct Install {
     /// The gateway's trust folder
     #[arg(long, value_name = "DIR", default_value = "/etc/wardgate/trust")]
     trust: PathBuf,
-    #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+    /// The gateway's configuration
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/wardgate/gateway.toml")]
     config: PathBuf,
     /// Whose certificates are trusted for https, instead of this machine's
     #[arg(long, value_name = "FILE.pem")]
@@ -93,6 +94,7 @@ fn checked(args: &Install, path: &Path) -> Result<(), Fault> {
             claim.release, claim.vendor, claim.name, revoked.reason
         )));
     }
+    signed(&claim, &loaded).map_err(refused)?;
     let Some((target, expires)) = loaded.target(&claim.vendor, &name) else {
         return Err(refused(format!("the fleet's metadata does not name {name}; it names {}", listed(&loaded))));
     };
@@ -100,6 +102,20 @@ fn checked(args: &Install, path: &Path) -> Result<(), Fault> {
         return Err(Fault::Stale { why: format!("the list of {} ended on {}", claim.vendor, super::short(expires)) });
     }
     is(target, &bytes).map_err(refused)
+}
+
+/// By a key that the fleet trusts for its vendor; whether the signature is right is for the gateway.
+fn signed(claim: &Claim, loaded: &client::Loaded) -> Result<(), String> {
+    let vendor = &claim.vendor;
+    let trusted = loaded.vendors().into_iter().find(|v| v.vendor == *vendor).map(|v| v.keys).unwrap_or_default();
+    if claim.signers.iter().any(|key| trusted.contains(key)) {
+        return Ok(());
+    }
+    let keys = claim.signers.join(", ");
+    match loaded.revocations.keys.iter().find(|k| k.vendor == *vendor && claim.signers.contains(&k.key)) {
+        Some(revoked) => Err(format!("it is signed by {keys}, which the fleet has revoked ({})", revoked.reason)),
+        None => Err(format!("it is signed by {keys}, which the fleet does not trust for {vendor}")),
+    }
 }
 
 fn is(target: &Target, bytes: &[u8]) -> Result<(), String> {

@@ -20,6 +20,7 @@ Examples:
   wardgate trust publish pump-1.0.0.wardgate --fleet fleet
   wardgate trust publish --fleet fleet")]
 pub struct Publish {
+    /// Packages, each signed by its vendor
     #[arg(value_name = "FILE.wardgate")]
     packages: Vec<PathBuf>,
     /// From now on the lists of vendors and packages speak for so many days

@@ -18,6 +18,7 @@ The file gets the name that its vendor gave it, NAME-VERSION.wardgate, and is lo
 Example:
   wardgate plugin pull oci://registry.example/acme/pump:1.0.0")]
 pub struct Pull {
+    /// Where it lies
     #[arg(value_name = "oci://HOST/NAME:TAG")]
     from: String,
     /// Where to put the file

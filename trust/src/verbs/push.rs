@@ -17,8 +17,10 @@ Any OCI registry will do; the package is a CNCF Wasm artifact there. A registry 
 Example:
   wardgate plugin push pump-1.0.0.wardgate oci://registry.example/acme/pump:1.0.0 --user acme --password-file secret")]
 pub struct Push {
+    /// The package, signed by its vendor
     #[arg(value_name = "FILE.wardgate")]
     package: PathBuf,
+    /// Where to put it
     #[arg(value_name = "oci://HOST/NAME:TAG")]
     to: String,
     #[command(flatten)]

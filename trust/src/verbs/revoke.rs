@@ -11,13 +11,13 @@ const REASON_BYTES_MAX: usize = 200; // a line on a screen
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What a gateway then does with what runs is its own setting; it installs nothing of it any more, with a stale clock and after the metadata's end too.
-What was revoked stays so.
+What a gateway then does with what runs is its own setting; it installs nothing of it any more, whatever its clock says. What was revoked stays so.
 
 Examples:
   wardgate trust revoke --vendor acme --key ed25519:11qYAYKx... --reason \"stolen laptop\" --fleet fleet
   wardgate trust revoke --vendor acme --name pump --release 7 --reason \"wrong unit\" --fleet fleet")]
 pub struct Revoke {
+    /// Whose it is
     #[arg(long, value_name = "NAME")]
     vendor: String,
     /// The key, as `wardgate plugin verify` prints it, or its .pub file

@@ -3,9 +3,9 @@
 use clap::{Args, ValueEnum};
 use tough::schema::RoleType;
 
-use crate::desk::{Desk, KEYS};
+use crate::desk::KEYS;
 use crate::fault::Fault;
-use crate::keys::{KeyId, Secret, key_id};
+use crate::keys::{KeyId, Secret};
 use crate::role::{self, Signers};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -26,6 +26,7 @@ Examples:
   wardgate trust rotate --role root --replace 3 --fleet fleet --keys ...     the third root key, as `status` counts them, was lost or stolen
   wardgate trust rotate --role root --fleet fleet --keys ...                 no new key: the root speaks for another term")]
 pub struct Rotate {
+    /// Whose key
     #[arg(long, value_enum)]
     role: Which,
     /// Which of the root keys, counted from 1
@@ -69,14 +70,12 @@ pub fn run(args: &Rotate) -> Result<(), Fault> {
             _ => format!("{role}-of-{}", root.version),
         };
         let path = desk.folder().join(KEYS).join(format!("{name}.key"));
-        let secret = Secret::make(&path)?;
-        let (id, key) = (secret.id(), secret.tuf());
-        root.keys.insert(key_id(&key), key.clone());
+        // one that was made, and then the power went
+        let secret = if path.exists() { Secret::read(&path)? } else { Secret::make(&path)? };
+        let id = secret.id();
+        root.keys.insert(id.clone(), secret.tuf());
         let roles = root.roles.get_mut(&role).expect("the old root has it");
         roles.keyids = replaced(&roles.keyids, &leaving, &id);
-        if matches!(args.role, Which::Targets) {
-            in_delegations(&mut desk, &leaving, &id, key);
-        }
         desk.ring.insert(id, secret);
         made = Some(path);
     }
@@ -104,16 +103,4 @@ fn replaced(held: &[KeyId], leaving: &[KeyId], new: &KeyId) -> Vec<KeyId> {
         }
     }
     ids
-}
-
-/// The desk's key stands in each vendor's delegation too.
-fn in_delegations(desk: &mut Desk, leaving: &[KeyId], new: &KeyId, key: tough::schema::key::Key) {
-    let delegations = desk.delegations();
-    for role in &mut delegations.roles {
-        role.keyids = replaced(&role.keyids, leaving, new);
-    }
-    delegations.keys.retain(|id, _| !leaving.contains(id));
-    if !delegations.roles.is_empty() {
-        delegations.keys.insert(new.clone(), key);
-    }
 }

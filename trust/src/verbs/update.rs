@@ -63,7 +63,7 @@ pub fn run(args: &Update) -> Result<(), Fault> {
         loaded.not_older(before)?;
     }
     let (fleet, judged) = fleet(&loaded, before.as_ref(), clock);
-    keep(to, &loaded)?;
+    keep(to, &loaded, &root)?;
     // what is taken back comes first, what is newly trusted last
     fleet.write(to)?;
     materialise(&to.join(VENDORS), &fleet.vendors)?;
@@ -120,20 +120,31 @@ fn fleet(loaded: &Loaded, before: Option<&Fleet>, clock: Timestamp) -> (Fleet, J
     (fleet, judged)
 }
 
-/// The very bytes that were verified, so that an install can verify them again, without a network; older roots stay.
-fn keep(to: &Path, loaded: &Loaded) -> Result<(), Fault> {
+/// The very bytes that were verified, so that an install can verify them again, without a network, and another gateway can have them; older
+/// roots stay.
+fn keep(to: &Path, loaded: &Loaded, root: &[u8]) -> Result<(), Fault> {
     let repository = to.join(REPOSITORY);
+    let version = serde_json::from_slice::<serde_json::Value>(root).ok().and_then(|root| root["signed"]["version"].as_u64());
+    let begun = repository.join(METADATA).join(format!("{}.root.json", version.unwrap_or_default()));
+    if !begun.exists() {
+        files::folder(&repository.join(METADATA), 0o755)?;
+        files::write(&begun, root, files::PUBLIC_MODE)?;
+    }
     for (name, bytes) in &loaded.seen {
         let path = repository.join(name);
         files::folder(path.parent().expect("below the repository"), 0o755)?;
         files::write(&path, bytes, files::PUBLIC_MODE)?;
     }
-    for folder in [METADATA.to_owned(), format!("{TARGETS}/wardgate")] {
-        for name in files::names(&repository.join(&folder))? {
+    for folder in [METADATA, TARGETS] {
+        for name in files::names(&repository.join(folder))? {
             if !name.ends_with(".root.json") && !loaded.seen.contains_key(&format!("{folder}/{name}")) {
-                files::remove(&repository.join(&folder).join(name))?;
+                files::remove(&repository.join(folder).join(name))?;
             }
         }
+    }
+    // tough leaves each version of a vendor's list there and never looks at it again
+    for name in files::names(&to.join(METADATA))?.iter().filter(|name| name.starts_with(|c: char| c.is_ascii_digit())) {
+        files::remove(&to.join(METADATA).join(name))?;
     }
     Ok(())
 }
