@@ -98,18 +98,30 @@ impl Fault {
             Self::TooLarge { .. } => "see whether it is the file that was meant".into(),
             Self::Exists { .. } => "name another one; nothing of what is there is overwritten".into(),
             Self::NoFleet { .. } => "name the fleet's folder with --fleet DIR, or begin one with `wardgate trust init DIR`".into(),
-            Self::Exposed { path, .. } => format!("chmod 600 {}; if others have used this machine, replace the key: `wardgate trust rotate`", path.display()),
+            Self::Exposed { path, .. } => {
+                format!("chmod 600 {}; if others have used this machine, replace the key: `wardgate trust rotate`", path.display())
+            }
             Self::Keys { .. } => "bring the media with the missing keys, and name their folders with --keys DIR".into(),
             Self::Usage { remedy, .. } => remedy.clone(),
             Self::NoVendor { vendor, .. } => format!("`wardgate trust add-vendor {vendor} --key {vendor}.pub`"),
-            Self::NoRoot { .. } => "fetch 1.root.json from the fleet's desk, compare its fingerprint with the desk by telephone or on paper, and name it: --root 1.root.json".into(),
+            Self::NoRoot { .. } => {
+                "fetch 1.root.json from the fleet's desk, compare its fingerprint with the desk by telephone or on paper, and \
+                 name it: --root 1.root.json"
+                    .into()
+            }
             Self::OtherRoot { .. } => "leave --root away; to follow another fleet, begin with an empty folder".into(),
             Self::Refused(why) => why.remedy().into(),
-            Self::Stale { .. } => "if this machine's clock is right, bring newer metadata: `wardgate trust update`; if not, set the clock. What runs goes on running".into(),
+            Self::Stale { .. } => {
+                "if this machine's clock is right, bring newer metadata: `wardgate trust update`; if not, set the clock. \
+                 What runs goes on running"
+                    .into()
+            }
             Self::Package { .. } => "do not install it; ask whoever gave it to you".into(),
             Self::Link { .. } => "see whether the address is right and the machine can be reached".into(),
             Self::Slow { .. } => "try again, allow more with --patience SECONDS, or carry the files by hand: `--from DIR`".into(),
-            Self::Certificate { .. } => "name the certificate of whoever signed theirs: --ca FILE.pem; if it should be right already, do not go on".into(),
+            Self::Certificate { .. } => {
+                "name the certificate of whoever signed theirs: --ca FILE.pem; if it should be right already, do not go on".into()
+            }
             Self::Password { .. } => "name the right ones: --user NAME and --password-file FILE, or WARDGATE_REGISTRY_PASSWORD".into(),
             Self::NotThere { .. } => "see what there is, and whether it is spelled so".into(),
             Self::NoGateway { .. } => "install wardgate beside wardgate-trust".into(),

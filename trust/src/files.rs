@@ -23,6 +23,14 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Fault> {
     if bytes.len() as u64 > most { Err(Fault::TooLarge { path: path.to_owned(), most }) } else { Ok(bytes) }
 }
 
+/// Of somebody else's medium: a pipe or a device there would be waited for without end.
+pub fn read_plain(path: &Path, most: u64) -> Result<Vec<u8>, Fault> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(Fault::broken(path, "it is no plain file")),
+        _ => read(path, most),
+    }
+}
+
 pub fn document<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
     serde_json::from_slice(&read(path, DOCUMENT_BYTES_MAX)?).map_err(|e| Fault::broken(path, e))
 }

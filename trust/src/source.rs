@@ -68,7 +68,7 @@ impl Source {
         let failed = |kind, why: String| TransportError::new_with_cause(kind, path, why);
         let absent = || TransportError::new(TransportErrorKind::FileNotFound, path);
         match self {
-            Self::Folder(folder) => match files::read(&folder.join(path), most) {
+            Self::Folder(folder) => match files::read_plain(&folder.join(path), most) {
                 Ok(bytes) => Ok(bytes),
                 Err(Fault::File { why, .. }) if why.kind() == std::io::ErrorKind::NotFound => Err(absent()),
                 Err(Fault::TooLarge { .. }) => Err(failed(TransportErrorKind::Other, too_long(most))),

@@ -84,6 +84,11 @@ fn endless_data() {
     let stick = site.copy("fleet/repository", "stick");
     fs::write(site.path("stick/metadata/2.root.json"), vec![b' '; 2 << 20]).expect("written");
     site.refused(&stick, "metadata/2.root.json is longer than it may be");
+    fs::remove_file(site.path("stick/metadata/2.root.json")).expect("there");
+    fs::remove_file(site.path("stick/metadata/timestamp.json")).expect("there");
+    let made = std::process::Command::new("mkfifo").arg(site.path("stick/metadata/timestamp.json")).status();
+    assert!(made.expect("it runs").success());
+    site.refused(&stick, "it is no plain file");
 }
 
 /// A package depends on nothing; what comes with it, beyond what was named, is refused.
