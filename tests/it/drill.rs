@@ -33,7 +33,7 @@ fn ward(site: &Site) -> Stage {
     stage.site = Some(key(7));
     let (at, gw) = (stage.folder.display().to_string(), site.path("gw").display().to_string());
     stage.instead = vec![
-        (format!("vendors = \"{at}/vendors\""), format!("folder = \"{gw}\"\non_revoked = \"stop-now\"")),
+        (format!("folder = \"{at}/trust\""), format!("folder = \"{gw}\"\non_revoked = \"stop-now\"")),
         ("allow_unsigned = false".into(), format!("folder = \"{at}/packages\"")),
     ];
     stage.write_configuration().expect("signed");

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Value as Json, json};
 use wardgate::config::Manifest;
 use wardgate::plugin::{Claim, Member, Sealed, SecretKey, Surface};
-use wardgate_lab::process::{binary, root};
+use wardgate_lab::process::{READY_S_MAX, binary, root};
 use wardgate_lab::stage::{CHILLER, MONITORS, Stage};
 
 use crate::faults::wait_status;
@@ -130,6 +130,8 @@ fn what_comes_in_is_trusted_not_revoked_not_older_and_not_while_trust_is_stale()
     let (one, two, three) = (file("0.1.1", 1, 1), file("0.1.2", 2, 1), file("0.1.3", 3, 1));
     let fresh = |version| fleet(version, FAR, json!([]), json!([]));
 
+    let found = desk.well(&["sbom", "find", "wasmtime"]);
+    assert!(found.contains("wardgate 0.1.0: wasmtime 48.") && found.contains("1 found"), "{found}");
     assert!(desk.badly(&["plugin", "accept", &file("0.1.9", 9, 2)], 4).contains("this site trusts wardgate"), "a strange key");
     let said = desk.well(&["plugin", "accept", &two]);
     assert!(said.contains("wardgate grant diff") && desk.at.join("packages/modbus-map-0.1.2.wardgate").is_file(), "{said}");
@@ -402,6 +404,43 @@ fn a_configuration_that_somebody_changed_is_noticed_and_with_a_sites_key_it_coun
     assert!(code == Some(3) && text.contains("is not as the site signed it"), "{text}");
     let (code, text) = run(&stage.configuration().replace("site_key", "# site_key"));
     assert!(code == Some(3) && text.contains("is not as the site signed it"), "taking out the line takes nothing back: {text}");
+}
+
+/// By a clock a year ahead the metadata have expired: nothing new comes in, what runs goes on, and all is well once the clock is.
+//= PROMISES.md#P169
+#[test]
+fn a_clock_a_year_ahead_stops_nothing_and_takes_nothing_and_is_forgotten() {
+    let folder = Folder::new("clock-ahead");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let (one, two) = (another(&folder.0, "0.1.1", 1, &key(1), same), another(&folder.0, "0.1.2", 2, &key(1), same));
+    let mut stage = ward(&folder, &one, "");
+    put_fleet(&folder.0.join("trust"), &fleet(1, "2027-06-01T00:00:00Z", json!([]), json!([])));
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "fresh metadata", |s| s.trust.state == "fresh" && s.trust.clock_set && s.instances[CHILLER].readings > 0);
+    stage.gateway.as_mut().expect("started").stop().expect("it ends");
+    let at = |stage: &mut Stage, clock: &str| {
+        let mut command = Command::new(binary("wardgate").expect("built"));
+        let mut process = stage.spawn_gateway(command.env("WARDGATE_TEST_CLOCK", clock)).expect("it starts");
+        process.wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(())).expect("ready");
+        stage.gateway = Some(process);
+    };
+    at(&mut stage, "2027-12-01T00:00:00Z");
+    let status = wait_status(&stage, "stale trust", |s| s.trust.state == "trust-stale" && s.instances[CHILLER].readings > 0);
+    assert!(status.trust.why.contains("it expired on 2027-06-01T00:00:00Z, and here it is 2027-12-01"), "{}", status.trust.why);
+    let shown = crate::supervision::wardgate(&stage, &["status"]);
+    assert!(said(&shown).contains("TRUST STALE, nothing new is taken"), "{}", said(&shown));
+    stage.instead[0].1 = two.display().to_string();
+    let refused = reload(&stage, 4);
+    assert!(refused.contains("release 2 is new here, and nothing new is taken"), "{refused}");
+    assert_eq!(stage.gateway_status().expect("it runs").instances[CHILLER].signed_by, "wardgate release 1", "it goes on");
+    stage.gateway.as_mut().expect("started").stop().expect("it ends");
+    // the clock is set, and a clock that was never set does as well
+    at(&mut stage, "1970-01-01T00:00:09Z");
+    let status = wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0);
+    assert!(status.trust.state == "fresh" && !status.trust.clock_set, "{status:#?}");
+    assert_eq!(status.instances[CHILLER].signed_by, "wardgate release 2");
+    let told = audit(&stage, &["show"]);
+    assert!(told.contains("trust-stale") && told.contains("clock not set"), "{told}");
 }
 
 //= PROMISES.md#P164

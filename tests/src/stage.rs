@@ -67,23 +67,36 @@ impl Stage {
         })
     }
 
-    /// As on a ward: packages that a throw-away vendor signed, and a configuration that a throw-away site signed.
+    /// As on a ward: a throw-away fleet trusts a throw-away vendor, who signed the packages; and a throw-away site signed the configuration.
     pub fn sign(&mut self) -> Result<(), String> {
         let (vendor, site) = (fresh_key()?, fresh_key()?);
-        for sub in ["packages", "vendors"] {
-            fs::create_dir_all(self.folder.join(sub)).map_err(|e| format!("{sub}: {e}"))?;
-        }
+        let packages = self.folder.join("packages");
+        fs::create_dir_all(&packages).map_err(|e| format!("packages: {e}"))?;
+        let public = format!("{VENDOR}.pub");
+        write(&self.folder.join(&public), &vendor.public().pem())?;
+        self.fleet(&["init", "fleet"])?;
+        self.fleet(&["add-vendor", VENDOR, "--key", &public, "--fleet", "fleet"])?;
         for name in PACKED {
             let file = format!("{name}.wardgate");
             let packed = root().join("plugins/target/packages").join(&file);
             let mut sealed = wardgate::plugin::sealed(&packed).map_err(|e| format!("{e}: run tests/build"))?;
             sealed.sign(&vendor).map_err(|e| format!("{file} {e}"))?;
-            wardgate::plugin::write_sealed(&self.folder.join("packages").join(&file), &sealed).map_err(|e| e.to_string())?;
+            wardgate::plugin::write_sealed(&packages.join(&file), &sealed).map_err(|e| e.to_string())?;
+            self.fleet(&["publish", &format!("packages/{file}"), "--fleet", "fleet"])?;
         }
-        write(&self.folder.join("vendors").join(format!("{VENDOR}.pub")), &vendor.public().pem())?;
+        let root = "fleet/repository/metadata/1.root.json";
+        self.fleet(&["update", "--from", "fleet/repository", "--to", "trust", "--root", root])?;
         write(&self.folder.join("site.pub"), &site.public().pem())?;
         self.site = Some(site);
         Ok(())
+    }
+
+    /// What the fleet's desk does, by the program that is shipped.
+    fn fleet(&self, words: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(binary("wardgate-trust")?);
+        let done = command.arg("trust").args(words).current_dir(&self.folder).output().map_err(|e| format!("wardgate-trust: {e}"))?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        if done.status.success() { Ok(()) } else { Err(format!("wardgate-trust trust {}: {said}", words.join(" "))) }
     }
 
     /// Builds the plugin in `folder` and gives it an instance on a serial line of its own; answers the instance's name.
@@ -247,7 +260,7 @@ impl Stage {
             chiller_settings()
         );
         if self.site.is_some() {
-            text += &format!("\n[trust]\nvendors = \"{folder}/vendors\"\nsite_key = \"{folder}/site.pub\"\n");
+            text += &format!("\n[trust]\nfolder = \"{folder}/trust\"\nsite_key = \"{folder}/site.pub\"\n");
         }
         text += &self.more;
         self.instead.iter().fold(text, |text, (old, new)| text.replace(old, new))

@@ -7,95 +7,19 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tracing::{error, warn};
 
+mod judge;
+
 use super::clock::{self, moment};
 use crate::audit::{Audit, Entry, Moment, What};
-use crate::config::{Config, Instance, OnRevoked};
+use crate::config::Config;
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
-use crate::plugin::{
-    Admission, Approval, DeviceKey, Freshness, Known, Memory, Package, Reach, Remembered, Seen, Signed, Verdict, Withheld,
-    config_signature, grants_hash, grants_lines,
-};
+use crate::plugin::{Admission, Approval, DeviceKey, Freshness, Known, Memory, Remembered, Seen, config_signature, grants_hash};
 use crate::status::Status;
+pub(super) use judge::{Judge, Occasion, Sight};
 
 /// Who speaks where no person does.
 pub(super) const GATEWAY: &str = "gateway";
-
-/// When packages are judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Occasion {
-    /// Nothing runs yet: what may not is left out, and the others start.
-    Start,
-    /// Something runs: what may not come in leaves all as it is.
-    Reload,
-}
-
-/// What is known when the packages of one configuration are judged.
-pub(super) struct Judge {
-    pub admission: Admission,
-    pub occasion: Occasion,
-    known: Known,
-    policy: OnRevoked,
-    /// The memory cannot be read: nothing in it is held against anybody.
-    blind: bool,
-}
-
-/// A package as it is about to run.
-#[derive(Clone, Debug)]
-pub(super) struct Sight {
-    pub signed: Option<Signed>,
-    pub name: String,
-    pub reach: Reach,
-    pub grants: Vec<String>,
-    /// It runs although it was revoked.
-    pub revoked: Option<String>,
-}
-
-impl Sight {
-    pub fn of(config: &Config, instance: &Instance, package: &Package) -> Self {
-        Self {
-            signed: package.signed.clone(),
-            name: package.manifest.name.clone(),
-            reach: Reach::of(&package.manifest, &package.surface),
-            grants: grants_lines(instance, &package.manifest, &config.buses),
-            revoked: None,
-        }
-    }
-
-    fn package(&self) -> String {
-        format!("{}/{}", self.signed.as_ref().map_or("nobody", |by| by.vendor.as_str()), self.name)
-    }
-
-    fn release(&self) -> u64 {
-        self.signed.as_ref().map_or(0, |by| by.release)
-    }
-}
-
-impl Judge {
-    pub fn with_fleet(&self) -> bool {
-        matches!(self.admission, Admission::Fleet { .. })
-    }
-
-    /// `runs`: this very release of it runs as this instance already.
-    pub fn verdict(&self, instance: &str, sight: &Sight, runs: bool) -> Verdict {
-        let Some(by) = &sight.signed else { return Verdict::Runs };
-        if let Some(why) = self.known.revoked(&sight.name, by) {
-            return if self.policy == OnRevoked::Alert { Verdict::RunsRevoked(why) } else { Verdict::No(why) };
-        }
-        if runs || self.blind {
-            return Verdict::Runs;
-        }
-        let no = self.known.older(&sight.name, by).or_else(|| self.known.stale(&sight.name, by)).or_else(|| self.beyond(instance, sight));
-        no.map_or(Verdict::Runs, Verdict::No)
-    }
-
-    fn beyond(&self, instance: &str, sight: &Sight) -> Option<Withheld> {
-        let approved = self.known.memory.approvals.get(instance).filter(|a| a.package == sight.package())?;
-        let more = sight.reach.beyond(&approved.reach);
-        let why = Withheld::Beyond { release: sight.release(), approved: approved.release, more: more.join(", ") };
-        (!more.is_empty()).then_some(why)
-    }
-}
 
 pub(super) struct Warden {
     audit: Audit,
