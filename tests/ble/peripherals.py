@@ -115,7 +115,7 @@ def sfloat(mantissa, exponent):
 
 
 def long_float(mantissa, exponent):
-    return struct.pack("<i", (exponent & 0xFF) << 24 | mantissa & 0xFFFFFF)
+    return struct.pack("<I", (exponent & 0xFF) << 24 | mantissa & 0xFFFFFF)
 
 
 def number(mantissa, exponent=0):

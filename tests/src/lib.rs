@@ -6,6 +6,7 @@
 pub mod accountant;
 pub mod broker;
 pub mod demo;
+pub mod guest;
 pub mod layout;
 pub mod mosquitto;
 pub mod process;
@@ -14,5 +15,6 @@ pub mod serve;
 pub mod sim;
 pub mod stage;
 pub mod summary;
+pub mod table;
 pub mod tiny;
 pub mod ward;

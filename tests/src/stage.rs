@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 
 use crate::process::{Process, READY_S_MAX, binary, root};
-use crate::{mosquitto, serve};
+use crate::{mosquitto, serve, sim};
 
 pub const GATEWAY: &str = "demo-ward";
 /// Instance, bed: bedside monitors on a serial line each.
@@ -15,6 +15,21 @@ pub const MONITORS: [(&str, &str); 2] = [("bed-1-monitor", "bed-1"), ("bed-2-mon
 /// Behind Modbus TCP.
 pub const CHILLER: &str = "ct-chiller";
 pub const CHILLER_UNIT: u8 = 1;
+
+/// A Bluetooth device of the demo: instance, bed, address, plugin, and what `wardgate-lab bluez` simulates for it.
+pub struct Wearable {
+    pub name: &'static str,
+    bed: &'static str,
+    pub address: &'static str,
+    plugin: &'static str,
+    pub kind: &'static str,
+}
+
+pub const WEARABLES: [Wearable; 3] = [
+    Wearable { name: "bed-1-belt", bed: "bed-1", address: "F0:00:00:00:0D:01", plugin: "ble-heart-rate", kind: "belt" },
+    Wearable { name: "bed-2-oximeter", bed: "bed-2", address: "F0:00:00:00:0D:02", plugin: "ble-oximeter", kind: "oximeter" },
+    Wearable { name: "ward-meter", bed: "bed-2", address: "F0:00:00:00:0D:03", plugin: "ble-glucose", kind: "meter=60" },
+];
 
 pub struct Stage {
     pub folder: PathBuf,
@@ -24,6 +39,8 @@ pub struct Stage {
     pub gateway: Option<Process>,
     pub broker_port: u16,
     pub modbus_port: u16,
+    /// Bluetooth devices too, on a simulated BlueZ.
+    pub wearables: bool,
     /// Appended to gateway.toml.
     pub more: String,
 }
@@ -40,7 +57,17 @@ impl Stage {
         write(&folder.join("mac.key"), &hex)?;
         write(&folder.join("password"), &hex[..16])?;
         let folder = folder.to_owned();
-        Ok(Self { folder, broker: None, ward: None, receiver: None, gateway: None, broker_port: 0, modbus_port: 0, more: String::new() })
+        Ok(Self {
+            folder,
+            broker: None,
+            ward: None,
+            receiver: None,
+            gateway: None,
+            broker_port: 0,
+            modbus_port: 0,
+            wearables: false,
+            more: String::new(),
+        })
     }
 
     /// Builds the plugin in `folder` and gives it an instance on a serial line of its own; answers the instance's name.
@@ -102,6 +129,9 @@ impl Stage {
     pub fn start_ward(&mut self, options: &[&str]) -> Result<(), String> {
         let mut command = Command::new(binary("wardgate-lab")?);
         command.arg("ward").arg("--folder").arg(&self.folder).args(options);
+        if self.wearables {
+            command.arg("--wearables");
+        }
         let mut process = Process::start("ward", &mut command, &self.log("ward.log"))?;
         self.modbus_port = process.wait_for(READY_S_MAX, |l| port_of(l, "modbus"))?;
         self.ward = Some(process);
@@ -145,6 +175,9 @@ impl Stage {
     /// `command` is the binary, or a program that runs it.
     pub fn spawn_gateway(&self, command: &mut Command) -> Result<Process, String> {
         command.args(["--log", "text", "run"]).arg("--config").arg(self.folder.join("gateway.toml"));
+        if self.wearables {
+            command.env("DBUS_SYSTEM_BUS_ADDRESS", sim::ble::address(&bluez(&self.folder)));
+        }
         Process::start("gateway", command, &self.log("gateway.log"))
     }
 
@@ -190,8 +223,29 @@ impl Stage {
              servers = [{CHILLER_UNIT}]\nallow = [{{ function = 3, addresses = [\"0..11\"] }}]\n",
             chiller_settings()
         );
+        if self.wearables {
+            WEARABLES.iter().for_each(|w| text += &bluetooth(w.name, w.plugin, w.address, w.bed));
+        }
         text + &self.more
     }
+}
+
+/// Where the simulated BlueZ of a stage listens.
+pub fn bluez(folder: &Path) -> PathBuf {
+    folder.join("bluez.sock")
+}
+
+/// An instance on a Bluetooth device, with the grant that its plugin's manifest asks for.
+pub fn bluetooth(name: &str, plugin: &str, address: &str, bed: &str) -> String {
+    let manifest = root().join("plugins").join(plugin).join("manifest.toml");
+    let text = fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
+    let asked = text.split("'''").nth(1).unwrap_or_else(|| panic!("{} asks for nothing", manifest.display()));
+    let package = root().join("plugins/target/packages").join(format!("{plugin}-0.1.0"));
+    format!(
+        "\n[instance.{name}]\npackage = \"{}\"\nbed = \"{bed}\"\ngrants = {{ {} }}\n",
+        package.display(),
+        asked.replace("address = \"..\"", &format!("address = \"{address}\""))
+    )
 }
 
 /// The chiller's map, as its plugin ships it.
