@@ -5,6 +5,7 @@ mod attacks;
 mod author;
 mod bad_line;
 mod bindings;
+mod ble;
 mod ble_decode;
 mod capture;
 mod clocks;

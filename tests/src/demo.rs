@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wardgate::status::Snapshot;
 
 use crate::accountant::{self, Account};
-use crate::stage::{CHILLER, MONITORS, Stage};
+use crate::stage::{CHILLER, MONITORS, Stage, WEARABLES};
 use crate::summary::{Second, table};
 use crate::ward;
 
@@ -250,7 +250,8 @@ pub fn books(stage: &Stage) -> Vec<(String, Account)> {
 pub fn books_with(stage: &Stage, faults: bool) -> Vec<(String, Account)> {
     let output = stage.output();
     let gaps = accountant::read_gaps(&output);
-    let names = MONITORS.iter().map(|(name, _)| *name).chain([CHILLER]);
+    let wearables = WEARABLES.iter().map(|w| w.name).filter(|_| stage.wearables);
+    let names = MONITORS.iter().map(|(name, _)| *name).chain([CHILLER]).chain(wearables);
     names
         .map(|name| {
             let received = accountant::read_received(&output, name);

@@ -6,6 +6,7 @@
 pub mod accountant;
 pub mod broker;
 pub mod demo;
+pub mod guest;
 pub mod layout;
 pub mod mosquitto;
 pub mod oci;
@@ -15,5 +16,6 @@ pub mod serve;
 pub mod sim;
 pub mod stage;
 pub mod summary;
+pub mod table;
 pub mod tiny;
 pub mod ward;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wardgate_lab::{demo, serve, ward};
+use wardgate_lab::{demo, serve, sim, table, ward};
 
 /// The demo ward and the fault lab of wardgate. Nothing shipped links it.
 #[derive(Parser)]
@@ -46,6 +46,18 @@ enum Verb {
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
+    /// Writes the table of plugins in plugins/README.md anew
+    Table,
+    /// A simulated BlueZ with peripherals, on a D-Bus of its own: for DBUS_SYSTEM_BUS_ADDRESS, which it prints. Orders on standard input: on, off,
+    /// busy TIMES, adapter gone|back, bluetoothd down|up, vanish|return|mute|unmute NAME, flap NAME TIMES, cut NAME RECORDS
+    Bluez {
+        /// Where the socket is made, and the send logs below `sent`
+        #[arg(long)]
+        folder: PathBuf,
+        /// KIND:NAME:ADDRESS of a peripheral; KIND is belt, twins, oximeter, or meter with how many records: meter=40
+        #[arg(long = "device", value_parser = sim::ble::device, required = true)]
+        devices: Vec<sim::ble::Device>,
+    },
     /// The simulated devices; `on` and `off` on standard input
     #[command(hide = true)]
     Ward {
@@ -74,6 +86,8 @@ fn main() -> ExitCode {
             return show_demo(&options);
         }
         Verb::Broker { folder, port } => serve::main(&folder, port),
+        Verb::Table => table::write(),
+        Verb::Bluez { folder, devices } => sim::ble::main(&folder, devices),
         Verb::Ward { folder, options } => ward::main(&folder, &options),
     };
     match done {

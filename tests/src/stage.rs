@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use wardgate::plugin::{SEED_BYTES, SecretKey};
 
 use crate::process::{Process, READY_S_MAX, binary, root};
-use crate::{mosquitto, serve};
+use crate::{mosquitto, serve, sim};
 
 pub const GATEWAY: &str = "demo-ward";
 /// Instance, bed: bedside monitors on a serial line each.
@@ -18,9 +18,23 @@ pub const CHILLER: &str = "ct-chiller";
 pub const CHILLER_UNIT: u8 = 1;
 
 /// Packages of the ward, as `tests/build` packs them.
-pub const PACKED: [&str; 2] = ["ivy450c-0.1.0", "modbus-map-0.1.0"];
+pub const PACKED: [&str; 5] = ["ivy450c-0.1.0", "modbus-map-0.1.0", "ble-heart-rate-0.1.0", "ble-oximeter-0.1.0", "ble-glucose-0.1.0"];
 /// Who signs them, by their manifests.
 const VENDOR: &str = "wardgate";
+/// A Bluetooth device of the demo: instance, bed, address, plugin, and what `wardgate-lab bluez` simulates for it.
+pub struct Wearable {
+    pub name: &'static str,
+    bed: &'static str,
+    pub address: &'static str,
+    plugin: &'static str,
+    pub kind: &'static str,
+}
+
+pub const WEARABLES: [Wearable; 3] = [
+    Wearable { name: "bed-1-belt", bed: "bed-1", address: "F0:00:00:00:0D:01", plugin: "ble-heart-rate", kind: "belt" },
+    Wearable { name: "bed-2-oximeter", bed: "bed-2", address: "F0:00:00:00:0D:02", plugin: "ble-oximeter", kind: "oximeter" },
+    Wearable { name: "ward-meter", bed: "bed-2", address: "F0:00:00:00:0D:03", plugin: "ble-glucose", kind: "meter=60" },
+];
 
 pub struct Stage {
     pub folder: PathBuf,
@@ -30,6 +44,8 @@ pub struct Stage {
     pub gateway: Option<Process>,
     pub broker_port: u16,
     pub modbus_port: u16,
+    /// Bluetooth devices too, on a simulated BlueZ.
+    pub wearables: bool,
     /// Appended to gateway.toml.
     pub more: String,
     /// What of gateway.toml is written otherwise: text, and what stands there instead.
@@ -60,6 +76,7 @@ impl Stage {
             gateway: None,
             broker_port: 0,
             modbus_port: 0,
+            wearables: false,
             more: String::new(),
             instead: Vec::new(),
             site: None,
@@ -159,6 +176,9 @@ impl Stage {
     pub fn start_ward(&mut self, options: &[&str]) -> Result<(), String> {
         let mut command = Command::new(binary("wardgate-lab")?);
         command.arg("ward").arg("--folder").arg(&self.folder).args(options);
+        if self.wearables {
+            command.arg("--wearables");
+        }
         let mut process = Process::start("ward", &mut command, &self.log("ward.log"))?;
         self.modbus_port = process.wait_for(READY_S_MAX, |l| port_of(l, "modbus"))?;
         self.ward = Some(process);
@@ -212,6 +232,9 @@ impl Stage {
     /// `command` is the binary, or a program that runs it.
     pub fn spawn_gateway(&self, command: &mut Command) -> Result<Process, String> {
         command.args(["--log", "text", "run"]).arg("--config").arg(self.folder.join("gateway.toml"));
+        if self.wearables {
+            command.env("DBUS_SYSTEM_BUS_ADDRESS", sim::ble::address(&bluez(&self.folder)));
+        }
         Process::start("gateway", command, &self.log("gateway.log"))
     }
 
@@ -236,10 +259,17 @@ impl Stage {
         wardgate::console::ask(&self.folder.join("state"), &wardgate::console::Question::Status).ok()
     }
 
+    /// Where a plugin's package lies: signed on a ward, a folder on a developer's desk.
+    fn package(&self, plugin: &str) -> String {
+        let (folder, ending) = match &self.site {
+            Some(_) => (self.folder.join("packages"), ".wardgate"),
+            None => (root().join("plugins/target/packages"), ""),
+        };
+        folder.join(format!("{plugin}-0.1.0{ending}")).display().to_string()
+    }
+
     pub fn configuration(&self) -> String {
-        let packages = if self.site.is_some() { self.folder.join("packages") } else { root().join("plugins/target/packages") };
-        let (folder, packages) = (self.folder.display(), packages.display());
-        let ending = if self.site.is_some() { ".wardgate" } else { "" };
+        let folder = self.folder.display();
         let unsigned = self.site.is_none() || self.unsigned_guest;
         let mut text = format!(
             "[gateway]\nid = \"{GATEWAY}\"\nstate = \"{folder}/state\"\ndeveloper_mode = {unsigned}\n\n\
@@ -250,21 +280,42 @@ impl Stage {
         );
         for (name, bed) in MONITORS {
             text += &format!(
-                "\n[instance.{name}]\npackage = \"{packages}/ivy450c-0.1.0{ending}\"\nbed = \"{bed}\"\n\
-                 [instance.{name}.grants.serial]\nport = \"{folder}/dev/{name}\"\nbaud = 9600\n"
+                "\n[instance.{name}]\npackage = \"{}\"\nbed = \"{bed}\"\n\
+                 [instance.{name}.grants.serial]\nport = \"{folder}/dev/{name}\"\nbaud = 9600\n",
+                self.package("ivy450c")
             );
         }
         text += &format!(
-            "\n[instance.{CHILLER}]\npackage = \"{packages}/modbus-map-0.1.0{ending}\"\n{}\n[instance.{CHILLER}.grants.modbus]\nbus = \"plant\"\n\
+            "\n[instance.{CHILLER}]\npackage = \"{}\"\n{}\n[instance.{CHILLER}.grants.modbus]\nbus = \"plant\"\n\
              servers = [{CHILLER_UNIT}]\nallow = [{{ function = 3, addresses = [\"0..11\"] }}]\n",
+            self.package("modbus-map"),
             chiller_settings()
         );
         if self.site.is_some() {
             text += &format!("\n[trust]\nfolder = \"{folder}/trust\"\nsite_key = \"{folder}/site.pub\"\n");
         }
+        if self.wearables {
+            WEARABLES.iter().for_each(|w| text += &bluetooth(w.name, &self.package(w.plugin), w.plugin, w.address, w.bed));
+        }
         text += &self.more;
         self.instead.iter().fold(text, |text, (old, new)| text.replace(old, new))
     }
+}
+
+/// Where the simulated BlueZ of a stage listens.
+pub fn bluez(folder: &Path) -> PathBuf {
+    folder.join("bluez.sock")
+}
+
+/// An instance on a Bluetooth device, with the grant that its plugin's manifest asks for.
+pub fn bluetooth(name: &str, package: &str, plugin: &str, address: &str, bed: &str) -> String {
+    let manifest = root().join("plugins").join(plugin).join("manifest.toml");
+    let text = fs::read_to_string(&manifest).unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
+    let asked = text.split("'''").nth(1).unwrap_or_else(|| panic!("{} asks for nothing", manifest.display()));
+    format!(
+        "\n[instance.{name}]\npackage = \"{package}\"\nbed = \"{bed}\"\ngrants = {{ {} }}\n",
+        asked.replace("address = \"..\"", &format!("address = \"{address}\""))
+    )
 }
 
 /// The chiller's map, as its plugin ships it.

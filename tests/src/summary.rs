@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use wardgate::status::Snapshot;
 
+use crate::stage::WEARABLES;
+
 /// For the running view: what one JSON message a value takes with the demo's names ({"ts":1795212345678,"values":{"resp":120}}). The result counts
 /// them one by one.
 const JSON_BYTES_A_VALUE: u64 = 42;
@@ -30,7 +32,8 @@ pub fn table(second: &Second) -> String {
         };
         let (readings, samples) = (rate(i.readings, old.readings), rate(i.samples, old.samples));
         values += i.readings.saturating_sub(old.readings) + i.samples.saturating_sub(old.samples);
-        let _ = writeln!(out, "{name:<15} {readings:>10.1} {samples:>10.0} {age:>8} {:>7}  {}", i.alerts, i.state);
+        let simulated = if WEARABLES.iter().any(|w| w.name == name) { ", simulated Bluetooth" } else { "" };
+        let _ = writeln!(out, "{name:<15} {readings:>10.1} {samples:>10.0} {age:>8} {:>7}  {}{simulated}", i.alerts, i.state);
     }
     let json = (values * JSON_BYTES_A_VALUE) as f64 / s;
     let link = second.link_bytes as f64 / s;

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use crate::accountant::{Content, Tracks};
 use crate::sim::serial::capture::Capture;
 use crate::sim::serial::repeat::Repeater;
-use crate::sim::{modbus, serial};
-use crate::stage::{CHILLER, MONITORS};
+use crate::sim::{ble, modbus, serial};
+use crate::stage::{CHILLER, MONITORS, WEARABLES, bluez};
 
 /// On a bad line every so many messages one is cut short, in every so many a few bits flip, and every so many come behind bytes that belong to nothing.
 const BAD_LINE: serial::Trouble = serial::Trouble { noise_every: 5, cut_every: 4, stray_every: 3 };
@@ -34,6 +34,9 @@ pub struct Options {
     /// The second of their lives at which the generated monitors begin
     #[arg(long, default_value_t = 0)]
     pub from: u64,
+    /// Bluetooth devices too, on a simulated BlueZ
+    #[arg(long)]
+    pub wearables: bool,
     /// A device more: plays TEXT every second on the line of this instance
     #[arg(long, value_names = ["INSTANCE", "TEXT"], num_args = 2, allow_hyphen_values = true)]
     pub guest: Option<Vec<String>>,
@@ -74,10 +77,11 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
     options.log = Some(log(folder, CHILLER));
     options.faults = asked.faults_of(CHILLER);
     let chiller = modbus::Server::new(options).await?;
+    let (stop, stopped) = watch::channel(false);
+    let bluez = if asked.wearables { Some(wearables(folder, stopped.clone())?) } else { None };
     println!("{}", serde_json::json!({ "modbus": chiller.address().port() }));
 
     let (on, off) = (word("on").await, word("off"));
-    let (stop, stopped) = watch::channel(false);
     let mut devices = tokio::task::JoinSet::new();
     if on {
         for monitor in monitors.drain(..) {
@@ -87,7 +91,9 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
             devices.spawn(guest.run(stopped.clone()));
         }
         devices.spawn(chiller.run(stopped));
+        bluez.iter().for_each(|bluez| bluez.order("on").expect("an order"));
         off.await;
+        bluez.iter().for_each(|bluez| bluez.order("off").expect("an order"));
     }
     let _ = stop.send(true);
     while let Some(ended) = devices.join_next().await {
@@ -96,6 +102,12 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
     println!("{}", serde_json::json!({ "off": true }));
     word("end").await; // lines stay plugged in until the owner has gone
     Ok(())
+}
+
+fn wearables(folder: &Path, stop: crate::sim::Stop) -> std::io::Result<ble::Bluez> {
+    let simulated = |w: &crate::stage::Wearable| ble::device(&format!("{}:{}:{}", w.kind, w.name, w.address)).expect("it is simulated");
+    let options = ble::Options { socket: bluez(folder), sent: Some(folder.join("sent")), devices: WEARABLES.iter().map(simulated).collect() };
+    ble::Bluez::start(options, stop)
 }
 
 /// Whether this word came; false at the end of input.
@@ -109,6 +121,9 @@ async fn word(wanted: &'static str) -> bool {
 pub fn read_sent(folder: &Path, device: &str) -> Tracks {
     if device == CHILLER {
         return chiller_tracks(&chiller_said(folder));
+    }
+    if WEARABLES.iter().any(|w| w.name == device) {
+        return wearable_tracks(&ble::read(&folder.join("sent"), device));
     }
     monitor_tracks(monitor_said(folder, device).iter().filter(|s| s.damage.as_deref().is_none_or(|d| d == "stray")))
 }
@@ -154,6 +169,9 @@ fn took(received: &Tracks, said: &serial::Said) -> bool {
 pub fn read_sent_over_faults(folder: &Path, device: &str, received: &Tracks) -> Tracks {
     if device == CHILLER {
         return chiller_tracks(&chiller_said(folder));
+    }
+    if WEARABLES.iter().any(|w| w.name == device) {
+        return wearable_tracks(&ble::read(&folder.join("sent"), device)); // no bit of a radio message is wrong: a checksum guards it
     }
     let fates = fates(monitor_said(folder, device), received);
     monitor_tracks(fates.iter().map(|fate| match fate {
@@ -214,6 +232,20 @@ fn number(text: &str) -> Content {
         Ok(mantissa) => Content::Number(mantissa, -i8::try_from(part.len()).unwrap_or(0)),
         Err(_) => Content::Text(text.to_owned()),
     }
+}
+
+fn wearable_tracks(messages: &[ble::Said]) -> Tracks {
+    let mut tracks = Tracks::new();
+    for said in messages {
+        for (channel, value) in &said.says {
+            let content = match value {
+                ble::Value::Number(mantissa, exponent) => Content::Number(*mantissa, *exponent),
+                ble::Value::Code(code) => Content::Code(*code),
+            };
+            tracks.entry(channel.clone()).or_default().push((said.monotonic_ns, content));
+        }
+    }
+    tracks
 }
 
 /// How a point of the chiller's map (plugins/modbus-map/maps/smc-hrs.map) reads its register.

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bind;
+pub mod ble;
 pub mod check;
 pub mod command;
 pub mod elsewhere;

@@ -8,6 +8,7 @@ mod bare;
 mod beside;
 mod calls;
 mod device;
+mod frames;
 mod meter;
 mod native;
 
@@ -31,7 +32,7 @@ pub const REGISTERS: u16 = 20;
 const WARM_S: u64 = 12;
 const SECONDS: u64 = 60;
 /// What can be measured alone.
-const PARTS: &[&str] = &["calls", "polling", "beside", "memory", "link"];
+const PARTS: &[&str] = &["calls", "frames", "polling", "beside", "memory", "link"];
 const NATIVE_VERB: &str = "native-poller";
 
 type Done<T> = Result<T, String>;
@@ -94,6 +95,9 @@ fn measure(folder: &Path, seconds: u64, parts: &[&str]) -> Done<Vec<Figure>> {
     let mut figures = Vec::new();
     if parts.contains(&"calls") {
         figures.extend(calls::figures()?);
+    }
+    if parts.contains(&"frames") {
+        figures.extend(frames::figures()?);
     }
     if parts.contains(&"polling") {
         figures.extend(polling(&folder.join("polling"), seconds)?);

@@ -3,6 +3,7 @@
 //! Simulators never wait for the gateway: bytes that nobody reads are sent and gone. Each counts as `sent` the values that its device
 //! profile defines (absent values count, a frame cut by the end does not) and writes what it sent to its send log, one JSON line each.
 
+pub mod ble;
 pub mod clock;
 pub mod modbus;
 pub mod serial;

@@ -42,7 +42,24 @@ pub fn case(plugin: &Arc<Prepared>, file: &Path) -> Result<Result<usize, Box<Dif
     play_case(plugin, &text, &beside)
 }
 
-/// The same for a case that a package file carries; `member` gives the text at a path inside it.
+/// Plays one case and compares nothing: `around` is given each event with what plays it, to be called once.
+pub fn replay(plugin: &Arc<Prepared>, file: &Path, around: &mut dyn FnMut(&Event, &mut dyn FnMut())) -> Result<(), String> {
+    let text = fs::read_to_string(file).map_err(|e| e.to_string())?;
+    let beside = |path: &str| fs::read_to_string(file.parent().unwrap_or(Path::new(".")).join(path)).map_err(|e| e.to_string());
+    let case: Json = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let seed = case["seed"].as_u64().ok_or("has no seed")?;
+    let mut trial = Trial::new(plugin.clone(), settings(&case, &beside)?, seed);
+    for step in case["steps"].as_array().ok_or("has no list of steps")? {
+        let now = read::moment(&step["at"])?;
+        match read::step(&step["event"])? {
+            Step::Open { kept } => drop(trial.open(now, kept)),
+            Step::Event(event) => around(&event, &mut || drop(trial.call(now, &event))),
+        }
+    }
+    Ok(())
+}
+
+/// As `case`, for one that a package file carries; `member` gives the text at a path inside it.
 pub fn packed_case(
     plugin: &Arc<Prepared>,
     text: &str,

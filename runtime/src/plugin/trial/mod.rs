@@ -20,7 +20,7 @@ use crate::contract::types::{Description, Fact, Moment};
 use crate::contract::{CallError, Event, Log, Said, printable};
 
 pub use decode::{Input, Lines, Script, reply, uuid};
-pub use golden::{Difference, case, cases, packed_case};
+pub use golden::{Difference, case, cases, packed_case, replay};
 pub use polls::transactions;
 
 const SAID_BYTES_MAX: usize = 1000; // of a plugin's own words: a few lines, with the functions of a trap

@@ -1,0 +1,215 @@
+//! The gateway for aarch64 on a real BlueZ, in an emulated machine: peripherals of Bumble, D-Bus, BlueZ, Linux and H4 lie in between, none of them
+//! ours. What went out is counted at Bumble, what came by what the receiver wrote.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use wardgate_lab::accountant::{self, Content};
+use wardgate_lab::guest::{self, Guest, Peripherals};
+use wardgate_lab::process::root;
+use wardgate_lab::stage::{GATEWAY, Stage};
+
+use crate::ward::{Folder, wait};
+
+/// What a plugin may use of the processor in one call, the most that a manifest may say: everything is emulated there.
+const CALL_MS: u64 = 1000;
+const RECORDS: usize = 40; // that the meter stores, as tests/ble/peripherals.py has it
+const RECORDS_BEFORE_THE_CUT: usize = 15;
+
+/// An instance and its peripheral, its plugin, the service that is granted besides 180A and 180F, and the channel whose values are one of a kind.
+struct Bound {
+    name: &'static str,
+    address: &'static str,
+    plugin: &'static str,
+    service: &'static str,
+    mark: &'static str,
+}
+
+const fn bound(name: &'static str, address: &'static str, plugin: &'static str, service: &'static str, mark: &'static str) -> Bound {
+    Bound { name, address, plugin, service, mark }
+}
+
+const WARD: [Bound; 8] = [
+    bound("belt-1", "F0:00:00:00:01:01", "ble-heart-rate", "180d", "energy-expended"),
+    bound("belt-2", "F0:00:00:00:01:02", "ble-heart-rate", "180d", "energy-expended"),
+    bound("secret-belt", "F0:00:00:00:01:03", "ble-heart-rate", "180d", "energy-expended"),
+    bound("oximeter-1", "F0:00:00:00:02:01", "ble-oximeter", "1822", "pulse-amplitude-index"),
+    bound("oximeter-2", "F0:00:00:00:02:02", "ble-oximeter", "1822", "pulse-amplitude-index"),
+    bound("thermometer", "F0:00:00:00:03:01", "ble-thermometer", "1809", "temperature"),
+    bound("meter", "F0:00:00:00:04:01", "ble-glucose", "1808", "sequence"),
+    bound("flapper", "F0:00:00:00:05:01", "ble-heart-rate", "180d", "energy-expended"),
+];
+
+/// Counting, reporting and aborting; the meter's memory is not to be deleted, whatever the plugin is set to.
+const WRITES: &str = r#"writes = { "2a52" = ["04 01", "04 03 01 ?? ??", "01 01", "01 03 01 ?? ??", "03 00"] }"#;
+
+/// The package of a plugin with time for an emulated processor.
+fn unhurried(plugin: &str, into: &Path) {
+    let built = wardgate::plugin::build(&root().join("plugins").join(plugin)).unwrap_or_else(|why| panic!("{why}")).folder;
+    let package = into.join(built.file_name().unwrap());
+    fs::create_dir_all(&package).unwrap();
+    for part in fs::read_dir(&built).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
+        fs::copy(&part, package.join(part.file_name().unwrap())).unwrap();
+    }
+    let manifest = fs::read_to_string(built.join("manifest.toml")).unwrap();
+    let unhurried = manifest.replace("call_ms = 100", &format!("call_ms = {CALL_MS}"));
+    assert_ne!(manifest, unhurried, "{plugin} says no call_ms");
+    fs::write(package.join("manifest.toml"), unhurried).unwrap();
+}
+
+/// What lies in the shared folder, `/mnt` of the guest: gateway, packages, keys and configuration.
+fn furnish(stage: &Stage, share: &Path) {
+    fs::create_dir_all(share.join("packages")).unwrap();
+    guest::gateway(&share.join("wardgate")).unwrap();
+    for file in ["ca.pem", "password", "mac.key"] {
+        fs::copy(stage.folder.join(file), share.join(file)).unwrap();
+        fs::set_permissions(share.join(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for plugin in ["ble-heart-rate", "ble-oximeter", "ble-thermometer", "ble-glucose"] {
+        unhurried(plugin, &share.join("packages"));
+    }
+    let mut text = format!(
+        "[gateway]\nid = \"{GATEWAY}\"\nstate = \"/tmp/state\"\n\n[uplink]\nhost = \"localhost\"\nport = {}\nca_file = \"/mnt/ca.pem\"\n\
+         username = \"gateway\"\npassword_file = \"/mnt/password\"\nmac_key_file = \"/mnt/mac.key\"\n\n[plugins]\nallow_unsigned = true\n",
+        stage.broker_port
+    );
+    for Bound { name, address, plugin, service, .. } in &WARD {
+        let (settings, writes) = if *name == "meter" { ("settings = { delete = true, every_s = 10 }\n", WRITES) } else { ("", "") };
+        text += &format!(
+            "\n[instance.{name}]\npackage = \"/mnt/packages/{plugin}-0.1.0\"\n{settings}[instance.{name}.grants.ble]\naddress = \"{address}\"\n\
+             services = [\"{service}\", \"180a\", \"180f\"]\n{writes}\n"
+        );
+    }
+    fs::write(share.join("gateway.toml"), text).unwrap();
+}
+
+/// The three ways to pair, each by what a person does at the terminal.
+fn pair(guest: &mut Guest, peripherals: &mut Peripherals) {
+    for (name, event) in [("meter", "passkey"), ("oximeter-1", "compare"), ("secret-belt", "")] {
+        let mark = peripherals.mark();
+        guest.well("rm -f /tmp/answer; mkfifo /tmp/answer").unwrap();
+        guest.well(&format!("wardgate ble pair {name} --config /mnt/gateway.toml <>/tmp/answer >/tmp/pairing 2>&1 & sleep 0")).unwrap();
+        match event {
+            "passkey" => {
+                let shown = peripherals.event(mark, name, event).unwrap()["passkey"].as_str().unwrap().to_owned();
+                guest.well(&format!("echo {shown} >/tmp/answer")).unwrap();
+            }
+            "compare" => {
+                peripherals.event(mark, name, event).unwrap();
+                guest.well("echo yes >/tmp/answer").unwrap();
+            }
+            _ => {}
+        }
+        peripherals.event(mark, name, "paired").unwrap_or_else(|why| panic!("{why}\n{:?}", guest.run("cat /tmp/pairing")));
+    }
+}
+
+/// The values of its mark that came, in order.
+fn came(stage: &Stage, bound: &Bound) -> Vec<Content> {
+    let mut tracks = accountant::read_received(&stage.output(), bound.name);
+    tracks.remove(bound.mark).unwrap_or_default().into_iter().map(|(_, content)| content).collect()
+}
+
+/// The values of its mark that went out, in order.
+fn went(sent: &Path, bound: &Bound) -> Vec<Content> {
+    let mark = |line: &Json| {
+        let value = &line["says"][bound.mark];
+        Content::Number(value["mantissa"].as_i64().unwrap(), value["exponent"].as_i64().unwrap() as i8)
+    };
+    guest::sent(sent, bound.name).iter().map(mark).collect()
+}
+
+/// A peripheral goes out of reach without a word and comes back; `again` is what its return is known by.
+fn out_and_back(peripherals: &mut Peripherals, name: &str, again: &str) {
+    peripherals.tell(&format!("vanish {name}")).unwrap();
+    let mark = peripherals.mark();
+    peripherals.tell(&format!("return {name}")).unwrap();
+    peripherals.event(mark, name, again).unwrap();
+}
+
+//= PROMISES.md#P190
+#[test]
+fn on_a_real_bluez_every_notification_comes_once() {
+    if let Some(why) = guest::missing() {
+        panic!("NO REAL BLUEZ WAS MET: {why}");
+    }
+    let folder = Folder::new("ble");
+    let (sent, share) = (folder.0.join("sent"), folder.0.join("share"));
+    let mut stage = Stage::new(&folder.0).unwrap();
+    stage.start_broker().unwrap();
+    stage.start_receiver().unwrap();
+    furnish(&stage, &share);
+    let mut peripherals = Peripherals::start(&sent, &folder.0.join("log/peripherals.log")).unwrap();
+    let mut guest = Guest::start(&share, peripherals.port, &folder.0.join("log")).unwrap();
+    let begun = Instant::now();
+    let mut took = |what: &str| println!("{:6.1} s  {what}", begun.elapsed().as_secs_f64());
+    took(&format!("the guest is up after {:.1} s", guest.boot.as_secs_f64()));
+    guest.well("cp /mnt/wardgate /bin/wardgate && wardgate check --config /mnt/gateway.toml").unwrap();
+    let seen = guest.well("wardgate ble scan --config /mnt/gateway.toml").unwrap();
+    for bound in &WARD {
+        assert!(seen.contains(bound.name), "the scan does not show {}:\n{seen}", bound.name);
+    }
+    took("scanned");
+    pair(&mut guest, &mut peripherals);
+    took("paired by passkey, by comparison, and by nothing but being there");
+
+    let mark = peripherals.mark();
+    peripherals.tell(&format!("cut meter {RECORDS_BEFORE_THE_CUT}")).unwrap();
+    guest.well("wardgate --log text run --config /mnt/gateway.toml >/mnt/gateway.out 2>/mnt/gateway.log & sleep 0").unwrap();
+    let said = || format!("{}\n{}", fs::read_to_string(share.join("gateway.out")).unwrap_or_default(), fs::read_to_string(share.join("gateway.log")).unwrap_or_default());
+    for bound in &WARD {
+        peripherals.event(mark, bound.name, "connected").unwrap_or_else(|why| panic!("{why}\n{}", said()));
+    }
+    took("all connected");
+    peripherals.tell("speak").unwrap();
+    for bound in WARD.iter().filter(|b| b.name != "meter") {
+        wait("the first values of each", || came(&stage, bound).len() >= 5);
+    }
+    took("five values of each in the receiver's output");
+
+    // the memory of the meter, cut in its middle
+    peripherals.event(mark, "meter", "cut").unwrap();
+    peripherals.event(mark, "meter", "disconnected").unwrap();
+    peripherals.tell("return meter").unwrap();
+    // links are lost, one after the other and again and again, and the bond holds
+    out_and_back(&mut peripherals, "belt-1", "connected");
+    out_and_back(&mut peripherals, "secret-belt", "encrypted");
+    took("out of reach and back, the bond holds");
+    let mark = peripherals.mark();
+    peripherals.tell("flap flapper 2").unwrap();
+    peripherals.event(mark, "flapper", "flapped").unwrap();
+    let meter = WARD.iter().find(|b| b.name == "meter").unwrap();
+    wait("every stored record", || came(&stage, meter).len() >= RECORDS);
+    wait("a write that is refused", || said().contains("02"));
+    let before: BTreeMap<_, _> = WARD.iter().map(|b| (b.name, came(&stage, b).len())).collect();
+    for bound in WARD.iter().filter(|b| b.name != "meter") {
+        wait("everybody speaks again", || came(&stage, bound).len() >= before[bound.name] + 5);
+    }
+    took("a flapping belt, and the meter's memory");
+
+    peripherals.tell("hush").unwrap();
+    std::thread::sleep(Duration::from_secs(1)); // what is on its way in the radio arrives
+    let (mut notified, mut received) = (0, 0);
+    for bound in &WARD {
+        let out = went(&sent, bound);
+        wait("what is on its way", || came(&stage, bound).len() >= out.len());
+        let got = came(&stage, bound);
+        assert_eq!(got, out, "{}: what came, what went out", bound.name);
+        notified += out.len();
+        received += got.len();
+    }
+    let books = peripherals.books().unwrap();
+    let counted: u64 = books["notified"].as_object().unwrap().values().filter_map(Json::as_u64).sum();
+    assert_eq!(counted, notified as u64, "{books}");
+    let writes = books["writes"]["meter"].as_array().unwrap();
+    assert!(writes.iter().all(|w| !w.as_str().unwrap().starts_with("02")), "nothing may be deleted: {writes:?}");
+    let status: Json = serde_json::from_str(&guest.well("wardgate status --json --config /mnt/gateway.toml").unwrap()).unwrap();
+    println!("{status:#}");
+    guest.well("kill $(pidof wardgate); for n in $(seq 100); do pidof wardgate >/dev/null || exit 0; sleep 0.2; done; exit 1").unwrap();
+    took("stopped");
+    println!("ble: {} peripherals, {notified} notifications sent, {received} received, lost {}, paired yes", WARD.len(), notified - received);
+}

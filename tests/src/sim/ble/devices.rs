@@ -1,0 +1,161 @@
+//! The peripherals: link, services, subscriptions, and what goes out to a listener.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::profiles::{Kind, Meter, Says, Service};
+use crate::sim::{Log, boottime_ns};
+
+pub(super) const MTU: u16 = 247; // what most phones and BlueZ agree on with a recent chip
+
+/// A peripheral that is to be simulated.
+#[derive(Clone, Debug)]
+pub struct Device {
+    pub name: String,
+    /// Six octets, as people write them.
+    pub address: String,
+    pub kind: Kind,
+}
+
+/// A line of the send log: what went out when somebody listened.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Said {
+    pub monotonic_ns: u64,
+    pub characteristic: String,
+    pub hex: String,
+    /// Channel, then mantissa and exponent, or a code.
+    pub says: Says,
+}
+
+/// How a client hears a characteristic.
+pub(super) enum Ear {
+    /// AcquireNotify.
+    Socket(OwnedFd),
+    /// StartNotify: `Value` changes.
+    Signal(u32),
+}
+
+pub(super) struct Characteristic {
+    pub service: usize,
+    pub uuid: u16,
+    pub flags: &'static [&'static str],
+    pub value: Vec<u8>,
+    pub ear: Option<Ear>,
+}
+
+impl Characteristic {
+    pub fn heard(&self) -> bool {
+        self.ear.is_some()
+    }
+}
+
+pub(super) struct Peripheral {
+    pub device: Device,
+    pub services: Vec<Service>,
+    pub characteristics: Vec<Characteristic>,
+    pub known: bool,
+    pub connected: bool,
+    pub resolved: bool,
+    pub paired: bool,
+    pub trusted: bool,
+    pub in_reach: bool,
+    /// It takes every request and answers none.
+    pub mute: bool,
+    /// Ticks until the next value.
+    pub wait_ms: u64,
+    pub count: u32,
+    pub meter: Meter,
+    /// Flaps: how often yet.
+    pub flaps: u32,
+    pub back_ms: Option<u64>,
+    /// Values that wait to go out, of a meter: which characteristic, bytes, what they say.
+    pub queue: VecDeque<(usize, Vec<u8>, Says)>,
+    log: Log,
+}
+
+impl Peripheral {
+    pub fn new(device: Device, sent: Option<&Path>) -> io::Result<Self> {
+        let services = device.kind.services(&device.name);
+        let mut characteristics = Vec::new();
+        for (service, (_, found)) in services.iter().map(|s| (s.uuid, &s.characteristics)).enumerate() {
+            characteristics.extend(found.iter().map(|(uuid, flags, value)| Characteristic {
+                service,
+                uuid: *uuid,
+                flags,
+                value: value.clone(),
+                ear: None,
+            }));
+        }
+        let log = Log::open(sent.map(|folder| folder.join(format!("{}.jsonl", device.name))).as_deref())?;
+        Ok(Self {
+            device,
+            services,
+            characteristics,
+            known: false,
+            connected: false,
+            resolved: false,
+            paired: false,
+            trusted: false,
+            in_reach: true,
+            mute: false,
+            wait_ms: 0,
+            count: 0,
+            meter: Meter::default(),
+            flaps: 0,
+            back_ms: None,
+            queue: VecDeque::new(),
+            log,
+        })
+    }
+
+    pub fn path(&self) -> String {
+        format!("{}/dev_{}", super::tree::ADAPTER, self.device.address.replace(':', "_"))
+    }
+
+    pub fn service_path(&self, service: usize) -> String {
+        format!("{}/service{:04x}", self.path(), 0x10 + service * 0x20)
+    }
+
+    pub fn characteristic_path(&self, index: usize) -> String {
+        format!("{}/char{:04x}", self.service_path(self.characteristics[index].service), 0x11 + index * 3)
+    }
+
+    /// Notes what goes out.
+    pub fn note(&mut self, index: usize, bytes: &[u8], says: Says) {
+        let said = Said {
+            monotonic_ns: boottime_ns(),
+            characteristic: format!("{:04x}", self.characteristics[index].uuid),
+            hex: bytes.iter().map(|b| format!("{b:02x}")).collect(),
+            says,
+        };
+        let _ = self.log.line(&said); // a full disk shows in the books
+    }
+
+    /// The link is gone, and with it who listened.
+    pub fn drop_link(&mut self) {
+        self.connected = false;
+        self.resolved = false;
+        self.queue.clear();
+        self.characteristics.iter_mut().for_each(|c| c.ear = None);
+    }
+}
+
+/// As BlueZ writes them: all 128 bits.
+pub(super) fn uuid(short: u16) -> String {
+    format!("0000{short:04x}-0000-1000-8000-00805f9b34fb")
+}
+
+/// The send logs of the peripherals, by name.
+pub fn read(folder: &Path, name: &str) -> Vec<Said> {
+    let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// No value: a write, say, that is answered but tells nothing.
+pub(super) fn nothing() -> Says {
+    BTreeMap::new()
+}

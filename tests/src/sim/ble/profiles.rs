@@ -1,0 +1,194 @@
+//! What the peripherals are: heart rate belt, oximeter, glucose meter with its record access control point; all by the published layouts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::devices::nothing;
+
+/// By channel name of the plugin that reads it.
+pub type Says = BTreeMap<String, Value>;
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Value {
+    /// Mantissa and exponent.
+    Number(i64, i8),
+    Code(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Belt,
+    /// Two measurements under one UUID, in two services.
+    Twins,
+    Oximeter,
+    /// Its memory holds so many records.
+    Meter(u16),
+}
+
+pub(super) struct Service {
+    pub uuid: u16,
+    pub characteristics: Vec<(u16, &'static [&'static str], Vec<u8>)>,
+}
+
+const READ: &[&str] = &["read"];
+const NOTIFY: &[&str] = &["notify"];
+pub(super) const MEASURED_RATE: u16 = 0x2a37;
+const SENSOR_LOCATION: u16 = 0x2a38;
+const MEASURED_OXYGEN: u16 = 0x2a5f;
+pub(super) const MEASURED_GLUCOSE: u16 = 0x2a18;
+pub(super) const CONTROL_POINT: u16 = 0x2a52;
+pub(super) const BATTERY: u16 = 0x2a19;
+const BATTERY_PERCENT: u8 = 87;
+const CHEST: u8 = 1;
+
+impl Kind {
+    pub(super) fn services(self, name: &str) -> Vec<Service> {
+        let belt = || Service { uuid: 0x180d, characteristics: vec![(MEASURED_RATE, NOTIFY, vec![]), (SENSOR_LOCATION, READ, vec![CHEST])] };
+        let mut services = match self {
+            Self::Belt => vec![belt()],
+            Self::Twins => vec![belt(), belt()],
+            Self::Oximeter => vec![Service { uuid: 0x1822, characteristics: vec![(MEASURED_OXYGEN, NOTIFY, vec![])] }],
+            Self::Meter(_) => vec![Service {
+                uuid: 0x1808,
+                characteristics: vec![(MEASURED_GLUCOSE, NOTIFY, vec![]), (CONTROL_POINT, &["write", "indicate"], vec![])],
+            }],
+        };
+        let about = [(0x2a25, format!("SN-{name}")), (0x2a29, "simulated".to_owned())];
+        services.push(Service { uuid: 0x180a, characteristics: about.map(|(uuid, text)| (uuid, READ, text.into_bytes())).into() });
+        services.push(Service { uuid: 0x180f, characteristics: vec![(BATTERY, &["read", "notify"], vec![BATTERY_PERCENT])] });
+        services
+    }
+
+    /// How long between two values.
+    pub(super) fn every_ms(self) -> u64 {
+        match self {
+            Self::Belt | Self::Twins => 500,
+            Self::Oximeter => 1000,
+            Self::Meter(_) => 40, // between two records of a report
+        }
+    }
+
+    /// The value with this number, and from which characteristic.
+    pub(super) fn value(self, n: u32) -> Option<(u16, Vec<u8>, Says)> {
+        match self {
+            Self::Belt | Self::Twins => Some(rate(n)),
+            Self::Oximeter => Some(oxygen(n)),
+            Self::Meter(_) => None, // it speaks when it is asked
+        }
+    }
+}
+
+fn says<const N: usize>(values: [(&str, Value); N]) -> Says {
+    values.map(|(channel, value)| (channel.to_owned(), value)).into()
+}
+
+/// What somebody who reads a characteristic is told by it.
+pub(super) fn said_by_reading(uuid: u16) -> Says {
+    match uuid {
+        BATTERY => says([("battery", Value::Number(BATTERY_PERCENT.into(), 0))]),
+        SENSOR_LOCATION => says([("body-site", Value::Code(CHEST.into()))]),
+        _ => nothing(),
+    }
+}
+
+/// The energy counts up, so that each message is one of a kind.
+fn rate(n: u32) -> (u16, Vec<u8>, Says) {
+    const FLAGS: u8 = 0b11110; // contact known and there, energy, RR intervals
+    const RR_UNIT: i64 = 9_765_625; // of 10^-10 s: 1/1024 s
+    let (rate, energy, interval) = ((60 + n % 40) as u8, (n % 0xffff) as u16, (700 + n % 300) as u16);
+    let mut bytes = vec![FLAGS, rate];
+    bytes.extend(energy.to_le_bytes());
+    bytes.extend(interval.to_le_bytes());
+    let told = says([
+        ("heart-rate", Value::Number(rate.into(), 0)),
+        ("energy-expended", Value::Number(energy.into(), 0)),
+        ("rr-interval", Value::Number(i64::from(interval) * RR_UNIT, -10)),
+        ("contact", Value::Code(3)),
+    ]);
+    (MEASURED_RATE, bytes, told)
+}
+
+fn sfloat(mantissa: i16, exponent: i8) -> [u8; 2] {
+    ((u16::from(exponent.cast_unsigned()) & 15) << 12 | mantissa.cast_unsigned() & 0xfff).to_le_bytes()
+}
+
+/// The amplitude counts up.
+fn oxygen(n: u32) -> (u16, Vec<u8>, Says) {
+    const AMPLITUDE_THERE: u8 = 1 << 4;
+    let (saturation, pulse, amplitude) = ((900 + n % 100) as i16, (60 + n % 50) as i16, (n % 2000) as i16);
+    let fields = [sfloat(saturation, -1), sfloat(pulse, 0), sfloat(amplitude, -2)];
+    let told = says([
+        ("spo2", Value::Number(saturation.into(), -1)),
+        ("pulse-rate", Value::Number(pulse.into(), 0)),
+        ("pulse-amplitude-index", Value::Number(amplitude.into(), -2)),
+    ]);
+    (MEASURED_OXYGEN, [vec![AMPLITUDE_THERE], fields.concat()].concat(), told)
+}
+
+/// The memory of a glucose meter.
+#[derive(Default)]
+pub(super) struct Meter {
+    /// Up to here everything was deleted.
+    first: u16,
+    /// It vanishes when it has told so many records more.
+    pub cut_after: Option<u32>,
+}
+
+const COUNT_ANSWER: u8 = 5;
+const ANSWER: u8 = 6;
+const SUCCESS: u8 = 1;
+const NOT_SUPPORTED: u8 = 2;
+const NO_RECORDS: u8 = 6;
+
+impl Meter {
+    /// What is written to the control point: what goes out for it, in order, as (characteristic, bytes, what they say).
+    pub fn asked(&mut self, records: u16, order: &[u8]) -> Vec<(u16, Vec<u8>, Says)> {
+        let operand = order.get(3..5).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+        let [procedure, operator] = [order.first().copied().unwrap_or(0), order.get(1).copied().unwrap_or(0)];
+        let from = if operator == 3 { operand.max(self.first) } else { self.first };
+        match procedure {
+            4 => {
+                let count = records.saturating_sub(from);
+                let bytes = [&[COUNT_ANSWER, 0][..], &count.to_le_bytes()].concat();
+                vec![(CONTROL_POINT, bytes, says([("stored-records", Value::Number(count.into(), 0))]))]
+            }
+            1 => {
+                let mut told: Vec<_> = (from..records).map(record).collect();
+                told.push(answer(1, if from < records { SUCCESS } else { NO_RECORDS }));
+                told
+            }
+            2 => {
+                self.first = if operator == 2 { operand + 1 } else { records };
+                vec![answer(2, SUCCESS)]
+            }
+            3 => vec![answer(3, SUCCESS)],
+            other => vec![answer(other, NOT_SUPPORTED)],
+        }
+    }
+}
+
+fn answer(procedure: u8, result: u8) -> (u16, Vec<u8>, Says) {
+    let told = says([("procedure", Value::Code(procedure.into())), ("procedure-result", Value::Code(result.into()))]);
+    (CONTROL_POINT, vec![ANSWER, 0, procedure, result], told)
+}
+
+fn record(n: u16) -> (u16, Vec<u8>, Says) {
+    const CONCENTRATION_THERE: u8 = 1 << 1;
+    const FINGER_CAPILLARY: u8 = 0x11;
+    let level = 500 + (n % 1000) as i16;
+    let [year_low, year_high] = 2026u16.to_le_bytes();
+    let mut bytes = vec![CONCENTRATION_THERE];
+    bytes.extend(n.to_le_bytes());
+    bytes.extend([year_low, year_high, 11, 1 + (n / 24 % 28) as u8, (n % 24) as u8, (n % 60) as u8, 0]);
+    bytes.extend(sfloat(level, -5));
+    bytes.push(FINGER_CAPILLARY);
+    let told = says([
+        ("glucose", Value::Number(level.into(), -5)),
+        ("sequence", Value::Number(n.into(), 0)),
+        ("sample-type", Value::Code(1)),
+        ("sample-site", Value::Code(1)),
+    ]);
+    (MEASURED_GLUCOSE, bytes, told)
+}

@@ -1,0 +1,134 @@
+//! The objects of org.bluez: adapter, devices, services, characteristics, with their properties as BlueZ 5.66 names them.
+
+use std::collections::HashMap;
+
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+use super::bus::World;
+use super::devices::{Peripheral, uuid};
+
+pub(super) const ADAPTER: &str = "/org/bluez/hci0";
+pub(super) const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
+pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+pub(super) const ADAPTER1: &str = "org.bluez.Adapter1";
+pub(super) const DEVICE1: &str = "org.bluez.Device1";
+pub(super) const SERVICE1: &str = "org.bluez.GattService1";
+pub(super) const CHARACTERISTIC1: &str = "org.bluez.GattCharacteristic1";
+pub(super) const AGENT_MANAGER1: &str = "org.bluez.AgentManager1";
+const ADDRESS: &str = "02:00:00:00:00:01"; // locally administered: no maker's
+
+pub(super) type Dictionary = HashMap<String, OwnedVariant>;
+pub(super) type Interfaces = HashMap<String, Dictionary>;
+
+#[derive(Default)]
+pub(super) struct Adapter {
+    pub powered: bool,
+    pub discovering: bool,
+}
+
+pub(super) fn variant<'a>(value: impl Into<Variant<'a>>) -> OwnedVariant {
+    OwnedVariant::try_from(value.into()).expect("no file is in it")
+}
+
+fn path(path: &str) -> Variant<'static> {
+    Variant::from(OwnedObjectPath::try_from(path.to_owned()).expect("a path of ours").into_inner())
+}
+
+fn dictionary(entries: Vec<(&str, Variant<'_>)>) -> Dictionary {
+    entries.into_iter().map(|(name, value)| (name.to_owned(), variant(value))).collect()
+}
+
+impl Adapter {
+    pub fn properties(&self) -> Dictionary {
+        dictionary(vec![
+            ("Address", ADDRESS.into()),
+            ("AddressType", "public".into()),
+            ("Name", "simulated".into()),
+            ("Alias", "simulated".into()),
+            ("Powered", self.powered.into()),
+            ("Discovering", self.discovering.into()),
+            ("Pairable", true.into()),
+            ("Roles", Variant::from(vec!["central"])),
+        ])
+    }
+}
+
+impl Peripheral {
+    pub fn properties(&self) -> Dictionary {
+        let mut properties = dictionary(vec![
+            ("Address", self.device.address.clone().into()),
+            ("AddressType", "random".into()),
+            ("Name", self.device.name.clone().into()),
+            ("Alias", self.device.name.clone().into()),
+            ("Paired", self.paired.into()),
+            ("Bonded", self.paired.into()),
+            ("Trusted", self.trusted.into()),
+            ("Blocked", false.into()),
+            ("Connected", self.connected.into()),
+            ("ServicesResolved", self.resolved.into()),
+            ("Adapter", path(ADAPTER)),
+            ("UUIDs", Variant::from(self.services.iter().map(|s| uuid(s.uuid)).collect::<Vec<_>>())),
+        ]);
+        if self.in_reach {
+            properties.insert("RSSI".into(), variant(-50i16));
+        }
+        properties
+    }
+
+    /// What is known of its services: nothing before they are resolved.
+    fn attributes(&self) -> Vec<(String, Interfaces)> {
+        if !self.resolved {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for (s, service) in self.services.iter().enumerate() {
+            let entries = vec![("UUID", uuid(service.uuid).into()), ("Primary", true.into()), ("Device", path(&self.path()))];
+            found.push((self.service_path(s), Interfaces::from([(SERVICE1.to_owned(), dictionary(entries))])));
+        }
+        for (c, characteristic) in self.characteristics.iter().enumerate() {
+            let entries = vec![
+                ("UUID", uuid(characteristic.uuid).into()),
+                ("Service", path(&self.service_path(characteristic.service))),
+                ("Flags", Variant::from(characteristic.flags.to_vec())),
+                ("Notifying", characteristic.heard().into()),
+                ("MTU", super::devices::MTU.into()),
+            ];
+            found.push((self.characteristic_path(c), Interfaces::from([(CHARACTERISTIC1.to_owned(), dictionary(entries))])));
+        }
+        found
+    }
+
+    pub fn objects(&self) -> Vec<(String, Interfaces)> {
+        let device = (self.path(), Interfaces::from([(DEVICE1.to_owned(), self.properties())]));
+        [device].into_iter().chain(self.attributes()).collect()
+    }
+}
+
+impl World {
+    pub fn objects(&self) -> HashMap<OwnedObjectPath, Interfaces> {
+        let mut all = vec![("/org/bluez".to_owned(), Interfaces::from([(AGENT_MANAGER1.to_owned(), Dictionary::new())]))];
+        if let Some(adapter) = &self.adapter {
+            all.push((ADAPTER.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), adapter.properties())])));
+            all.extend(self.peripherals.iter().filter(|p| p.known).flat_map(Peripheral::objects));
+        }
+        all.into_iter().map(|(path, interfaces)| (OwnedObjectPath::try_from(path).expect("a path of ours"), interfaces)).collect()
+    }
+
+    pub fn added(&self, objects: Vec<(String, Interfaces)>) {
+        for (path, interfaces) in objects {
+            let path = OwnedObjectPath::try_from(path).expect("a path of ours");
+            self.signal("/", OBJECT_MANAGER, "InterfacesAdded", &(path, interfaces));
+        }
+    }
+
+    pub fn removed(&self, objects: Vec<(String, Interfaces)>) {
+        for (path, interfaces) in objects.into_iter().rev() {
+            let path = OwnedObjectPath::try_from(path).expect("a path of ours");
+            self.signal("/", OBJECT_MANAGER, "InterfacesRemoved", &(path, interfaces.into_keys().collect::<Vec<_>>()));
+        }
+    }
+
+    pub fn changed(&self, path: &str, interface: &str, what: Vec<(&str, Variant<'_>)>) {
+        self.signal(path, PROPERTIES, "PropertiesChanged", &(interface, dictionary(what), Vec::<String>::new()));
+    }
+}
