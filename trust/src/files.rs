@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -46,6 +46,13 @@ pub fn pretty(value: &impl Serialize) -> Vec<u8> {
 pub fn folder(path: &Path, mode: u32) -> Result<(), Fault> {
     fs::create_dir_all(path).map_err(Fault::file(path))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Fault::file(path))
+}
+
+/// A folder that was not there before and is its owner's alone: nobody can have put anything into it, or change it.
+pub fn fresh(inside: &Path, name: &str) -> Result<PathBuf, Fault> {
+    let path = inside.join(format!("{name}-{}", std::process::id()));
+    fs::DirBuilder::new().mode(SECRET_FOLDER_MODE).create(&path).map_err(Fault::file(&path))?;
+    Ok(path)
 }
 
 /// The whole file or the old one, whenever the power goes.

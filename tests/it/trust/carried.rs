@@ -2,6 +2,7 @@
 //! becomes `wardgate-trust`, or says that it is missing.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -11,7 +12,8 @@ use wardgate_lab::broker::{Ca, Identity};
 use wardgate_lab::mosquitto;
 use wardgate_lab::process::{Process, READY_S_MAX, binary, root};
 
-use super::site::{NOW, Site};
+use super::site::{LONG_AFTER, NOW, Site};
+use crate::tamper::tiny_into;
 use crate::uplink::receiver::client_options;
 
 /// Python's web server with TLS, over the desk's repository.
@@ -109,4 +111,42 @@ fn the_gateways_program_becomes_wardgate_trust_or_says_that_it_is_missing() {
             "{said}"
         );
     }
+}
+
+// what would be the gateway's part is a script that writes down how it was called
+//= PROMISES.md#P155
+#[test]
+fn an_install_hands_over_to_the_gateway_only_what_the_fleet_names_and_passes_its_refusal_on() {
+    let site = Site::new("carried-accept");
+    site.update().expect("the first state");
+    fs::create_dir(site.path("bin")).expect("a folder");
+    fs::copy(binary("wardgate-trust").expect("built"), site.path("bin/wardgate-trust")).expect("copied");
+    fs::write(site.path("bin/wardgate"), "#!/bin/sh\necho \"$@\" >>said\n[ -f \"$3\" ] || exit 9\nexit \"$(cat code)\"\n")
+        .expect("written");
+    fs::set_permissions(site.path("bin/wardgate"), fs::Permissions::from_mode(0o755)).expect("set");
+    let install = |code: &str, words: &[&str], now: &str| {
+        fs::write(site.path("code"), code).expect("written");
+        let _ = fs::remove_file(site.path("said"));
+        let mut command = Command::new(site.path("bin/wardgate-trust"));
+        command.args(["plugin", "install"]).args(words).args(["--trust", "gw", "--config", "gateway.toml", "--now", now]);
+        let done = command.current_dir(site.path("")).output().expect("it runs");
+        (done.status.code(), fs::read_to_string(site.path("said")).unwrap_or_default())
+    };
+    let file = "packages/acme/t-1.0.0.wardgate";
+    assert_eq!(install("0", &[file], NOW), (Some(0), format!("plugin accept {file} --config gateway.toml\n")));
+    assert_eq!(install("4", &[file], NOW).0, Some(4), "its refusal is ours");
+    let (code, said) = install("0", &["acme/t-1.0.0", "--from", "fleet/repository"], NOW);
+    assert!(
+        code == Some(0) && said.starts_with("plugin accept /") && said.ends_with("/t-1.0.0.wardgate --config gateway.toml\n"),
+        "{said}"
+    );
+    let fetched = std::path::Path::new(said.split(' ').nth(2).expect("a path")).parent().expect("a folder");
+    assert!(!fetched.exists(), "{} stays", fetched.display());
+    // refused before the gateway is asked
+    tiny_into(&site.path("strange"), "acme", "9.9.9", 9, 1);
+    assert_eq!(install("0", &["strange/t-9.9.9.wardgate"], NOW), (Some(4), String::new()));
+    assert_eq!(install("0", &[file], LONG_AFTER), (Some(4), String::new()));
+    // a site without fleet metadata decides by its own keys
+    fs::remove_dir_all(site.path("gw")).expect("there");
+    assert_eq!(install("0", &["strange/t-9.9.9.wardgate"], NOW).0, Some(0));
 }

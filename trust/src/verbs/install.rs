@@ -52,7 +52,7 @@ pub fn run(args: &Install) -> Result<(), Fault> {
     };
     let done = checked(args, &path).and_then(|()| gateway::run("accept", &[&path, Path::new("--config"), &args.config], false));
     if fetched {
-        let _ = std::fs::remove_file(&path); // the gateway has its own copy, or refused it
+        let _ = path.parent().map(std::fs::remove_dir_all); // ours; the gateway has its own copy, or refused it
     }
     done
 }
@@ -166,8 +166,7 @@ fn fetch(args: &Install, from: &str) -> Result<PathBuf, Fault> {
     let place = format!("targets/{}", role::place(&name, &target.hashes.sha256));
     let bytes = super::within(args.patience, &source.name(), source.target(&place))?;
     is(target, &bytes).map_err(|why| Fault::Package { what: name.clone(), why })?;
-    let folder = std::env::temp_dir().join(format!("wardgate-install-{}", std::process::id()));
-    files::folder(&folder, files::SECRET_FOLDER_MODE)?;
+    let folder = files::fresh(&std::env::temp_dir(), "wardgate-install")?;
     let path = folder.join(file);
     files::write(&path, &bytes, files::PUBLIC_MODE)?;
     Ok(path)

@@ -95,8 +95,7 @@ fn add(desk: &mut Desk, path: &Path) -> Result<(String, u64), Fault> {
 
 /// By the gateway's own reader, with the fleet's keys in a folder of their own.
 fn verified(path: &Path, vendor: &str, keys: &[crate::keys::Public]) -> Result<(), Fault> {
-    let folder = std::env::temp_dir().join(format!("wardgate-trust-{}", std::process::id()));
-    files::folder(&folder, files::SECRET_FOLDER_MODE)?;
+    let folder = files::fresh(&std::env::temp_dir(), "wardgate-trust")?;
     let checked = (keys.iter())
         .try_for_each(|key| files::write(&folder.join(format!("{vendor}.{}.pub", key.short())), key.pem().as_bytes(), files::PUBLIC_MODE))
         .and_then(|()| gateway::run("verify", &[Path::new("--trust"), &folder, path], true));

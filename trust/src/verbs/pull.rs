@@ -42,8 +42,7 @@ pub fn run(args: &Pull) -> Result<(), Fault> {
         return Err(Fault::Exists { path });
     }
     // the gateway's reader wants the file under its own name
-    let beside = args.into.join(format!(".pulled-{}", std::process::id()));
-    files::folder(&beside, files::SECRET_FOLDER_MODE)?;
+    let beside = files::fresh(&args.into, ".pulled")?;
     let pulled = beside.join(format!("{name}-{version}{ENDING}"));
     let done = files::write(&pulled, &bytes, files::PUBLIC_MODE)
         .and_then(|()| gateway::run("verify", &[&pulled], true))
