@@ -23,6 +23,7 @@ mod taps;
 mod ticker;
 mod tickets;
 mod timers;
+mod together;
 pub mod trial;
 
 use crate::fault::Guilty;
@@ -46,6 +47,7 @@ pub use rules::{Breach, Rules};
 pub use supervisor::{PIPELINE_ROOM, Supervisor};
 pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
+pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 
 /// What keeps a plugin from running: who, what, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -14,6 +14,7 @@ const TICK: Duration = Duration::from_millis(TICK_MS);
 struct Count {
     /// Guest calls that run now.
     running: u32,
+    /// Nobody has woken it.
     asleep: bool,
     stop: bool,
     ticks: u64,
@@ -44,8 +45,8 @@ impl Ticker {
     pub(super) fn during_call(&self) -> Ticking<'_> {
         let mut count = self.shared.lock();
         count.running += 1;
-        if count.asleep {
-            self.shared.wake.notify_one();
+        if std::mem::take(&mut count.asleep) {
+            self.shared.wake.notify_one(); // once: it needs longer to wake than a call takes
         }
         Ticking(&self.shared)
     }
