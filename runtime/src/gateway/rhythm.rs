@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const ALONE_PERCENT: u32 = 85;
 /// It is written as soon as nothing has come for so long: the answers of one bus follow one another faster, and the machine need not wake for it
 /// again half a second later.
-const QUIET_MS: u64 = 5;
+const QUIET_MS: u64 = 20;
 
 pub(super) struct Rhythm {
     last_word: Instant,

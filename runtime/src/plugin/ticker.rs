@@ -79,9 +79,8 @@ fn tick(shared: &Shared, engine: &Engine) {
     while !count.stop {
         if count.running == 0 {
             count.asleep = true;
-            count = shared.wake.wait_while(count, |c| c.running == 0 && !c.stop).expect("no holder panics");
-            count.asleep = false;
-            continue;
+            count = shared.wake.wait(count).expect("no holder panics");
+            continue; // the call that woke it may be over: then it sleeps anew, and can be woken anew
         }
         // Nobody wakes it early but a stop: short calls one after another cost no more than this one wake-up a tick.
         count = shared.wake.wait_timeout_while(count, TICK, |c| !c.stop).expect("no holder panics").0;
@@ -104,6 +103,18 @@ mod tests {
         while !what() {
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    #[test]
+    fn calls_that_were_over_before_it_woke_leave_it_ready_for_the_next() {
+        let t = Ticker::start(Engine::default()).unwrap();
+        for _ in 0..100 {
+            wait_until(|| t.shared.lock().asleep);
+            drop(t.during_call());
+        }
+        let long = t.during_call();
+        wait_until(|| ticks(&t) >= 1);
+        drop(long);
     }
 
     #[test]
