@@ -52,6 +52,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    //= PROMISES.md#P35
     #[test]
     fn what_comes_once_a_second_is_written_when_all_of_it_has_come() {
         let begun = Instant::now();

@@ -100,6 +100,7 @@ mod tests {
         assert_eq!(slack_ns(u64::MAX), SLACK_MS_MAX * MS);
     }
 
+    //= PROMISES.md#P35
     #[tokio::test]
     async fn the_first_that_goes_off_calls_those_that_are_due_and_no_other() {
         let together = Together::default();
