@@ -7,6 +7,7 @@ mod clock;
 mod fullness;
 mod lean;
 mod orders;
+mod rhythm;
 mod roster;
 mod scribe;
 mod warden;
@@ -42,6 +43,7 @@ use crate::uplink::{self, Uplink, UplinkError};
 
 use clock::{boot, moment};
 use orders::Orders;
+use rhythm::Rhythm;
 use roster::Roster;
 use scribe::Scribe;
 use warden::{GATEWAY, Occasion, Sight, Warden};
@@ -247,6 +249,7 @@ impl Running {
             commit: Duration::from_millis(config.store.commit_ms),
             park: Duration::from_secs(config.store.park_s),
             last_commit: Instant::now() - Duration::from_secs(1),
+            rhythm: Rhythm::new(Instant::now()),
             epoch_since: Instant::now(),
             offline_since: Some(Instant::now()),
             clock: None,

@@ -11,6 +11,7 @@ pub type Done = Result<(), Problem>;
 pub trait Plugin: Sized + 'static {
     /// Describes its channels before their first use. `start.saved` is the latest `keep` of an earlier life.
     fn open(now: Moment, start: Opening, out: &mut Outbox) -> Result<Self, Problem>;
+    /// `now` is when it fell due. It goes off up to 1/64 of its length later, 20 ms at most, together with those of other instances.
     fn timer(&mut self, _now: Moment, _tag: Tag, _out: &mut Outbox) -> Done {
         Ok(())
     }

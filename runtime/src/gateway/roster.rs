@@ -20,7 +20,7 @@ use crate::config;
 use crate::console::{Reloaded, To};
 use crate::fault::{Fault, Guilty};
 use crate::pipeline::Binding;
-use crate::plugin::{Asked, Command, Commands, INSTANCES_MAX, Left, Links, Posting, Supervisor, Taps, ToPipeline, Wiring};
+use crate::plugin::{Asked, Command, Commands, INSTANCES_MAX, Left, Links, Posting, Supervisor, Taps, ToPipeline, Together, Wiring};
 use crate::status::Status;
 
 /// Words back to one instance: what became durable. It takes them at any time, so a few are enough.
@@ -47,6 +47,7 @@ pub(super) struct Roster {
     left: BTreeMap<String, Left>,
     bindings: Bindings,
     taps: Taps,
+    together: Together,
 }
 
 struct OnDuty {
@@ -79,6 +80,7 @@ impl Roster {
             left,
             bindings: kept.bindings,
             taps: Taps::default(),
+            together: Together::default(),
         }
     }
 
@@ -309,6 +311,7 @@ impl Roster {
             back: from_pipeline,
             links,
             taps: self.taps.clone(),
+            together: self.together.clone(),
             clock: moment,
             status: self.status.clone(),
             asked: asks,

@@ -11,6 +11,7 @@ use wardgate_wire as wire;
 
 use super::STOP_S_MAX;
 use super::clock::{self, moment};
+use super::rhythm::Rhythm;
 use crate::contract::types;
 use crate::fault::{Fault, Guilty};
 use crate::pipeline::{Binding, Claim, Pipeline, PipelineError, Sealed, Urgency};
@@ -66,6 +67,7 @@ pub(super) struct Scribe {
     /// How long parked values wait for a person.
     pub park: Duration,
     pub last_commit: Instant,
+    pub rhythm: Rhythm,
     pub epoch_since: Instant,
     pub offline_since: Option<Instant>,
     /// Wall minus monotonic, as last recorded.
@@ -88,6 +90,7 @@ impl Scribe {
             tokio::select! {
                 word = words.recv() => match word {
                     Some(word) => {
+                        self.rhythm.heard(Instant::now(), self.commit);
                         self.take(word).await;
                         while self.pipeline.waiting_bytes() < WAITING_BYTES_MAX && let Ok(word) = words.try_recv() {
                             self.take(word).await;
@@ -190,7 +193,7 @@ impl Scribe {
         match self.pipeline.wants_commit() {
             Urgency::Now => Some(self.last_commit + Duration::from_millis(URGENT_COMMIT_MS_MIN)),
             Urgency::No if !news => None,
-            _ => Some(self.last_commit + self.commit),
+            _ => Some(self.rhythm.due(self.last_commit, self.commit)),
         }
     }
 
@@ -202,6 +205,7 @@ impl Scribe {
         }
         let full_heads = store.wants_full_heads() || self.room == Room::Spent; // with them most can be deleted
         let sealed = self.pipeline.seal(full_heads, moment());
+        self.rhythm.sealed();
         let Sealed { batches, states, heads: (full, bytes), durable, gaps } =
             sealed.map_err(|e| Fault::new(Guilty::Internal, e, "please report this"))?;
         let mut records: Vec<_> = batches.into_iter().map(|(key, digest, bytes)| Record::Batch { key, digest, bytes }).collect();

@@ -7,6 +7,7 @@ use wardgate_wire::GapReason;
 
 use super::commands::{Command, Commands};
 use super::taps::Taps;
+use super::together::Together;
 use crate::capability::inbox::Inbox;
 use crate::capability::{Clock, ble, modbus, serial};
 use crate::config::{Link, Terms};
@@ -120,6 +121,7 @@ pub struct Wiring {
     pub back: mpsc::Receiver<FromPipeline>,
     pub links: Links,
     pub taps: Taps,
+    pub together: Together,
     pub clock: Clock,
     pub status: Status,
     pub asked: mpsc::Receiver<Asked>,

@@ -70,6 +70,11 @@ impl Open {
         if self.told.is_empty() { self.timers.next().map_or(u64::MAX, |(due, _)| due) } else { 0 }
     }
 
+    /// When one of them must go off at the latest.
+    pub(super) fn latest_ns(&self) -> u64 {
+        if self.told.is_empty() { self.timers.latest_ns() } else { 0 }
+    }
+
     /// The run has ended. What is asked of a device is forgotten by the inbox when it opens again.
     pub(super) fn end(&mut self) {
         self.timers.clear();

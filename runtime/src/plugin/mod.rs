@@ -23,6 +23,7 @@ mod taps;
 mod ticker;
 mod tickets;
 mod timers;
+mod together;
 pub mod trial;
 mod trust;
 
@@ -52,6 +53,7 @@ pub use trust::{
     Accepted, Approval, Fleet, Freshness, Known, Memory, Reach, Remembered, Seen, SiteError, Verdict, Withheld, accept, config_signature,
     grants_hash, grants_lines, sign_config, write_override,
 };
+pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 
 /// What keeps a plugin from running: who, what, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,7 @@ use super::instance::{Fault, Instance, Spent};
 use super::kept::Kept;
 use super::patience::Patience;
 use super::posting::{Posting, seed_of};
+use super::together::Place;
 use crate::capability::inbox;
 use crate::config::Link;
 use crate::contract::gateway::Level;
@@ -37,6 +38,8 @@ const DETAIL_BYTES_MAX: usize = 300; // two lines of status
 pub struct Supervisor {
     posting: Posting,
     wiring: Wiring,
+    /// Among those whose timers go off together.
+    place: Place,
     /// What the next `open` gets.
     kept: Option<Kept>,
     /// What the first one got.
@@ -99,6 +102,7 @@ impl Supervisor {
         let patience = Patience::new(seed_of(posting.seed, &posting.instance));
         let allowance = Allowance::new(posting.plugin.manifest.limits.said_kib_s);
         Self {
+            place: wiring.together.place(),
             posting,
             wiring,
             found: kept.clone(),
@@ -242,7 +246,7 @@ impl Supervisor {
                 self.own_went_last = true;
                 return Next::Event(moment, event);
             }
-            let until_due = Duration::from_nanos(self.open.next_due_ns().saturating_sub(now.monotonic_ns));
+            let (due_ns, latest_ns) = (self.open.next_due_ns(), self.open.latest_ns());
             tokio::select! {
                 biased;
                 // An error means that the corridor has gone without a word.
@@ -256,7 +260,7 @@ impl Supervisor {
                     }
                 },
                 (moment, event) = self.wiring.inbox.recv() => return Next::Event(moment, event),
-                () = tokio::time::sleep(until_due) => {}
+                () = self.place.wait(self.wiring.clock, due_ns, latest_ns) => {}
             }
         }
     }

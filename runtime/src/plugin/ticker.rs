@@ -14,6 +14,7 @@ const TICK: Duration = Duration::from_millis(TICK_MS);
 struct Count {
     /// Guest calls that run now.
     running: u32,
+    /// Nobody has woken it.
     asleep: bool,
     stop: bool,
     ticks: u64,
@@ -44,8 +45,8 @@ impl Ticker {
     pub(super) fn during_call(&self) -> Ticking<'_> {
         let mut count = self.shared.lock();
         count.running += 1;
-        if count.asleep {
-            self.shared.wake.notify_one();
+        if std::mem::take(&mut count.asleep) {
+            self.shared.wake.notify_one(); // once: it needs longer to wake than a call takes
         }
         Ticking(&self.shared)
     }
@@ -78,9 +79,8 @@ fn tick(shared: &Shared, engine: &Engine) {
     while !count.stop {
         if count.running == 0 {
             count.asleep = true;
-            count = shared.wake.wait_while(count, |c| c.running == 0 && !c.stop).expect("no holder panics");
-            count.asleep = false;
-            continue;
+            count = shared.wake.wait(count).expect("no holder panics");
+            continue; // the call that woke it may be over: then it sleeps anew, and can be woken anew
         }
         // Nobody wakes it early but a stop: short calls one after another cost no more than this one wake-up a tick.
         count = shared.wake.wait_timeout_while(count, TICK, |c| !c.stop).expect("no holder panics").0;
@@ -103,6 +103,18 @@ mod tests {
         while !what() {
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    #[test]
+    fn calls_that_were_over_before_it_woke_leave_it_ready_for_the_next() {
+        let t = Ticker::start(Engine::default()).unwrap();
+        for _ in 0..100 {
+            wait_until(|| t.shared.lock().asleep);
+            drop(t.during_call());
+        }
+        let long = t.during_call();
+        wait_until(|| ticks(&t) >= 1);
+        drop(long);
     }
 
     #[test]

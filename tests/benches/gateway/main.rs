@@ -8,6 +8,7 @@ mod bare;
 mod beside;
 mod calls;
 mod device;
+mod floor;
 mod frames;
 mod meter;
 mod native;
@@ -32,8 +33,9 @@ pub const REGISTERS: u16 = 20;
 const WARM_S: u64 = 12;
 const SECONDS: u64 = 60;
 /// What can be measured alone.
-const PARTS: &[&str] = &["calls", "frames", "polling", "beside", "memory", "link"];
+const PARTS: &[&str] = &["calls", "frames", "polling", "floor", "beside", "memory", "link"];
 const NATIVE_VERB: &str = "native-poller";
+const FLOOR_VERB: &str = "floor";
 
 type Done<T> = Result<T, String>;
 
@@ -42,6 +44,10 @@ fn main() -> ExitCode {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [NATIVE_VERB, device, broker] => {
             native::poll(device.parse().expect("an address"), broker.parse().expect("a port"));
+            ExitCode::SUCCESS
+        }
+        [FLOOR_VERB, device, broker, folder] => {
+            floor::poll(device.parse().expect("an address"), broker.parse().expect("a port"), Path::new(folder));
             ExitCode::SUCCESS
         }
         [] => report(SECONDS, PARTS),
@@ -102,6 +108,9 @@ fn measure(folder: &Path, seconds: u64, parts: &[&str]) -> Done<Vec<Figure>> {
     if parts.contains(&"polling") {
         figures.extend(polling(&folder.join("polling"), seconds)?);
     }
+    if parts.contains(&"floor") {
+        figures.push(floor(&folder.join("floor"), seconds)?);
+    }
     if parts.contains(&"beside") {
         figures.push(beside::figure(&folder.join("beside"), seconds)?);
     }
@@ -157,13 +166,7 @@ fn pollers(device: SocketAddr) -> String {
 fn polling(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
     let device = device::start();
     let mut stage = stage(folder, &pollers(device))?;
-    let port = free_port()?;
-    let mut mosquitto = Command::new("/usr/sbin/mosquitto");
-    let _mosquitto = Process::start("mosquitto", mosquitto.args(["-p", &port.to_string()]), &folder.join("log/mosquitto.log"))?;
-    sleep(Duration::from_secs(1)); // it says nothing when it is ready
-    let mut native = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-    native.args([NATIVE_VERB, &device.to_string(), &port.to_string()]);
-    let mut native = Process::start("native poller", &mut native, &folder.join("log/native.log"))?;
+    let (mut native, _mosquitto) = native(folder, device)?;
     sleep(Duration::from_secs(WARM_S));
     let ours = stage.gateway.as_ref().expect("started").id();
     let taken = watch(&[ours, native.id()], seconds);
@@ -175,8 +178,7 @@ fn polling(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
     if readings < due {
         return Err(format!("the gateway read {readings} values where {due} were due"));
     }
-    let us = |(cpu_ns, _): (u64, u64)| cpu_ns as f64 / 1000.0 / due as f64;
-    let (ours, theirs) = (us(taken[0]), us(taken[1]));
+    let (ours, theirs) = (us_a_reading(taken[0], seconds), us_a_reading(taken[1], seconds));
     let how = format!("{ours:.2} us of processor time a reading, native {theirs:.2} us");
     let mut figures =
         vec![Figure { what: "processor time a reading, against native", measured: ours / theirs, at_most: 1.6, unit: "x", how }];
@@ -184,6 +186,40 @@ fn polling(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
     stage.gateway.as_mut().expect("started").stop()?;
     figures.push(first_reading(&mut stage)?);
     Ok(figures)
+}
+
+/// The yardstick on these devices, with a broker of its own.
+fn native(folder: &Path, device: SocketAddr) -> Done<(Process, Process)> {
+    let port = free_port()?;
+    let mut mosquitto = Command::new("/usr/sbin/mosquitto");
+    let mosquitto = Process::start("mosquitto", mosquitto.args(["-p", &port.to_string()]), &folder.join("log/mosquitto.log"))?;
+    sleep(Duration::from_secs(1)); // it says nothing when it is ready
+    let mut native = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    native.args([NATIVE_VERB, &device.to_string(), &port.to_string()]);
+    Ok((Process::start("native poller", &mut native, &folder.join("log/native.log"))?, mosquitto))
+}
+
+fn us_a_reading((cpu_ns, _): (u64, u64), seconds: u64) -> f64 {
+    cpu_ns as f64 / 1000.0 / (u64::from(UNITS) * u64::from(REGISTERS) * seconds) as f64
+}
+
+/// TLS and a flush a second beside the yardstick, and nothing else: what is left of the ratio is the gateway's own. No bound stands on it.
+fn floor(folder: &Path, seconds: u64) -> Done<Figure> {
+    let device = device::start();
+    let mut stage = Stage::new(folder)?;
+    stage.start_broker()?;
+    let (native, _mosquitto) = native(folder, device)?;
+    let mut floor = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    floor.args([FLOOR_VERB, &device.to_string(), &stage.broker_port.to_string()]).arg(folder);
+    let mut floor = Process::start("floor", &mut floor, &folder.join("log/floor.log"))?;
+    sleep(Duration::from_secs(WARM_S));
+    let taken = watch(&[floor.id(), native.id()], seconds);
+    if !floor.running() {
+        return Err(format!("the floor ended: {}", floor.log_end()));
+    }
+    let (ours, theirs) = (us_a_reading(taken[0], seconds), us_a_reading(taken[1], seconds));
+    let how = format!("{ours:.2} us a reading with TLS and a flush and nothing else, native {theirs:.2} us; tells, and bounds nothing");
+    Ok(Figure { what: "the same without sandbox and books", measured: ours / theirs, at_most: f64::INFINITY, unit: "x", how })
 }
 
 //= PROMISES.md#P32

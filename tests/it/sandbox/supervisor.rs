@@ -72,7 +72,9 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
     };
     let links = Links { modbus: None, serial };
     let taps = wardgate::plugin::Taps::default();
-    let wiring = Wiring { inbox, pipeline, back: back_receiver, links, taps, clock, status: status.clone(), asked: asks, stop: stopped };
+    let together = wardgate::plugin::Together::default();
+    let wiring =
+        Wiring { inbox, pipeline, back: back_receiver, links, taps, together, clock, status: status.clone(), asked: asks, stop: stopped };
     #[allow(clippy::disallowed_methods, reason = "the test is the corridor here")]
     let task = tokio::spawn(Supervisor::new(posting, wiring).run());
     Ward { name, inbox: sender, pipeline: from, back, stop, asked, status, task }

@@ -1,9 +1,13 @@
 //! The line to one bus: made on demand; one request at a time to its answer. Whatever leaves doubt about whose answer comes next is
 //! waited out, or the connection is given up.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::desk::Job;
@@ -18,6 +22,7 @@ use crate::contract::modbus::{Request, Response};
 const IDENTIFICATION_PARTS_MAX: usize = 32; // 256 objects of some 30 bytes; each part is a transaction that others wait for
 /// Silence that ends a frame whose function does not say how long it is.
 const SILENCE_MS: u64 = 50; // USB adapters hand bytes on every 16 ms, terminal servers every 20
+const UNASKED: &str = "it sends what nobody asked for";
 const NOISE_BYTES_MAX: usize = 4096; // a line that babbles without end is not drained for ever
 
 pub(super) struct Line {
@@ -91,7 +96,7 @@ impl Line {
                     self.tally.bytes_in += came.bytes.len() as u64;
                     self.tally.strays += 1;
                     if self.settings.protocol == Protocol::Tcp {
-                        return "it sends what nobody asked for".into();
+                        return UNASKED.into();
                     }
                 }
                 Err(why) => return why,
@@ -101,10 +106,28 @@ impl Line {
 
     /// Before the next request: takes what lies in the line. An error is why there is no line any more.
     pub(super) async fn freshen(&mut self) -> Result<(), String> {
-        match timeout(Duration::ZERO, self.idle()).await {
-            Err(_) => Ok(()),
-            Ok(why) => Err(why),
+        let Some(open) = &mut self.open else { return Ok(()) };
+        match open.wire.throw_away() {
+            Some(Ok(0)) => return Ok(()),
+            Some(Ok(bytes)) => {
+                self.tally.bytes_in += bytes as u64;
+                self.tally.strays += 1;
+                return if self.settings.protocol == Protocol::Tcp { Err(UNASKED.into()) } else { Ok(()) };
+            }
+            Some(Err(gone)) => return Err(gone.to_string()),
+            None => {}
         }
+        // not a timer of no time, which sleeps for a millisecond
+        let mut idle = pin!(self.idle());
+        for looks_again in [true, false] {
+            if let Poll::Ready(why) = poll_fn(|cx| Poll::Ready(idle.as_mut().poll(cx))).await {
+                return Err(why);
+            }
+            if looks_again {
+                yield_now().await; // meanwhile the driver looks at all lines
+            }
+        }
+        Ok(())
     }
 
     /// One request, to its answer. After anything but an answer or an exception the line is in doubt: [`Line::in_doubt`].
@@ -137,7 +160,10 @@ impl Line {
     async fn transact(&mut self, job: &Job, pdu: Vec<u8>) -> Result<(Brought, bool), Fault> {
         let Some(open) = &mut self.open else { return Err(Fault::LinkDown("not connected".into())) };
         let settings = &self.settings;
-        sleep_until(open.newest + settings.gap).await;
+        let quiet_until = open.newest + settings.gap;
+        if Instant::now() < quiet_until {
+            sleep_until(quiet_until).await; // one that is over would still sleep to the next millisecond
+        }
         self.next_id = self.next_id.wrapping_add(1);
         let frame = settings.protocol.wrap(self.next_id, job.server, &pdu);
         let until = Instant::now() + Duration::from_micros(settings.line_us(frame.len())) + settings.timeout;

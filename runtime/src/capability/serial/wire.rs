@@ -1,11 +1,12 @@
 //! One open line: what is read from it, decoded; what is written to it, encoded. A tty and a terminal server look alike from here on.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,6 +18,7 @@ use super::tty::{self, OpenError, Tty};
 use super::{Place, Settings};
 
 const READ_BYTES_MAX: usize = 4096; // what the kernel holds for a tty
+const THROWN_BYTES_MAX: usize = 64 << 10; // a far side that never stops is not emptied for ever
 const CONNECT_MS_MAX: u64 = 3_000; // a SYN lost once is sent again after 1 s, twice after 3 s: then the far side is away
 const AGREE_MS_MAX: u64 = 3_000; // a terminal server sets its port within milliseconds
 
@@ -25,8 +27,8 @@ pub(in crate::capability) struct Wire {
     pub(in crate::capability) reader: Reader,
     pub(in crate::capability) writer: WriteHalf<Stream>,
     telnet: bool,
-    /// The same tty: settings that the serial library does not know were made through it, and it must outlive them.
-    _control: Option<OwnedFd>,
+    /// The same line. A tty: settings that the serial library does not know were made through it, and it must outlive them.
+    control: Option<OwnedFd>,
 }
 
 pub(in crate::capability) struct Reader {
@@ -53,7 +55,11 @@ impl Wire {
                 let Tty { stream, control } = tty::open(settings)?;
                 Ok(Self::new(Stream::Tty(stream), Code::Marks(Marks::new(settings.has_parity())), Some(control)))
             }
-            Place::Raw(at) => Ok(Self::new(connect(at).await?, Code::Plain, None)),
+            Place::Raw(at) => {
+                let stream = connect(at).await?;
+                let control = if let Stream::Tcp(tcp) = &stream { tcp.as_fd().try_clone_to_owned().ok() } else { None };
+                Ok(Self::new(stream, Code::Plain, control))
+            }
             Place::Rfc2217(at) => {
                 let mut wire = Self::new(connect(at).await?, Code::Telnet(Telnet::new(settings)), None);
                 let other = |why: String| OpenError::Other { port: settings.place.to_string(), why };
@@ -68,7 +74,24 @@ impl Wire {
         // Not `readable` and `try_read`: tokio-serial never clears readiness there, and a quiet port would spin.
         let (half, writer) = tokio::io::split(stream);
         let telnet = matches!(code, Code::Telnet(_));
-        Self { reader: Reader { half, code, raw: Box::new([0; READ_BYTES_MAX]) }, writer, telnet, _control: control }
+        Self { reader: Reader { half, code, raw: Box::new([0; READ_BYTES_MAX]) }, writer, telnet, control }
+    }
+
+    /// Takes what lies in the line, and says how many bytes that were; an error means that the line is gone. It asks the kernel, because the
+    /// runtime may not know yet what has just come. `None`: only a read can tell.
+    pub(in crate::capability) fn throw_away(&mut self) -> Option<io::Result<usize>> {
+        let (Code::Plain, Some(line)) = (&self.reader.code, &self.control) else { return None };
+        let (mut all, raw) = (0, &mut self.reader.raw[..]);
+        while all < THROWN_BYTES_MAX {
+            match rustix::io::read(line, &mut *raw) {
+                Ok(0) => return Some(Err(hung_up())),
+                Ok(n) => all += n,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(e) => return Some(Err(e.into())),
+            }
+        }
+        Some(Ok(all))
     }
 
     /// Until the terminal server has set its port; what comes before that is nobody's.
@@ -111,7 +134,7 @@ impl Reader {
     pub(in crate::capability) async fn read(&mut self) -> io::Result<Vec<Came>> {
         let n = self.half.read(&mut self.raw[..]).await?;
         if n == 0 {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the far side hung up"));
+            return Err(hung_up());
         }
         let raw = &self.raw[..n];
         Ok(match &mut self.code {
@@ -120,6 +143,10 @@ impl Reader {
             Code::Telnet(telnet) => telnet.read(raw),
         })
     }
+}
+
+fn hung_up() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the far side hung up")
 }
 
 impl AsyncRead for Stream {
