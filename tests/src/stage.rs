@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value as Json;
-use wardgate::plugin::{SEED_BYTES, SecretKey};
+use wardgate::plugin::{Claim, Member, SEED_BYTES, Sealed, SecretKey};
 
 use crate::process::{Process, READY_S_MAX, binary, root};
 use crate::{mosquitto, serve, sim};
@@ -19,8 +19,10 @@ pub const CHILLER_UNIT: u8 = 1;
 
 /// Packages of the ward, as `tests/build` packs them.
 pub const PACKED: [&str; 5] = ["ivy450c-0.1.0", "modbus-map-0.1.0", "ble-heart-rate-0.1.0", "ble-oximeter-0.1.0", "ble-glucose-0.1.0"];
-/// Who signs them, by their manifests.
-const VENDOR: &str = "wardgate";
+/// Who ships them to the ward, and who packed them here.
+const VENDOR: &str = "demo-vendor";
+const PACKED_BY: &str = "vendor = \"wardgate\"";
+
 /// A Bluetooth device of the demo: instance, bed, address, plugin, and what `wardgate-lab bluez` simulates for it.
 pub struct Wearable {
     pub name: &'static str,
@@ -96,7 +98,7 @@ impl Stage {
         for name in PACKED {
             let file = format!("{name}.wardgate");
             let packed = root().join("plugins/target/packages").join(&file);
-            let mut sealed = wardgate::plugin::sealed(&packed).map_err(|e| format!("{e}: run tests/build"))?;
+            let mut sealed = theirs(&wardgate::plugin::sealed(&packed).map_err(|e| format!("{e}: run tests/build"))?)?;
             sealed.sign(&vendor).map_err(|e| format!("{file} {e}"))?;
             wardgate::plugin::write_sealed(&packages.join(&file), &sealed).map_err(|e| e.to_string())?;
             self.fleet(&["publish", &format!("packages/{file}"), "--fleet", "fleet"])?;
@@ -323,6 +325,16 @@ fn chiller_settings() -> String {
     let map = root().join("plugins/modbus-map/maps/smc-hrs.map");
     let text = fs::read_to_string(&map).unwrap_or_else(|e| panic!("{}: {e}", map.display()));
     format!("[instance.{CHILLER}.settings]\nmap = '''\n{text}'''\n")
+}
+
+/// The same package in the throw-away vendor's name.
+fn theirs(packed: &Sealed) -> Result<Sealed, String> {
+    let mut files = packed.files().to_vec();
+    for file in files.iter_mut().filter(|file| file.path == "manifest.toml") {
+        let text = String::from_utf8_lossy(&file.bytes).replacen(PACKED_BY, &format!("vendor = \"{VENDOR}\""), 1);
+        *file = Member::new("manifest.toml", text.into_bytes());
+    }
+    Sealed::new(files, Claim { vendor: VENDOR.into(), ..packed.claim.clone() }).map_err(|e| format!("{} {e}", packed.claim.full_name()))
 }
 
 fn fresh_key() -> Result<SecretKey, String> {

@@ -77,6 +77,13 @@ impl Warden {
 
     // ---------- what is known
 
+    /// The card may take seconds here too.
+    async fn remember<T: Send + 'static>(&self, change: impl FnOnce(&mut Remembered) -> T + Send + 'static) -> Result<T, String> {
+        let memory = self.memory.clone();
+        let done = tokio::task::spawn_blocking(move || memory.change(change).map_err(|e| e.to_string())).await;
+        done.unwrap_or_else(|e| Err(e.to_string()))
+    }
+
     fn remembered(&self) -> (Remembered, Option<String>) {
         match self.memory.read() {
             Ok(remembered) => (remembered, None),
@@ -97,10 +104,11 @@ impl Warden {
         let synchronised = wall_s.filter(|s| *s <= most).filter(|_| clock::quality() == wardgate_wire::ClockQuality::Synchronised);
         let (good, kept) = (seen.fleet.clone(), remembered.fleet.clone());
         if good != kept || synchronised.is_some_and(|s| s > remembered.newest_s + NEWEST_STEP_S) {
-            let kept = self.memory.change(|m| {
+            let kept = self.remember(move |m| {
                 m.fleet = good;
                 m.newest_s = m.newest_s.max(synchronised.unwrap_or(0));
             });
+            let kept = kept.await;
             if let Err(why) = kept {
                 warn!("what is known of the fleet cannot be kept: {why}");
             }
@@ -180,7 +188,9 @@ impl Warden {
             let signed = sight.signed.as_ref().map(|by| format!("{} release {}", by.vendor, by.release)).unwrap_or_default();
             self.status.instance(instance, |i| (i.grants_hash, i.signed_by) = (hash, signed));
         }
-        let kept = self.memory.change(|m| {
+        let all = sights.clone();
+        let kept = self.remember(move |m| {
+            let sights = &all;
             m.approvals.retain(|instance, _| sights.contains_key(instance) || before.contains_key(instance));
             for (instance, sight) in sights {
                 if let Some(by) = &sight.signed {
@@ -196,7 +206,7 @@ impl Warden {
                 m.approvals.insert(instance.clone(), approval);
             }
         });
-        if let Err(why) = kept {
+        if let Err(why) = kept.await {
             error!("what runs cannot be remembered: {why}");
         }
         for entry in entries {
@@ -310,7 +320,7 @@ impl Warden {
     /// The first record of a life, and what is out of the ordinary in it.
     pub async fn begin(&self, config: &Config, life: u64) {
         let version = env!("CARGO_PKG_VERSION");
-        let was = self.memory.change(|m| std::mem::replace(&mut m.version, version.into())).unwrap_or_default();
+        let was = self.remember(move |m| std::mem::replace(&mut m.version, version.into())).await.unwrap_or_default();
         let life = format!("{life:016x}");
         self.write(Entry::new(
             What::Start,
