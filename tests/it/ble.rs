@@ -160,7 +160,13 @@ fn on_a_real_bluez_every_notification_comes_once() {
     let mark = peripherals.mark();
     peripherals.tell(&format!("cut meter {RECORDS_BEFORE_THE_CUT}")).unwrap();
     guest.well("wardgate --log text run --config /mnt/gateway.toml >/mnt/gateway.out 2>/mnt/gateway.log & sleep 0").unwrap();
-    let said = || format!("{}\n{}", fs::read_to_string(share.join("gateway.out")).unwrap_or_default(), fs::read_to_string(share.join("gateway.log")).unwrap_or_default());
+    let said = || {
+        format!(
+            "{}\n{}",
+            fs::read_to_string(share.join("gateway.out")).unwrap_or_default(),
+            fs::read_to_string(share.join("gateway.log")).unwrap_or_default()
+        )
+    };
     for bound in &WARD {
         peripherals.event(mark, bound.name, "connected").unwrap_or_else(|why| panic!("{why}\n{}", said()));
     }
@@ -211,5 +217,9 @@ fn on_a_real_bluez_every_notification_comes_once() {
     println!("{status:#}");
     guest.well("kill $(pidof wardgate); for n in $(seq 100); do pidof wardgate >/dev/null || exit 0; sleep 0.2; done; exit 1").unwrap();
     took("stopped");
-    println!("ble: {} peripherals, {notified} notifications sent, {received} received, lost {}, paired yes", WARD.len(), notified - received);
+    println!(
+        "ble: {} peripherals, {notified} notifications sent, {received} received, lost {}, paired yes",
+        WARD.len(),
+        notified - received
+    );
 }

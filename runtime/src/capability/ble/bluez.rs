@@ -65,7 +65,9 @@ impl BluezError {
             Self::Absent => "systemctl start bluetooth",
             Self::NoAdapter(_) => "plug one in, or correct `adapter` below [ble]; `bluetoothctl list` shows them",
             Self::Silent { .. } => "is it near, switched on, and not connected to something else?",
-            Self::Refused { name, .. } if name.ends_with("AccessDenied") => "this user may not speak to BlueZ: it must be root, or of the group bluetooth",
+            Self::Refused { name, .. } if name.ends_with("AccessDenied") => {
+                "this user may not speak to BlueZ: it must be root, or of the group bluetooth"
+            }
             Self::Refused { .. } | Self::Strange { .. } => "look at `journalctl -u bluetooth`",
         }
     }
