@@ -44,6 +44,9 @@ const WARD: [Bound; 8] = [
     bound("flapper", "F0:00:00:00:05:01", "ble-heart-rate", "180d", "energy-expended"),
 ];
 
+/// Who is paired before, and is to be heard under its bond only.
+const BONDED: [&str; 3] = ["meter", "oximeter-1", "secret-belt"];
+
 /// Counting, reporting and aborting; the meter's memory is not to be deleted, whatever the plugin is set to.
 const WRITES: &str = r#"writes = { "2a52" = ["04 01", "04 03 01 ?? ??", "01 01", "01 03 01 ?? ??", "03 00"] }"#;
 
@@ -74,14 +77,15 @@ fn furnish(stage: &Stage, share: &Path) {
     }
     let mut text = format!(
         "[gateway]\nid = \"{GATEWAY}\"\nstate = \"/tmp/state\"\n\n[uplink]\nhost = \"localhost\"\nport = {}\nca_file = \"/mnt/ca.pem\"\n\
-         username = \"gateway\"\npassword_file = \"/mnt/password\"\nmac_key_file = \"/mnt/mac.key\"\n\n[plugins]\nallow_unsigned = true\n",
+         username = \"gateway\"\npassword_file = \"/mnt/password\"\nmac_key_file = \"/mnt/mac.key\"\n\n[plugins]\nallow_unsigned = true\n\n[ble]\npairing = \"just-works\"\n",
         stage.broker_port
     );
     for Bound { name, address, plugin, service, .. } in &WARD {
         let (settings, writes) = if *name == "meter" { ("settings = { delete = true, every_s = 10 }\n", WRITES) } else { ("", "") };
         text += &format!(
             "\n[instance.{name}]\npackage = \"/mnt/packages/{plugin}-0.1.0\"\n{settings}[instance.{name}.grants.ble]\naddress = \"{address}\"\n\
-             services = [\"{service}\", \"180a\", \"180f\"]\n{writes}\n"
+             bonded = {}\nservices = [\"{service}\", \"180a\", \"180f\"]\n{writes}\n",
+            BONDED.contains(name)
         );
     }
     fs::write(share.join("gateway.toml"), text).unwrap();
@@ -105,6 +109,9 @@ fn pair(guest: &mut Guest, peripherals: &mut Peripherals) {
             _ => {}
         }
         peripherals.event(mark, name, "paired").unwrap_or_else(|why| panic!("{why}\n{:?}", guest.run("cat /tmp/pairing")));
+        guest
+            .well("for n in $(seq 100); do grep -q '^paired with' /tmp/pairing && exit 0; sleep 0.2; done; cat /tmp/pairing; exit 1")
+            .unwrap();
     }
 }
 
@@ -146,7 +153,7 @@ fn on_a_real_bluez_every_notification_comes_once() {
     let mut peripherals = Peripherals::start(&sent, &folder.0.join("log/peripherals.log")).unwrap();
     let mut guest = Guest::start(&share, peripherals.port, &folder.0.join("log")).unwrap();
     let begun = Instant::now();
-    let mut took = |what: &str| println!("{:6.1} s  {what}", begun.elapsed().as_secs_f64());
+    let took = |what: &str| println!("{:6.1} s  {what}", begun.elapsed().as_secs_f64());
     took(&format!("the guest is up after {:.1} s", guest.boot.as_secs_f64()));
     guest.well("cp /mnt/wardgate /bin/wardgate && wardgate check --config /mnt/gateway.toml").unwrap();
     let seen = guest.well("wardgate ble scan --config /mnt/gateway.toml").unwrap();
@@ -160,7 +167,13 @@ fn on_a_real_bluez_every_notification_comes_once() {
     let mark = peripherals.mark();
     peripherals.tell(&format!("cut meter {RECORDS_BEFORE_THE_CUT}")).unwrap();
     guest.well("wardgate --log text run --config /mnt/gateway.toml >/mnt/gateway.out 2>/mnt/gateway.log & sleep 0").unwrap();
-    let said = || format!("{}\n{}", fs::read_to_string(share.join("gateway.out")).unwrap_or_default(), fs::read_to_string(share.join("gateway.log")).unwrap_or_default());
+    let said = || {
+        format!(
+            "{}\n{}",
+            fs::read_to_string(share.join("gateway.out")).unwrap_or_default(),
+            fs::read_to_string(share.join("gateway.log")).unwrap_or_default()
+        )
+    };
     for bound in &WARD {
         peripherals.event(mark, bound.name, "connected").unwrap_or_else(|why| panic!("{why}\n{}", said()));
     }
@@ -211,5 +224,9 @@ fn on_a_real_bluez_every_notification_comes_once() {
     println!("{status:#}");
     guest.well("kill $(pidof wardgate); for n in $(seq 100); do pidof wardgate >/dev/null || exit 0; sleep 0.2; done; exit 1").unwrap();
     took("stopped");
-    println!("ble: {} peripherals, {notified} notifications sent, {received} received, lost {}, paired yes", WARD.len(), notified - received);
+    println!(
+        "ble: {} peripherals, {notified} notifications sent, {received} received, lost {}, paired yes",
+        WARD.len(),
+        notified - received
+    );
 }

@@ -7,6 +7,7 @@ mod bad_line;
 mod bindings;
 mod ble;
 mod ble_decode;
+mod ble_stack;
 mod capture;
 mod cloud;
 mod command;

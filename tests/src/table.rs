@@ -160,8 +160,11 @@ pub fn write() -> Result<(), String> {
 pub fn differences() -> Result<Vec<String>, String> {
     let (text, sizes) = (read(&readme())?, sizes()?);
     let [_, table, _] = parts(&text)?;
-    let mut wrong: Vec<_> =
-        sizes.keys().filter(|name| KNOWN.iter().all(|k| k.plugin != *name)).map(|name| format!("{name} has no row in tests/src/table.rs")).collect();
+    let mut wrong: Vec<_> = sizes
+        .keys()
+        .filter(|name| KNOWN.iter().all(|k| k.plugin != *name))
+        .map(|name| format!("{name} has no row in tests/src/table.rs"))
+        .collect();
     if !table.starts_with(HEAD) {
         wrong.push("its head is another".to_owned());
     }

@@ -97,7 +97,8 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
 
 fn wearables(folder: &Path, stop: crate::sim::Stop) -> std::io::Result<ble::Bluez> {
     let simulated = |w: &crate::stage::Wearable| ble::device(&format!("{}:{}:{}", w.kind, w.name, w.address)).expect("it is simulated");
-    let options = ble::Options { socket: bluez(folder), sent: Some(folder.join("sent")), devices: WEARABLES.iter().map(simulated).collect() };
+    let options =
+        ble::Options { socket: bluez(folder), sent: Some(folder.join("sent")), devices: WEARABLES.iter().map(simulated).collect() };
     ble::Bluez::start(options, stop)
 }
 

@@ -45,7 +45,8 @@ const CHEST: u8 = 1;
 
 impl Kind {
     pub(super) fn services(self, name: &str) -> Vec<Service> {
-        let belt = || Service { uuid: 0x180d, characteristics: vec![(MEASURED_RATE, NOTIFY, vec![]), (SENSOR_LOCATION, READ, vec![CHEST])] };
+        let belt =
+            || Service { uuid: 0x180d, characteristics: vec![(MEASURED_RATE, NOTIFY, vec![]), (SENSOR_LOCATION, READ, vec![CHEST])] };
         let mut services = match self {
             Self::Belt => vec![belt()],
             Self::Twins => vec![belt(), belt()],
