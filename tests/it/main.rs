@@ -7,6 +7,8 @@ mod bad_line;
 mod bindings;
 mod ble;
 mod ble_decode;
+mod ble_faults;
+mod ble_sim;
 mod ble_stack;
 mod capture;
 mod cloud;
