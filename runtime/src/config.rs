@@ -10,6 +10,7 @@ use wardgate_wire::topics;
 
 use crate::fault::{Fault, Guilty};
 
+mod ble;
 mod hint;
 mod inputs;
 mod lock;
@@ -23,6 +24,7 @@ mod settings;
 use hint::{Hint, hint, shown};
 use place::{line_at, line_of};
 
+pub use ble::{Ble, BleGrant, BlePool, Pairing};
 pub use inputs::{Tap, Tapped};
 pub use lock::{Lock, Locked};
 pub use manifest::{
@@ -50,6 +52,8 @@ pub struct Config {
     pub trust: Trust,
     #[serde(default)]
     pub metrics: Metrics,
+    #[serde(default)]
+    pub ble: Ble,
     #[serde(default, rename = "bus")]
     pub buses: BTreeMap<String, Bus>,
     #[serde(default, rename = "instance")]
@@ -231,6 +235,8 @@ pub struct Grants {
     pub modbus: Option<ModbusGrant>,
     #[serde(default)]
     pub serial: Option<SerialGrant>,
+    #[serde(default)]
+    pub ble: Option<BleGrant>,
     /// Channels that the plugin describes as personal.
     #[serde(default)]
     pub personal: bool,
@@ -476,6 +482,10 @@ impl Config {
             if let Some(modbus) = &mut instance.grants.modbus {
                 modbus.at = At(source.place(&["instance", name, "grants", "modbus"]));
             }
+            if let Some(ble) = &mut instance.grants.ble {
+                ble.at = At(source.place(&["instance", name, "grants", "ble"]));
+                ble.address.iter_mut().for_each(|address| address.make_ascii_uppercase()); // as BlueZ writes them
+            }
         }
     }
 
@@ -537,6 +547,7 @@ impl Config {
             .iter()
             .find_map(|(name, instance)| self.instance_mistake(name, instance))
             .or_else(|| self.shared_port())
+            .or_else(|| self.shared_peripheral())
             .or_else(|| self.inputs_mistake())
     }
 
@@ -560,8 +571,22 @@ impl Config {
         None
     }
 
+    /// What a peripheral tells is told to one listener.
+    fn shared_peripheral(&self) -> Option<Mistake> {
+        let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, instance) in &self.instances {
+            let Some(address) = instance.grants.ble.as_ref().and_then(|grant| grant.address.as_deref()) else { continue };
+            if let Some(other) = taken.insert(address, name) {
+                let path = ["instance", name, "grants", "ble", "address"].map(str::to_owned).to_vec();
+                let what = format!("the peripheral {address} is that of instance \"{other}\" already");
+                return Some(Mistake { path, what, remedy: format!("name another one, or take out one of \"{other}\" and \"{name}\"") });
+            }
+        }
+        None
+    }
+
     /// Table, key, value, least, most.
-    fn ranges(&self) -> [(&'static str, &'static str, u64, u64, u64); 13] {
+    fn ranges(&self) -> [(&'static str, &'static str, u64, u64, u64); 15] {
         let (up, store) = (&self.uplink, &self.store);
         [
             ("uplink", "batch_bytes", up.batch_bytes as u64, 256, 1 << 20),
@@ -576,6 +601,8 @@ impl Config {
             ("store", "segment_bytes", store.segment_bytes, 4 << 10, 1 << 30),
             ("store", "bytes_max", store.bytes_max, 8 * store.segment_bytes, 1 << 46),
             ("store", "commit_ms", store.commit_ms, 100, 60_000),
+            ("ble", "scan_s", self.ble.scan_s, 1, 3600),
+            ("ble", "rest_s", self.ble.rest_s, 0, 3600),
             ("store", "park_s", store.park_s, 1, 30 * 86_400),
         ]
     }
@@ -590,6 +617,9 @@ impl Config {
             let good = if good.is_empty() { "bed-1-monitor" } else { &good };
             let what = format!("a name takes 1 to {INSTANCE_NAME_BYTES_MAX} letters, digits, - and _");
             return wrong(&[], what, format!("write [instance.{good}]"));
+        }
+        if let Some((path, what, remedy)) = instance.grants.ble.as_ref().and_then(BleGrant::mistake) {
+            return wrong(path, what, remedy);
         }
         let bus = &instance.grants.modbus.as_ref()?.bus;
         if self.buses.contains_key(bus) {

@@ -95,6 +95,16 @@ pub enum Event {
     },
     BleReply(Tag, Result<Vec<u8>, ble::Failure>),
     BleNotified(u16, Vec<u8>),
+    /// The peripheral has its confirmation already, from the Bluetooth stack: what the plugin makes of this is to be on flash at once. The plugin
+    /// hears it as any notification.
+    BleIndicated(u16, Vec<u8>),
+    BleAdvertised {
+        rssi: i8,
+        manufacturer: Vec<ble::ManufacturerData>,
+        services: Vec<ble::ServiceData>,
+    },
+    /// For the supervisor: some of what its peripheral said did not fit into its inbox.
+    BleOverran,
     FilterBound(Channel, Description),
     FilterUnbound(Channel),
     FilterObserved(Observation),
@@ -273,7 +283,7 @@ async fn hear(guest: &Guest, store: &mut Store<State>, now: Moment, event: &Even
     }
 }
 
-/// The events of filters and of Bluetooth; the room of the latter is still to come, a writer's desk (`plugin::trial`) sends them already.
+/// The events of filters and of Bluetooth.
 async fn hear_more(guest: &Guest, store: &mut Store<State>, now: Moment, event: &Event) -> wasmtime::Result<Result<(), Problem>> {
     match event {
         Event::BleLink(state) => deaf(&guest.ble)?.call_link_changed(store, now, *state).await,
@@ -281,7 +291,12 @@ async fn hear_more(guest: &Guest, store: &mut Store<State>, now: Moment, event: 
         Event::BleReply(tag, outcome) => {
             deaf(&guest.ble)?.call_reply(store, now, *tag, outcome.as_ref().map(Vec::as_slice).map_err(|failure| *failure)).await
         }
-        Event::BleNotified(handle, bytes) => deaf(&guest.ble)?.call_notified(store, now, *handle, bytes).await,
+        Event::BleNotified(handle, bytes) | Event::BleIndicated(handle, bytes) => {
+            deaf(&guest.ble)?.call_notified(store, now, *handle, bytes).await
+        }
+        Event::BleAdvertised { rssi, manufacturer, services } => {
+            deaf(&guest.ble)?.call_advertised(store, now, *rssi, manufacturer, services).await
+        }
         Event::FilterBound(input, meaning) => deaf(&guest.filter)?.call_bound(store, now, *input, meaning).await,
         Event::FilterUnbound(input) => deaf(&guest.filter)?.call_unbound(store, now, *input).await,
         Event::FilterObserved(seen) => deaf(&guest.filter)?.call_observed(store, now, seen).await,

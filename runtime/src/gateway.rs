@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use wardgate_wire as wire;
 
+use crate::capability::ble;
 use crate::config::{Config, Instance, Secrets};
 use crate::console::{self, Order, Window};
 use crate::fault::{Fault, Guilty};
@@ -101,17 +102,19 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
 
 /// Instance, and the names of its links in status.
 fn links_of(config: &Config) -> Vec<(String, Vec<String>)> {
-    let links = |i: &Instance| {
+    let links = |name: &str, i: &Instance| {
         let serial = i.grants.serial.as_ref().map(|g| g.port.display().to_string());
-        serial.into_iter().chain(i.grants.modbus.as_ref().map(|g| g.bus.clone())).collect()
+        let ble = i.grants.ble.as_ref().map(|_| ble::link_name(name));
+        serial.into_iter().chain(i.grants.modbus.as_ref().map(|g| g.bus.clone())).chain(ble).collect()
     };
-    config.instances.iter().map(|(name, instance)| (name.clone(), links(instance))).collect()
+    config.instances.iter().map(|(name, instance)| (name.clone(), links(name, instance))).collect()
 }
 
-/// What links are called in metrics: a serial port after its instance, a bus by its own name.
+/// What links are called in metrics: a serial port and a peripheral after its instance, a bus by its own name.
 fn link_names(config: &Config) -> metrics::LinkNames {
     let ports = config.instances.iter().filter_map(|(name, i)| Some((i.grants.serial.as_ref()?.port.display().to_string(), name.clone())));
-    ports.chain(config.buses.keys().map(|bus| (bus.clone(), bus.clone()))).collect()
+    let peripherals = config.instances.iter().filter(|(_, i)| i.grants.ble.is_some()).map(|(name, _)| (ble::link_name(name), name.clone()));
+    ports.chain(peripherals).chain(config.buses.keys().map(|bus| (bus.clone(), bus.clone()))).collect()
 }
 
 /// Ready means that every plugin was opened and every line was tried once: what a device says from now on is heard, or told.

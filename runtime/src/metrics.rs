@@ -207,6 +207,7 @@ const LINKS: &[OfLink] = &[
     ("wardgate_link_received_bytes_total", Counter, "Bytes that came in on the line.", |l| l.bytes_in),
     ("wardgate_link_sent_bytes_total", Counter, "Bytes that went out on the line.", |l| l.bytes_out),
     ("wardgate_link_reconnects_total", Counter, "Times that the line came back.", |l| l.reconnects),
+    ("wardgate_link_notifications_total", Counter, "Notifications, indications and broadcasts that came (Bluetooth).", |l| l.notifications),
 ];
 
 type OfGateway = (&'static str, Kind, &'static str, fn(&Snapshot) -> u64);
@@ -253,6 +254,13 @@ fn exposition(s: &Snapshot, links: &LinkNames) -> String {
             if let Some(link) = links.get(key) {
                 page.sample(name, &[("link", link), ("kind", &l.kind)], value(l));
             }
+        }
+    }
+    let name = "wardgate_link_rssi_dbm";
+    page.family(name, &Gauge, "How strongly a Bluetooth peripheral was last received.");
+    for (key, l) in &s.links {
+        if let (Some(link), Some(dbm)) = (links.get(key), l.rssi_dbm) {
+            page.sample(name, &[("link", link), ("kind", &l.kind)], dbm);
         }
     }
     page.0

@@ -127,6 +127,12 @@ pub struct LinkStatus {
     pub worst_wait_ms: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// Notifications and indications that came (Bluetooth), advertisements of what only broadcasts.
+    #[serde(default)]
+    pub notifications: u64,
+    /// How strongly the peripheral was last received, dBm.
+    #[serde(default)]
+    pub rssi_dbm: Option<i16>,
     pub reconnects: u64,
     pub last_error: String,
 }

@@ -1,5 +1,6 @@
 //! Links: grants, buses and ports against real sockets and ptys, an independent Modbus server, and devices that misbehave.
 
+mod ble;
 mod buses;
 mod captures;
 mod faults;

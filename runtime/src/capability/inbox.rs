@@ -6,6 +6,8 @@
 //!   then the queue before it is empty, so a slow instance sees few large holes and not many small ones;
 //! - **answers** have their room reserved when the question is taken (the permit in [`Answer`] goes back when the instance takes the
 //!   answer), so they always fit;
+//! - **notifications** of a Bluetooth peripheral are bounded by their bytes in the same way. The mark is a `BleOverran`, which is for the
+//!   supervisor: what a plugin hears has no word for it;
 //! - **link changes and line faults** count as events; when there are too many they make the same hole, and the link's state at its
 //!   end is told behind the mark;
 //! - **what a filter hears of other instances** is bounded by its bytes. What does not fit is dropped, and one `FilterOverran` stands where the hole
@@ -80,7 +82,9 @@ struct Waiting {
     /// The mark of a hole in that waits in the queue.
     tapped_hole: bool,
     /// Newest state told by each link, and whether it fell into the hole.
-    links: [Option<(Moment, Event, bool)>; 2],
+    links: [Option<(Moment, Event, bool)>; 3],
+    /// What was found on the peripheral, while its link is up: a new run is told too.
+    discovered: Option<(Moment, Event, bool)>,
     /// Boot and nanoseconds of the newest event taken.
     last: (u64, u64),
 }
@@ -122,7 +126,31 @@ impl Sender {
         self.0.change(|w| w.fault(moment, fault));
     }
 
-    /// `ModbusLink` or `SerialLink`; a state that was told already is not told again.
+    /// What a peripheral said: `BleNotified`, `BleIndicated` or `BleAdvertised`.
+    pub fn notified(&self, moment: Moment, event: Event) {
+        self.0.change(|w| w.notified(moment, event, self.0.bytes_max));
+    }
+
+    /// Some of what a peripheral said is lost from here on, until the instance has come to this mark.
+    pub fn lost(&self, moment: Moment) {
+        self.0.change(|w| {
+            if !w.hole {
+                w.overrun(moment, Event::BleOverran);
+            }
+        });
+    }
+
+    /// `BleDiscovered`, after the link came up.
+    pub fn discovered(&self, moment: Moment, event: Event) {
+        self.0.change(|w| {
+            w.discovered = Some((moment, event.clone(), w.hole));
+            if !w.hole {
+                w.event(moment, event);
+            }
+        });
+    }
+
+    /// `ModbusLink`, `SerialLink` or `BleLink`; a state that was told already is not told again.
     pub fn link(&self, moment: Moment, event: Event) {
         self.0.change(|w| w.link(moment, event));
     }
@@ -199,10 +227,15 @@ impl Inbox {
     /// dropped the mark stays too. The state of each link is told anew, at `now`, before them; nothing is told as older than that.
     pub fn reopen(&self, now: Moment) {
         self.0.change(|w| {
-            w.queue.retain(|e| matches!(e.event, Event::SerialReceived(_) | Event::SerialFaulted(_)));
+            w.queue.retain(|e| is_of_the_line(&e.event));
             w.events = w.queue.len();
             (w.tapped, w.tapped_hole) = (0, false);
             w.run += 1;
+            if let Some((_, event, _)) = w.discovered.clone() {
+                w.discovered = Some((now, event.clone(), false));
+                w.queue.push_front(Entry { moment: now, first_ns: now.monotonic_ns, event, permit: None });
+                w.events += 1;
+            }
             for at in (0..w.links.len()).rev() {
                 if let Some((_, event, _)) = w.links[at].clone() {
                     w.links[at] = Some((now, event.clone(), false));
@@ -228,15 +261,28 @@ impl Waiting {
         self.push(Entry { moment, first_ns: moment.monotonic_ns, event, permit: None });
     }
 
-    fn overrun(&mut self, moment: Moment) {
+    fn overrun(&mut self, moment: Moment, mark: Event) {
         self.hole = true;
         self.overruns += 1;
-        self.event(moment, Event::SerialFaulted(LineFault::Overrun));
+        self.event(moment, mark);
+    }
+
+    fn notified(&mut self, moment: Moment, event: Event, bytes_max: usize) {
+        let bytes = notified_bytes(&event);
+        if !self.hole && (self.bytes + bytes > bytes_max || self.events >= EVENTS_MAX) {
+            self.overrun(moment, Event::BleOverran);
+        }
+        if self.hole {
+            self.bytes_lost += bytes as u64;
+            return;
+        }
+        self.bytes += bytes;
+        self.event(moment, event);
     }
 
     fn bytes(&mut self, moment: Moment, piece: &[u8], bytes_max: usize) {
         if !self.hole && (self.bytes + piece.len() > bytes_max || self.events >= EVENTS_MAX) {
-            self.overrun(moment);
+            self.overrun(moment, Event::SerialFaulted(LineFault::Overrun));
         }
         if self.hole {
             self.bytes_lost += piece.len() as u64;
@@ -260,7 +306,7 @@ impl Waiting {
             return; // a line at the wrong speed faults with every byte: one event says it
         }
         if !self.hole && self.events >= EVENTS_MAX {
-            self.overrun(moment);
+            self.overrun(moment, Event::SerialFaulted(LineFault::Overrun));
         }
         if !self.hole {
             self.event(moment, event);
@@ -285,13 +331,18 @@ impl Waiting {
         let at = match event {
             Event::ModbusLink(_) => 0,
             Event::SerialLink(_) => 1,
+            Event::BleLink(_) => 2,
             _ => unreachable!("only the links tell their states"),
         };
         if self.links[at].as_ref().is_some_and(|(_, told, _)| *told == event) {
             return;
         }
         if !self.hole && self.events >= EVENTS_MAX {
-            self.overrun(moment);
+            let mark = if at == 2 { Event::BleOverran } else { Event::SerialFaulted(LineFault::Overrun) };
+            self.overrun(moment, mark);
+        }
+        if at == 2 {
+            self.discovered = None; // of the link before
         }
         self.links[at] = Some((moment, event.clone(), self.hole));
         if !self.hole {
@@ -304,7 +355,8 @@ impl Waiting {
         self.events -= usize::from(entry.permit.is_none());
         match &entry.event {
             Event::SerialReceived(bytes) => self.bytes -= bytes.len(),
-            Event::SerialFaulted(LineFault::Overrun) => self.hole_ends(),
+            Event::SerialFaulted(LineFault::Overrun) | Event::BleOverran => self.hole_ends(),
+            Event::BleNotified(..) | Event::BleIndicated(..) | Event::BleAdvertised { .. } => self.bytes -= notified_bytes(&entry.event),
             Event::FilterOverran => self.tapped_hole = false,
             event => self.tapped -= tapped_bytes(event),
         }
@@ -329,7 +381,32 @@ impl Waiting {
                 self.events += 1;
             }
         }
+        if let Some((moment, event, unsaid @ true)) = self.discovered.clone() {
+            self.discovered = Some((moment, event.clone(), !unsaid));
+            let before = self.queue.iter().take_while(|e| e.moment.monotonic_ns <= moment.monotonic_ns).count();
+            self.queue.insert(before, Entry { moment, first_ns: moment.monotonic_ns, event, permit: None });
+            self.events += 1;
+        }
     }
+}
+
+/// What the device said, and what is missing of it.
+fn is_of_the_line(event: &Event) -> bool {
+    use Event::{BleAdvertised, BleIndicated, BleNotified, BleOverran, SerialFaulted, SerialReceived};
+    matches!(event, SerialReceived(_) | SerialFaulted(_) | BleNotified(..) | BleIndicated(..) | BleAdvertised { .. } | BleOverran)
+}
+
+/// As the gateway holds it.
+fn notified_bytes(event: &Event) -> usize {
+    let held = match event {
+        Event::BleNotified(_, bytes) | Event::BleIndicated(_, bytes) => bytes.len(),
+        Event::BleAdvertised { manufacturer, services, .. } => {
+            let one = |bytes: &Vec<u8>| size_of::<crate::contract::ble::ServiceData>() + bytes.len();
+            manufacturer.iter().map(|m| one(&m.bytes)).sum::<usize>() + services.iter().map(|s| one(&s.bytes)).sum::<usize>()
+        }
+        _ => 0,
+    };
+    size_of::<Entry>() + held
 }
 
 /// As the gateway holds it; 0 for what is no filter's.

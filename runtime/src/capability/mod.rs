@@ -1,5 +1,6 @@
 //! Room 1, device to bytes: one folder a noun, the same files in each, and the inbox that they all fill.
 
+pub mod ble;
 pub mod inbox;
 pub mod modbus;
 mod once;

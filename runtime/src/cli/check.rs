@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::capability::{modbus, serial};
+use crate::capability::{ble, modbus, serial};
 use crate::config::{Config, ConfigError, Given, Instance, Report, Transaction, Uplink, nearest, nearest_path};
 use crate::contract::types::Kind;
 use crate::fault::{Fault, Guilty};
@@ -145,7 +145,10 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     if let Some(grant) = &bus_grant {
         println!("  {} (bus \"{}\" is {})", grant.explain(), grant.bus(), modbus::target(&config.buses[grant.bus()]));
     }
-    if grants.serial.is_none() && grants.modbus.is_none() {
+    if let Some(grant) = &grants.ble {
+        println!("  {}", ble::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
+    }
+    if grants.serial.is_none() && grants.modbus.is_none() && grants.ble.is_none() {
         println!("  touches no device");
     }
     if !grants.personal {

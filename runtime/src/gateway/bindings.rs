@@ -66,6 +66,10 @@ impl Bindings {
     pub fn of(&self, name: &str, instance: &Instance) -> Binding {
         match self.said.get(name).filter(|said| said.instead_of == written(instance)) {
             Some(said) => Binding { bed: said.bed.clone(), serial: said.serial.clone() },
+            // no device says that its serial is nothing: what one of a pool says is parked until a person has confirmed it
+            None if instance.is_of_a_pool() => {
+                Binding { bed: instance.bed.clone(), serial: Some(instance.device_serial.clone().unwrap_or_default()) }
+            }
             None => Binding { bed: instance.bed.clone(), serial: instance.device_serial.clone() },
         }
     }

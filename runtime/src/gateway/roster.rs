@@ -15,7 +15,7 @@ use super::bindings::{Bindings, Kept};
 use super::clock::moment;
 use super::workshop::{Post, Posts};
 use crate::capability::inbox::{Inbox, inbox};
-use crate::capability::{modbus, serial};
+use crate::capability::{ble, modbus, serial};
 use crate::config;
 use crate::console::{Reloaded, To};
 use crate::fault::{Fault, Guilty};
@@ -41,6 +41,8 @@ pub(super) struct Roster {
     seed: u64,
     on_duty: BTreeMap<String, OnDuty>,
     buses: BTreeMap<String, Bus>,
+    /// What all peripherals share, while there is one.
+    radio: Option<(ble::Radio, JoinHandle<()>)>,
     /// What those who are not on duty left: of this life, and of what the store held at the start.
     left: BTreeMap<String, Left>,
     bindings: Bindings,
@@ -52,7 +54,8 @@ struct OnDuty {
     stop: watch::Sender<Option<GapReason>>,
     asked: mpsc::Sender<Asked>,
     supervisor: JoinHandle<Left>,
-    port: Option<JoinHandle<()>>,
+    /// Of its serial port and of its peripheral.
+    owners: Vec<JoinHandle<()>>,
 }
 
 struct Bus {
@@ -72,6 +75,7 @@ impl Roster {
             seed,
             on_duty: BTreeMap::new(),
             buses: BTreeMap::new(),
+            radio: None,
             left,
             bindings: kept.bindings,
             taps: Taps::default(),
@@ -281,7 +285,7 @@ impl Roster {
 
     async fn start(&mut self, name: &str, post: Post) {
         let (instance, now): (Arc<str>, _) = (name.into(), moment());
-        let (links, inbox, port) = self.connect(&instance, &post);
+        let (links, inbox, owners) = self.connect(&instance, &post);
         let (stop, stopping) = watch::channel(None);
         let (asked, asks) = mpsc::channel(ASKED_WAITING_MAX);
         let (back, from_pipeline) = mpsc::channel(BACK_WAITING_MAX);
@@ -311,12 +315,13 @@ impl Roster {
             stop: stopping,
         };
         let supervisor = tokio::spawn(Supervisor::new(posting, wiring).run());
-        self.on_duty.insert(name.to_owned(), OnDuty { post, stop, asked, supervisor, port });
+        self.on_duty.insert(name.to_owned(), OnDuty { post, stop, asked, supervisor, owners });
     }
 
-    fn connect(&mut self, name: &Arc<str>, post: &Post) -> (Links, Inbox, Option<JoinHandle<()>>) {
-        let (events, inbox) = inbox(name.clone(), post.serial.as_ref().map_or(0, serial::Grant::inbox_bytes));
-        let (mut links, mut port) = (Links::default(), None);
+    fn connect(&mut self, name: &Arc<str>, post: &Post) -> (Links, Inbox, Vec<JoinHandle<()>>) {
+        let bytes = post.serial.as_ref().map_or(0, serial::Grant::inbox_bytes) + post.ble.as_ref().map_or(0, |_| ble::INBOX_BYTES);
+        let (events, inbox) = inbox(name.clone(), bytes);
+        let (mut links, mut port, mut peripheral) = (Links::default(), None, None);
         if post.is_filter() {
             self.taps.listen(name, post.taps.clone(), post.instance.grants.personal, events.clone());
         }
@@ -325,13 +330,30 @@ impl Roster {
             links.serial = Some(serial::Handle::new(grant.clone(), writes, events.clone(), moment, self.status.clone()));
             port = Some(tokio::spawn(serial::Port::new(grant, taken, events.clone(), moment, self.status.clone()).run()));
         }
+        if let Some((grant, settings)) = &post.ble {
+            let radio = self.radio(settings);
+            let (asks, taken) = mpsc::channel(ble::ASKS_OPEN_MAX);
+            let known = ble::Known::default();
+            let owner = ble::Peripheral::new(grant.clone(), &radio, known.clone(), taken, events.clone(), moment, self.status.clone());
+            links.ble = Some(ble::Handle::new(grant.clone(), known, asks, events.clone(), moment, self.status.clone()));
+            peripheral = Some(tokio::spawn(owner.run()));
+        }
         if let Some((grant, settings)) = &post.modbus {
             let bus = self.bus(grant.bus(), settings);
             let (asks, members) = (bus.asks.clone(), bus.members.clone());
             members.join(events.clone(), moment(), &self.status);
             links.modbus = Some(modbus::Handle::new(grant.clone(), asks, events, moment, self.status.clone()));
         }
-        (links, inbox, port)
+        (links, inbox, port.into_iter().chain(peripheral).collect())
+    }
+
+    /// It is there as long as somebody has a peripheral.
+    fn radio(&mut self, settings: &config::Ble) -> ble::Radio {
+        let (radio, _) = self.radio.get_or_insert_with(|| {
+            let radio = ble::Radio::new(settings, moment, self.status.clone());
+            (radio.clone(), tokio::spawn(radio.run()))
+        });
+        radio.clone()
     }
 
     /// A bus is there as long as somebody is a member of it. It has room for all that all instances may have open.
@@ -355,8 +377,8 @@ impl Roster {
         };
         let one = self.on_duty.remove(name).expect("just seen");
         self.taps.leave(name);
-        if let Some(port) = one.port {
-            let_end(port).await; // the next one finds the port free
+        for owner in one.owners {
+            let_end(owner).await; // the next one finds port and peripheral free
         }
         if let Some((grant, _)) = &one.post.modbus
             && let Some(bus) = self.buses.get(grant.bus())
@@ -379,6 +401,12 @@ impl Roster {
             let_end(task).await;
             info!(bus = name, target = modbus::target(&settings), "nobody needs this bus any more");
         }
+        if self.on_duty.values().all(|one| one.post.ble.is_none())
+            && let Some((_, task)) = self.radio.take()
+        {
+            task.abort(); // it has nothing in hand
+            info!("nobody needs Bluetooth any more");
+        }
     }
 
     /// What nobody names any more is not shown any more.
@@ -388,6 +416,7 @@ impl Roster {
                 [
                     one.post.serial.as_ref().map(|g| g.port().display().to_string()),
                     one.post.modbus.as_ref().map(|(g, _)| g.bus().to_owned()),
+                    one.post.ble.as_ref().map(|(g, _)| g.link()),
                 ]
             })
             .flatten()

@@ -9,7 +9,7 @@ use tokio::time::{Duration, timeout};
 use tracing::info;
 
 use super::clock::random;
-use crate::capability::{modbus, serial};
+use crate::capability::{ble, modbus, serial};
 use crate::config::{self, Bus, Config, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Admission, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
@@ -27,6 +27,8 @@ pub(super) struct Post {
     hash: [u8; 32],
     pub serial: Option<serial::Grant>,
     pub modbus: Option<(modbus::Grant, Bus)>,
+    /// With what all peripherals share.
+    pub ble: Option<(ble::Grant, config::Ble)>,
 }
 
 /// By the instance's name.
@@ -40,6 +42,7 @@ impl Post {
             && self.instance.grants == other.instance.grants
             && self.instance.report == other.instance.report
             && self.taps == other.taps
+            && self.ble.as_ref().map(|(_, radio)| radio) == other.ble.as_ref().map(|(_, radio)| radio)
             && self.modbus.as_ref().map(|(_, bus)| bus) == other.modbus.as_ref().map(|(_, bus)| bus)
     }
 
@@ -109,7 +112,9 @@ impl Workshop {
             let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
             let bus = |g: &crate::config::ModbusGrant| Ok((modbus::Grant::new(name, g)?, config.buses[&g.bus].clone()));
             let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
-            posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus });
+            let ble = grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+            let ble = ble.map(|grant| (grant, config.ble.clone()));
+            posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, ble });
         }
         let mut asks = BTreeMap::new();
         for (name, post) in &posts {
@@ -132,6 +137,7 @@ impl Workshop {
         let grants = &instance.grants;
         grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
         grants.modbus.as_ref().map(|g| modbus::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+        grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
         Ok((package, settings, taps))
     }
 
@@ -186,7 +192,8 @@ pub fn wrong_package(config: &Config, instance: &str, e: &PluginError) -> Fault 
 
 /// The links that the site gives an instance anything of.
 pub fn granted(instance: &Instance) -> BTreeSet<Link> {
-    let links = [(Link::Modbus, instance.grants.modbus.is_some()), (Link::Serial, instance.grants.serial.is_some())];
+    let grants = &instance.grants;
+    let links = [(Link::Modbus, grants.modbus.is_some()), (Link::Serial, grants.serial.is_some()), (Link::Ble, grants.ble.is_some())];
     links.into_iter().filter(|(_, granted)| *granted).map(|(link, _)| link).collect()
 }
 

@@ -8,7 +8,7 @@ use wardgate_wire::GapReason;
 use super::commands::{Command, Commands};
 use super::taps::Taps;
 use crate::capability::inbox::Inbox;
-use crate::capability::{Clock, modbus, serial};
+use crate::capability::{Clock, ble, modbus, serial};
 use crate::config::{Link, Terms};
 use crate::contract::Said;
 use crate::contract::types::{Moment, Tag};
@@ -111,6 +111,7 @@ pub struct Left {
 pub struct Links {
     pub modbus: Option<modbus::Handle>,
     pub serial: Option<serial::Handle>,
+    pub ble: Option<ble::Handle>,
 }
 
 /// Everything that connects a supervisor.

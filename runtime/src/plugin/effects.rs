@@ -10,6 +10,7 @@ use super::rules::{Breach, DURABLE_WAITING_MAX};
 use super::tickets::Tickets;
 use super::timers::Timers;
 use crate::capability::Flooded;
+use crate::capability::ble::What;
 use crate::contract::types::{Health, Moment, Tag, Value};
 use crate::contract::{Event, Said, printable};
 use crate::status::{InstanceStatus, Status};
@@ -54,6 +55,14 @@ impl Open {
         }
         let (due_ns, tag) = self.timers.take_due(now.monotonic_ns)?;
         Some((Moment { monotonic_ns: due_ns, ..now }, Event::Timer(tag)))
+    }
+
+    /// What an indication brought is to be on flash at once: its peripheral was told already that it is here.
+    pub(super) fn hurry(&mut self, said: &mut Vec<Said>) {
+        let lasting = |one: &Said| matches!(one, Said::Emit(_) | Said::EmitWaveform(_) | Said::Raise(_) | Said::Keep(_));
+        if said.iter().any(lasting) {
+            said.push(Said::WhenDurable(self.durable.blank()));
+        }
     }
 
     /// When a timer falls due; something else is due at once.
@@ -137,12 +146,19 @@ impl Around<'_> {
                     }
                 }
                 Said::SerialWrite(tag, frame) => self.links.serial.as_ref().map_or(Ok(()), |port| port.write(tag, frame))?,
-                Said::BleRead(..) | Said::BleWrite(..) | Said::BleSubscribe(..) | Said::BleUnsubscribe(..) => {}
+                Said::BleRead(tag, handle) => self.ask(tag, What::Read(handle))?,
+                Said::BleWrite(tag, handle, bytes, with_response) => self.ask(tag, What::Write { handle, bytes, with_response })?,
+                Said::BleSubscribe(tag, handle) => self.ask(tag, What::Subscribe(handle))?,
+                Said::BleUnsubscribe(tag, handle) => self.ask(tag, What::Unsubscribe(handle))?,
                 Said::Describe(..) | Said::Identify(_) | Said::Emit(_) | Said::EmitWaveform(_) | Said::Missed(..) => {}
                 Said::Raise(_) | Said::Keep(_) | Said::WhenDurable(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn ask(&self, tag: Tag, what: What) -> Result<(), Flooded> {
+        self.links.ble.as_ref().map_or(Ok(()), |peripheral| peripheral.ask(tag, what))
     }
 
     fn report(&self, health: Health, detail: &str) {

@@ -21,7 +21,7 @@ use crate::capability::inbox;
 use crate::config::Link;
 use crate::contract::gateway::Level;
 use crate::contract::types::{LinkState, Moment};
-use crate::contract::{CallError, Event, Log, Outcome, modbus, printable, serial};
+use crate::contract::{CallError, Event, Log, Outcome, ble, modbus, printable, serial};
 use crate::fault;
 
 /// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, its bytes, what was said, and `Closed` or `Fault`.
@@ -63,6 +63,8 @@ pub struct Supervisor {
     /// While it stops: how many events of the inbox it may still hear.
     last_events: usize,
     refusals_in_a_row: u32,
+    /// What is heard now was an indication: its peripheral takes it as delivered.
+    confirmed: bool,
 }
 
 /// How a run ended.
@@ -115,6 +117,7 @@ impl Supervisor {
             own_went_last: false,
             last_events: LAST_EVENTS_MAX,
             refusals_in_a_row: 0,
+            confirmed: false,
         }
     }
 
@@ -165,6 +168,11 @@ impl Supervisor {
                 Next::Event(moment, Event::FilterOverran) => {
                     let moment = self.forward(moment);
                     self.overran(room, moment);
+                    None
+                }
+                Next::Event(moment, Event::BleOverran) => {
+                    let moment = self.forward(moment);
+                    self.notifications_lost(room, moment);
                     None
                 }
                 Next::Event(moment, event) => {
@@ -271,7 +279,8 @@ impl Supervisor {
     async fn pace(&mut self, event: &Event) {
         match event {
             Event::ModbusReply(_, Err(modbus::Failure::NotGranted | modbus::Failure::OverRate | modbus::Failure::LinkDown))
-            | Event::SerialWritten(_, Err(_)) => self.refusals_in_a_row += 1,
+            | Event::SerialWritten(_, Err(_))
+            | Event::BleReply(_, Err(ble::Failure::NotGranted | ble::Failure::OverRate | ble::Failure::LinkDown | ble::Failure::NotFound)) => self.refusals_in_a_row += 1,
             _ => self.refusals_in_a_row = 0,
         }
         if self.refusals_in_a_row > REFUSALS_IN_A_ROW_MAX {
@@ -337,6 +346,7 @@ impl Supervisor {
                 Some(ToPipeline::Lost { instance: instance.clone(), moment, why: GapReason::GatewayOverrun })
             }
             Event::SerialLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Serial, moment }),
+            Event::BleLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Ble, moment }),
             Event::ModbusLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Modbus, moment }),
             _ => None,
         };
@@ -357,6 +367,7 @@ impl Supervisor {
             _ => {}
         }
         self.pace(&event).await;
+        self.confirmed = matches!(event, Event::BleIndicated(..));
         match self.call(moment, event).await {
             Ok(outcome) => self.take_effect(&mut room, moment, outcome, before),
             Err(spent) => {
@@ -365,6 +376,14 @@ impl Supervisor {
                 Err(self.fault(&spent))
             }
         }
+    }
+
+    /// There is no word for it in what a plugin hears: its packet counters show it the hole, and the ledger has the reason.
+    fn notifications_lost(&mut self, mut room: Room<'_>, moment: Moment) {
+        let instance = self.posting.instance.clone();
+        tracing::warn!("it takes what its peripheral says too slowly; some of that is lost");
+        put(&mut room, ToPipeline::Lost { instance: instance.clone(), moment, why: GapReason::GatewayOverrun });
+        self.wiring.taps.lost(&instance, moment);
     }
 
     /// A filter was too slow: what it says from here on is said without what it did not hear.
@@ -411,7 +430,10 @@ impl Supervisor {
         if let Some(kept) = sorted.kept.take() {
             self.kept = Some(kept);
         }
-        let said = std::mem::take(&mut sorted.to_pipeline);
+        let mut said = std::mem::take(&mut sorted.to_pipeline);
+        if std::mem::take(&mut self.confirmed) {
+            self.open.hurry(&mut said);
+        }
         if !said.is_empty() {
             self.wiring.taps.said(&instance, moment, &said);
             put(room, ToPipeline::Spoken(Spoken { instance: instance.clone(), moment, said }));

@@ -1,0 +1,296 @@
+//! What the gateway says to BlueZ over D-Bus, by the interfaces that it uses: ObjectManager, Adapter1, Device1, GattCharacteristic1, AgentManager1.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::os::unix::net::UnixDatagram;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zbus::export::futures_core::Stream as _;
+use zbus::{Connection, Message, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
+
+use crate::contract::ble::Failure;
+
+pub(super) const BLUEZ: &str = "org.bluez";
+pub(super) const ADAPTER: &str = "org.bluez.Adapter1";
+pub(super) const DEVICE: &str = "org.bluez.Device1";
+pub(super) const SERVICE: &str = "org.bluez.GattService1";
+pub(super) const CHARACTERISTIC: &str = "org.bluez.GattCharacteristic1";
+pub(super) const AGENT_MANAGER: &str = "org.bluez.AgentManager1";
+pub(super) const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
+pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const BUS: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
+
+/// A word to BlueZ that asks nothing of the air is answered at once.
+const ANSWER_S_MAX: u64 = 5; // bluetoothd reads its adapter anew in less, right after it was started
+/// BlueZ itself gives a connection up after some 40 s.
+pub(super) const CONNECT_S_MAX: u64 = 30; // a peripheral that advertises once in 10 s is caught in that; longer keeps the radio from others
+/// A request to a peripheral, its answer included.
+pub(super) const OPERATION_S_MAX: u64 = 10; // the protocol gives 30; a ward's devices answer in one, and a plugin can go on sooner
+/// Both sides confirm, and one of them may be a person.
+pub(super) const PAIR_S_MAX: u64 = 60; // the protocol itself gives up after 30 s without a word
+
+pub(super) type Dictionary = HashMap<String, OwnedVariant>;
+pub(super) type Interfaces = HashMap<String, Dictionary>;
+pub(super) type Objects = HashMap<OwnedObjectPath, Interfaces>;
+
+/// Why BlueZ did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BluezError {
+    #[error("the D-Bus of this machine cannot be reached: {0}")]
+    Bus(String),
+    #[error("BlueZ (bluetoothd) does not run")]
+    Absent,
+    #[error("BlueZ has no adapter{}", .0.as_ref().map(|name| format!(" {name}")).unwrap_or_default())]
+    NoAdapter(Option<String>),
+    #[error("no answer to {asked} within {within_s} s")]
+    Silent { asked: &'static str, within_s: u64 },
+    #[error("BlueZ refuses {asked}: {name}: {why}")]
+    Refused { asked: &'static str, name: String, why: String },
+    #[error("BlueZ says something else than it should to {asked}: {why}")]
+    Strange { asked: &'static str, why: String },
+}
+
+impl BluezError {
+    /// The last part of the error's name.
+    pub(super) fn is(&self, short: &str) -> bool {
+        matches!(self, Self::Refused { name, .. } if name.rsplit('.').next() == Some(short))
+    }
+
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Bus(_) => "install and start dbus; DBUS_SYSTEM_BUS_ADDRESS must be its address, or unset",
+            Self::Absent => "systemctl start bluetooth",
+            Self::NoAdapter(_) => "plug one in, or correct `adapter` below [ble]; `bluetoothctl list` shows them",
+            Self::Silent { .. } => "is it near, switched on, and not connected to something else?",
+            Self::Refused { name, .. } if name.ends_with("AccessDenied") => "this user may not speak to BlueZ: it must be root, or of the group bluetooth",
+            Self::Refused { .. } | Self::Strange { .. } => "look at `journalctl -u bluetooth`",
+        }
+    }
+
+    /// For a plugin.
+    pub(super) fn failure(&self) -> Failure {
+        let (name, why) = match self {
+            Self::Silent { .. } => return Failure::Timeout,
+            Self::Refused { name, why, .. } => (name.rsplit('.').next().unwrap_or_default(), why),
+            Self::Strange { .. } => return Failure::NotPermitted,
+            _ => return Failure::LinkDown,
+        };
+        match name {
+            "InProgress" | "Busy" => Failure::Busy,
+            "NotPermitted" | "NotAuthorized" | "NotSupported" => Failure::NotPermitted,
+            "InvalidOffset" => Failure::Att(0x07),
+            "InvalidValueLength" => Failure::Att(0x0d),
+            "Failed" => att(why).map_or(Failure::LinkDown, Failure::Att),
+            _ => Failure::LinkDown, // its objects are gone, or BlueZ is
+        }
+    }
+}
+
+/// "Operation failed with ATT error: 0x80"
+fn att(why: &str) -> Option<u8> {
+    u8::from_str_radix(why.rsplit_once("0x")?.1.get(..2)?, 16).ok()
+}
+
+/// A connection to the system's bus. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Bluez(pub(super) Connection);
+
+impl Bluez {
+    /// The system's bus, or the one that DBUS_SYSTEM_BUS_ADDRESS names; and all that comes from BlueZ.
+    pub(super) async fn open(at: Option<&str>) -> Result<(Self, MessageStream), BluezError> {
+        let bus = |e: zbus::Error| BluezError::Bus(e.to_string());
+        let builder = at.map_or_else(|| Ok(zbus::connection::Builder::system()), zbus::connection::Builder::address).map_err(bus)?;
+        let built = builder.build();
+        let late = |_| BluezError::Bus(format!("no answer within {ANSWER_S_MAX} s"));
+        let connection = timeout(Duration::from_secs(ANSWER_S_MAX), built).await.map_err(late)?.map_err(bus)?;
+        let stream = MessageStream::from(&connection);
+        let this = Self(connection);
+        Ok((this, stream))
+    }
+
+    /// From here on the stream brings what BlueZ signals. Whoever holds it must be reading it meanwhile.
+    pub(super) async fn listen(&self) -> Result<(), BluezError> {
+        let changes = "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.bluez'";
+        for rule in ["type='signal',sender='org.bluez'", changes] {
+            self.bus("AddMatch", &rule).await?;
+        }
+        Ok(())
+    }
+
+    async fn bus(&self, method: &'static str, body: &(impl serde::Serialize + zbus::DynamicType)) -> Result<Message, BluezError> {
+        self.call_at(BUS, BUS_PATH, BUS, method, body, ANSWER_S_MAX).await
+    }
+
+    async fn call_at(
+        &self,
+        to: &str,
+        path: &str,
+        interface: &str,
+        method: &'static str,
+        body: &(impl serde::Serialize + zbus::DynamicType),
+        within_s: u64,
+    ) -> Result<Message, BluezError> {
+        let called = self.0.call_method(Some(to), path, Some(interface), method, body);
+        match timeout(Duration::from_secs(within_s), called).await {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(zbus::Error::MethodError(name, why, _))) => match name.as_str() {
+                "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => Err(BluezError::Absent),
+                name => Err(BluezError::Refused { asked: method, name: name.to_owned(), why: why.unwrap_or_default() }),
+            },
+            Ok(Err(e)) => Err(BluezError::Bus(e.to_string())),
+            Err(_) => Err(BluezError::Silent { asked: method, within_s }),
+        }
+    }
+
+    async fn call(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &'static str,
+        body: &(impl serde::Serialize + zbus::DynamicType),
+    ) -> Result<Message, BluezError> {
+        self.call_at(BLUEZ, path, interface, method, body, ANSWER_S_MAX).await
+    }
+
+    /// The unique name of who is org.bluez now; signals of anybody else are not its.
+    pub(super) async fn owner(&self) -> Result<String, BluezError> {
+        read("GetNameOwner", &self.bus("GetNameOwner", &BLUEZ).await?)
+    }
+
+    pub(super) async fn objects(&self) -> Result<Objects, BluezError> {
+        read("GetManagedObjects", &self.call("/", OBJECT_MANAGER, "GetManagedObjects", &()).await?)
+    }
+
+    async fn set(&self, path: &str, interface: &str, name: &str, value: bool) -> Result<(), BluezError> {
+        self.call(path, PROPERTIES, "Set", &(interface, name, Variant::from(value))).await.map(drop)
+    }
+
+    pub(super) async fn power(&self, adapter: &str) -> Result<(), BluezError> {
+        self.set(adapter, ADAPTER, "Powered", true).await
+    }
+
+    /// Low energy only. `repeats`: what only broadcasts is heard each time, and not once.
+    pub(super) async fn discover(&self, adapter: &str, repeats: bool) -> Result<(), BluezError> {
+        let filter = HashMap::from([("Transport", Variant::from("le")), ("DuplicateData", Variant::from(repeats))]);
+        self.call(adapter, ADAPTER, "SetDiscoveryFilter", &(filter,)).await?;
+        match self.call(adapter, ADAPTER, "StartDiscovery", &()).await {
+            Err(e) if e.is("InProgress") => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    pub(super) async fn rest(&self, adapter: &str) -> Result<(), BluezError> {
+        self.call(adapter, ADAPTER, "StopDiscovery", &()).await.map(drop)
+    }
+
+    pub(super) async fn remove(&self, adapter: &str, device: &str) -> Result<(), BluezError> {
+        let path = OwnedObjectPath::try_from(device).map_err(|e| BluezError::Strange { asked: "RemoveDevice", why: e.to_string() })?;
+        self.call(adapter, ADAPTER, "RemoveDevice", &(path,)).await.map(drop)
+    }
+
+    pub(super) async fn connect(&self, device: &str) -> Result<(), BluezError> {
+        match self.call_at(BLUEZ, device, DEVICE, "Connect", &(), CONNECT_S_MAX).await {
+            Err(e) if e.is("AlreadyConnected") => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    pub(super) async fn disconnect(&self, device: &str) -> Result<(), BluezError> {
+        self.call(device, DEVICE, "Disconnect", &()).await.map(drop)
+    }
+
+    pub(super) async fn pair(&self, device: &str) -> Result<(), BluezError> {
+        self.call_at(BLUEZ, device, DEVICE, "Pair", &(), PAIR_S_MAX).await.map(drop)
+    }
+
+    /// It may come back by itself, and needs no consent each time.
+    pub(super) async fn trust(&self, device: &str) -> Result<(), BluezError> {
+        self.set(device, DEVICE, "Trusted", true).await
+    }
+
+    /// The agent at this path of our connection is asked in pairings that this connection begins.
+    pub(super) async fn register_agent(&self, path: &str, capability: &str) -> Result<(), BluezError> {
+        let path = OwnedObjectPath::try_from(path).map_err(|e| BluezError::Strange { asked: "RegisterAgent", why: e.to_string() })?;
+        self.call("/org/bluez", AGENT_MANAGER, "RegisterAgent", &(&path, capability)).await?;
+        self.call("/org/bluez", AGENT_MANAGER, "RequestDefaultAgent", &(&path,)).await.map(drop)
+    }
+
+    async fn operate(
+        &self,
+        path: &str,
+        method: &'static str,
+        body: &(impl serde::Serialize + zbus::DynamicType),
+    ) -> Result<Message, BluezError> {
+        self.call_at(BLUEZ, path, CHARACTERISTIC, method, body, OPERATION_S_MAX).await
+    }
+
+    pub(super) async fn read_value(&self, path: &str) -> Result<Vec<u8>, BluezError> {
+        let none: HashMap<&str, Variant<'_>> = HashMap::new();
+        read("ReadValue", &self.operate(path, "ReadValue", &(none,)).await?)
+    }
+
+    pub(super) async fn write_value(&self, path: &str, bytes: &[u8], with_response: bool) -> Result<(), BluezError> {
+        let kind = if with_response { "request" } else { "command" };
+        let options = HashMap::from([("type", Variant::from(kind))]);
+        self.operate(path, "WriteValue", &(bytes, options)).await.map(drop)
+    }
+
+    /// A socket of its own for what a characteristic notifies: a packet each, nothing lost or joined on the way.
+    pub(super) async fn acquire_notify(&self, path: &str) -> Result<(UnixDatagram, u16), BluezError> {
+        let none: HashMap<&str, Variant<'_>> = HashMap::new();
+        let message = self.operate(path, "AcquireNotify", &(none,)).await?;
+        let (socket, mtu): (OwnedFd, u16) = read("AcquireNotify", &message)?;
+        // of the kind SEQPACKET; it is only ever received from, which is the same for both
+        let socket = UnixDatagram::from(std::os::fd::OwnedFd::from(socket));
+        socket.set_nonblocking(true).map_err(|e| BluezError::Strange { asked: "AcquireNotify", why: e.to_string() })?;
+        Ok((socket, mtu))
+    }
+
+    pub(super) async fn start_notify(&self, path: &str) -> Result<(), BluezError> {
+        match self.operate(path, "StartNotify", &()).await {
+            Err(e) if e.is("InProgress") => Ok(()), // BlueZ subscribes again by itself when a link comes back
+            done => done.map(drop),
+        }
+    }
+
+    pub(super) async fn stop_notify(&self, path: &str) -> Result<(), BluezError> {
+        self.operate(path, "StopNotify", &()).await.map(drop)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned + zbus::Type>(asked: &'static str, message: &Message) -> Result<T, BluezError> {
+    message.body().deserialize().map_err(|e| BluezError::Strange { asked, why: e.to_string() })
+}
+
+/// The next message; None when the bus is gone.
+pub(super) async fn next(stream: &mut MessageStream) -> Option<Message> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_bluez_become_what_a_plugin_can_act_on() {
+        let refused = |name: &str, why: &str| {
+            BluezError::Refused { asked: "ReadValue", name: format!("org.bluez.Error.{name}"), why: why.into() }.failure()
+        };
+        for (name, why, failure) in [
+            ("NotPermitted", "Read not permitted", Failure::NotPermitted),
+            ("NotSupported", "", Failure::NotPermitted),
+            ("InProgress", "", Failure::Busy),
+            ("InvalidValueLength", "", Failure::Att(0x0d)),
+            ("Failed", "Operation failed with ATT error: 0x80 (Application Error)", Failure::Att(0x80)),
+            ("Failed", "Not connected", Failure::LinkDown),
+            ("Failed", "ends in 0x", Failure::LinkDown),
+            ("NotConnected", "Not Connected", Failure::LinkDown),
+        ] {
+            assert_eq!(refused(name, why), failure, "{name} {why}");
+        }
+        assert_eq!(BluezError::Silent { asked: "ReadValue", within_s: 10 }.failure(), Failure::Timeout);
+    }
+}

@@ -1,0 +1,276 @@
+//! What the site allows one instance over Bluetooth: which peripheral, what of it the plugin sees, reads and subscribes to, and what it may write.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::tree::Device;
+use crate::capability::serial::{FRAME_BYTES_MAX, Pattern};
+use crate::config::{BleGrant, BlePool};
+use crate::contract::ble::Uuid;
+
+/// What the inbox of a peripheral holds: ten seconds of the fastest that a UART chip brings for all peripherals together.
+pub const INBOX_BYTES: usize = 1 << 20; // 921,600 baud; an ECG strap has 2 kB a second
+const UUIDS_MAX: usize = 64; // each characteristic is held against each of them; the richest device read about has 30
+const PATTERNS_MAX: usize = 64; // of one characteristic
+/// A UUID of four digits stands in this one.
+const BASE: Id = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+
+/// A UUID as a number.
+pub(super) type Id = u128;
+
+/// Which peripheral.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    Address(String),
+    Pool(Pool),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    service: Option<Id>,
+    name: Option<String>,
+    manufacturer: Option<u16>,
+}
+
+/// `[instance.NAME.grants.ble]`, read and checked.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    instance: String,
+    /// File and line.
+    at: String,
+    pub(super) which: Which,
+    pub(super) bonded: bool,
+    pub(super) broadcast: bool,
+    services: Vec<Id>,
+    characteristics: Vec<Id>,
+    reads: Option<Vec<Id>>,
+    notifies: Option<Vec<Id>>,
+    writes: BTreeMap<Id, Vec<Pattern>>,
+}
+
+/// What is wrong with a grant, by its key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: [instance.{instance}.grants.ble] {key}: {why}")]
+pub struct GrantError {
+    pub at: String,
+    pub instance: String,
+    pub key: String,
+    pub why: String,
+}
+
+/// Why something was not asked of the peripheral, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("asked to read {uuid}, which {at} does not allow. To allow it, under [instance.{instance}.grants.ble] add to reads: \"{uuid}\"")]
+    Read { at: String, instance: String, uuid: String },
+    #[error(
+        "asked to be notified of {uuid}, which {at} does not allow. To allow it, under [instance.{instance}.grants.ble] add to notifies: \"{uuid}\""
+    )]
+    Notify { at: String, instance: String, uuid: String },
+    #[error(
+        "asked to write {value} to {uuid}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.ble] add to writes: \"{uuid}\" = ['{value}']"
+    )]
+    Write { at: String, instance: String, uuid: String, value: String },
+    #[error("asked to write {bytes} bytes at once: a value has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
+    Impossible { bytes: usize },
+}
+
+impl Grant {
+    pub fn new(instance: &str, from: &BleGrant) -> Result<Self, GrantError> {
+        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
+        let ids = |key: &str, texts: &[String]| {
+            if texts.len() > UUIDS_MAX {
+                return Err(fail(key, format!("{} UUIDs are more than {UUIDS_MAX}", texts.len())));
+            }
+            texts.iter().map(|text| uuid(text).ok_or_else(|| fail(key, not_a_uuid(text)))).collect::<Result<Vec<_>, _>>()
+        };
+        let optional = |key: &str, texts: &Option<Vec<String>>| texts.as_ref().map(|texts| ids(key, texts)).transpose();
+        let which = match (&from.address, &from.pool) {
+            (Some(address), _) => Which::Address(address.to_ascii_uppercase()),
+            (None, Some(pool)) => Which::Pool(Pool::new(pool).map_err(|why| fail("pool.service", why))?),
+            (None, None) => return Err(fail("address", "is missing".into())),
+        };
+        if from.services.is_empty() && !from.broadcast {
+            return Err(fail("services", "names no service: write those that the plugin's README lists, like [\"180d\", \"180a\", \"180f\"]".into()));
+        }
+        let mut writes = BTreeMap::new();
+        for (text, patterns) in &from.writes {
+            let key = format!("writes.{text}");
+            let id = uuid(text).ok_or_else(|| fail("writes", not_a_uuid(text)))?;
+            if patterns.len() > PATTERNS_MAX {
+                return Err(fail(&key, format!("{} patterns are more than {PATTERNS_MAX}", patterns.len())));
+            }
+            let read = patterns.iter().map(|p| Pattern::parse(p).map_err(|e| fail(&key, e.to_string())));
+            writes.insert(id, read.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(Self {
+            instance: instance.to_owned(),
+            at: from.at.to_string(),
+            which,
+            bonded: from.bonded,
+            broadcast: from.broadcast,
+            services: ids("services", &from.services)?,
+            characteristics: ids("characteristics", &from.characteristics)?,
+            reads: optional("reads", &from.reads)?,
+            notifies: optional("notifies", &from.notifies)?,
+            writes,
+        })
+    }
+
+    /// As status and metrics call its link.
+    pub fn link(&self) -> String {
+        link_name(&self.instance)
+    }
+
+    /// For people: its address, or what it must be like.
+    pub fn target(&self) -> String {
+        self.which.to_string()
+    }
+
+    /// Whether this may be its peripheral.
+    pub(super) fn fits(&self, device: &Device) -> bool {
+        match &self.which {
+            Which::Address(address) => device.address == *address,
+            Which::Pool(pool) => pool.fits(device),
+        }
+    }
+
+    /// Whether the plugin may know of it at all.
+    pub(super) fn shows(&self, service: Id, characteristic: Id) -> bool {
+        self.services.contains(&service) && (self.characteristics.is_empty() || self.characteristics.contains(&characteristic))
+    }
+
+    pub(super) fn permits_read(&self, id: Id) -> Result<(), Refusal> {
+        if self.reads.as_ref().is_none_or(|reads| reads.contains(&id)) {
+            return Ok(());
+        }
+        Err(Refusal::Read { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) })
+    }
+
+    pub(super) fn permits_notify(&self, id: Id) -> Result<(), Refusal> {
+        if self.notifies.as_ref().is_none_or(|notifies| notifies.contains(&id)) {
+            return Ok(());
+        }
+        Err(Refusal::Notify { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) })
+    }
+
+    /// One write is one value: it matches one pattern from its first byte to its last, or it is not written.
+    pub(super) fn permits_write(&self, id: Id, bytes: &[u8]) -> Result<(), Refusal> {
+        if bytes.is_empty() || bytes.len() > FRAME_BYTES_MAX {
+            return Err(Refusal::Impossible { bytes: bytes.len() });
+        }
+        if self.writes.get(&id).is_some_and(|patterns| patterns.iter().any(|p| p.matches(bytes))) {
+            return Ok(());
+        }
+        let value = bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+        Err(Refusal::Write { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id), value })
+    }
+
+    /// One sentence for `wardgate check`.
+    pub fn explain(&self) -> String {
+        let list = |ids: &[Id]| ids.iter().map(|id| short(*id)).collect::<Vec<_>>().join(", ");
+        let bonded = if self.bonded { ", while it is bonded with this gateway" } else { "" };
+        let which = match &self.which {
+            Which::Address(address) => format!("of the Bluetooth peripheral {address}{bonded}"),
+            Which::Pool(pool) => format!("of one Bluetooth peripheral {pool}{bonded}; whose it is a person says, until then its values are parked"),
+        };
+        if self.broadcast {
+            return format!("{which}: it hears what that broadcasts; it is never connected, and nothing can be written to it");
+        }
+        let of = if self.characteristics.is_empty() { String::new() } else { format!(", of them {} only", list(&self.characteristics)) };
+        let may = |what: &str, ids: &Option<Vec<Id>>| match ids.as_deref() {
+            None => format!("{what} all of that"),
+            Some([]) => format!("{what} nothing"),
+            Some(ids) => format!("{what} {}", list(ids)),
+        };
+        let head = format!(
+            "{which}: it sees the services {}{of}; it may {}, and {}",
+            list(&self.services),
+            may("read", &self.reads),
+            may("be notified of", &self.notifies)
+        );
+        if self.writes.values().all(Vec::is_empty) {
+            return format!("{head}; it may write nothing");
+        }
+        let writes = self.writes.iter().map(|(id, patterns)| {
+            let patterns: Vec<_> = patterns.iter().map(Pattern::to_string).collect();
+            format!("to {} {}", short(*id), patterns.join(", or "))
+        });
+        format!("{head}; IT MAY WRITE whole values to the peripheral: {}", writes.collect::<Vec<_>>().join("; "))
+    }
+}
+
+impl Pool {
+    fn new(from: &BlePool) -> Result<Self, String> {
+        let service = from.service.as_ref().map(|text| uuid(text).ok_or_else(|| not_a_uuid(text))).transpose()?;
+        Ok(Self { service, name: from.name.clone(), manufacturer: from.manufacturer })
+    }
+
+    fn fits(&self, device: &Device) -> bool {
+        let named = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(begin) => device.name.starts_with(begin),
+            None => device.name == *pattern,
+        };
+        self.service.is_none_or(|id| device.services.contains(&id) || device.service_data.iter().any(|(s, _)| *s == id))
+            && self.name.as_ref().is_none_or(named)
+            && self.manufacturer.is_none_or(|company| device.manufacturer.iter().any(|(c, _)| *c == company))
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            self.service.map(|id| format!("advertises the service {}", short(id))),
+            self.name.as_ref().map(|name| format!("is called {name}")),
+            self.manufacturer.map(|company| format!("carries data of the maker {company}")),
+        ];
+        write!(f, "that {}", all.into_iter().flatten().collect::<Vec<_>>().join(" and "))
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => f.write_str(address),
+            Self::Pool(pool) => write!(f, "any {pool}"),
+        }
+    }
+}
+
+pub fn link_name(instance: &str) -> String {
+    format!("ble {instance}")
+}
+
+/// Four or eight digits, or all 32 with dashes or without.
+pub(super) fn uuid(text: &str) -> Option<Id> {
+    let plain = text.replace('-', "");
+    let number = u128::from_str_radix(&plain, 16).ok().filter(|_| plain.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    match plain.len() {
+        4 | 8 => Some(number << 96 | BASE),
+        32 => Some(number),
+        _ => None,
+    }
+}
+
+/// As short as it can be written.
+pub(super) fn short(id: Id) -> String {
+    if id & (Id::MAX >> 32) == BASE {
+        return match id >> 96 {
+            n @ 0..=0xffff => format!("{n:04x}"),
+            n => format!("{n:08x}"),
+        };
+    }
+    let t = format!("{id:032x}");
+    [&t[..8], &t[8..12], &t[12..16], &t[16..20], &t[20..]].join("-")
+}
+
+pub(super) fn as_wit(id: Id) -> Uuid {
+    Uuid { high: (id >> 64) as u64, low: id as u64 }
+}
+
+fn not_a_uuid(text: &str) -> String {
+    format!("\"{text}\" is no UUID: write 4 hexadecimal digits, like \"180d\", or all 32")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! The one connection to BlueZ that all instances share: what BlueZ has is kept up to date here, the adapter is kept powered, and peripherals that
+//! are missing are looked for, by turns of looking and resting.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use zbus::MessageStream;
+use zbus::message::{Message, Type};
+
+use super::bluez::{ADAPTER, BLUEZ, Bluez, BluezError, CHARACTERISTIC, DEVICE, Dictionary, Interfaces, next};
+use super::grant::Grant;
+use super::seat::Seat;
+use super::settings::Settings;
+use super::tree::{Device, Tree};
+use crate::capability::{Clock, inbox};
+use crate::config;
+use crate::status::Status;
+
+/// Between two tries to reach the bus, BlueZ or its adapter.
+const RETRY_MS: u64 = 1_000; // bluetoothd needs seconds to start; each try is one message
+/// An adapter that BlueZ is just starting answers Busy some six times.
+const POWER_RETRY_MS: u64 = 300;
+/// What comes between BlueZ's list and its last signal before it is read again.
+const READ_AGAIN_MAX: u32 = 5; // more changes in a row than one reading takes are a storm that ends
+
+/// Shared by all instances with a peripheral. Cheap to clone.
+#[derive(Clone)]
+pub struct Radio(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    clock: Clock,
+    status: Status,
+    state: Mutex<State>,
+    /// Something to do for whoever keeps the adapter.
+    bell: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    bluez: Option<Bluez>,
+    /// Who is org.bluez.
+    owner: Option<String>,
+    tree: Tree,
+    /// Path of the adapter, while it is powered.
+    adapter: Option<String>,
+    /// Why there is none.
+    away: String,
+    seats: Vec<Arc<Seat>>,
+    /// Of BlueZ, since the start.
+    signals: u64,
+}
+
+/// How an instance's peripheral stands.
+pub(super) enum Found {
+    /// There is no radio, and why.
+    Away(String),
+    Missing,
+    Here(Bluez, String, Device),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Looking {
+    Not,
+    Until(Instant),
+    RestingUntil(Instant),
+}
+
+impl Radio {
+    pub fn new(settings: &config::Ble, clock: Clock, status: Status) -> Self {
+        let state = Mutex::new(State { away: BluezError::Absent.to_string(), ..State::default() });
+        Self(Arc::new(Shared { settings: Settings::read(settings), clock, status, state, bell: Notify::new() }))
+    }
+
+    /// A place for one instance's peripheral. It is given back when the seat is [left](Radio::leave).
+    pub(super) fn sit(&self, grant: Grant, inbox: inbox::Sender) -> Arc<Seat> {
+        let seat = Arc::new(Seat::new(grant, inbox));
+        self.lock().seats.push(seat.clone());
+        seat
+    }
+
+    pub(super) fn leave(&self, seat: &Arc<Seat>) {
+        self.lock().seats.retain(|other| !Arc::ptr_eq(other, seat));
+        self.0.bell.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no holder panics")
+    }
+
+    /// The peripheral of this seat; from here on it is nobody else's.
+    pub(super) fn find(&self, seat: &Seat) -> Found {
+        let state = self.lock();
+        let (Some(bluez), Some(adapter)) = (&state.bluez, &state.adapter) else { return Found::Away(state.away.clone()) };
+        let taken: Vec<_> = state.seats.iter().filter(|other| !std::ptr::eq(other.as_ref(), seat)).filter_map(|s| s.device()).collect();
+        let fitting = state.tree.devices().filter(|(path, d)| d.adapter == *adapter && seat.grant.fits(d) && !taken.iter().any(|t| t == path));
+        // of several in a pool the nearest; one that is not heard now is no use there
+        let best = fitting.filter(|(_, d)| seat.grant.is_one() || d.rssi.is_some() || d.connected).max_by_key(|(_, d)| (d.paired, d.rssi));
+        match best {
+            Some((path, device)) => {
+                seat.claim(Some(path));
+                Found::Here(bluez.clone(), path.to_owned(), device.clone())
+            }
+            None => Found::Missing,
+        }
+    }
+
+    /// It is wanted that missing peripherals are looked for.
+    pub(super) fn want(&self, seat: &Seat, wants: bool) {
+        if seat.want(wants) {
+            self.0.bell.notify_one();
+        }
+    }
+
+    /// None: there is no adapter, or the device is not known any more.
+    pub(super) fn device(&self, path: &str) -> Option<Device> {
+        let state = self.lock();
+        state.adapter.as_ref()?;
+        state.tree.device(path).cloned()
+    }
+
+    pub(super) fn look<T>(&self, at: impl FnOnce(&Tree) -> T) -> T {
+        at(&self.lock().tree)
+    }
+
+    /// Until it is dropped.
+    pub async fn run(self) {
+        loop {
+            let why = match Bluez::open(self.0.settings.bus.as_deref()).await {
+                Ok((bluez, mut stream)) => tokio::select! {
+                    () = self.listen(&mut stream) => BluezError::Bus("the connection has ended".into()),
+                    why = self.keep(&bluez) => why,
+                },
+                Err(why) => why,
+            };
+            self.gone(&why);
+            sleep(Duration::from_millis(RETRY_MS)).await;
+        }
+    }
+
+    /// Always read at once, so that no call waits behind what nobody takes.
+    async fn listen(&self, stream: &mut MessageStream) {
+        while let Some(message) = next(stream).await {
+            if message.message_type() == Type::Signal {
+                self.heard(&message);
+            }
+        }
+    }
+
+    fn gone(&self, why: &BluezError) {
+        let mut state = self.lock();
+        let text = why.to_string();
+        if state.away != text || state.adapter.is_some() {
+            tracing::warn!(%why, remedy = why.remedy(), "no Bluetooth");
+        }
+        state.away = text;
+        (state.owner, state.adapter) = (None, None);
+        if matches!(why, BluezError::Bus(_)) {
+            state.bluez = None;
+        }
+        state.tree.clear();
+        state.wake(None);
+    }
+
+    // ---------- what BlueZ signals
+
+    fn heard(&self, message: &Message) {
+        let header = message.header();
+        let sender = header.sender().map(|s| s.to_string()).unwrap_or_default();
+        let path = header.path().map(|p| p.to_string()).unwrap_or_default();
+        let member = header.member().map(|m| m.to_string()).unwrap_or_default();
+        let body = message.body();
+        let mut state = self.lock();
+        if sender == "org.freedesktop.DBus" && member == "NameOwnerChanged" {
+            let Ok((name, _, new)) = body.deserialize::<(String, String, String)>() else { return };
+            if name == BLUEZ && state.owner.as_ref().is_none_or(|owner| *owner != new) {
+                (state.owner, state.adapter) = (None, None);
+                state.away = BluezError::Absent.to_string();
+                state.tree.clear();
+                state.wake(None);
+                self.0.bell.notify_one();
+            }
+            return;
+        }
+        if state.owner.as_ref() != Some(&sender) {
+            return; // not from BlueZ, whoever let it through
+        }
+        state.signals += 1;
+        match member.as_str() {
+            "InterfacesAdded" => {
+                let Ok((path, interfaces)) = body.deserialize::<(zbus::OwnedObjectPath, Interfaces)>() else { return };
+                for (interface, properties) in interfaces {
+                    state.tree.added(&path, &interface, properties);
+                    self.after(&mut state, &path, &interface, true);
+                }
+            }
+            "InterfacesRemoved" => {
+                let Ok((path, interfaces)) = body.deserialize::<(zbus::OwnedObjectPath, Vec<String>)>() else { return };
+                state.tree.removed(&path, &interfaces);
+                interfaces.iter().for_each(|interface| self.after(&mut state, &path, interface, false));
+            }
+            "PropertiesChanged" => {
+                let Ok((interface, properties, invalid)) = body.deserialize::<(String, Dictionary, Vec<String>)>() else { return };
+                if interface == CHARACTERISTIC {
+                    if let Some(bytes) = properties.get("Value").and_then(|v| Vec::<u8>::try_from(v.clone()).ok()) {
+                        let now = (self.0.clock)();
+                        state.seats.iter().for_each(|seat| seat.value(now, &path, &bytes, &self.0.status));
+                    }
+                    return;
+                }
+                let data = properties.contains_key("ManufacturerData") || properties.contains_key("ServiceData");
+                state.tree.changed(&path, &interface, properties, &invalid);
+                self.after(&mut state, &path, &interface, data);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whom a change concerns. `data`: what a device broadcasts came with it.
+    fn after(&self, state: &mut State, path: &str, interface: &str, data: bool) {
+        if interface == ADAPTER {
+            let powered = state.tree.adapter(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.powered);
+            if !powered {
+                state.adapter = None;
+            }
+            state.wake(None);
+            return self.0.bell.notify_one();
+        }
+        if interface == DEVICE {
+            if let Some(device) = state.tree.device(path).filter(|_| data) {
+                let now = (self.0.clock)();
+                state.seats.iter().for_each(|seat| seat.advertised(now, path, device, &self.0.status));
+            }
+            state.wake(Some(path));
+        }
+    }
+
+    // ---------- the adapter
+
+    async fn keep(&self, bluez: &Bluez) -> BluezError {
+        if let Err(why) = bluez.listen().await {
+            return why;
+        }
+        let mut looking = Looking::Not;
+        loop {
+            let pause = match self.ready(bluez, &mut looking).await {
+                Ok(Some(adapter)) => self.look_for(bluez, &adapter, &mut looking).await,
+                Ok(None) => Some(Duration::from_millis(POWER_RETRY_MS)),
+                Err(why @ BluezError::Bus(_)) => return why,
+                Err(why) => {
+                    self.gone(&why);
+                    Some(Duration::from_millis(RETRY_MS))
+                }
+            };
+            tokio::select! {
+                () = self.0.bell.notified() => {}
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            }
+        }
+    }
+
+    /// The powered adapter; None: it is not powered yet.
+    async fn ready(&self, bluez: &Bluez, looking: &mut Looking) -> Result<Option<String>, BluezError> {
+        if self.lock().owner.is_none() {
+            *looking = Looking::Not;
+            let owner = bluez.owner().await?;
+            self.lock().owner = Some(owner);
+            for _ in 0..READ_AGAIN_MAX {
+                let before = self.lock().signals;
+                let objects = bluez.objects().await?;
+                let mut state = self.lock();
+                let tree = &mut state.tree;
+                tree.clear();
+                for (path, interfaces) in objects {
+                    interfaces.into_iter().for_each(|(interface, properties)| tree.added(&path, &interface, properties));
+                }
+                if state.signals == before {
+                    break;
+                }
+            }
+        }
+        let wanted = self.0.settings.adapter.as_deref();
+        let found = self.look(|tree| tree.adapter(wanted).map(|(path, adapter)| (path.to_owned(), adapter.powered)));
+        match found {
+            None => Err(BluezError::NoAdapter(self.0.settings.adapter.clone())),
+            Some((path, true)) => {
+                let mut state = self.lock();
+                state.bluez = Some(bluez.clone());
+                if state.adapter.replace(path.clone()).is_none() {
+                    *looking = Looking::Not;
+                    tracing::info!(adapter = path, "Bluetooth is there");
+                    state.wake(None);
+                }
+                Ok(Some(path))
+            }
+            Some((path, false)) => match bluez.power(&path).await {
+                Ok(()) => Ok(None),
+                Err(why) if why.is("Busy") || why.is("InProgress") => Ok(None),
+                Err(why) => Err(why),
+            },
+        }
+    }
+
+    /// By turns. How long nothing is to be done; None: until somebody rings.
+    async fn look_for(&self, bluez: &Bluez, adapter: &str, looking: &mut Looking) -> Option<Duration> {
+        let (wanted, broadcast) = {
+            let state = self.lock();
+            (state.seats.iter().any(|s| s.wants()), state.seats.iter().any(|s| s.grant.broadcast))
+        };
+        let Settings { scan, rest, .. } = self.0.settings;
+        let rests = !broadcast && !rest.is_zero(); // what is broadcast while the radio rests is not heard
+        let now = Instant::now();
+        let (next, done) = match *looking {
+            Looking::Not if wanted => (Looking::Until(now + scan), bluez.discover(adapter, broadcast).await),
+            Looking::Until(_) if !wanted => (Looking::Not, bluez.rest(adapter).await),
+            Looking::Until(end) if now >= end && rests => (Looking::RestingUntil(now + rest), bluez.rest(adapter).await),
+            Looking::Until(end) if now >= end => (Looking::Until(now + scan), Ok(())),
+            Looking::RestingUntil(_) if !wanted => (Looking::Not, Ok(())),
+            Looking::RestingUntil(end) if now >= end => (Looking::Until(now + scan), bluez.discover(adapter, broadcast).await),
+            same => (same, Ok(())),
+        };
+        *looking = next;
+        if let Err(why) = done {
+            tracing::debug!(%why, "looking for peripherals");
+            if matches!(next, Looking::Until(_)) {
+                *looking = Looking::Not;
+                return Some(Duration::from_millis(RETRY_MS));
+            }
+        }
+        match *looking {
+            Looking::Not => None,
+            Looking::Until(end) | Looking::RestingUntil(end) => Some(end.saturating_duration_since(Instant::now())),
+        }
+    }
+}
+
+impl State {
+    /// None: it concerns everybody.
+    fn wake(&self, path: Option<&str>) {
+        self.seats.iter().for_each(|seat| seat.wake(path));
+    }
+}

@@ -1,0 +1,152 @@
+//! One instance's place at the radio: which device it has, and where what that device says goes.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use super::grant::{Grant, Which, as_wit};
+use super::tree::Device;
+use crate::capability::inbox;
+use crate::contract::Event;
+use crate::contract::ble::{ManufacturerData, ServiceData};
+use crate::contract::types::Moment;
+use crate::status::Status;
+
+/// What a peripheral says before its plugin was told what there is.
+const EARLY_MAX: usize = 256; // a meter that was subscribed to before its link was lost tells at once; discovery takes a second or two
+
+pub(super) struct Seat {
+    pub grant: Grant,
+    pub inbox: inbox::Sender,
+    pub news: Notify,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    wants: bool,
+    /// Path of the device.
+    device: Option<String>,
+    /// Characteristics that are told of by signals: their handles, and whether they are confirmed before we hear of them.
+    routes: BTreeMap<String, (u16, bool)>,
+    /// The plugin knows the handles.
+    open: bool,
+    early: Vec<(Moment, Event)>,
+    /// There was more than that.
+    early_lost: bool,
+}
+
+impl Seat {
+    pub fn new(grant: Grant, inbox: inbox::Sender) -> Self {
+        Self { grant, inbox, news: Notify::new(), inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder panics")
+    }
+
+    pub fn wants(&self) -> bool {
+        self.lock().wants
+    }
+
+    /// True: that is new.
+    pub fn want(&self, wants: bool) -> bool {
+        std::mem::replace(&mut self.lock().wants, wants) != wants
+    }
+
+    pub fn device(&self) -> Option<String> {
+        self.lock().device.clone()
+    }
+
+    /// What was subscribed to at another device is no matter of this one.
+    pub fn claim(&self, device: Option<&str>) {
+        let mut inner = self.lock();
+        if inner.device.as_deref() != device {
+            *inner = Inner { wants: inner.wants, device: device.map(str::to_owned), ..Inner::default() };
+        }
+    }
+
+    pub fn wake(&self, path: Option<&str>) {
+        let device = self.device();
+        if path.is_none_or(|path| device.is_none_or(|device| device == path)) {
+            self.news.notify_one();
+        }
+    }
+
+    pub fn route(&self, path: &str, to: Option<(u16, bool)>) {
+        let mut inner = self.lock();
+        match to {
+            Some(to) => drop(inner.routes.insert(path.to_owned(), to)),
+            None => drop(inner.routes.remove(path)),
+        }
+    }
+
+    /// The plugin was told what there is; what came before goes first.
+    pub fn open(&self, now: Moment) {
+        let mut inner = self.lock();
+        inner.open = true;
+        for (moment, event) in std::mem::take(&mut inner.early) {
+            self.inbox.notified(moment, event);
+        }
+        if std::mem::take(&mut inner.early_lost) {
+            self.inbox.lost(now);
+        }
+    }
+
+    /// The link is gone. Routes stay: BlueZ subscribes again by itself as soon as it is back.
+    pub fn close(&self) {
+        let mut inner = self.lock();
+        inner.open = false;
+        inner.early.clear();
+        inner.early_lost = false;
+    }
+
+    /// A notification or an indication that came as a signal.
+    pub fn value(&self, now: Moment, path: &str, bytes: &[u8], status: &Status) {
+        let mut inner = self.lock();
+        let Some((handle, confirmed)) = inner.routes.get(path).copied() else { return };
+        self.count(bytes.len(), status);
+        let event = if confirmed { Event::BleIndicated(handle, bytes.to_vec()) } else { Event::BleNotified(handle, bytes.to_vec()) };
+        if inner.open {
+            self.inbox.notified(now, event);
+        } else if inner.early.len() < EARLY_MAX {
+            inner.early.push((now, event));
+        } else {
+            inner.early_lost = true;
+        }
+    }
+
+    pub fn count(&self, bytes: usize, status: &Status) {
+        status.link(&self.grant.link(), |l| {
+            l.notifications += 1;
+            l.bytes_in += bytes as u64;
+        });
+    }
+
+    /// For an instance that only hears broadcasts.
+    pub fn advertised(&self, now: Moment, path: &str, device: &Device, status: &Status) {
+        if !self.grant.broadcast || !self.grant.fits(device) {
+            return;
+        }
+        let mut inner = self.lock();
+        if *inner.device.get_or_insert_with(|| path.to_owned()) != path {
+            return; // of a pool the first one: two devices would be taken for one
+        }
+        let rssi = device.rssi.unwrap_or_default();
+        let manufacturer: Vec<_> = device.manufacturer.iter().map(|(company, bytes)| ManufacturerData { company: *company, bytes: bytes.clone() }).collect();
+        let services: Vec<_> = device.service_data.iter().map(|(id, bytes)| ServiceData { service: as_wit(*id), bytes: bytes.clone() }).collect();
+        let bytes = manufacturer.iter().map(|m| m.bytes.len()).chain(services.iter().map(|s| s.bytes.len())).sum();
+        self.count(bytes, status);
+        status.link(&self.grant.link(), |l| l.rssi_dbm = device.rssi);
+        let rssi = rssi.clamp(i8::MIN.into(), i8::MAX.into()) as i8;
+        self.inbox.notified(now, Event::BleAdvertised { rssi, manufacturer, services });
+    }
+}
+
+impl Grant {
+    /// Bound to one peripheral, and not to any of several.
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self.which, Which::Address(_))
+    }
+}

@@ -1,0 +1,308 @@
+//! A link that is up: requests one after the other, notifications at once, whatever a request is waiting for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::ReadBuf;
+use tokio::net::UnixDatagram;
+
+use super::bluez::{Bluez, BluezError};
+use super::grant::Id;
+use super::handle::{Ask, What};
+use super::peripheral::Peripheral;
+use super::tree;
+use crate::contract::Event;
+use crate::contract::ble::Failure;
+use crate::contract::types::Moment;
+
+/// The longest value that the protocol has.
+const VALUE_BYTES_MAX: usize = 512;
+/// Packets of one characteristic that are read before others have their turn.
+const PACKETS_IN_A_ROW_MAX: usize = 16; // more than a connection event brings
+/// A peripheral that left so many requests in a row without an answer is connected anew.
+const SILENT_MAX: u32 = 3;
+
+/// One that the plugin was told of.
+pub(super) struct Characteristic {
+    pub path: String,
+    pub service: Id,
+    pub uuid: Id,
+    pub flags: tree::Characteristic,
+}
+
+pub(super) struct Session {
+    bluez: Bluez,
+    path: String,
+    found: BTreeMap<u16, Characteristic>,
+    /// What notifies through a socket of its own.
+    sockets: Vec<(u16, UnixDatagram)>,
+    /// What does through signals, and is subscribed.
+    signals: Vec<u16>,
+    waiting: VecDeque<Ask>,
+    under_way: Option<UnderWay>,
+    silent: u32,
+}
+
+struct UnderWay {
+    ask: Ask,
+    work: Pin<Box<dyn Future<Output = Done> + Send>>,
+}
+
+/// How a request ended.
+enum Done {
+    Value(Result<Vec<u8>, BluezError>),
+    Listening(Result<Heard, BluezError>),
+    Deaf(Result<(), BluezError>),
+}
+
+enum Heard {
+    Socket(std::os::unix::net::UnixDatagram),
+    Signals,
+}
+
+enum Step {
+    Packets(u16, io::Result<Vec<Vec<u8>>>),
+    News,
+    Finished(Done),
+    Asked(Option<Ask>),
+}
+
+impl Session {
+    pub(super) fn new(bluez: Bluez, path: String, found: BTreeMap<u16, Characteristic>) -> Self {
+        Self { bluez, path, found, sockets: Vec::new(), signals: Vec::new(), waiting: VecDeque::new(), under_way: None, silent: 0 }
+    }
+
+    /// Until the link is gone, and why; None when nobody needs it any more.
+    pub(super) async fn run(&mut self, of: &mut Peripheral) -> Option<String> {
+        loop {
+            match self.radio_says(of) {
+                Ok(()) => {}
+                Err(why) => {
+                    self.last_packets(of);
+                    return Some(why);
+                }
+            }
+            self.begin(of);
+            match self.step(of).await {
+                Step::Packets(handle, packets) => self.heard(of, handle, packets),
+                Step::News => {}
+                Step::Finished(done) => {
+                    self.finished(of, done);
+                    if self.silent >= SILENT_MAX {
+                        let _ = self.bluez.disconnect(&self.path).await;
+                        return Some(format!("it left {SILENT_MAX} requests in a row without an answer"));
+                    }
+                }
+                Step::Asked(Some(ask)) => self.asked(of, ask),
+                Step::Asked(None) => return None,
+            }
+        }
+    }
+
+    fn radio_says(&self, of: &Peripheral) -> Result<(), String> {
+        match of.radio.device(&self.path) {
+            None => Err("the adapter is gone, or BlueZ was started anew".into()),
+            Some(device) if !device.connected => Err("the link is lost".into()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn step(&mut self, of: &mut Peripheral) -> Step {
+        let (sockets, under_way) = (&self.sockets, &mut self.under_way);
+        let finished = async {
+            match under_way {
+                Some(one) => one.work.as_mut().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased; // what has come is read first: it cannot wait
+            (handle, packets) = poll_fn(|cx| poll_sockets(sockets, cx)) => Step::Packets(handle, packets),
+            () = of.seat.news.notified() => Step::News,
+            done = finished => Step::Finished(done),
+            ask = of.asks.recv() => Step::Asked(ask),
+        }
+    }
+
+    // ---------- what it says
+
+    fn heard(&mut self, of: &Peripheral, handle: u16, packets: io::Result<Vec<Vec<u8>>>) {
+        match packets {
+            Ok(packets) => packets.into_iter().for_each(|bytes| self.give(of, handle, bytes)),
+            // BlueZ has closed it: the link is lost, which it says too, or nobody is subscribed any more
+            Err(why) => {
+                tracing::debug!(link = of.name, handle, %why, "a notification socket has ended");
+                self.sockets.retain(|(other, _)| *other != handle);
+            }
+        }
+    }
+
+    fn give(&self, of: &Peripheral, handle: u16, bytes: Vec<u8>) {
+        of.seat.count(bytes.len(), &of.status);
+        of.inbox.notified((of.clock)(), Event::BleNotified(handle, bytes));
+        of.status.instance(of.inbox.instance(), |i| i.overruns = of.inbox.overruns());
+    }
+
+    /// What came before the link was lost is heard, also when the word of its loss was quicker.
+    fn last_packets(&mut self, of: &Peripheral) {
+        for (handle, socket) in std::mem::take(&mut self.sockets) {
+            let mut packet = [0; VALUE_BYTES_MAX];
+            while let Ok(bytes @ 1..) = socket.try_recv(&mut packet) {
+                self.give(of, handle, packet[..bytes].to_vec());
+            }
+        }
+    }
+
+    // ---------- what it is asked
+
+    /// An open tag used again cancels the older request, as the contract says; one that is under way is beyond that, and answered to nobody.
+    fn asked(&mut self, of: &Peripheral, ask: Ask) {
+        let now = (of.clock)();
+        while let Some(at) = self.waiting.iter().position(|w| w.tag == ask.tag) {
+            let older = self.waiting.remove(at).expect("just found");
+            older.answer.give(now, Event::BleReply(older.tag, Err(Failure::Cancelled)));
+        }
+        self.waiting.push_back(ask);
+    }
+
+    fn begin(&mut self, of: &Peripheral) {
+        while self.under_way.is_none() {
+            let Some(ask) = self.waiting.pop_front() else { return };
+            if ask.answer.is_stale() {
+                continue; // whoever asked was opened anew
+            }
+            let handle = ask.what.handle();
+            let Some(characteristic) = self.found.get(&handle) else {
+                ask.answer.give((of.clock)(), Event::BleReply(ask.tag, Err(Failure::NotFound)));
+                continue;
+            };
+            let listening = self.signals.contains(&handle) || self.sockets.iter().any(|(other, _)| *other == handle);
+            let work = self.work(&ask.what, characteristic, listening);
+            if let (What::Subscribe(_), false) = (&ask.what, listening) {
+                // before it is subscribed: what comes at once is heard
+                of.seat.route(&characteristic.path, Some((handle, !characteristic.flags.has("notify"))));
+            }
+            of.status.link(&of.name, |l| l.requests += 1);
+            self.under_way = Some(UnderWay { ask, work });
+        }
+    }
+
+    fn work(&self, what: &What, characteristic: &Characteristic, listening: bool) -> Pin<Box<dyn Future<Output = Done> + Send>> {
+        let (bluez, path, what) = (self.bluez.clone(), characteristic.path.clone(), what.clone());
+        let notifies = characteristic.flags.has("notify");
+        let signals = self.signals.contains(&what.handle());
+        Box::pin(async move {
+            match what {
+                What::Read(_) => Done::Value(bluez.read_value(&path).await),
+                What::Write { bytes, with_response, .. } => {
+                    Done::Value(bluez.write_value(&path, &bytes, with_response).await.map(|()| Vec::new()))
+                }
+                What::Subscribe(_) if listening => Done::Value(Ok(Vec::new())),
+                What::Subscribe(_) => Done::Listening(listen(&bluez, &path, notifies).await),
+                What::Unsubscribe(_) if signals => Done::Deaf(bluez.stop_notify(&path).await),
+                What::Unsubscribe(_) => Done::Deaf(Ok(())), // its socket is closed
+            }
+        })
+    }
+
+    fn finished(&mut self, of: &Peripheral, done: Done) {
+        let Some(UnderWay { ask, .. }) = self.under_way.take() else { return };
+        let handle = ask.what.handle();
+        let written = if let What::Write { bytes, .. } = &ask.what { bytes.len() as u64 } else { 0 };
+        let outcome = match done {
+            Done::Value(outcome) => outcome,
+            Done::Listening(Ok(heard)) => self.listening(of, handle, heard),
+            Done::Listening(Err(why)) => {
+                self.route(of, handle, None);
+                Err(why)
+            }
+            Done::Deaf(outcome) => {
+                self.route(of, handle, None);
+                self.sockets.retain(|(other, _)| *other != handle);
+                self.signals.retain(|other| *other != handle);
+                outcome.map(|()| Vec::new())
+            }
+        };
+        let outcome = outcome.map_err(|why| {
+            tracing::debug!(link = of.name, handle, %why, "a request failed");
+            why.failure()
+        });
+        self.silent = if outcome == Err(Failure::Timeout) { self.silent + 1 } else { 0 };
+        of.status.link(&of.name, |l| match &outcome {
+            Ok(bytes) => {
+                l.answered += 1;
+                l.bytes_in += bytes.len() as u64;
+                l.bytes_out += written;
+            }
+            Err(Failure::Timeout) => l.timeouts += 1,
+            Err(_) => l.exceptions += 1,
+        });
+        ask.answer.give((of.clock)(), Event::BleReply(ask.tag, outcome));
+    }
+
+    fn listening(&mut self, of: &Peripheral, handle: u16, heard: Heard) -> Result<Vec<u8>, BluezError> {
+        match heard {
+            Heard::Signals => self.signals.push(handle),
+            Heard::Socket(socket) => {
+                self.route(of, handle, None); // BlueZ sends no signals beside it
+                let strange = |e: io::Error| BluezError::Strange { asked: "AcquireNotify", why: e.to_string() };
+                self.sockets.push((handle, UnixDatagram::from_std(socket).map_err(strange)?));
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn route(&self, of: &Peripheral, handle: u16, to: Option<(u16, bool)>) {
+        if let Some(characteristic) = self.found.get(&handle) {
+            of.seat.route(&characteristic.path, to);
+        }
+    }
+
+    /// The link is gone: so learns whoever asked.
+    pub(super) fn end(&mut self, now: Moment) {
+        for ask in self.under_way.take().map(|u| u.ask).into_iter().chain(self.waiting.drain(..)) {
+            ask.answer.give(now, Event::BleReply(ask.tag, Err(Failure::LinkDown)));
+        }
+    }
+}
+
+/// A socket where there can be one: BlueZ gives none for what is only indicated, or what another program has already.
+async fn listen(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard, BluezError> {
+    if notifies {
+        match bluez.acquire_notify(path).await {
+            Ok((socket, _)) => return Ok(Heard::Socket(socket)),
+            Err(why) if why.is("NotSupported") || why.is("NotPermitted") || why.is("InProgress") => {}
+            Err(why) => return Err(why),
+        }
+    }
+    bluez.start_notify(path).await.map(|()| Heard::Signals)
+}
+
+/// The packets that wait at one of them. An error: it has ended.
+fn poll_sockets(sockets: &[(u16, UnixDatagram)], cx: &mut Context<'_>) -> Poll<(u16, io::Result<Vec<Vec<u8>>>)> {
+    for (handle, socket) in sockets {
+        let mut packets = Vec::new();
+        let ended = loop {
+            let mut packet = [0; VALUE_BYTES_MAX];
+            let mut into = ReadBuf::new(&mut packet);
+            match socket.poll_recv(cx, &mut into) {
+                Poll::Ready(Ok(())) if into.filled().is_empty() => break Some(io::ErrorKind::UnexpectedEof.into()),
+                Poll::Ready(Ok(())) => packets.push(into.filled().to_vec()),
+                Poll::Ready(Err(e)) => break Some(e),
+                Poll::Pending => break None,
+            }
+            if packets.len() >= PACKETS_IN_A_ROW_MAX {
+                break None;
+            }
+        };
+        match ended {
+            _ if !packets.is_empty() => return Poll::Ready((*handle, Ok(packets))),
+            Some(e) => return Poll::Ready((*handle, Err(e))),
+            None => {}
+        }
+    }
+    Poll::Pending
+}
