@@ -10,7 +10,6 @@ use wardgate_lab::process::{Process, READY_S_MAX, binary};
 use wardgate_lab::sim::ble::{self, Value};
 use wardgate_lab::stage::{Stage, bluetooth};
 
-use crate::ble::knows_bluetooth;
 use crate::ward::{Folder, wait};
 
 const RECORDS: usize = 60;
@@ -91,10 +90,6 @@ const ALL_THAT_SPEAK: [&str; 6] = ["belt-1", "belt-2", "belt-3", "flapper", "twi
 //= PROMISES.md#P193
 #[test]
 fn whatever_goes_wrong_with_one_the_others_are_heard_and_nothing_is_lost() {
-    if !knows_bluetooth() {
-        println!("NOT PROVEN: this gateway has no Bluetooth room");
-        return;
-    }
     let folder = Folder::new("ble-faults");
     let mut ward = Ward::new(&folder);
     ward.order("busy 3");

@@ -27,15 +27,18 @@ const BEFORE_THE_CUT: usize = 15;
 const MEASURED: &str = "service000e/char000f";
 const CONTROL_POINT: &str = "service000e/char0014";
 
+/// Who is paired, and what Bumble says when a person is to do something for it.
+pub const PAIRED: [(&str, &str); 3] = [("meter", "passkey"), ("oximeter-1", "compare"), ("secret-belt", "")];
+
 /// A session of bluetoothctl; what it says, and what crosses the bus, lies in files that this machine sees.
-struct Session<'a> {
+pub struct Session<'a> {
     guest: &'a mut Guest,
     said: PathBuf,
     signals: PathBuf,
 }
 
 impl<'a> Session<'a> {
-    fn start(guest: &'a mut Guest, share: &Path) -> Self {
+    pub fn start(guest: &'a mut Guest, share: &Path) -> Self {
         guest
             .well(
                 "mkfifo /tmp/told; (sleep 3600 >/tmp/told &); (bluetoothctl --agent KeyboardDisplay </tmp/told >/mnt/said 2>&1 &); sleep 0",
@@ -44,6 +47,44 @@ impl<'a> Session<'a> {
         let changes = "type=signal,interface=org.freedesktop.DBus.Properties,path_namespace=/org/bluez/hci0";
         guest.well(&format!("(dbus-monitor --system {changes} >/mnt/signals 2>&1 &); sleep 0")).unwrap();
         Self { guest, said: share.join("said"), signals: share.join("signals") }
+    }
+
+    /// The adapter is switched on, and everybody was seen.
+    pub fn see_all(&mut self) {
+        self.until("its agent", |said| said.contains("Agent registered"));
+        self.tell("default-agent", "Default agent request successful");
+        // right after its start bluetoothd is busy with its adapter
+        while !self.said().contains("Changing power on succeeded") {
+            self.tell("power on", "");
+            sleep(Duration::from_secs(1));
+        }
+        self.tell("scan le", "Discovery started");
+        for (name, _) in ADDRESSES {
+            self.until("everybody to be seen", |said| said.lines().any(|l| l.contains("NEW") && l.ends_with(&format!(" {name}"))));
+        }
+        self.tell("scan off", "Discovery stopped");
+    }
+
+    pub fn pair(&mut self, peripherals: &mut Peripherals, name: &str, event: &str) {
+        let mark = peripherals.mark();
+        let address = self.path(name).split("dev_").nth(1).unwrap().replace('_', ":");
+        self.tell(&format!("pair {address}"), "Attempting to pair");
+        if !event.is_empty() {
+            let shown = peripherals.event(mark, name, event).unwrap();
+            let (question, answer) = match event {
+                "passkey" => ("Enter passkey", shown["passkey"].as_str().unwrap()),
+                _ => ("Confirm passkey", "yes"),
+            };
+            self.until("the question", |said| said.contains(question));
+            self.tell(answer, "Pairing successful");
+        }
+        peripherals.event(mark, name, "paired").unwrap();
+        peripherals.event(mark, name, "encrypted").unwrap();
+    }
+
+    /// Nothing of it stays behind, but for the bonds.
+    pub fn end(self) {
+        self.guest.well("kill $(pidof bluetoothctl dbus-monitor); sleep 0.2; rm /tmp/told").unwrap();
     }
 
     /// Without the colours and the prompts, which come again behind each line.
@@ -129,34 +170,9 @@ fn the_stack_alone_carries_pairing_bonds_loss_and_eight_links() {
     let mut peripherals = Peripherals::start(&out, &log.join("peripherals.log")).unwrap();
     let mut guest = Guest::start(&share, peripherals.port, &log).unwrap();
     println!("the guest was up after {:.1} s", guest.boot.as_secs_f64());
-    guest.well("for n in $(seq 60); do bluetoothctl list | grep -q Controller && exit 0; sleep 0.5; done; exit 1").unwrap();
     let mut session = Session::start(&mut guest, &share);
-    session.until("its agent", |said| said.contains("Agent registered"));
-    session.tell("default-agent", "Default agent request successful");
-    // right after its start bluetoothd is busy with its adapter
-    while !session.said().contains("Changing power on succeeded") {
-        session.tell("power on", "");
-        sleep(Duration::from_secs(1));
-    }
-    session.tell("scan le", "Discovery started");
-    for (name, _) in ADDRESSES {
-        session.until("everybody to be seen", |said| said.lines().any(|l| l.contains("NEW") && l.ends_with(&format!(" {name}"))));
-    }
-    session.tell("scan off", "Discovery stopped");
-
-    for (name, event) in [("meter", "passkey"), ("oximeter-1", "compare"), ("secret-belt", "")] {
-        let mark = peripherals.mark();
-        let address = session.path(name).split("dev_").nth(1).unwrap().replace('_', ":");
-        session.tell(&format!("pair {address}"), "Attempting to pair");
-        if !event.is_empty() {
-            let shown = peripherals.event(mark, name, event).unwrap();
-            let answer = if event == "passkey" { shown["passkey"].as_str().unwrap() } else { "yes" };
-            session.until("the question", |said| said.contains(if event == "passkey" { "Enter passkey" } else { "Confirm passkey" }));
-            session.tell(answer, "Pairing successful");
-        }
-        peripherals.event(mark, name, "paired").unwrap();
-        peripherals.event(mark, name, "encrypted").unwrap();
-    }
+    session.see_all();
+    PAIRED.iter().for_each(|(name, event)| session.pair(&mut peripherals, name, event));
     for (name, address) in ADDRESSES.iter().filter(|(name, _)| !["meter", "oximeter-1", "secret-belt"].contains(name)) {
         let mark = peripherals.mark();
         session.tell(&format!("connect {address}"), "Connection successful");

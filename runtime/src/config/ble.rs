@@ -121,9 +121,11 @@ impl BleGrant {
                 "whoever is near can advertise a name: by its name alone no peripheral is bound",
                 "write address = \"..\" for one peripheral; or add service = \"1808\" or manufacturer = 76 to the pool",
             ),
-            (None, Some(pool)) if *pool == BlePool::default() => {
-                wrong(&["grants", "ble", "pool"], "an empty pool is any peripheral at all", "write pool = { service = \"1808\", name = \"Meter*\" }")
-            }
+            (None, Some(pool)) if *pool == BlePool::default() => wrong(
+                &["grants", "ble", "pool"],
+                "an empty pool is any peripheral at all",
+                "write pool = { service = \"1808\", name = \"Meter*\" }",
+            ),
             (None, Some(_)) => None,
             _ => wrong(
                 HERE,

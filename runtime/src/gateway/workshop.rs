@@ -114,7 +114,8 @@ impl Workshop {
             let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
             let ble = grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
             let ble = ble.map(|grant| (grant, config.ble.clone()));
-            posts.insert(name.clone(), Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, ble });
+            posts
+                .insert(name.clone(), Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, ble });
         }
         let mut asks = BTreeMap::new();
         for (name, post) in &posts {

@@ -280,7 +280,10 @@ impl Supervisor {
         match event {
             Event::ModbusReply(_, Err(modbus::Failure::NotGranted | modbus::Failure::OverRate | modbus::Failure::LinkDown))
             | Event::SerialWritten(_, Err(_))
-            | Event::BleReply(_, Err(ble::Failure::NotGranted | ble::Failure::OverRate | ble::Failure::LinkDown | ble::Failure::NotFound)) => self.refusals_in_a_row += 1,
+            | Event::BleReply(
+                _,
+                Err(ble::Failure::NotGranted | ble::Failure::OverRate | ble::Failure::LinkDown | ble::Failure::NotFound),
+            ) => self.refusals_in_a_row += 1,
             _ => self.refusals_in_a_row = 0,
         }
         if self.refusals_in_a_row > REFUSALS_IN_A_ROW_MAX {

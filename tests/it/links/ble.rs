@@ -188,7 +188,8 @@ async fn a_peripheral_is_found_and_each_of_its_values_comes_once() {
 #[tokio::test]
 async fn what_no_grant_permits_never_comes_near_the_peripheral() {
     let mut air = Air::with("grant", &[METER]);
-    let narrow = BleGrant { services: vec!["1808".into()], notifies: Some(vec!["2a52".into()]), reads: Some(vec![]), ..grant(METER_ADDRESS) };
+    let narrow =
+        BleGrant { services: vec!["1808".into()], notifies: Some(vec!["2a52".into()]), reads: Some(vec![]), ..grant(METER_ADDRESS) };
     let mut one = air.join("bed-1", &narrow);
     one.is_up().await;
     let names: Vec<_> = one.found.iter().map(short).collect();
@@ -216,12 +217,15 @@ async fn an_indication_is_told_from_a_notification() {
     one.subscribes(RECORD).await;
     one.subscribes(CONTROL_POINT).await;
     assert_eq!(one.writes(CONTROL_POINT, &[1, 1]).await, Ok(vec![]));
-    let (mut records, end) = (0, loop {
-        match one.event().await {
-            Event::BleNotified(handle, _) if handle == one.handle_of(RECORD) => {}
-            other => break other,
-        }
-    });
+    let (mut records, end) = (
+        0,
+        loop {
+            match one.event().await {
+                Event::BleNotified(handle, _) if handle == one.handle_of(RECORD) => {}
+                other => break other,
+            }
+        },
+    );
     records += air.sent("meter-1", RECORD).len();
     assert_eq!(records, 20);
     assert_eq!(end, Event::BleIndicated(one.handle_of(CONTROL_POINT), vec![6, 0, 1, 1]));

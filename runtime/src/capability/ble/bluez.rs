@@ -65,7 +65,9 @@ impl BluezError {
             Self::Absent => "systemctl start bluetooth",
             Self::NoAdapter(_) => "plug one in, or correct `adapter` below [ble]; `bluetoothctl list` shows them",
             Self::Silent { .. } => "is it near, switched on, and not connected to something else?",
-            Self::Refused { name, .. } if name.ends_with("AccessDenied") => "this user may not speak to BlueZ: it must be root, or of the group bluetooth",
+            Self::Refused { name, .. } if name.ends_with("AccessDenied") => {
+                "this user may not speak to BlueZ: it must be root, or of the group bluetooth"
+            }
             Self::Refused { .. } | Self::Strange { .. } => "look at `journalctl -u bluetooth`",
         }
     }
@@ -102,7 +104,7 @@ impl Bluez {
     /// The system's bus, or the one that DBUS_SYSTEM_BUS_ADDRESS names; and all that comes from BlueZ.
     pub(super) async fn open(at: Option<&str>) -> Result<(Self, MessageStream), BluezError> {
         let bus = |e: zbus::Error| BluezError::Bus(e.to_string());
-        let builder = at.map_or_else(|| Ok(zbus::connection::Builder::system()), zbus::connection::Builder::address).map_err(bus)?;
+        let builder = at.map_or_else(zbus::connection::Builder::system, zbus::connection::Builder::address);
         let built = builder.build();
         let late = |_| BluezError::Bus(format!("no answer within {ANSWER_S_MAX} s"));
         let connection = timeout(Duration::from_secs(ANSWER_S_MAX), built).await.map_err(late)?.map_err(bus)?;

@@ -61,7 +61,9 @@ pub struct GrantError {
 /// Why something was not asked of the peripheral, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("asked to read {uuid}, which {at} does not allow. To allow it, under [instance.{instance}.grants.ble] add to reads: \"{uuid}\"")]
+    #[error(
+        "asked to read {uuid}, which {at} does not allow. To allow it, under [instance.{instance}.grants.ble] add to reads: \"{uuid}\""
+    )]
     Read { at: String, instance: String, uuid: String },
     #[error(
         "asked to be notified of {uuid}, which {at} does not allow. To allow it, under [instance.{instance}.grants.ble] add to notifies: \"{uuid}\""
@@ -91,7 +93,10 @@ impl Grant {
             (None, None) => return Err(fail("address", "is missing".into())),
         };
         if from.services.is_empty() && !from.broadcast {
-            return Err(fail("services", "names no service: write those that the plugin's README lists, like [\"180d\", \"180a\", \"180f\"]".into()));
+            return Err(fail(
+                "services",
+                "names no service: write those that the plugin's README lists, like [\"180d\", \"180a\", \"180f\"]".into(),
+            ));
         }
         let mut writes = BTreeMap::new();
         for (text, patterns) in &from.writes {
@@ -172,7 +177,9 @@ impl Grant {
         let bonded = if self.bonded { ", while it is bonded with this gateway" } else { "" };
         let which = match &self.which {
             Which::Address(address) => format!("of the Bluetooth peripheral {address}{bonded}"),
-            Which::Pool(pool) => format!("of one Bluetooth peripheral {pool}{bonded}; whose it is a person says, until then its values are parked"),
+            Which::Pool(pool) => {
+                format!("of one Bluetooth peripheral {pool}{bonded}; whose it is a person says, until then its values are parked")
+            }
         };
         if self.broadcast {
             return format!("{which}: it hears what that broadcasts; it is never connected, and nothing can be written to it");

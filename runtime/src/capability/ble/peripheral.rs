@@ -66,7 +66,11 @@ impl Peripheral {
 
     /// Ends when every [`super::Handle`] of it is gone, also of an instance that only listens.
     pub async fn run(mut self) {
-        if self.grant.broadcast { self.hear_broadcasts().await } else { self.attend().await }
+        if self.grant.broadcast {
+            self.hear_broadcasts().await
+        } else {
+            self.attend().await
+        }
         self.tell(LinkState::Down, "it is not wanted any more");
         self.radio.leave(&self.seat);
     }

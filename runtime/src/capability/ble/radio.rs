@@ -95,7 +95,8 @@ impl Radio {
         let state = self.lock();
         let (Some(bluez), Some(adapter)) = (&state.bluez, &state.adapter) else { return Found::Away(state.away.clone()) };
         let taken: Vec<_> = state.seats.iter().filter(|other| !std::ptr::eq(other.as_ref(), seat)).filter_map(|s| s.device()).collect();
-        let fitting = state.tree.devices().filter(|(path, d)| d.adapter == *adapter && seat.grant.fits(d) && !taken.iter().any(|t| t == path));
+        let fitting =
+            state.tree.devices().filter(|(path, d)| d.adapter == *adapter && seat.grant.fits(d) && !taken.iter().any(|t| t == path));
         // of several in a pool the nearest; one that is not heard now is no use there
         let best = fitting.filter(|(_, d)| seat.grant.is_one() || d.rssi.is_some() || d.connected).max_by_key(|(_, d)| (d.paired, d.rssi));
         match best {

@@ -134,8 +134,10 @@ impl Seat {
             return; // of a pool the first one: two devices would be taken for one
         }
         let rssi = device.rssi.unwrap_or_default();
-        let manufacturer: Vec<_> = device.manufacturer.iter().map(|(company, bytes)| ManufacturerData { company: *company, bytes: bytes.clone() }).collect();
-        let services: Vec<_> = device.service_data.iter().map(|(id, bytes)| ServiceData { service: as_wit(*id), bytes: bytes.clone() }).collect();
+        let manufacturer: Vec<_> =
+            device.manufacturer.iter().map(|(company, bytes)| ManufacturerData { company: *company, bytes: bytes.clone() }).collect();
+        let services: Vec<_> =
+            device.service_data.iter().map(|(id, bytes)| ServiceData { service: as_wit(*id), bytes: bytes.clone() }).collect();
         let bytes = manufacturer.iter().map(|m| m.bytes.len()).chain(services.iter().map(|s| s.bytes.len())).sum();
         self.count(bytes, status);
         status.link(&self.grant.link(), |l| l.rssi_dbm = device.rssi);

@@ -7,7 +7,8 @@ fn read(text: &str) -> Result<Grant, GrantError> {
 }
 
 fn parse(text: &str) -> BleGrant {
-    let mut grant = BleGrant { address: Some("C0:98:E5:00:00:01".into()), services: vec!["1808".into(), "180a".into()], ..BleGrant::default() };
+    let mut grant =
+        BleGrant { address: Some("C0:98:E5:00:00:01".into()), services: vec!["1808".into(), "180a".into()], ..BleGrant::default() };
     for word in text.split(';').filter(|w| !w.is_empty()) {
         let (key, value) = word.split_once('=').unwrap();
         let list = || value.split(',').filter(|v| !v.is_empty()).map(str::to_owned).collect::<Vec<_>>();
