@@ -31,6 +31,7 @@ Examples:
   wardgate status --config gateway.toml        ask the running gateway how it is
   wardgate gaps --config gateway.toml          what will not come, and why
   wardgate bind list --config gateway.toml     who stands at which bed, and whose values wait for a person
+  wardgate ble scan --config gateway.toml      which Bluetooth peripherals are near, and whose they are
   wardgate reload --config gateway.toml        take over a changed configuration without stopping what did not change
 
 Exit codes: 0 well, 1 a fault of ours, 2 wrong usage, 3 configuration, 4 plugin, 5 store or disk, 6 port or address, 7 uplink credentials.
@@ -50,6 +51,8 @@ enum Verb {
     Reload(cli::reload::Reload),
     /// Say which device stands at which bed
     Bind(cli::bind::Bind),
+    /// Find, pair, list and forget Bluetooth peripherals
+    Ble(cli::ble::Ble),
     /// Restart one instance of the running gateway
     Instance(cli::instance::Instance),
     /// Give one instance a command, and print its answer
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Gaps(gaps) => cli::gaps::run(gaps),
         Verb::Reload(reload) => cli::reload::run(reload),
         Verb::Bind(bind) => cli::bind::run(bind),
+        Verb::Ble(ble) => cli::ble::run(ble),
         Verb::Instance(instance) => cli::instance::run(instance),
         Verb::Command(command) => cli::command::run(command),
         Verb::Plugin(plugin) => cli::plugin::run(plugin),

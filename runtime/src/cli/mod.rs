@@ -1,6 +1,7 @@
 //! The front door: a file per verb.
 
 pub mod bind;
+pub mod ble;
 pub mod check;
 pub mod command;
 pub mod gaps;

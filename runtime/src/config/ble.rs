@@ -112,7 +112,7 @@ impl BleGrant {
         match (&self.address, &self.pool) {
             (Some(address), None) if !is_address(address) => {
                 let what = format!("\"{address}\" is no address");
-                let remedy = "write six octets, like address = \"C0:98:E5:00:00:01\"; `wardgate ble scan` shows them";
+                let remedy = "write address = \"C0:98:E5:00:00:01\", six octets, as `wardgate ble scan` shows them";
                 Some((&["grants", "ble", "address"], what, remedy.to_owned()))
             }
             (Some(_), None) => None,

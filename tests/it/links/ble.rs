@@ -430,3 +430,24 @@ async fn the_inbox_is_bounded_and_says_where_notifications_are_missing() {
     events.notified(clock(), Event::BleNotified(1, vec![7]));
     assert_eq!(inbox.try_recv().unwrap().1, Event::BleNotified(1, vec![7]));
 }
+
+/// The line that each plugin of the house shows for a site is one that a site can write.
+#[test]
+fn the_grant_that_each_plugin_asks_for_is_one_that_can_be_written() {
+    let scratch = Scratch::new("ble-asks");
+    let example = include_str!("../../../runtime/gateway.toml");
+    let begin = example.split("[bus.plant]").next().unwrap();
+    let mut asked = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins")).unwrap().flatten() {
+        let Ok(text) = std::fs::read_to_string(entry.path().join("manifest.toml")) else { continue };
+        let manifest = config::Manifest::parse(&text).unwrap();
+        let Some(ask) = manifest.asks.get(&config::Link::Ble) else { continue };
+        let grant = ask.grant.replace("\"..\"", "\"C0:98:E5:00:00:01\"");
+        let file = scratch.file("gateway.toml");
+        std::fs::write(&file, format!("{begin}\n[instance.x]\npackage = \"x\"\n[instance.x.grants]\n{grant}\n")).unwrap();
+        let config = config::Config::load(&file).unwrap_or_else(|e| panic!("{}: {e}", manifest.name));
+        Grant::new("x", config.instances["x"].grants.ble.as_ref().unwrap()).unwrap_or_else(|e| panic!("{}: {e}", manifest.name));
+        asked += 1;
+    }
+    assert!(asked >= 11, "{asked}");
+}

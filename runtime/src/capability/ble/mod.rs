@@ -1,18 +1,22 @@
 //! Bluetooth Low Energy: what an instance may ask of which peripheral ([`Grant`]), how it asks ([`Handle`]), the owner of the peripheral
 //! ([`Peripheral`]), and the connection to BlueZ that all share ([`Radio`]).
 
+mod agent;
 mod bluez;
 mod grant;
 mod handle;
 mod peripheral;
+mod person;
 mod radio;
 mod seat;
 mod session;
 mod settings;
 mod tree;
 
+pub use agent::Question;
 pub use bluez::BluezError;
 pub use grant::{Grant, GrantError, INBOX_BYTES, Refusal, link_name};
 pub use handle::{ASKS_OPEN_MAX, Ask, Handle, Known, What};
 pub use peripheral::Peripheral;
+pub use person::{Person, PersonError, Seen};
 pub use radio::Radio;

@@ -1,0 +1,127 @@
+//! Answers BlueZ while a person pairs a peripheral: what it is asked goes to that person, and whatever is weaker than the site allows is refused.
+
+use std::sync::{Arc, Mutex};
+
+use zbus::OwnedObjectPath;
+use zbus::fdo::Error;
+
+use crate::config::Pairing;
+
+/// Where it is on our connection.
+pub(super) const PATH: &str = "/wardgate/agent";
+const PASSKEY_MAX: u32 = 999_999;
+
+/// What a person is asked; `Some` is a yes, or the passkey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The six digits that the peripheral shows.
+    Passkey { name: String },
+    /// Does it show these?
+    Compare { name: String, passkey: u32 },
+    /// Only told: these are to be typed at the peripheral.
+    Type { name: String, passkey: u32 },
+}
+
+pub(super) struct Agent {
+    /// Of the one that is paired now; nobody else is answered.
+    device: String,
+    name: String,
+    least: Pairing,
+    ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
+    by: Arc<Mutex<Pairing>>,
+}
+
+impl Agent {
+    pub(super) fn new(device: String, name: String, least: Pairing, ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>) -> Self {
+        Self { device, name, least, ask, by: Arc::new(Mutex::new(Pairing::JustWorks)) }
+    }
+
+    /// In the end: how it was paired. Where nothing was asked, it just worked.
+    pub(super) fn by(&self) -> Arc<Mutex<Pairing>> {
+        self.by.clone()
+    }
+
+    fn admit(&self, device: &OwnedObjectPath, by: Pairing) -> Result<(), Error> {
+        if device.as_str() != self.device {
+            return Err(Error::AccessDenied("another device is being paired".into()));
+        }
+        if by < self.least {
+            return Err(Error::AccessDenied("the site asks for more".into()));
+        }
+        *self.by.lock().expect("no holder panics") = by;
+        Ok(())
+    }
+
+    async fn asked(&self, question: Question) -> Result<u32, Error> {
+        let ask = self.ask.clone();
+        let answer = tokio::task::spawn_blocking(move || ask(question)).await.ok().flatten();
+        answer.filter(|passkey| *passkey <= PASSKEY_MAX).ok_or_else(|| Error::AccessDenied("the person said no".into()))
+    }
+}
+
+#[zbus::interface(name = "org.bluez.Agent1")]
+impl Agent {
+    async fn release(&self) {}
+
+    async fn cancel(&self) {}
+
+    async fn request_pin_code(&self, _device: OwnedObjectPath) -> Result<String, Error> {
+        Err(Error::AccessDenied("of Bluetooth before low energy".into()))
+    }
+
+    async fn request_passkey(&self, device: OwnedObjectPath) -> Result<u32, Error> {
+        self.admit(&device, Pairing::Passkey)?;
+        self.asked(Question::Passkey { name: self.name.clone() }).await
+    }
+
+    async fn display_passkey(&self, device: OwnedObjectPath, passkey: u32, entered: u16) -> Result<(), Error> {
+        self.admit(&device, Pairing::Passkey)?;
+        if entered == 0 {
+            self.asked(Question::Type { name: self.name.clone(), passkey }).await?;
+        }
+        Ok(())
+    }
+
+    async fn request_confirmation(&self, device: OwnedObjectPath, passkey: u32) -> Result<(), Error> {
+        self.admit(&device, Pairing::Compare)?;
+        self.asked(Question::Compare { name: self.name.clone(), passkey }).await.map(drop)
+    }
+
+    async fn request_authorization(&self, device: OwnedObjectPath) -> Result<(), Error> {
+        self.admit(&device, Pairing::JustWorks)
+    }
+
+    async fn authorize_service(&self, _device: OwnedObjectPath, _uuid: String) -> Result<(), Error> {
+        Err(Error::AccessDenied("no peripheral uses this gateway".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(least: Pairing, says: Option<u32>) -> (Agent, OwnedObjectPath) {
+        let path = OwnedObjectPath::try_from("/org/bluez/hci0/dev_1").unwrap();
+        (Agent::new(path.to_string(), "belt".into(), least, Arc::new(move |_| says)), path)
+    }
+
+    #[tokio::test]
+    async fn nothing_weaker_than_the_site_allows_and_nobody_else_is_answered() {
+        let (strict, path) = agent(Pairing::Passkey, Some(123_456));
+        assert!(strict.request_confirmation(path.clone(), 1).await.is_err(), "only compared");
+        assert!(strict.request_authorization(path.clone()).await.is_err());
+        assert_eq!(*strict.by().lock().unwrap(), Pairing::JustWorks, "nothing was asked that counts");
+        assert_eq!(strict.request_passkey(path).await.unwrap(), 123_456);
+        assert_eq!(*strict.by().lock().unwrap(), Pairing::Passkey);
+        let other = OwnedObjectPath::try_from("/org/bluez/hci0/dev_2").unwrap();
+        assert!(strict.request_passkey(other).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_person_who_says_no_pairs_nothing() {
+        let (lax, path) = agent(Pairing::JustWorks, None);
+        assert!(lax.request_passkey(path.clone()).await.is_err());
+        assert!(lax.request_confirmation(path.clone(), 1).await.is_err());
+        assert!(lax.request_authorization(path).await.is_ok(), "the site said that this is enough");
+    }
+}

@@ -1,0 +1,192 @@
+//! `wardgate ble`: who is near, pairing, what is bonded. It speaks to BlueZ itself, so a gateway may run beside it or not.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::paint::{Paint, clip, left, plain, right, table};
+use crate::capability::ble::{Person, PersonError, Question, Seen};
+use crate::config::{Config, Pairing};
+use crate::contract::printable;
+use crate::fault::{Fault, Guilty};
+
+const SCAN_S_MAX: u64 = 600; // a person who waits longer has gone
+const NAME_BYTES_MAX: usize = 60; // of a prompt's line
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  wardgate ble scan                            who is near, the strongest first, and whose they are by gateway.toml
+  wardgate ble pair C0:98:E5:00:00:01          compare or type six digits, as the peripheral asks
+  wardgate ble pair bed-1-glucose              the peripheral of this instance, or one that advertises this name
+  wardgate ble list                            what is bonded with this gateway
+  wardgate ble forget C0:98:E5:00:00:01        the bond is gone; to pair again, let the peripheral forget it too
+
+Bonds are kept by BlueZ. `pairing` below [ble] in gateway.toml says which ways to pair are good enough; by default none is.")]
+pub struct Ble {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Args)]
+struct At {
+    /// The gateway's configuration: which adapter, which ways to pair, whose peripheral is whose
+    #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Who is near
+    Scan {
+        /// How long to listen, in seconds
+        #[arg(long = "for", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=SCAN_S_MAX))]
+        seconds: u64,
+        /// JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Pair a peripheral, and keep the bond
+    Pair {
+        /// Its address, the instance whose it is, or the name that it advertises
+        target: String,
+        #[command(flatten)]
+        at: At,
+    },
+    /// What is bonded
+    List {
+        /// JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Forget a peripheral and its bond
+    Forget {
+        /// Its address, the instance whose it is, or its name
+        target: String,
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+pub fn run(args: &Ble) -> Result<(), Fault> {
+    let (Verb::Scan { at, .. } | Verb::Pair { at, .. } | Verb::List { at, .. } | Verb::Forget { at, .. }) = &args.verb;
+    let config = Config::load(&at.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Fault::new(Guilty::Internal, format!("no threads: {e}"), "look at the limits of this process (ulimit -u)"))?;
+    let done = runtime.block_on(carried_out(&args.verb, &config));
+    runtime.shutdown_timeout(Duration::ZERO); // a person may still be asked what nobody waits for any more
+    done.map_err(|why| {
+        let guilty = if matches!(why, PersonError::NotAllowed | PersonError::Weak { .. }) { Guilty::Configuration } else { Guilty::Port };
+        Fault::new(guilty, &why, why.remedy())
+    })
+}
+
+async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
+    if matches!(verb, Verb::Pair { .. }) && config.ble.pairing == Pairing::None {
+        return Err(PersonError::NotAllowed); // before a person has switched anything on
+    }
+    let person = Person::at(&config.ble).await?;
+    match verb {
+        Verb::Scan { seconds, json, .. } => show(&person.scan(*seconds).await?, config, *json, "nobody is near; let the peripheral advertise"),
+        Verb::List { json, .. } => show(&person.list().await?, config, *json, "nothing is bonded with this gateway"),
+        Verb::Pair { target, .. } => {
+            println!("looking for {target} ...");
+            let (seen, by) = person.pair(target, address(config, target), Arc::new(asked)).await?;
+            let by = if by == Pairing::JustWorks { "just works" } else { by.name() };
+            println!("paired with {} ({}): {by}", seen.address, printable(&seen.name, NAME_BYTES_MAX));
+            if owner(config, &seen).is_none() {
+                println!("no instance of gateway.toml names it: below [instance.NAME.grants.ble] write address = \"{}\"", seen.address);
+            }
+        }
+        Verb::Forget { target, .. } => {
+            let seen = person.forget(address(config, target).unwrap_or(target)).await?;
+            println!("forgot {} ({})", seen.address, printable(&seen.name, NAME_BYTES_MAX));
+        }
+    }
+    Ok(())
+}
+
+/// Of an instance the address that its grant names.
+fn address<'a>(config: &'a Config, target: &str) -> Option<&'a str> {
+    config.instances.get(target)?.grants.ble.as_ref()?.address.as_deref()
+}
+
+fn owner<'a>(config: &'a Config, seen: &Seen) -> Option<&'a str> {
+    let is = |i: &crate::config::Instance| i.grants.ble.as_ref().is_some_and(|grant| grant.address.as_deref() == Some(&seen.address));
+    config.instances.iter().find(|(_, i)| is(i)).map(|(name, _)| name.as_str())
+}
+
+fn show(all: &[Seen], config: &Config, json: bool, none: &str) {
+    if json {
+        let all: Vec<_> = all.iter().map(|s| as_json(s, owner(config, s))).collect();
+        println!("{}", serde_json::to_string(&all).expect("plain texts"));
+    } else if all.is_empty() {
+        println!("{none}");
+    } else {
+        println!("{}", page(all, config, Paint::of_stdout()).join("\n"));
+    }
+}
+
+fn as_json(s: &Seen, owner: Option<&str>) -> serde_json::Value {
+    serde_json::json!({
+        "address": s.address, "name": s.name, "rssi_dbm": s.rssi_dbm, "services": s.services, "manufacturers": s.manufacturers,
+        "bonded": s.bonded, "connected": s.connected, "instance": owner,
+    })
+}
+
+fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
+    let columns =
+        [left("address", 17), left("name", 20), right("dBm"), left("bonded", 6), left("link", 4), left("instance", 16), left("services", 24)];
+    let rows: Vec<_> = (all.iter())
+        .map(|s| {
+            [
+                plain(&s.address),
+                plain(clip(if s.name.is_empty() { "-" } else { &s.name }, 20)),
+                plain(s.rssi_dbm.map_or("-".into(), |dbm| dbm.to_string())),
+                plain(if s.bonded { "yes" } else { "no" }),
+                plain(if s.connected { "up" } else { "-" }),
+                plain(owner(config, s).unwrap_or("nobody's")),
+                plain(clip(&services(s), 24)),
+            ]
+        })
+        .collect();
+    table(&columns, &rows, paint)
+}
+
+/// Those of two bytes, which people know; of the rest how many.
+fn services(s: &Seen) -> String {
+    let (known, long): (Vec<_>, Vec<_>) = s.services.iter().partition(|service| service.len() == 4);
+    let known = known.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
+    if long.is_empty() { known } else { format!("{known} +{}", long.len()) }
+}
+
+/// On a thread of its own; None is a no.
+fn asked(question: Question) -> Option<u32> {
+    let (prompt, compares) = match question {
+        Question::Passkey { name } => (format!("Passkey shown by {} (6 digits): ", printable(&name, NAME_BYTES_MAX)), None),
+        Question::Compare { name, passkey } => {
+            (format!("Does {} show {passkey:06}? [yes/no] ", printable(&name, NAME_BYTES_MAX)), Some(passkey))
+        }
+        Question::Type { name, passkey } => {
+            println!("Type {passkey:06} at {}", printable(&name, NAME_BYTES_MAX));
+            return Some(passkey);
+        }
+    };
+    print!("{prompt}");
+    io::stdout().flush().ok()?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).ok()?;
+    match compares {
+        Some(passkey) => (line.trim().eq_ignore_ascii_case("yes") || line.trim().eq_ignore_ascii_case("y")).then_some(passkey),
+        None => line.trim().parse().ok(),
+    }
+}
