@@ -70,7 +70,7 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
         seed: 1,
         left: Left { saved: start.saved.map(|kept| kept.to_bytes()), commands: start.commands },
     };
-    let links = Links { modbus: None, serial };
+    let links = Links { modbus: None, serial, ble: None };
     let taps = wardgate::plugin::Taps::default();
     let wiring = Wiring { inbox, pipeline, back: back_receiver, links, taps, clock, status: status.clone(), asked: asks, stop: stopped };
     #[allow(clippy::disallowed_methods, reason = "the test is the corridor here")]
