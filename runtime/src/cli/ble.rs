@@ -96,7 +96,9 @@ async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
     }
     let person = Person::at(&config.ble).await?;
     match verb {
-        Verb::Scan { seconds, json, .. } => show(&person.scan(*seconds).await?, config, *json, "nobody is near; let the peripheral advertise"),
+        Verb::Scan { seconds, json, .. } => {
+            show(&person.scan(*seconds).await?, config, *json, "nobody is near; let the peripheral advertise")
+        }
         Verb::List { json, .. } => show(&person.list().await?, config, *json, "nothing is bonded with this gateway"),
         Verb::Pair { target, .. } => {
             println!("looking for {target} ...");
@@ -144,8 +146,15 @@ fn as_json(s: &Seen, owner: Option<&str>) -> serde_json::Value {
 }
 
 fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
-    let columns =
-        [left("address", 17), left("name", 20), right("dBm"), left("bonded", 6), left("link", 4), left("instance", 16), left("services", 24)];
+    let columns = [
+        left("address", 17),
+        left("name", 20),
+        right("dBm"),
+        left("bonded", 6),
+        left("link", 4),
+        left("instance", 16),
+        left("services", 24),
+    ];
     let rows: Vec<_> = (all.iter())
         .map(|s| {
             [
