@@ -99,7 +99,7 @@ fn page(s: &Snapshot, paint: Paint) -> Vec<String> {
             [
                 plain(name),
                 text(&i.bed, "none"),
-                text(&i.bound_serial, "any device"),
+                if i.bound_serial.as_deref() == Some("") { plain("confirmed") } else { text(&i.bound_serial, "any device") },
                 text(&i.device_serial, "-"),
                 if i.unbound { ("PARKED".into(), Tone::Bad) } else { plain("yes") },
                 plain(i.parked.to_string()),
@@ -116,7 +116,8 @@ fn page(s: &Snapshot, paint: Paint) -> Vec<String> {
 
 /// Why an instance's values are parked, and what a person can do.
 pub fn waits(name: &str, i: &InstanceStatus) -> String {
-    let must = i.bound_serial.as_deref().unwrap_or("-");
+    // out of a pool, and nobody has said yet which one
+    let must = i.bound_serial.as_deref().filter(|serial| !serial.is_empty()).unwrap_or("none of its pool");
     match &i.device_serial {
         Some(says) => format!(
             "{name} says it is {says}, and {must} is bound: what it says is parked. If {says} does stand there: `wardgate bind confirm {name}`"

@@ -163,6 +163,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     println!("  {}everything is sent as it comes", if instance.report.is_empty() { "" } else { "of all other channels " });
     match (&instance.bed, &instance.device_serial) {
         (_, Some(serial)) => println!("  counts only from the device {serial}: until it says that it is this one, its values are parked"),
+        (_, None) if instance.is_of_a_pool() => {} // said above
         (Some(_), None) => println!("  its bed is bound without a device serial: a device swapped for another of its kind is not noticed"),
         (None, None) => {}
     }

@@ -469,6 +469,8 @@ mod tests {
             bytes_in: u64::MAX,
             bytes_out: u64::MAX,
             reconnects: u64::MAX,
+            notifications: u64::MAX,
+            rssi_dbm: Some(i16::MIN),
             last_error: long.clone(),
             up: false,
         };

@@ -270,7 +270,11 @@ impl Roster {
         };
         let kept = self.bindings.say(name, &written, &binding);
         let at = binding.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed {bed}"));
-        let who = binding.serial.as_ref().map_or("any device".to_owned(), |serial| format!("the device {serial}"));
+        let who = match binding.serial.as_deref() {
+            None => "any device".to_owned(),
+            Some("") => "nobody yet of its pool".to_owned(),
+            Some(serial) => format!("the device {serial}"),
+        };
         let known = binding.serial.is_none() || binding.serial == shown.device_serial;
         self.bind(name, binding, Some(kept)).await;
         self.bind_filters().await;

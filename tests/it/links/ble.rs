@@ -167,6 +167,7 @@ const METER: &str = "meter=20:meter-1:F0:00:00:00:04:01";
 const METER_ADDRESS: &str = "F0:00:00:00:04:01";
 
 /// The way of every peripheral: found, connected, told what there is, read, subscribed, heard; each value once and in order.
+//= PROMISES.md#P180
 #[tokio::test]
 async fn a_peripheral_is_found_and_each_of_its_values_comes_once() {
     let mut air = Air::with("way", &[BELT]);
@@ -185,6 +186,7 @@ async fn a_peripheral_is_found_and_each_of_its_values_comes_once() {
 }
 
 /// What no grant shows is not there, what none permits is refused, counted, and never comes near the peripheral.
+//= PROMISES.md#P181
 #[tokio::test]
 async fn what_no_grant_permits_never_comes_near_the_peripheral() {
     let mut air = Air::with("grant", &[METER]);
@@ -272,6 +274,7 @@ async fn a_peripheral_that_vanishes_in_a_transfer_loses_what_it_had_not_sent_and
     one.is_up().await;
 }
 
+//= PROMISES.md#P182
 #[tokio::test]
 async fn a_peripheral_that_never_answers_times_out_and_is_connected_anew() {
     let mut air = Air::with("mute", &[BELT, "oximeter:oximeter-1:F0:00:00:00:02:01"]);
@@ -290,6 +293,7 @@ async fn a_peripheral_that_never_answers_times_out_and_is_connected_anew() {
     assert_eq!(mute.ask(What::Read(mute.handle_of(SERIAL_NUMBER))).await, Ok(b"SN-belt-1".to_vec()));
 }
 
+//= PROMISES.md#P184
 #[tokio::test]
 async fn an_adapter_that_is_unplugged_is_told_to_all_and_its_return_too() {
     let mut air = Air::with("adapter", &[BELT, METER]);
@@ -324,6 +328,7 @@ async fn a_bluetoothd_that_is_started_anew_is_noticed_and_its_adapter_powered_th
     one.hears(RATE, 2).await;
 }
 
+//= PROMISES.md#P183
 #[tokio::test]
 async fn eight_peripherals_at_once_and_one_that_flaps_costs_the_others_nothing() {
     let names: Vec<_> = (1..=8).map(|n| format!("belt:belt-{n}:F0:00:00:00:01:0{n}")).collect();
@@ -360,6 +365,7 @@ async fn two_characteristics_with_one_uuid_are_two() {
 }
 
 /// A pool takes any that is alike, and no two instances the same one.
+//= PROMISES.md#P185
 #[tokio::test]
 async fn a_pool_takes_what_is_alike_and_each_peripheral_once() {
     let mut air = Air::with("pool", &[BELT, "belt:belt-2:F0:00:00:00:01:02", METER]);
@@ -375,6 +381,7 @@ async fn a_pool_takes_what_is_alike_and_each_peripheral_once() {
     assert_eq!(serials, ["SN-belt-1", "SN-belt-2"]);
 }
 
+//= PROMISES.md#P186
 #[tokio::test]
 async fn what_must_be_bonded_is_not_spoken_to_before() {
     let mut air = Air::with("bonded", &[BELT]);
@@ -413,6 +420,7 @@ async fn an_instance_that_is_opened_anew_is_told_again_what_there_is() {
 }
 
 /// A plugin that is too slow loses what does not fit, behind a mark, and goes on behind it.
+//= PROMISES.md#P187
 #[tokio::test]
 async fn the_inbox_is_bounded_and_says_where_notifications_are_missing() {
     let (events, inbox) = inbox("bed-1".into(), 1000);
@@ -432,6 +440,7 @@ async fn the_inbox_is_bounded_and_says_where_notifications_are_missing() {
 }
 
 /// The line that each plugin of the house shows for a site is one that a site can write.
+//= PROMISES.md#P188
 #[test]
 fn the_grant_that_each_plugin_asks_for_is_one_that_can_be_written() {
     let scratch = Scratch::new("ble-asks");

@@ -44,6 +44,15 @@ pub(super) fn step(json: &Json) -> Read<Step> {
         "ble-events.discovered" => Event::BleDiscovered { mtu: number(&with["mtu"])?, found: list(&with["found"], characteristic)? },
         "ble-events.reply" => Event::BleReply(tag()?, outcome(&with["outcome"], bytes, ble_failure)?),
         "ble-events.notified" => Event::BleNotified(number(&with["handle"])?, bytes(&with["bytes"])?),
+        "ble-events.advertised" => Event::BleAdvertised {
+            rssi: number(&with["rssi"])?,
+            manufacturer: list(&with["manufacturer"], |one| {
+                Ok(ble::ManufacturerData { company: number(&one["company"])?, bytes: bytes(&one["bytes"])? })
+            })?,
+            services: list(&with["services"], |one| {
+                Ok(ble::ServiceData { service: uuid(&one["service"])?, bytes: bytes(&one["bytes"])? })
+            })?,
+        },
         "filter-events.bound" => Event::FilterBound(number(&with["input"])?, description(&with["meaning"])?),
         "filter-events.unbound" => Event::FilterUnbound(number(&with["input"])?),
         "filter-events.observed" => Event::FilterObserved(observation(&with["seen"])?),
