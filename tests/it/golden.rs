@@ -40,6 +40,7 @@ fn every_case_says_in_the_sandbox_what_it_says_natively() {
     }
 }
 
+//= PROMISES.md#P195
 /// The table in `plugins/README.md`: a row for each plugin, with what is known of it and the size that is built.
 #[test]
 fn the_table_of_plugins_is_the_one_that_would_be_written_now() {

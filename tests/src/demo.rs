@@ -30,6 +30,8 @@ pub struct Options {
     pub guest: Option<(PathBuf, String)>,
     /// Faults on every line, at random from this seed.
     pub faults: Option<u64>,
+    /// A plugin and the address of a real Bluetooth device; without it Bluetooth is simulated.
+    pub ble: Option<(String, String)>,
 }
 
 #[derive(Serialize)]
@@ -66,7 +68,7 @@ pub struct Report {
     /// The seed of the injected faults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults: Option<u64>,
-    /// The device that `--plugin` added; nobody keeps books of it.
+    /// The device that `--plugin` or `--ble` added; nobody keeps books of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Guest>,
     #[serde(skip)]
@@ -104,6 +106,11 @@ pub fn run(options: &Options) -> Result<Report, String> {
     let mut stage = Stage::new(&options.folder)?;
     stage.sign()?;
     let guest = options.guest.as_ref().map(|(folder, text)| stage.invite(folder).map(|name| (name, text.as_str()))).transpose()?;
+    let real = options.ble.as_ref().map(|(plugin, address)| stage.wear(plugin, address)).transpose()?;
+    if real.is_none() {
+        stage.wearables = true;
+        eprintln!("Bluetooth is simulated: a BlueZ of wardgate-lab's own, on a D-Bus of its own. A real one: --ble PLUGIN=ADDRESS");
+    }
     stage.start_broker()?;
     let mut more: Vec<&str> = guest.iter().flat_map(|(name, text)| ["--guest", name, text]).collect();
     let seed = options.faults.map(|seed| seed.to_string());
@@ -122,7 +129,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     let restarts = stage.gateway_status().map_or(0, |s| s.instances.values().map(|i| i.restarts).sum());
     stage.gateway.as_mut().expect("started above").stop()?;
     let mut report = account(&stage, &meter, begun_ns, restarts, options.faults);
-    report.plugin = guest.map(|(name, _)| heard_of(&stage, name));
+    report.plugin = guest.map(|(name, _)| name).or(real).map(|name| heard_of(&stage, name));
     drop(stage); // ends whoever still writes there
     if !options.keep {
         let _ = std::fs::remove_dir_all(&options.folder); // a temporary folder: the system clears what we could not

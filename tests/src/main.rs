@@ -37,6 +37,10 @@ enum Verb {
         /// missing answers. What is lost must lie in a gap
         #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
         faults: Option<u64>,
+        /// A real Bluetooth device through this machine's BlueZ, instead of the simulated ones: one of plugins/ble-* and its address, like
+        /// ble-heart-rate=AA:BB:CC:DD:EE:FF
+        #[arg(long, value_name = "PLUGIN=ADDRESS", value_parser = real, conflicts_with = "plugin")]
+        ble: Option<(String, String)>,
     },
     /// The embedded MQTT broker, with TLS and a certificate of its own
     #[command(hide = true)]
@@ -68,6 +72,11 @@ enum Verb {
     },
 }
 
+fn real(text: &str) -> Result<(String, String), String> {
+    let (plugin, address) = text.split_once('=').ok_or("write PLUGIN=ADDRESS")?;
+    Ok((plugin.into(), address.to_uppercase()))
+}
+
 fn seconds(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let n: u64 = number.parse().map_err(|_| format!("\"{text}\" is no time; write 20s or 5m"))?;
@@ -80,9 +89,9 @@ fn seconds(text: &str) -> Result<u64, String> {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Demo { seconds, json, keep, plugin, serial, faults } => {
+        Verb::Demo { seconds, json, keep, plugin, serial, faults, ble } => {
             let options =
-                demo::Options { seconds, json, keep, folder: demo::folder(), guest: plugin.zip(serial), faults: faults.map(drawn) };
+                demo::Options { seconds, json, keep, folder: demo::folder(), guest: plugin.zip(serial), faults: faults.map(drawn), ble };
             return show_demo(&options);
         }
         Verb::Broker { folder, port } => serve::main(&folder, port),

@@ -135,6 +135,16 @@ impl Stage {
         Ok(name)
     }
 
+    /// An instance on a real Bluetooth device, through this machine's BlueZ; answers its name.
+    pub fn wear(&mut self, plugin: &str, address: &str) -> Result<String, String> {
+        if !plugin.starts_with("ble-") || !root().join("plugins").join(plugin).exists() {
+            return Err(format!("{plugin} is no Bluetooth plugin: write one of plugins/ble-*"));
+        }
+        let name = format!("real-{}", plugin.trim_start_matches("ble-"));
+        self.more += &bluetooth(&name, plugin, address, "bed-1");
+        Ok(name)
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.folder.join("log").join(name)
     }

@@ -15,7 +15,6 @@ const TURNS: usize = 200;
 /// A hundredth of the shortest time that a manifest gives one call.
 const FRAME_US_MAX: f64 = 1000.0;
 
-//= PROMISES.md#P196
 pub fn figures() -> Done<Vec<Figure>> {
     let mut plugins: Vec<_> = std::fs::read_dir(root().join("plugins")).map_err(|e| e.to_string())?.flatten().map(|e| e.path()).collect();
     plugins.retain(|folder| folder.join("manifest.toml").exists());

@@ -5,6 +5,7 @@ mod bus;
 mod devices;
 mod methods;
 mod orders;
+mod pairing;
 mod profiles;
 mod tree;
 
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use super::{Stop, stopped};
 use bus::World;
 pub use devices::{Device, Said, read};
+pub use pairing::PASSKEY;
 pub use profiles::{Kind, Says, Value};
 
 /// How often a peripheral may say something: short beside what any of them says by itself.

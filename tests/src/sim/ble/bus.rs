@@ -15,6 +15,7 @@ use zbus::{Connection, Guid};
 
 use super::devices::{Device, Peripheral};
 use super::lock;
+use super::pairing::Pairing;
 use super::tree::Adapter;
 
 pub(super) const BUS: &str = "org.freedesktop.DBus";
@@ -31,6 +32,7 @@ pub(super) struct World {
     pub peripherals: Vec<Peripheral>,
     /// The pairing agent: who registered it, and where it is.
     pub agent: Option<(u32, String)>,
+    pub pairing: Option<Pairing>,
     /// So many times more `Powered` cannot be set.
     pub busy: u32,
     pub speaking: bool,
@@ -48,6 +50,7 @@ impl World {
             adapter: Some(Adapter::default()),
             peripherals,
             agent: None,
+            pairing: None,
             busy: 0,
             speaking: false,
             lives: 0,

@@ -13,17 +13,17 @@ use super::profiles::{Kind, said_by_reading};
 use super::tree::{ADAPTER, ADAPTER1, AGENT_MANAGER1, CHARACTERISTIC1, DEVICE1, OBJECT_MANAGER, PROPERTIES};
 
 /// The name of a BlueZ error, and its words.
-type Refusal = (&'static str, &'static str);
+pub(super) type Refusal = (&'static str, &'static str);
 const FAILED: &str = "org.bluez.Error.Failed";
-const UNREACHABLE: Refusal = (FAILED, "le-connection-abort-by-local");
-const NO_OBJECT: Refusal = ("org.freedesktop.DBus.Error.UnknownObject", "there is no such object");
+pub(super) const UNREACHABLE: Refusal = (FAILED, "le-connection-abort-by-local");
+pub(super) const NO_OBJECT: Refusal = ("org.freedesktop.DBus.Error.UnknownObject", "there is no such object");
 const NO_METHOD: Refusal = ("org.freedesktop.DBus.Error.UnknownMethod", "there is no such method");
 const NOT_CONNECTED: Refusal = ("org.bluez.Error.NotConnected", "Not Connected");
 const NOT_SUPPORTED: Refusal = ("org.bluez.Error.NotSupported", "Operation is not supported");
 const BUSY: Refusal = ("org.bluez.Error.Busy", "");
 
 /// What a method answers: nothing yet, or ever, where the peripheral is mute.
-enum Answer {
+pub(super) enum Answer {
     Done,
     Never,
     Bytes(Vec<u8>),
@@ -41,6 +41,7 @@ impl World {
             (PROPERTIES, _) => return self.properties(client, asked, &path, &member),
             (AGENT_MANAGER1, _) => self.agent(client, asked, &member),
             (ADAPTER1, _) if self.adapter.is_some() => self.of_adapter(asked, &member),
+            (DEVICE1, "Pair") => self.pair(client, asked, &path),
             (DEVICE1, _) => self.of_device(&path, &member),
             (CHARACTERISTIC1, _) => self.of_characteristic(client, asked, &path, &member),
             _ => Err(NO_OBJECT),
@@ -54,7 +55,7 @@ impl World {
         }
     }
 
-    fn answer(&self, client: u32, to: &Header<'_>, body: &(impl Serialize + zbus::Type)) {
+    pub(super) fn answer(&self, client: u32, to: &Header<'_>, body: &(impl Serialize + zbus::Type)) {
         if let Some(owner) = &self.owner {
             self.send(client, Message::method_return(to).sender(owner.as_str()).build(body));
         }
@@ -120,9 +121,6 @@ impl World {
         Ok(Answer::Done)
     }
 
-    /// What an agent said to something that it was asked: a simulated pairing asks nothing.
-    pub(super) fn answered(&mut self, _message: &Message) {}
-
     fn of_adapter(&mut self, asked: &Message, member: &str) -> Result<Answer, Refusal> {
         let adapter = self.adapter.as_mut().ok_or(NO_OBJECT)?;
         match member {
@@ -154,7 +152,7 @@ impl World {
     }
 
     /// Which peripheral this path, or one below it, is of.
-    fn at(&self, path: &str) -> Option<usize> {
+    pub(super) fn at(&self, path: &str) -> Option<usize> {
         let of = |p: &super::devices::Peripheral| path == p.path() || path.starts_with(&(p.path() + "/"));
         self.peripherals.iter().position(|p| p.known && of(p))
     }
@@ -163,16 +161,9 @@ impl World {
         let at = self.at(path).ok_or(NO_OBJECT)?;
         let peripheral = &mut self.peripherals[at];
         match member {
-            "Connect" | "Pair" if peripheral.mute => Ok(Answer::Never),
-            "Connect" | "Pair" if !peripheral.in_reach => Err(UNREACHABLE),
-            "Connect" | "Pair" => {
-                if member == "Pair" {
-                    if self.agent.is_none() {
-                        return Err(("org.bluez.Error.AuthenticationFailed", "Authentication Failed"));
-                    }
-                    self.peripherals[at].paired = true;
-                    self.changed(path, DEVICE1, vec![("Paired", true.into()), ("Bonded", true.into())]);
-                }
+            "Connect" if peripheral.mute => Ok(Answer::Never),
+            "Connect" if !peripheral.in_reach => Err(UNREACHABLE),
+            "Connect" => {
                 self.connect(at);
                 Ok(Answer::Done)
             }
@@ -186,7 +177,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, at: usize) {
+    pub(super) fn connect(&mut self, at: usize) {
         if self.peripherals[at].connected {
             return;
         }
