@@ -78,7 +78,7 @@ fn furnish(stage: &Stage, share: &Path) {
         unhurried(plugin, &share.join("packages"));
     }
     let mut text = format!(
-        "[gateway]\nid = \"{GATEWAY}\"\nstate = \"/tmp/state\"\n\n[uplink]\nhost = \"localhost\"\nport = {}\nca_file = \"/mnt/ca.pem\"\n\
+        "[gateway]\nid = \"{GATEWAY}\"\nstate = \"/tmp/state\"\ndeveloper_mode = true\n\n[uplink]\nhost = \"localhost\"\nport = {}\nca_file = \"/mnt/ca.pem\"\n\
          username = \"gateway\"\npassword_file = \"/mnt/password\"\nmac_key_file = \"/mnt/mac.key\"\n\n[plugins]\nallow_unsigned = true\n\n[ble]\npairing = \"just-works\"\n",
         stage.broker_port
     );

@@ -8,7 +8,7 @@ use std::process::Command;
 use wardgate_lab::accountant::{self, Content};
 use wardgate_lab::process::{Process, READY_S_MAX, binary};
 use wardgate_lab::sim::ble::{self, Value};
-use wardgate_lab::stage::{Stage, bluetooth};
+use wardgate_lab::stage::{Stage, bluetooth, unsigned};
 
 use crate::ward::{Folder, wait};
 
@@ -43,7 +43,7 @@ impl Ward {
         let mut text = whole.split("[bus.plant]").next().unwrap().to_owned();
         for (n, (kind, name, plugin, _)) in DEVICES.iter().enumerate() {
             command.arg("--device").arg(format!("{kind}:{name}:{}", address(n)));
-            text += &bluetooth(name, plugin, &address(n), "bed-1");
+            text += &bluetooth(name, &unsigned(plugin), plugin, &address(n), "bed-1");
         }
         fs::write(folder.0.join("gateway.toml"), text).unwrap();
         let mut bluez = Process::start("bluez", &mut command, &folder.0.join("log/bluez.log")).unwrap();

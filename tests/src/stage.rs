@@ -141,7 +141,8 @@ impl Stage {
             return Err(format!("{plugin} is no Bluetooth plugin: write one of plugins/ble-*"));
         }
         let name = format!("real-{}", plugin.trim_start_matches("ble-"));
-        self.more += &bluetooth(&name, plugin, address, "bed-1");
+        self.unsigned_guest = true; // only what the demo shows by itself is packed and signed
+        self.more += &bluetooth(&name, &unsigned(plugin), plugin, address, "bed-1");
         Ok(name)
     }
 
@@ -273,11 +274,10 @@ impl Stage {
 
     /// Where a plugin's package lies: signed on a ward, a folder on a developer's desk.
     fn package(&self, plugin: &str) -> String {
-        let (folder, ending) = match &self.site {
-            Some(_) => (self.folder.join("packages"), ".wardgate"),
-            None => (root().join("plugins/target/packages"), ""),
-        };
-        folder.join(format!("{plugin}-0.1.0{ending}")).display().to_string()
+        match &self.site {
+            Some(_) => self.folder.join("packages").join(format!("{plugin}-0.1.0.wardgate")).display().to_string(),
+            None => unsigned(plugin),
+        }
     }
 
     pub fn configuration(&self) -> String {
@@ -317,6 +317,11 @@ impl Stage {
 /// Where the simulated BlueZ of a stage listens.
 pub fn bluez(folder: &Path) -> PathBuf {
     folder.join("bluez.sock")
+}
+
+/// A plugin's package as a folder, for a developer's desk.
+pub fn unsigned(plugin: &str) -> String {
+    root().join("plugins/target/packages").join(format!("{plugin}-0.1.0")).display().to_string()
 }
 
 /// An instance on a Bluetooth device, with the grant that its plugin's manifest asks for.

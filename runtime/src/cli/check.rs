@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Transaction, Uplink, nearest, nearest_path};
 use crate::capability::{ble, modbus, serial};
+use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Transaction, Uplink, nearest, nearest_path};
 use crate::contract::types::Kind;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};

@@ -49,11 +49,11 @@ pub use rules::{Breach, Rules};
 pub use supervisor::{PIPELINE_ROOM, Supervisor};
 pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
+pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
     Accepted, Approval, Fleet, Freshness, Known, Memory, Reach, Remembered, Seen, SiteError, Verdict, Withheld, accept, config_signature,
     grants_hash, grants_lines, sign_config, write_override,
 };
-pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 
 /// What keeps a plugin from running: who, what, and what to do.
 #[derive(Debug, thiserror::Error)]
