@@ -289,7 +289,12 @@ async fn a_peripheral_that_never_answers_times_out_and_is_connected_anew() {
     }
     assert_eq!(mute.event().await, Event::BleReply(tag, Err(Failure::Timeout)));
     assert_eq!(air.link("bed-1").timeouts, 1);
+    for _ in 0..2 {
+        assert_eq!(mute.ask(What::Read(mute.handle_of(SERIAL_NUMBER))).await, Err(Failure::Timeout));
+    }
+    mute.goes_down().await;
     air.order("unmute belt-1");
+    mute.is_up().await;
     assert_eq!(mute.ask(What::Read(mute.handle_of(SERIAL_NUMBER))).await, Ok(b"SN-belt-1".to_vec()));
 }
 

@@ -125,7 +125,11 @@ impl Fleet {
         folder.join(FILE)
     }
 
+    /// A newer root may name new keys for the other roles, whose versions begin anew then (TUF 5.3.11).
     fn goes_back(&self, seen: &Self) -> Option<FleetError> {
+        if self.root_version > seen.root_version {
+            return None;
+        }
         let versions = [
             ("root", self.root_version, seen.root_version),
             ("timestamp", self.timestamp_version, seen.timestamp_version),
@@ -272,11 +276,13 @@ mod tests {
             assert!(seen.why_stale().is_some_and(|why| why.contains(words)) && seen.fleet.as_ref() == last, "{words}: {seen:?}");
         };
         for back in
-            [Fleet { root_version: 1, ..fleet(2) }, Fleet { timestamp_version: 1, ..fleet(3) }, Fleet { snapshot_version: 1, ..fleet(3) }]
+            [Fleet { root_version: 1, ..fleet(3) }, Fleet { timestamp_version: 1, ..fleet(2) }, Fleet { snapshot_version: 1, ..fleet(2) }]
         {
             put(&folder, &back);
             stale("went back from version 2 to 1");
         }
+        put(&folder, &Fleet { timestamp_version: 1, snapshot_version: 1, ..fleet(3) });
+        assert_eq!(Seen::look(&folder, last, now, 0).freshness, Freshness::Fresh, "a new root begins them anew");
         put(&folder, &Fleet { format: 2, ..fleet(3) });
         stale("of format 2");
         put(&folder, &Fleet { expires: "tomorrow".into(), ..fleet(3) });
