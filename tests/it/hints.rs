@@ -169,7 +169,7 @@ fn the_example_is_right_and_runs() {
     fs::create_dir_all(&folder.0).expect("a folder");
     site(&folder.0); // for the files that it names
     let at = folder.0.display().to_string();
-    for plugin in ["ivy450c", "modbus-map", "condition-watch"] {
+    for plugin in ["ivy450c", "modbus-map", "ble-glucose", "condition-watch"] {
         crate::tamper::signed_into(&folder.0.join("packages"), plugin);
     }
     crate::tamper::trusting(&folder.0.join("vendors"));
@@ -191,6 +191,6 @@ fn the_example_is_right_and_runs() {
     for (name, instance) in &status.instances {
         assert_eq!((instance.opens, instance.faults), (1, 0), "{name}: {instance:#?}");
     }
-    assert_eq!(status.instances.len(), 3);
+    assert_eq!(status.instances.len(), 4);
     gateway.stop().expect("it ends");
 }
