@@ -25,7 +25,7 @@ mod trust;
 use hint::{Hint, hint, shown};
 use place::{line_at, line_of};
 
-pub use ble::{Ble, BleGrant, BlePool, Pairing};
+pub use ble::{Ble, BleGrant, BlePool, Pairing, is_address};
 pub use inputs::{Tap, Tapped};
 pub use lock::{Lock, Locked};
 pub use manifest::{

@@ -83,8 +83,10 @@ fn metrics_are_what_the_docs_list_and_bad_askers_harm_nothing() {
     let port = free_port();
     let mut stage = Stage::new(&folder.0).expect("a stage");
     stage.more = format!("\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n");
+    stage.wearables = true;
     stage.start_all(&[]).expect("everything starts");
     until("readings", || stage.gateway_status().is_some_and(|s| MONITORS.iter().all(|(name, _)| s.instances[*name].samples > 0)));
+    until("Bluetooth", || stage.gateway_status().is_some_and(|s| s.links.values().any(|l| l.rssi_dbm.is_some())));
 
     let page = metrics(port);
     let (families, docs) = (parsed(&page), documented());

@@ -238,7 +238,14 @@ impl Inbox {
     /// dropped the mark stays too. The state of each link is told anew, at `now`, before them; nothing is told as older than that.
     pub fn reopen(&self, now: Moment) {
         self.0.change(|w| {
-            w.queue.retain(|e| is_of_the_line(&e.event));
+            // a change of a link stays where it stands between what two devices said; ahead of all of it the newest state, told below, is enough
+            let first = w.queue.iter().position(|e| is_of_the_line(&e.event)).unwrap_or(w.queue.len());
+            let mut at = 0;
+            w.queue.retain(|e| {
+                at += 1;
+                let between = at > first && matches!(e.event, Event::SerialLink(_) | Event::BleLink(_) | Event::BleDiscovered { .. });
+                between || is_of_the_line(&e.event)
+            });
             w.events = w.queue.len();
             (w.tapped, w.tapped_hole) = (0, false);
             w.run += 1;

@@ -143,7 +143,8 @@ impl Instance {
     }
 }
 
-fn is_address(text: &str) -> bool {
+/// Six octets in hexadecimal, with colons between them.
+pub fn is_address(text: &str) -> bool {
     let octets: Vec<_> = text.split(':').collect();
     octets.len() == 6 && octets.iter().all(|o| o.len() == 2 && o.bytes().all(|b| b.is_ascii_hexdigit()))
 }

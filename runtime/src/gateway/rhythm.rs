@@ -21,9 +21,9 @@ impl Rhythm {
         Self { last_word: now, alone_since: None }
     }
 
-    /// Something was said.
-    pub fn heard(&mut self, now: Instant, commit: Duration) {
-        if now - self.last_word >= commit * ALONE_PERCENT / 100 {
+    /// Something was said. `waits`: what was said before is not on its way yet, and has its own time.
+    pub fn heard(&mut self, now: Instant, commit: Duration, waits: bool) {
+        if !waits && now - self.last_word >= commit * ALONE_PERCENT / 100 {
             self.alone_since = Some(now);
         }
         self.last_word = now;
@@ -58,7 +58,7 @@ mod tests {
         let begun = Instant::now();
         let mut rhythm = Rhythm::new(begun);
         for at in [1000, 1003, 1006] {
-            rhythm.heard(begun + ms(at), SECOND);
+            rhythm.heard(begun + ms(at), SECOND, at > 1000);
         }
         assert_eq!(rhythm.due(begun + ms(300), SECOND), begun + ms(1006 + QUIET_MS));
         assert_eq!(rhythm.due(begun + ms(900), SECOND), begun + ms(1400), "the flash has just worked");
@@ -70,10 +70,19 @@ mod tests {
     fn who_never_falls_silent_is_written_once_a_second() {
         let begun = Instant::now();
         let mut rhythm = Rhythm::new(begun);
-        (0..30).for_each(|n| rhythm.heard(begun + ms(100 * n), SECOND));
+        (0..30).for_each(|n| rhythm.heard(begun + ms(100 * n), SECOND, n > 0));
         assert_eq!(rhythm.due(begun + ms(2000), SECOND), begun + ms(3000));
         // after a silence too: nothing waits for longer than that
-        (0..600).for_each(|n| rhythm.heard(begun + ms(4000 + 2 * n), SECOND));
+        (0..600).for_each(|n| rhythm.heard(begun + ms(4000 + 2 * n), SECOND, n > 0));
         assert_eq!(rhythm.due(begun + ms(2900), SECOND), begun + ms(5000));
+    }
+
+    #[test]
+    fn what_waits_already_does_not_wait_for_who_comes_after_it() {
+        let begun = Instant::now();
+        let mut rhythm = Rhythm::new(begun);
+        rhythm.heard(begun + ms(50), SECOND, false);
+        (0..60).for_each(|n| rhythm.heard(begun + ms(920 + 15 * n), SECOND, true));
+        assert_eq!(rhythm.due(begun, SECOND), begun + ms(1000));
     }
 }

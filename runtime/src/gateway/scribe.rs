@@ -90,7 +90,7 @@ impl Scribe {
             tokio::select! {
                 word = words.recv() => match word {
                     Some(word) => {
-                        self.rhythm.heard(Instant::now(), self.commit);
+                        self.rhythm.heard(Instant::now(), self.commit, self.pipeline.wants_commit() > Urgency::No);
                         self.take(word).await;
                         while self.pipeline.waiting_bytes() < WAITING_BYTES_MAX && let Ok(word) = words.try_recv() {
                             self.take(word).await;

@@ -379,6 +379,9 @@ impl Supervisor {
             Event::SerialReceived(bytes) => self.status(|s| s.raw_withheld += bytes.len() as u64),
             _ => {}
         }
+        if let (Event::BleDiscovered { .. }, Some(ble)) = (&event, &self.wiring.links.ble) {
+            ble.told(moment);
+        }
         self.pace(&event).await;
         self.confirmed = matches!(event, Event::BleIndicated(..));
         match self.call(moment, event).await {

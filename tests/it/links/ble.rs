@@ -97,7 +97,11 @@ impl Air {
 
 impl One {
     async fn event(&self) -> Event {
-        within(self.inbox.recv()).await.1
+        let (moment, event) = within(self.inbox.recv()).await;
+        if matches!(event, Event::BleDiscovered { .. }) {
+            self.handle.told(moment); // as the supervisor does
+        }
+        event
     }
 
     /// Passes over everything before the link is down.

@@ -14,7 +14,7 @@ use crate::capability::quota::Quota;
 use crate::capability::{Clock, Flooded, REFUSED_WAITING_MAX};
 use crate::contract::Event;
 use crate::contract::ble::Failure;
-use crate::contract::types::Tag;
+use crate::contract::types::{Moment, Tag};
 use crate::status::Status;
 
 /// Requests of one instance whose `reply` it has not taken yet; also the room that the channel to the peripheral needs.
@@ -45,19 +45,31 @@ impl What {
 
 /// The characteristics that the plugin was told of, by handle; empty while the link is down. The owner of the peripheral fills it.
 #[derive(Clone, Default)]
-pub struct Known(Arc<Mutex<BTreeMap<u16, Id>>>);
+pub struct Known(Arc<Mutex<Told>>);
+
+#[derive(Default)]
+struct Told {
+    all: BTreeMap<u16, Id>,
+    /// The moment of the `discovered` that says so.
+    since_ns: u64,
+    /// The moment of the newest `discovered` that the plugin has taken.
+    heard_ns: u64,
+}
 
 impl Known {
-    pub(super) fn set(&self, all: BTreeMap<u16, Id>) {
-        *self.0.lock().expect("no holder panics") = all;
+    pub(super) fn set(&self, all: BTreeMap<u16, Id>, now: Moment) {
+        let mut told = self.0.lock().expect("no holder panics");
+        (told.all, told.since_ns) = (all, now.monotonic_ns);
     }
 
-    fn get(&self, handle: u16) -> Option<Id> {
-        self.0.lock().expect("no holder panics").get(&handle).copied()
+    pub(super) fn forget(&self) {
+        self.0.lock().expect("no holder panics").all.clear();
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.lock().expect("no holder panics").is_empty()
+    /// None: no link of which the plugin has heard. What it says before that is meant for the peripheral of the link before.
+    fn get(&self, handle: u16) -> Option<Option<Id>> {
+        let told = self.0.lock().expect("no holder panics");
+        (!told.all.is_empty() && told.since_ns <= told.heard_ns).then(|| told.all.get(&handle).copied())
     }
 }
 
@@ -93,12 +105,18 @@ impl Handle {
         }))
     }
 
+    /// The plugin takes a `discovered` of this moment.
+    pub fn told(&self, moment: Moment) {
+        self.0.known.0.lock().expect("no holder panics").heard_ns = moment.monotonic_ns;
+    }
+
     /// Exactly one `reply` follows, unless the instance is opened anew before.
     pub fn ask(&self, tag: Tag, what: What) -> Result<(), Flooded> {
         let this = &*self.0;
-        let Some(id) = this.known.get(what.handle()) else {
-            let why = if this.known.is_empty() { Failure::LinkDown } else { Failure::NotFound };
-            return this.refuse(tag, why);
+        let id = match this.known.get(what.handle()) {
+            Some(Some(id)) => id,
+            Some(None) => return this.refuse(tag, Failure::NotFound),
+            None => return this.refuse(tag, Failure::LinkDown),
         };
         let permitted = match &what {
             What::Read(_) => this.grant.permits_read(id),

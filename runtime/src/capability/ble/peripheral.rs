@@ -78,10 +78,18 @@ impl Peripheral {
     /// The link is up while there is a radio that hears.
     async fn hear_broadcasts(&mut self) {
         self.radio.want(&self.seat, true);
+        let mut heard: Option<String> = None;
         loop {
             match self.radio.find(&self.seat) {
                 Found::Away(why) => self.tell(LinkState::Down, &why),
-                Found::Missing | Found::Here(..) => self.tell(LinkState::Up, ""),
+                Found::Missing => self.tell(LinkState::Up, ""),
+                Found::Here(_, path, _) => {
+                    // the plugin says anew who it is, before anything of it counts
+                    if heard.replace(path.clone()).is_some_and(|before| before != path) {
+                        self.tell(LinkState::Down, "from here on it is another peripheral");
+                    }
+                    self.tell(LinkState::Up, "");
+                }
             }
             let seat = self.seat.clone();
             if self.meanwhile(seat.news.notified()).await.is_none() {
@@ -205,7 +213,6 @@ impl Peripheral {
 
     /// Until the link is gone, and why; None when nobody needs it any more.
     async fn talk(&mut self, bluez: &Bluez, path: &str, mtu: u16, found: BTreeMap<u16, Characteristic>) -> Option<String> {
-        self.known.set(found.iter().map(|(handle, c)| (*handle, c.uuid)).collect());
         self.tell(LinkState::Up, "");
         let told = found.iter().map(|(handle, c)| ble::Characteristic {
             handle: *handle,
@@ -214,11 +221,12 @@ impl Peripheral {
             properties: properties(&c.flags),
         });
         let now = (self.clock)();
+        self.known.set(found.iter().map(|(handle, c)| (*handle, c.uuid)).collect(), now);
         self.inbox.discovered(now, Event::BleDiscovered { mtu, found: told.collect() });
         self.seat.open(now);
         let mut session = Session::new(bluez.clone(), path.to_owned(), found);
         let why = session.run(self).await;
-        self.known.set(BTreeMap::new());
+        self.known.forget();
         self.seat.close();
         session.end((self.clock)());
         why

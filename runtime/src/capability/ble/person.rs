@@ -79,7 +79,8 @@ impl Person {
         let until = Instant::now() + Duration::from_millis(POWER_MS_MAX);
         while !this.tree().await?.adapter(settings.adapter.as_deref()).is_some_and(|(_, a)| a.powered) {
             match this.bluez.power(&adapter).await {
-                Ok(()) => {}
+                Ok(()) if Instant::now() < until => sleep(Duration::from_millis(LOOK_MS)).await,
+                Ok(()) => return Err(BluezError::NoAdapter(settings.adapter.clone()).into()),
                 Err(why) if why.is("Busy") && Instant::now() < until => sleep(Duration::from_millis(LOOK_MS)).await,
                 Err(why) => return Err(why.into()),
             }
@@ -112,9 +113,10 @@ impl Person {
         Ok(self.tree().await?.devices().map(|(_, d)| d).filter(|d| d.paired).map(seen).collect())
     }
 
-    /// By its address, or by the name that it advertises.
+    /// By its address, or by the name that it advertises. Whoever advertises an address as its name is not that one.
     fn named(tree: &Tree, target: &str) -> Result<Option<(String, Device)>, PersonError> {
-        let is = |d: &Device| d.address.eq_ignore_ascii_case(target) || d.name == target;
+        let by_name = !config::is_address(target);
+        let is = |d: &Device| d.address.eq_ignore_ascii_case(target) || (by_name && d.name == target);
         let found: Vec<_> = tree.devices().filter(|(_, d)| is(d)).map(|(path, d)| (path.to_owned(), d.clone())).collect();
         if found.len() > 1 {
             let addresses = found.into_iter().map(|(_, d)| d.address).collect();

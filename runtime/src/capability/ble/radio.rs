@@ -64,7 +64,8 @@ pub(super) enum Found {
 #[derive(Clone, Copy, PartialEq)]
 enum Looking {
     Not,
-    Until(Instant),
+    /// And whether repeats are told.
+    Until(Instant, bool),
     RestingUntil(Instant),
 }
 
@@ -95,16 +96,27 @@ impl Radio {
         let state = self.lock();
         let (Some(bluez), Some(adapter)) = (&state.bluez, &state.adapter) else { return Found::Away(state.away.clone()) };
         let taken: Vec<_> = state.seats.iter().filter(|other| !std::ptr::eq(other.as_ref(), seat)).filter_map(|s| s.device()).collect();
-        let fitting =
-            state.tree.devices().filter(|(path, d)| d.adapter == *adapter && seat.grant.fits(d) && !taken.iter().any(|t| t == path));
+        let named = |d: &Device| !seat.grant.is_one() && state.seats.iter().any(|other| other.grant.is_one() && other.grant.fits(d));
+        let free = |path: &str, d: &Device| !taken.iter().any(|t| t == path) && !named(d);
+        let fitting = state.tree.devices().filter(|(path, d)| d.adapter == *adapter && seat.grant.fits(d) && free(path, d));
         // of several in a pool the nearest; one that is not heard now is no use there
-        let best = fitting.filter(|(_, d)| seat.grant.is_one() || d.rssi.is_some() || d.connected).max_by_key(|(_, d)| (d.paired, d.rssi));
+        // what only broadcasts has no link whose loss would tell of another device: it keeps the one it has until BlueZ forgets that
+        let held = seat.device().filter(|_| seat.grant.broadcast);
+        let is_held = |path: &str| held.as_deref() == Some(path);
+        let best = fitting
+            .filter(|(path, d)| is_held(path) || seat.grant.is_one() || d.rssi.is_some() || d.connected)
+            .max_by_key(|(path, d)| (is_held(path), d.paired, d.rssi));
         match best {
             Some((path, device)) => {
                 seat.claim(Some(path));
                 Found::Here(bluez.clone(), path.to_owned(), device.clone())
             }
-            None => Found::Missing,
+            None => {
+                if seat.grant.broadcast {
+                    seat.claim(None); // whoever comes next is noticed
+                }
+                Found::Missing
+            }
         }
     }
 
@@ -314,25 +326,31 @@ impl Radio {
         let rests = !broadcast && !rest.is_zero(); // what is broadcast while the radio rests is not heard
         let now = Instant::now();
         let (next, done) = match *looking {
-            Looking::Not if wanted => (Looking::Until(now + scan), bluez.discover(adapter, broadcast).await),
-            Looking::Until(_) if !wanted => (Looking::Not, bluez.rest(adapter).await),
-            Looking::Until(end) if now >= end && rests => (Looking::RestingUntil(now + rest), bluez.rest(adapter).await),
-            Looking::Until(end) if now >= end => (Looking::Until(now + scan), Ok(())),
+            Looking::Not if wanted => (Looking::Until(now + scan, broadcast), bluez.discover(adapter, broadcast).await),
+            Looking::Until(..) if !wanted => (Looking::Not, bluez.rest(adapter).await),
+            // who only hears broadcasts came or went meanwhile: without repeats it would hear each device once
+            Looking::Until(_, repeats) if repeats != broadcast => {
+                (Looking::Until(now + scan, broadcast), bluez.discover(adapter, broadcast).await)
+            }
+            Looking::Until(end, _) if now >= end && rests => (Looking::RestingUntil(now + rest), bluez.rest(adapter).await),
+            Looking::Until(end, repeats) if now >= end => (Looking::Until(now + scan, repeats), Ok(())),
             Looking::RestingUntil(_) if !wanted => (Looking::Not, Ok(())),
-            Looking::RestingUntil(end) if now >= end => (Looking::Until(now + scan), bluez.discover(adapter, broadcast).await),
+            Looking::RestingUntil(end) if now >= end || broadcast => {
+                (Looking::Until(now + scan, broadcast), bluez.discover(adapter, broadcast).await)
+            }
             same => (same, Ok(())),
         };
         *looking = next;
         if let Err(why) = done {
             tracing::debug!(%why, "looking for peripherals");
-            if matches!(next, Looking::Until(_)) {
+            if matches!(next, Looking::Until(..)) {
                 *looking = Looking::Not;
                 return Some(Duration::from_millis(RETRY_MS));
             }
         }
         match *looking {
             Looking::Not => None,
-            Looking::Until(end) | Looking::RestingUntil(end) => Some(end.saturating_duration_since(Instant::now())),
+            Looking::Until(end, _) | Looking::RestingUntil(end) => Some(end.saturating_duration_since(Instant::now())),
         }
     }
 }

@@ -126,12 +126,11 @@ impl Seat {
 
     /// For an instance that only hears broadcasts.
     pub fn advertised(&self, now: Moment, path: &str, device: &Device, status: &Status) {
-        if !self.grant.broadcast || !self.grant.fits(device) {
+        if !self.grant.broadcast || !self.grant.fits(device) || (self.grant.bonded && !device.paired) {
             return;
         }
-        let mut inner = self.lock();
-        if *inner.device.get_or_insert_with(|| path.to_owned()) != path {
-            return; // of a pool the first one: two devices would be taken for one
+        if self.device().as_deref() != Some(path) {
+            return; // two devices would be taken for one; its owner claims one, and tells its plugin so first
         }
         let rssi = device.rssi.unwrap_or_default();
         let manufacturer: Vec<_> =

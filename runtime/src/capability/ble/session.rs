@@ -87,12 +87,18 @@ impl Session {
             }
             self.begin(of);
             match self.step(of).await {
-                Step::Packets(handle, packets) => self.heard(of, handle, packets),
+                Step::Packets(handle, packets) => {
+                    if let Err(why) = self.heard(of, handle, packets) {
+                        self.last_packets(of);
+                        return Some(why); // made anew, so that the plugin learns of it and subscribes again
+                    }
+                }
                 Step::News => {}
                 Step::Finished(done) => {
                     self.finished(of, done);
                     if self.silent >= SILENT_MAX {
                         let _ = self.bluez.disconnect(&self.path).await;
+                        self.last_packets(of);
                         return Some(format!("it left {SILENT_MAX} requests in a row without an answer"));
                     }
                 }
@@ -129,13 +135,16 @@ impl Session {
 
     // ---------- what it says
 
-    fn heard(&mut self, of: &Peripheral, handle: u16, packets: io::Result<Vec<Vec<u8>>>) {
+    /// The error: BlueZ has closed its socket. The link is lost, or its services are read anew; nothing would come any more.
+    fn heard(&mut self, of: &Peripheral, handle: u16, packets: io::Result<Vec<Vec<u8>>>) -> Result<(), String> {
         match packets {
-            Ok(packets) => packets.into_iter().for_each(|bytes| self.give(of, handle, bytes)),
-            // BlueZ has closed it: the link is lost, which it says too, or nobody is subscribed any more
+            Ok(packets) => {
+                packets.into_iter().for_each(|bytes| self.give(of, handle, bytes));
+                Ok(())
+            }
             Err(why) => {
-                tracing::debug!(link = of.name, handle, %why, "a notification socket has ended");
                 self.sockets.retain(|(other, _)| *other != handle);
+                Err(format!("BlueZ ended a subscription: {why}"))
             }
         }
     }

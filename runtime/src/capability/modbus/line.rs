@@ -110,6 +110,7 @@ impl Line {
         match open.wire.throw_away() {
             Some(Ok(0)) => return Ok(()),
             Some(Ok(bytes)) => {
+                open.newest = Instant::now(); // the silence before the next request begins here
                 self.tally.bytes_in += bytes as u64;
                 self.tally.strays += 1;
                 return if self.settings.protocol == Protocol::Tcp { Err(UNASKED.into()) } else { Ok(()) };
