@@ -87,9 +87,12 @@ fn release_of(desk: &mut Desk, args: &Revoke, name: &str, release: u64) -> Resul
     }
     let list = desk.vendors.get_mut(vendor).expect("it has a delegation");
     let begins = format!("{vendor}/{name}-");
+    // "pump-" begins "pump-pro-1.0.0" too: a version must follow, and no name has a dot
+    let is_version = |rest: &str| rest.split(['-', '+']).next().is_some_and(|core| core.contains('.'));
     let before = list.targets.len();
     list.targets.retain(|path, target| {
-        !(path.raw().starts_with(&begins) && target.custom.get(RELEASE).and_then(serde_json::Value::as_u64) == Some(release))
+        !(path.raw().strip_prefix(&begins).is_some_and(is_version)
+            && target.custom.get(RELEASE).and_then(serde_json::Value::as_u64) == Some(release))
     });
     let gone = before - list.targets.len();
     desk.revocations.releases.push(RevokedRelease { vendor: vendor.clone(), name: name.into(), release, reason: args.reason.clone() });

@@ -5,9 +5,11 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::net::UnixDatagram;
+use tokio::time::sleep;
 
 use super::bluez::{Bluez, BluezError};
 use super::grant::Id;
@@ -22,6 +24,9 @@ use crate::contract::types::Moment;
 const VALUE_BYTES_MAX: usize = 512;
 /// Packets of one characteristic that are read before others have their turn.
 const PACKETS_IN_A_ROW_MAX: usize = 16; // more than a connection event brings
+/// How often, and after what pause, it is tried to subscribe to what BlueZ holds still.
+const LISTEN_TRIES_MAX: u32 = 8;
+const LISTEN_AGAIN_MS: u64 = 400; // a socket of a lost link is let go within a second
 /// A peripheral that left so many requests in a row without an answer is connected anew.
 const SILENT_MAX: u32 = 3;
 
@@ -278,8 +283,20 @@ impl Session {
     }
 }
 
-/// A socket where there can be one: BlueZ gives none for what is only indicated, or what another program has already.
+/// BlueZ may hold what was subscribed to on the link before for a moment: then it refuses.
 async fn listen(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard, BluezError> {
+    let taken = |why: &BluezError| why.is("NotPermitted") || why.is("InProgress");
+    for _ in 1..LISTEN_TRIES_MAX {
+        match listen_once(bluez, path, notifies).await {
+            Err(why) if taken(&why) => sleep(Duration::from_millis(LISTEN_AGAIN_MS)).await,
+            done => return done,
+        }
+    }
+    listen_once(bluez, path, notifies).await
+}
+
+/// A socket where there can be one: BlueZ gives none for what is only indicated, or what another program has already.
+async fn listen_once(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard, BluezError> {
     if notifies {
         match bluez.acquire_notify(path).await {
             Ok((socket, _)) => return Ok(Heard::Socket(socket)),

@@ -62,7 +62,10 @@ impl Judge {
     pub fn verdict(&self, instance: &str, sight: &Sight, runs: bool) -> Verdict {
         let Some(by) = &sight.signed else { return Verdict::Runs };
         if let Some(why) = self.known.revoked(&sight.name, by) {
-            return if self.policy == OnRevoked::Alert { Verdict::RunsRevoked(why) } else { Verdict::No(why) };
+            // the site's rule is for what ran here already: nothing that is revoked comes in anew
+            let approved = self.known.memory.approvals.get(instance);
+            let ran = runs || self.blind || approved.is_some_and(|a| a.package == sight.package() && a.release == sight.release());
+            return if self.policy == OnRevoked::Alert && ran { Verdict::RunsRevoked(why) } else { Verdict::No(why) };
         }
         if runs || self.blind {
             return Verdict::Runs;

@@ -34,10 +34,20 @@ pub fn accept(file: &Path, folder: &Path, admission: &Admission, known: &Known, 
     if let Some(why) = no {
         return Err(withheld(&claim, why));
     }
+    let path = folder.join(format!("{}.{}", claim.full_name(), package::ENDING));
+    if let Ok(there) = package::sealed(&path)
+        && there.claim.vendor != *vendor
+    {
+        // an instance that names this file would change its maker without a word in gateway.toml
+        return Err(PluginError::File {
+            path,
+            what: "is another vendor's package: move it away first",
+            why: io::ErrorKind::AlreadyExists.into(),
+        });
+    }
     let by_override = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
     let remembered = memory.change(|m| m.saw(vendor, name, release));
     remembered.map_err(|e| withheld(&claim, Withheld::Memory { path: e.path().to_owned(), why: e.to_string() }))?;
-    let path = folder.join(format!("{}.{}", claim.full_name(), package::ENDING));
     put(folder, &path, &sealed.write()).map_err(|why| PluginError::File { path: path.clone(), what: "cannot be written", why })?;
     Ok(Accepted { path, claim, signed, by_override, package })
 }
