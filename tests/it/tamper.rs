@@ -14,7 +14,7 @@ use wardgate_lab::tiny;
 
 use crate::ward::Folder;
 
-const REAL: [&str; 3] = ["ivy450c", "modbus-map", "condition-watch"];
+const REAL: [&str; 4] = ["ivy450c", "modbus-map", "condition-watch", "ble-glucose"];
 const TINY_BYTES_MAX: usize = 17 << 10;
 
 pub fn key(n: u8) -> SecretKey {
