@@ -51,13 +51,11 @@ impl<'a> Session<'a> {
 
     /// The adapter is switched on, and everybody was seen.
     pub fn see_all(&mut self) {
-        self.until("its agent", |said| said.contains("Agent registered"));
+        // it registers one by itself once it has found bluetoothd; on a busy machine that comes late
+        self.repeat("agent KeyboardDisplay", &["Agent registered", "Agent is already registered"]);
         self.tell("default-agent", "Default agent request successful");
         // right after its start bluetoothd is busy with its adapter
-        while !self.said().contains("Changing power on succeeded") {
-            self.tell("power on", "");
-            sleep(Duration::from_secs(1));
-        }
+        self.repeat("power on", &["Changing power on succeeded"]);
         self.tell("scan le", "Discovery started");
         for (name, _) in ADDRESSES {
             self.until("everybody to be seen", |said| said.lines().any(|l| l.contains("NEW") && l.ends_with(&format!(" {name}"))));
@@ -98,8 +96,11 @@ impl<'a> Session<'a> {
             rest = behind.find(|c: char| c.is_ascii_alphabetic()).map_or("", |end| &behind[end + 1..]);
         }
         plain += rest;
-        let lines = plain.lines().map(str::trim).filter(|l| !l.is_empty() && !l.ends_with("]#"));
-        lines.fold(String::new(), |text, line| text + line + "\n")
+        plain.retain(|c| c == '\n' || !c.is_control()); // readline brackets its colours
+        // a prompt may stand before and behind what is said, in one line with it
+        let lines = plain.lines().map(|l| l.split("]#").map(str::trim).filter(|part| !part.starts_with('[') || part.contains(']')).collect::<String>());
+        let lines = lines.filter(|l| !l.is_empty());
+        lines.fold(String::new(), |text, line| text + &line + "\n")
     }
 
     /// Tells it something, and waits for an answer that was not there before.
@@ -107,6 +108,19 @@ impl<'a> Session<'a> {
         let before = self.said().matches(answer).count();
         self.guest.well(&format!("echo '{line}' >/tmp/told")).unwrap();
         self.until(&format!("{answer:?} after {line:?}"), |said| answer.is_empty() || said.matches(answer).count() > before);
+    }
+
+    /// Tells it something again and again, until one of the answers was given at any time.
+    fn repeat(&mut self, line: &str, answers: &[&str]) {
+        const TIMES: usize = 60; // a second each
+        for _ in 0..TIMES {
+            if answers.iter().any(|answer| self.said().contains(answer)) {
+                return;
+            }
+            self.tell(line, "");
+            sleep(Duration::from_secs(1));
+        }
+        panic!("{line:?} was not answered; bluetoothctl said\n{}", self.said());
     }
 
     fn until(&self, what: &str, so: impl Fn(&str) -> bool) {
