@@ -98,7 +98,9 @@ impl<'a> Session<'a> {
         plain += rest;
         plain.retain(|c| c == '\n' || !c.is_control()); // readline brackets its colours
         // a prompt may stand before and behind what is said, in one line with it
-        let lines = plain.lines().map(|l| l.split("]#").map(str::trim).filter(|part| !part.starts_with('[') || part.contains(']')).collect::<String>());
+        let lines = plain
+            .lines()
+            .map(|l| l.split("]#").map(str::trim).filter(|part| !part.starts_with('[') || part.contains(']')).collect::<String>());
         let lines = lines.filter(|l| !l.is_empty());
         lines.fold(String::new(), |text, line| text + &line + "\n")
     }
@@ -125,7 +127,7 @@ impl<'a> Session<'a> {
 
     fn until(&self, what: &str, so: impl Fn(&str) -> bool) {
         const LOOK_MS: u64 = 50;
-        const PATIENCE_S: u64 = 60; // long, so that a busy machine fails nothing
+        const PATIENCE_S: u64 = 180; // long, so that a busy machine fails nothing
         for _ in 0..PATIENCE_S * 1000 / LOOK_MS {
             if so(&self.said()) {
                 return;

@@ -37,7 +37,7 @@ impl Drop for Folder {
 /// Looks until it is so; names it when it never is.
 pub fn wait(what: &str, so: impl Fn() -> bool) {
     const LOOK_MS: u64 = 50;
-    const PATIENCE_S: u64 = 60; // long, so that a busy machine fails nothing
+    const PATIENCE_S: u64 = 180; // long, so that a busy machine fails nothing
     for _ in 0..PATIENCE_S * 1000 / LOOK_MS {
         if so() {
             return;

@@ -1,5 +1,7 @@
 //! The call-deadline ticker: it counts while a guest call runs and sleeps otherwise, so that an idle gateway does not wake for it.
 
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,19 +12,16 @@ use crate::contract::TICK_MS;
 
 const TICK: Duration = Duration::from_millis(TICK_MS);
 
-#[derive(Default)]
-struct Count {
-    /// Guest calls that run now.
-    running: u32,
-    /// Nobody has woken it.
-    asleep: bool,
-    stop: bool,
-    ticks: u64,
-}
-
+/// A call adds one to `running` and then looks at `asleep`; the ticker says `asleep` and then looks at `running`. Both in one order for all
+/// threads, so one of the two sees the other, and a call takes no lock.
 #[derive(Default)]
 struct Shared {
-    count: Mutex<Count>,
+    /// Guest calls that run now.
+    running: AtomicU32,
+    /// Nobody has woken it.
+    asleep: AtomicBool,
+    ticks: AtomicU64,
+    stop: Mutex<bool>,
     wake: Condvar,
 }
 
@@ -43,9 +42,9 @@ impl Ticker {
     }
 
     pub(super) fn during_call(&self) -> Ticking<'_> {
-        let mut count = self.shared.lock();
-        count.running += 1;
-        if std::mem::take(&mut count.asleep) {
+        self.shared.running.fetch_add(1, SeqCst);
+        if self.shared.asleep.load(SeqCst) && self.shared.asleep.swap(false, SeqCst) {
+            let _awaits = self.shared.lock(); // it holds this from `asleep` until it waits
             self.shared.wake.notify_one(); // once: it needs longer to wake than a call takes
         }
         Ticking(&self.shared)
@@ -53,20 +52,20 @@ impl Ticker {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Count> {
-        self.count.lock().expect("no holder panics")
+    fn lock(&self) -> std::sync::MutexGuard<'_, bool> {
+        self.stop.lock().expect("no holder panics")
     }
 }
 
 impl Drop for Ticking<'_> {
     fn drop(&mut self) {
-        self.0.lock().running -= 1;
+        self.0.running.fetch_sub(1, SeqCst);
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
+        *self.shared.lock() = true;
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // it cannot panic, and there is nobody to tell
@@ -75,17 +74,20 @@ impl Drop for Ticker {
 }
 
 fn tick(shared: &Shared, engine: &Engine) {
-    let mut count = shared.lock();
-    while !count.stop {
-        if count.running == 0 {
-            count.asleep = true;
-            count = shared.wake.wait(count).expect("no holder panics");
+    let mut stop = shared.lock();
+    while !*stop {
+        if shared.running.load(SeqCst) == 0 {
+            shared.asleep.store(true, SeqCst);
+            if shared.running.load(SeqCst) == 0 {
+                stop = shared.wake.wait(stop).expect("no holder panics");
+            }
             continue; // the call that woke it may be over: then it sleeps anew, and can be woken anew
         }
+        shared.asleep.store(false, SeqCst);
         // Nobody wakes it early but a stop: short calls one after another cost no more than this one wake-up a tick.
-        count = shared.wake.wait_timeout_while(count, TICK, |c| !c.stop).expect("no holder panics").0;
-        if count.running > 0 {
-            count.ticks += 1;
+        stop = shared.wake.wait_timeout_while(stop, TICK, |stop| !*stop).expect("no holder panics").0;
+        if shared.running.load(SeqCst) > 0 {
+            shared.ticks.fetch_add(1, Relaxed);
             engine.increment_epoch();
         }
     }
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     fn ticks(t: &Ticker) -> u64 {
-        t.shared.lock().ticks
+        t.shared.ticks.load(Relaxed)
     }
 
     fn wait_until(mut what: impl FnMut() -> bool) {
@@ -109,7 +111,7 @@ mod tests {
     fn calls_that_were_over_before_it_woke_leave_it_ready_for_the_next() {
         let t = Ticker::start(Engine::default()).unwrap();
         for _ in 0..100 {
-            wait_until(|| t.shared.lock().asleep);
+            wait_until(|| t.shared.asleep.load(SeqCst));
             drop(t.during_call());
         }
         let long = t.during_call();
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn it_ticks_only_while_a_call_runs() {
         let t = Ticker::start(Engine::default()).unwrap();
-        wait_until(|| t.shared.lock().asleep);
+        wait_until(|| t.shared.asleep.load(SeqCst));
         assert_eq!(ticks(&t), 0);
         let call = t.during_call();
         wait_until(|| ticks(&t) >= 3);
@@ -130,7 +132,7 @@ mod tests {
         wait_until(|| ticks(&t) >= before + 2);
         drop(other);
         // Asleep again without a call that ends its sleep: whatever time passes, no tick is counted.
-        wait_until(|| t.shared.lock().asleep);
+        wait_until(|| t.shared.asleep.load(SeqCst));
         let before = ticks(&t);
         std::thread::sleep(TICK * 3);
         assert_eq!(ticks(&t), before);
