@@ -1,5 +1,6 @@
 //! The audit log of a gateway: who installed, granted, revoked, refused or bound what. Lines of JSON in the state folder, each with the hash of the
-//! one before it; some are signed by the device, and the newest is named in a signed file beside them. `verify` reads all of it.
+//! one before it; some are signed by the device, and the newest is named in a signed file beside them. `verify` reads all of it. Nothing is written
+//! behind records that are not as the device left them without a record that says so, which no later record takes back.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,12 +12,12 @@ use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::keys::{SecretKey, base64};
+use crate::keys::{PublicKey, SecretKey, base64};
 use crate::when;
 
 mod verify;
 
-pub use verify::{Broken, Whole, verify_file, verify_folder};
+pub use verify::{Broken, Whole, proven, verify_file, verify_folder, verify_text};
 
 /// A record has some 300 bytes: some thousand of them, weeks of a busy ward.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -29,6 +30,8 @@ const TEXT_BYTES_MAX: usize = 1024;
 /// No line of ours is longer: a dozen texts, each escaped.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 const MODE: u32 = 0o640;
+const OLD_NUMBER_DIGITS: usize = 12; // of a record, in the name of a file: they sort by it
+const OLD_NUMBER_MAX: u64 = 999_999_999_999;
 /// The hash of nothing, before the first record.
 const NOTHING: &str = "";
 
@@ -58,6 +61,8 @@ pub enum What {
     DeveloperMode,
     /// A rule was set aside by a person who may: an older release, for one.
     BreakGlass,
+    /// The log itself was not as this device had left it.
+    Broken,
 }
 
 impl What {
@@ -97,15 +102,34 @@ pub struct Seal {
     pub key: String,
     /// The oldest record that was kept then.
     pub from: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Break>,
     pub sig: String,
 }
 
-/// Which record is the newest.
+/// The first time that the device found its log changed: told in each signature from then on, so that no rotation takes it away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Break {
+    /// The first record that was not there, or not as it was written.
+    pub first: u64,
+    /// The record that tells of it.
+    pub told: u64,
+}
+
+/// Which record is the newest, and which one is about to be written behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     pub n: u64,
     pub hash: String,
+    /// Hash of the record that was about to be written: after a power cut it may be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// The oldest record that is kept.
+    pub from: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Break>,
     pub key: String,
     pub sig: String,
 }
@@ -147,8 +171,9 @@ fn sealed_message(record: &Record) -> Vec<u8> {
     [b"wardgate audit record 1\n".as_slice(), &line(&record)].concat()
 }
 
-fn head_message(n: u64, hash: &str) -> Vec<u8> {
-    format!("wardgate audit head 1\n{n}\n{hash}\n").into_bytes()
+fn head_message(head: &Head) -> Vec<u8> {
+    let unsigned = Head { sig: String::new(), ..head.clone() };
+    [b"wardgate audit head 1\n".as_slice(), &serde_json::to_vec(&unsigned).expect("plain texts and numbers")].concat()
 }
 
 fn line(record: &Record) -> Vec<u8> {
@@ -162,12 +187,26 @@ pub struct Audit {
     signer: std::sync::Arc<SecretKey>,
 }
 
-/// What stands at the end of the log.
+/// What stands at the end of the log, as far as the device can vouch for it: what comes next is chained to this.
 struct End {
     n: u64,
     hash: String,
+    /// Of the file that is written.
     bytes: u64,
     last: Option<Record>,
+    /// The oldest record that is kept.
+    from: u64,
+    broken: Option<Break>,
+    /// What is not as the device left it, and was not told yet: the first such record, and what is wrong.
+    flaw: Option<(u64, String)>,
+}
+
+/// What the files hold, whoever wrote it.
+struct Tail {
+    bytes: u64,
+    line: Option<Vec<u8>>,
+    /// The oldest record's number.
+    from: Option<u64>,
 }
 
 impl Audit {
@@ -185,31 +224,46 @@ impl Audit {
         let lock = self.make(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true).truncate(false))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut end = self.end()?;
+        if let Some((first, why)) = end.flaw.take() {
+            let told = end.n.checked_add(1).ok_or_else(used_up)?;
+            end.broken.get_or_insert(Break { first, told });
+            end = self.put(Entry::new(What::Broken, "gateway", [("first", &first), ("why", &why)]), now, end)?;
+        }
         // who fails again and again for the same reason says it once, so that no loop drives out what came before
         if entry.what == What::Refuse && end.last.as_ref().is_some_and(|last| last.what == entry.what && last.about == entry.about) {
             return Ok(end.n);
         }
-        if end.bytes > FILE_BYTES_MAX {
-            self.rotate()?;
+        Ok(self.put(entry, now, end)?.n)
+    }
+
+    /// Before the record the head says what it will be, and behind it that it is there: a log that is longer or shorter was changed by others.
+    fn put(&self, entry: Entry, now: Moment, mut end: End) -> io::Result<End> {
+        let fresh = end.bytes == 0 || end.bytes > FILE_BYTES_MAX;
+        let leaving = if end.bytes > FILE_BYTES_MAX { self.rotate()? } else { Vec::new() };
+        if !leaving.is_empty() {
+            end.from = oldest(&self.folder, leaving.len())?.unwrap_or(end.from);
+        }
+        if fresh {
             end.bytes = 0;
         }
         let record = self.record(entry, now, &end)?;
         let mut bytes = line(&record);
-        let head_hash = hash(&bytes);
+        let next = hash(&bytes);
         bytes.push(b'\n');
-        let path = self.folder.join(LOG);
-        let mut file = self.make(&path, OpenOptions::new().create(true).append(true))?;
+        self.write_head(&end, Some(&next))?;
+        for path in leaving {
+            fs::remove_file(path)?;
+        }
+        let mut file = self.make(&self.folder.join(LOG), OpenOptions::new().create(true).append(true))?;
         file.write_all(&bytes)?;
         file.sync_data()?;
-        if end.bytes == 0 {
-            File::open(&self.folder)?.sync_all()?;
-        }
-        self.write_head(record.n, &head_hash)?;
-        Ok(record.n)
+        let end = End { n: record.n, hash: next, bytes: end.bytes + bytes.len() as u64, last: Some(record), ..end };
+        self.write_head(&end, None)?;
+        Ok(end)
     }
 
     fn record(&self, entry: Entry, now: Moment, end: &End) -> io::Result<Record> {
-        let n = end.n + 1;
+        let n = end.n.checked_add(1).ok_or_else(used_up)?;
         let mut record = Record {
             n,
             boot: format!("{:016x}", now.boot),
@@ -221,10 +275,10 @@ impl Audit {
             before: end.hash.clone(),
             seal: None,
         };
-        if matches!(entry.what, What::Start | What::Stop) || n.is_multiple_of(SEALED_EVERY) || end.bytes == 0 {
-            let from = files(&self.folder)?.first().map_or(Ok(n), |oldest| first_number(oldest).map(|first| first.unwrap_or(n)))?;
-            record.seal = Some(Seal { key: self.key(), from, sig: String::new() });
-            let sig = base64::encode(&self.signer.sign(&sealed_message(&record)));
+        let sealed = matches!(entry.what, What::Start | What::Stop | What::Broken) || n.is_multiple_of(SEALED_EVERY);
+        if sealed || end.bytes == 0 {
+            record.seal = Some(Seal { key: self.key(), from: end.from, broken: end.broken, sig: String::new() });
+            let sig = base64::encode(&self.signer.sign(&sealed_message(&record)).map_err(io::Error::other)?);
             record.seal.iter_mut().for_each(|seal| seal.sig.clone_from(&sig));
         }
         Ok(record)
@@ -243,63 +297,139 @@ impl Audit {
         Ok(file)
     }
 
-    /// A line that a power cut left half written was never told to anybody: it is cut away.
+    /// The files against what the device signed last of them.
     fn end(&self) -> io::Result<End> {
-        let path = self.folder.join(LOG);
-        let head = self.head();
-        let (mut n, mut hashed) = head.as_ref().map_or((0, NOTHING.to_owned()), |head| (head.n, head.hash.clone()));
-        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else {
-            return Ok(End { n, hash: hashed, bytes: 0, last: None });
+        let Tail { bytes, line, from } = self.tail()?;
+        let last: Option<Record> = line.as_deref().and_then(|line| serde_json::from_slice(line).ok());
+        let (hashed, at) = (line.as_deref().map(hash), last.as_ref().map(|last| last.n));
+        let unknown = self.folder.join(HEAD).exists();
+        let Some(head) = self.head() else {
+            let mut end = End { n: 0, hash: NOTHING.into(), bytes, last, from: from.unwrap_or(1), broken: None, flaw: None };
+            if let Some(hashed) = hashed {
+                (end.n, end.hash) = (at.filter(|n| *n < u64::MAX).unwrap_or(0), hashed);
+            }
+            if end.n > 0 || unknown || line.is_some() {
+                let why = format!("{HEAD} is gone or not signed by this device, so which record was the newest is not known");
+                end.flaw = Some((end.n.saturating_add(1), why));
+            }
+            return Ok(end);
         };
-        let size = file.metadata()?.len();
-        file.seek(SeekFrom::Start(size.saturating_sub(2 * LINE_BYTES_MAX)))?;
-        let mut tail = Vec::new();
-        file.read_to_end(&mut tail)?;
-        let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let bytes = size - (tail.len() - whole) as u64;
-        if bytes < size {
-            file.set_len(bytes)?;
-            file.sync_all()?;
+        let mut end = End { n: head.n, hash: head.hash, bytes, last, from: head.from, broken: head.broken, flaw: None };
+        match &hashed {
+            Some(found) if *found == end.hash => {}
+            None if end.hash == NOTHING => {}
+            Some(found) if head.next.as_ref() == Some(found) => {
+                (end.n, end.hash) = (end.n.checked_add(1).ok_or_else(used_up)?, found.clone())
+            }
+            _ => {
+                let newest = end.n;
+                let (first, why) = match at {
+                    Some(n) if n > newest => {
+                        (newest.saturating_add(1), format!("records up to {n} stand behind {newest}, the newest of this device"))
+                    }
+                    Some(n) if n == newest => (n, format!("record {n} is not the one that this device wrote")),
+                    Some(n) => (n.saturating_add(1), format!("the log ends with record {n}, and this device wrote {newest}")),
+                    None => (
+                        from.unwrap_or(end.from).min(newest),
+                        format!("no record is at the end of the log, and this device wrote {newest}"),
+                    ),
+                };
+                end.flaw = Some((first, why));
+            }
         }
-        let last_line = tail[..whole].split(|b| *b == b'\n').rev().nth(1).unwrap_or_default();
-        let last: Option<Record> = serde_json::from_slice(last_line).ok();
-        if !last_line.is_empty() {
-            hashed = hash(last_line);
-            n = last.as_ref().map_or(n, |last| last.n);
+        if let Some(from) = from.filter(|from| *from > end.from && end.flaw.is_none()) {
+            end.flaw = Some((end.from, format!("the log begins with record {from}, and was kept from {} on", end.from)));
         }
-        Ok(End { n, hash: hashed, bytes, last })
+        if end.flaw.is_some() {
+            end.from = from.unwrap_or(end.n.saturating_add(1));
+        }
+        Ok(end)
     }
 
+    /// A line that a power cut left half written was never told to anybody: it is cut away.
+    fn tail(&self) -> io::Result<Tail> {
+        let files = files(&self.folder)?;
+        let from = files.first().map(|oldest| first_number(oldest)).transpose()?.flatten();
+        let (mut bytes, mut line) = (0, None);
+        for path in files.iter().rev() {
+            let mut file = File::open(path)?;
+            let size = file.metadata()?.len();
+            file.seek(SeekFrom::Start(size.saturating_sub(2 * LINE_BYTES_MAX)))?;
+            let mut tail = Vec::new();
+            file.take(2 * LINE_BYTES_MAX).read_to_end(&mut tail)?;
+            let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            if path.ends_with(LOG) {
+                bytes = size - (tail.len() - whole) as u64;
+                if bytes < size {
+                    let file = OpenOptions::new().write(true).open(path)?;
+                    file.set_len(bytes)?;
+                    file.sync_all()?;
+                }
+            }
+            // a file that was begun and got nothing yet: the newest record stands in the one before it
+            line = tail[..whole].split(|b| *b == b'\n').rev().nth(1).map(<[u8]>::to_vec);
+            if line.is_some() {
+                break;
+            }
+        }
+        Ok(Tail { bytes, line, from })
+    }
+
+    /// As this device signed it.
     fn head(&self) -> Option<Head> {
-        serde_json::from_slice(&fs::read(self.folder.join(HEAD)).ok()?).ok()
+        let mut bytes = Vec::new();
+        File::open(self.folder.join(HEAD)).ok()?.take(LINE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        Head::read(&bytes, &self.signer.public())
     }
 
-    fn write_head(&self, n: u64, hash: &str) -> io::Result<()> {
-        let sig = base64::encode(&self.signer.sign(&head_message(n, hash)));
-        let head = Head { n, hash: hash.to_owned(), key: self.key(), sig };
+    fn write_head(&self, end: &End, next: Option<&str>) -> io::Result<()> {
+        let next = next.map(str::to_owned);
+        let mut head =
+            Head { n: end.n, hash: end.hash.clone(), next, from: end.from, broken: end.broken, key: self.key(), sig: String::new() };
+        head.sig = base64::encode(&self.signer.sign(&head_message(&head)).map_err(io::Error::other)?);
         let scratch = self.folder.join(format!("{HEAD}.new"));
         let mut file = self.make(&scratch, OpenOptions::new().write(true).create(true).truncate(true))?;
         file.write_all(&serde_json::to_vec(&head)?)?;
         file.sync_data()?;
-        fs::rename(&scratch, self.folder.join(HEAD))
+        fs::rename(&scratch, self.folder.join(HEAD))?;
+        File::open(&self.folder)?.sync_all()
     }
 
-    /// The chain goes on in a new file; the oldest file goes when there are too many.
-    fn rotate(&self) -> io::Result<()> {
+    /// The chain goes on in a new file. Those that are too many now, the oldest first.
+    fn rotate(&self) -> io::Result<Vec<PathBuf>> {
         let path = self.folder.join(LOG);
-        let first = first_number(&path)?.unwrap_or(0);
-        fs::rename(&path, self.folder.join(format!("audit.{first:012}.log")))?;
         let old = files(&self.folder)?;
-        for path in &old[..old.len().saturating_sub(OLD_FILES_MAX)] {
-            fs::remove_file(path)?;
-        }
-        Ok(())
+        let newest = old.iter().rev().find_map(|path| old_number(path));
+        // behind all others, and never over one of them, whatever somebody wrote into it
+        let first = first_number(&path)?.filter(|n| *n < OLD_NUMBER_MAX).unwrap_or(0).max(newest.map_or(0, |n| n + 1));
+        fs::rename(&path, self.folder.join(format!("audit.{first:012}.log")))?;
+        let mut old = files(&self.folder)?;
+        old.truncate(old.len().saturating_sub(OLD_FILES_MAX));
+        Ok(old)
     }
 
     /// The newest record's number and hash, for whoever notes them elsewhere.
-    pub fn newest(&self) -> Option<(u64, String)> {
-        self.head().map(|head| (head.n, head.hash))
+    pub fn newest(&self) -> Option<Head> {
+        self.head()
     }
+
+    /// Records that this device vouches for, the oldest first, also where others are damaged.
+    pub fn proven(&self) -> Vec<Record> {
+        proven(&self.folder, &self.signer.public())
+    }
+}
+
+impl Head {
+    /// Of a file's content, if this key signed it.
+    pub fn read(bytes: &[u8], key: &PublicKey) -> Option<Self> {
+        let head: Self = serde_json::from_slice(bytes).ok()?;
+        let sig = base64::decode(&head.sig)?;
+        key.signed(&head_message(&head), &sig).then_some(head)
+    }
+}
+
+fn used_up() -> io::Error {
+    io::Error::other("no number is left for another record")
 }
 
 /// All files of a log, the oldest first.
@@ -307,15 +437,24 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut old = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let number = name.strip_prefix("audit.").and_then(|n| n.strip_suffix(".log"));
-        if number.is_some_and(|n| n.len() == 12 && n.bytes().all(|b| b.is_ascii_digit())) {
+        if old_number(&path).is_some() {
             old.push(path);
         }
     }
     old.sort();
     old.extend(Some(folder.join(LOG)).filter(|log| log.exists()));
     Ok(old)
+}
+
+/// The number in the name of a file that is written no more.
+fn old_number(path: &Path) -> Option<u64> {
+    let number = path.file_name()?.to_str()?.strip_prefix("audit.")?.strip_suffix(".log")?;
+    if number.len() == OLD_NUMBER_DIGITS && number.bytes().all(|b| b.is_ascii_digit()) { number.parse().ok() } else { None }
+}
+
+/// The oldest record once so many files have gone.
+fn oldest(folder: &Path, gone: usize) -> io::Result<Option<u64>> {
+    files(folder)?.get(gone).map(|path| first_number(path)).transpose().map(Option::flatten)
 }
 
 fn first_number(path: &Path) -> io::Result<Option<u64>> {

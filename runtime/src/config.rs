@@ -18,6 +18,7 @@ mod manifest;
 mod nearest;
 mod paths;
 mod place;
+mod plain_file;
 mod report;
 mod settings;
 mod trust;
@@ -33,9 +34,13 @@ pub use manifest::{
 };
 pub use nearest::nearest;
 pub use paths::nearest_path;
+pub use plain_file::plain_file;
 pub use report::{DeadBand, Report, Terms};
 pub use settings::{Given, Shipped, TEXT_BYTES_MAX};
 pub use trust::{IMAGE_PROFILE, OnRevoked, Trust, is_production};
+
+/// Of gateway.toml: as many instances as one gateway runs have some hundred KiB.
+pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 /// Every setting with its default: what remedies are taken from.
 const EXAMPLE: &str = include_str!("../gateway.toml");
@@ -81,6 +86,9 @@ pub struct Gateway {
     /// For those who write plugins: what only they need may be allowed. No image for wards takes it.
     #[serde(default)]
     pub developer_mode: bool,
+    /// Where the device's own secret comes from instead of a file in `state`: a key in a token that never leaves it (RFC 7512).
+    #[serde(default)]
+    pub device_key: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -448,7 +456,8 @@ struct Mistake {
 
 impl Config {
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|e| {
+        let read = plain_file(file, CONFIG_BYTES_MAX);
+        let text = read.and_then(|(bytes, _)| String::from_utf8(bytes).map_err(std::io::Error::other)).map_err(|e| {
             let remedy = match nearest_path(file) {
                 Some(near) => format!("name {}", near.display()),
                 None => "name the file with --config; runtime/gateway.toml shows every setting".to_owned(),

@@ -50,7 +50,7 @@ use warden::{GATEWAY, Occasion, Sight, Warden};
 use workshop::{Decided, Posts, Workshop};
 
 pub use clock::{boottime_ns, random};
-pub use warden::{audit_moment, vouched};
+pub use warden::{audit_moment, recollect, vouched};
 pub use workshop::{admitted, granted, wrong_package};
 
 /// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
@@ -165,10 +165,10 @@ impl Running {
             warn!("{UNSIGNED}");
         }
         let status = Status::default();
-        let key = device_key(&config.gateway.state)?;
+        let key = device_key(&config)?;
         let mut warden = Warden::open(&config.gateway.state, &key, status.clone());
         let (workshop, decided) = decided(&mut warden, key, &config).await?; // before a store is touched or a port opened
-        let Decided { posts, withheld } = decided;
+        let Decided { posts, withheld, revoked } = decided;
         let (store, shelf, found) = open_store(&config)?;
         let heads = Heads::rebuild(&found.heads).map_err(|e| {
             let what = format!("the store in {} holds heads that cannot be read: {e}", config.gateway.state.display());
@@ -265,24 +265,28 @@ impl Running {
         roster.change_to(posts).await?;
         warden.take(&sights, Occasion::Start, GATEWAY).await;
         warden.withhold(&withheld).await;
-        let desk = Orders { roster, workshop: Arc::new(workshop), warden, file, config, life, commands: 0 };
+        let desk = Orders { roster, workshop: Arc::new(workshop), warden, file, config, life, commands: 0, revoked };
         tasks.spawn(desk.run(ordered, stopping));
         Ok(Self { status, scribe, tasks, orders, stop_instances, stop_uplink, _lock: lock })
     }
 }
 
-/// The secret of this device, made at the first start.
-pub fn device_key(state: &Path) -> Result<DeviceKey, Fault> {
-    DeviceKey::open(state, random()?).map_err(|e| Fault::new(e.guilty(), &e, e.remedy("")))
+/// The secret of this device: of a file, made at the first start, or of a token.
+pub fn device_key(config: &Config) -> Result<DeviceKey, Fault> {
+    let made = match &config.gateway.device_key {
+        Some(uri) => DeviceKey::of_token(uri),
+        None => DeviceKey::open(&config.gateway.state, random()?),
+    };
+    made.map_err(|e| Fault::new(e.guilty(), &e, e.remedy("")))
 }
 
 /// What may run of a configuration at the start; what keeps all of it from running is in the audit log.
 async fn decided(warden: &mut Warden, key: DeviceKey, config: &Config) -> Result<(Workshop, Decided), Fault> {
     let tried = async {
-        warden.vouched(config)?;
+        warden.vouched(config).await?;
         warden.look(config).await;
         let workshop = Workshop::open(config, key)?;
-        let judge = warden.judge(config, Occasion::Start)?;
+        let judge = warden.judge(config, Occasion::Start).await?;
         let decided = workshop.posts(config, &Posts::new(), &judge).await?;
         Ok((workshop, decided))
     }

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
 pub mod base64;
+pub mod token;
+
+use token::Token;
 
 pub const SEED_BYTES: usize = 32;
 pub const PUBLIC_ENDING: &str = "pub";
@@ -38,6 +41,8 @@ pub enum KeyError {
     Named { path: PathBuf },
     #[error("{} holds more than {KEYS_MAX} keys", path.display())]
     TooMany { path: PathBuf },
+    #[error("{uri}: {what}")]
+    Token { uri: String, what: String, remedy: String },
 }
 
 impl KeyError {
@@ -51,6 +56,7 @@ impl KeyError {
             Self::Broken { .. } => "put the .pub file there that `wardgate plugin keygen` made".into(),
             Self::Named { .. } => "rename it, or move it elsewhere: this folder holds public keys only".into(),
             Self::TooMany { .. } => "take out keys of vendors whose plugins do not run here".into(),
+            Self::Token { remedy, .. } => remedy.clone(),
             Self::File { .. } => "correct the path; `wardgate plugin keygen VENDOR` makes a pair of keys".into(),
         }
     }
@@ -91,15 +97,26 @@ impl PublicKey {
     }
 }
 
-pub struct SecretKey(Ed25519KeyPair);
+/// Here, or in a token that signs by it and never gives it away.
+pub struct SecretKey(Held);
+
+enum Held {
+    Here(Ed25519KeyPair),
+    Token { token: Token, public: PublicKey },
+}
 
 impl SecretKey {
     /// `fresh`: random bytes.
     pub fn of_seed(fresh: &[u8; SEED_BYTES]) -> Self {
-        Self(Ed25519KeyPair::from_seed_unchecked(fresh).expect("32 bytes are a seed"))
+        Self(Held::Here(Ed25519KeyPair::from_seed_unchecked(fresh).expect("32 bytes are a seed")))
     }
 
+    /// Of a file; or of a token, where its address is named instead.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
+        if let Some(token) = path.to_str().and_then(Token::named) {
+            let public = token.public()?;
+            return Ok(Self(Held::Token { token, public }));
+        }
         let (text, mode) = read(path)?;
         if PublicKey::of_pem(&text).is_some() {
             return Err(KeyError::Public { path: path.to_owned() });
@@ -108,16 +125,30 @@ impl SecretKey {
             return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }
         let pair = der(&text, "PRIVATE").and_then(|der| Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).ok());
-        pair.map(Self).ok_or_else(|| KeyError::Broken { path: path.to_owned(), kind: "secret" })
+        pair.map(|pair| Self(Held::Here(pair))).ok_or_else(|| KeyError::Broken { path: path.to_owned(), kind: "secret" })
     }
 
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.public_key().as_ref().try_into().expect("an Ed25519 key has 32 bytes"))
+        match &self.0 {
+            Held::Here(pair) => PublicKey(pair.public_key().as_ref().try_into().expect("an Ed25519 key has 32 bytes")),
+            Held::Token { public, .. } => *public,
+        }
     }
 
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.0.sign(message).as_ref().to_vec()
+    /// A token may have been unplugged, or its owner may not agree.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        match &self.0 {
+            Held::Here(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Held::Token { token, public } => token.sign(message, public),
+        }
     }
+}
+
+/// Writes VENDOR.pub of a key that a token holds.
+pub fn export(folder: &Path, vendor: &str, key: &PublicKey) -> Result<PathBuf, KeyError> {
+    let path = folder.join(format!("{vendor}.{PUBLIC_ENDING}"));
+    write(&path, 0o644, &key.pem())?;
+    Ok(path)
 }
 
 /// Writes VENDOR.key, for its owner's eyes only, and VENDOR.pub for everybody. `fresh`: random bytes.
@@ -192,7 +223,7 @@ mod tests {
         assert!(fs::read_to_string(&public).unwrap().contains("MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"));
         assert!(matches!(make(&folder, "acme", &[1; 32]), Err(KeyError::Exists { .. })));
         let read = SecretKey::read(&secret).unwrap();
-        let signature = read.sign(b"");
+        let signature = read.sign(b"").unwrap();
         assert_eq!(signature[..4], [0xe5, 0x56, 0x43, 0x00]); // as in the RFC
         assert!(key.signed(b"", &signature) && !key.signed(b"x", &signature));
         assert_eq!(PublicKey::of_id(&key.id()), Some(key));

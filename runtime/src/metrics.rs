@@ -215,9 +215,12 @@ type OfGateway = (&'static str, Kind, &'static str, fn(&Snapshot) -> u64);
 const GATEWAY: &[OfGateway] = &[
     ("wardgate_unsigned_plugins_allowed", Gauge, "1 where plugins without a signature may run.", |s| s.allow_unsigned.into()),
     ("wardgate_developer_mode", Gauge, "1 in developer mode, which no ward runs in.", |s| s.developer_mode.into()),
-    ("wardgate_trust_stale", Gauge, "1 while nothing new is taken, because the fleet's metadata is not fresh.", |s| {
-        (s.trust.state == "trust-stale").into()
-    }),
+    (
+        "wardgate_trust_stale",
+        Gauge,
+        "1 while nothing new is taken: the fleet's metadata is not fresh, or what was seen here is not known.",
+        |s| matches!(s.trust.state.as_str(), "trust-stale" | "blind").into(),
+    ),
     ("wardgate_revoked_running", Gauge, "Instances that run although their key or release was revoked.", |s| {
         s.instances.values().filter(|i| !i.revoked.is_empty()).count() as u64
     }),
@@ -226,6 +229,9 @@ const GATEWAY: &[OfGateway] = &[
     }),
     ("wardgate_configuration_changed", Gauge, "1 while gateway.toml on disk is not the one that runs.", |s| s.config_changed.into()),
     ("wardgate_audit_records_total", Counter, "Records in the audit log; it never goes back.", |s| s.audit.records),
+    ("wardgate_audit_broken", Gauge, "1 where the audit log was once not as the device had left it.", |s| {
+        (!s.audit.broken.is_empty()).into()
+    }),
     ("wardgate_epoch", Gauge, "Number of the present epoch of this life.", |s| s.epoch.into()),
     ("wardgate_store_commits_total", Counter, "Groups made durable.", |s| s.store.commits),
     ("wardgate_store_failed_flushes_total", Counter, "Commits that the disk refused; each was tried again.", |s| s.store.failed_flushes),

@@ -192,7 +192,7 @@ pub struct UplinkStatus {
 /// What is known of the fleet's metadata.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TrustStatus {
-    /// no-fleet, fresh, or trust-stale: then nothing new is taken.
+    /// no-fleet, fresh, or trust-stale: then nothing new is taken; or blind: nothing new is taken, since what was seen here is not known.
     pub state: String,
     pub why: String,
     /// Versions of the metadata.
@@ -211,6 +211,9 @@ pub struct AuditStatus {
     /// The device's public key, which signs the log.
     pub key: String,
     pub last_error: String,
+    /// The log was once not as the device had left it; that stays so.
+    #[serde(default)]
+    pub broken: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

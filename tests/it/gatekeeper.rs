@@ -34,8 +34,9 @@ impl Desk {
 
     /// `more`: below [trust].
     pub fn site(&self, more: &str) {
+        let not_root = !rustix::process::geteuid().is_root();
         let text = format!(
-            "[gateway]\nid = \"ward\"\nstate = \"state\"\n[uplink]\nhost = \"broker\"\nca_file = \"ca.pem\"\nmac_key_file = \"mac.key\"\n\
+            "[gateway]\nid = \"ward\"\nstate = \"state\"\ndeveloper_mode = {not_root}\n[uplink]\nhost = \"broker\"\nca_file = \"ca.pem\"\nmac_key_file = \"mac.key\"\n\
              [plugins]\nfolder = \"packages\"\n[trust]\nfolder = \"trust\"\n{more}"
         );
         fs::write(self.at.join("gateway.toml"), text).expect("written");
@@ -60,6 +61,14 @@ impl Desk {
         said(&done)
     }
 
+    pub fn sign(&self, key: &str) {
+        let signed = Command::new(binary("wardgate").expect("built"))
+            .args(["grant", "sign", "--key", key, "gateway.toml"])
+            .current_dir(&self.at)
+            .output();
+        assert!(signed.expect("it runs").status.success());
+    }
+
     pub fn badly(&self, words: &[&str], code: i32) -> String {
         let done = self.run(words);
         assert_eq!(done.status.code(), Some(code), "{words:?}: {}", said(&done));
@@ -68,7 +77,7 @@ impl Desk {
     }
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -83,10 +92,10 @@ pub fn fleet(version: u64, expires: &str, revoked_keys: Json, revoked_releases: 
            "checked": "2026-01-02T00:00:00Z", "revoked_keys": revoked_keys, "revoked_releases": revoked_releases, "vendors": []})
 }
 
-const FAR: &str = "2999-01-01T00:00:00Z";
+pub const FAR: &str = "2999-01-01T00:00:00Z";
 const PAST: &str = "2026-01-03T00:00:00Z";
 
-fn stolen(n: u8) -> Json {
+pub fn stolen(n: u8) -> Json {
     json!([{"vendor": "wardgate", "key": key(n).public().id(), "reason": "a laptop was stolen", "since": "2026-11-01T00:00:00Z"}])
 }
 
@@ -113,7 +122,7 @@ pub fn shipped(folder: &Path, plugin: &str, version: &str, release: u64, by: &Se
     path
 }
 
-fn same(text: String) -> String {
+pub fn same(text: String) -> String {
     text
 }
 
@@ -171,6 +180,8 @@ fn what_comes_in_is_trusted_not_revoked_not_older_and_not_while_trust_is_stale()
     let older = |release: &'static str, key: &'static str| ["plugin", "allow-older", "--key", key, "wardgate", "modbus-map", release];
     assert!(desk.badly(&older("1", "site.key"), 4).contains("not the key that this gateway knows"));
     desk.site("site_key = \"site.pub\"\n");
+    assert!(desk.badly(&older("1", "site.key"), 3).contains("gateway.toml is not signed"));
+    desk.sign("site.key");
     assert!(desk.badly(&older("1", "other.key"), 4).contains("not the key that this gateway knows"));
     desk.well(&older("1", "site.key"));
     desk.badly(&["plugin", "accept", &two], 4);
@@ -188,13 +199,14 @@ fn what_comes_in_is_trusted_not_revoked_not_older_and_not_while_trust_is_stale()
         "refuse",
         "refuse",
         "install",
+        "refuse",
         "break-glass",
         "refuse",
         "break-glass",
         "install",
     ];
     assert_eq!(whats, expected, "{told:#?}");
-    assert!(desk.well(&["audit", "verify"]).contains("is whole: records 1 to 12"));
+    assert!(desk.well(&["audit", "verify"]).contains("is whole: records 1 to 13"));
 
     // and nobody takes a record out of it, or a release out of the memory
     let log = desk.at.join("state/audit.log");
@@ -213,7 +225,7 @@ fn what_comes_in_is_trusted_not_revoked_not_older_and_not_while_trust_is_stale()
 // ---------- what runs
 
 /// The demo's stage, with the chiller's plugin from a signed file.
-fn ward(folder: &Folder, package: &Path, more: &str) -> Stage {
+pub fn ward(folder: &Folder, package: &Path, more: &str) -> Stage {
     let mut stage = Stage::new(&folder.0).expect("a stage");
     let trust = folder.0.join("trust");
     fs::create_dir_all(trust.join("vendors")).expect("a folder");
@@ -307,7 +319,7 @@ fn a_revoked_key_takes_effect_by_the_sites_rule_and_nobody_else_stops() {
     assert!(audit(&stage, &["verify"]).contains("is whole"));
 }
 
-fn audit(stage: &Stage, words: &[&str]) -> String {
+pub fn audit(stage: &Stage, words: &[&str]) -> String {
     let mut command = Command::new(binary("wardgate").expect("built"));
     let done = command.arg("audit").args(words).arg("--config").arg(stage.folder.join("gateway.toml")).output().expect("it runs");
     assert!(done.status.success(), "{}", said(&done));

@@ -24,6 +24,7 @@ mod gatekeeper;
 mod golden;
 mod guide;
 mod hints;
+mod keeping;
 mod kills;
 mod kills_disk;
 mod line_faults;

@@ -66,12 +66,17 @@ fn tiny_of(wit: &Path, world: &str, manifest: &str) -> Sealed {
 
 /// A package of a few kilobytes that opens, of this vendor and release, signed with key `n`, as a file.
 pub fn tiny_into(folder: &Path, vendor: &str, version: &str, release: u64, n: u8) -> PathBuf {
-    let manifest = format!("name = \"t\"\nversion = \"{version}\"\nvendor = \"{vendor}\"\nrelease = {release}\nlinks = []\n[channels]\n");
+    tiny_named(folder, "t", vendor, version, release, n)
+}
+
+pub fn tiny_named(folder: &Path, name: &str, vendor: &str, version: &str, release: u64, n: u8) -> PathBuf {
+    let manifest =
+        format!("name = \"{name}\"\nversion = \"{version}\"\nvendor = \"{vendor}\"\nrelease = {release}\nlinks = []\n[channels]\n");
     let unsigned = tiny_package("export wardgate:device/lifecycle@0.1.0;", &manifest);
     let mut sealed = Sealed::new(unsigned.files().to_vec(), unsigned.claim).expect("a package");
     sealed.sign(&key(n)).expect("room for a signature");
     fs::create_dir_all(folder).expect("a folder");
-    let path = folder.join(format!("t-{version}.wardgate"));
+    let path = folder.join(format!("{name}-{version}.wardgate"));
     fs::write(&path, sealed.write()).expect("written");
     path
 }

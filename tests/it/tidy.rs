@@ -328,3 +328,17 @@ fn every_promise_has_a_test() {
         "promises without a test (`//= PROMISES.md#Pn` above it), or tests of a promise that is not made: {broken:?}"
     );
 }
+
+#[test]
+fn what_is_for_tests_alone_is_in_no_release_build_of_the_program_that_updates_gateways() {
+    let mut hidden = Vec::new();
+    for file in files(&root().join("trust/src"), "rs") {
+        let text = fs::read_to_string(&file).expect("a source file");
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        let is_hidden = |line: &str| line.starts_with("#[arg(") && line.contains("hide = true");
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| is_hidden(line)) {
+            hidden.push((format!("{}: {}", file.display(), lines[at + 1]), at > 0 && lines[at - 1] == "#[cfg(debug_assertions)]"));
+        }
+    }
+    assert!(hidden.len() == 1 && hidden.iter().all(|(_, debug_only)| *debug_only), "a hidden option that release builds have: {hidden:?}");
+}

@@ -6,6 +6,7 @@ mod forge;
 mod independent;
 mod registry;
 pub mod site;
+mod tokens;
 mod wrong_clock;
 
 use std::fs;
@@ -145,6 +146,24 @@ fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     // and a gateway's own copy may be carried on to the next, as it came
     site.well(&["trust", "update", "--from", "gw/repository", "--to", "next", "--root", "fleet/repository/metadata/1.root.json"]);
     assert_eq!(fs::read(site.path("next/fleet.json")).expect("written"), fs::read(site.path("gw/fleet.json")).expect("written"));
+}
+
+#[test]
+fn a_release_that_is_taken_back_takes_no_package_with_it_whose_name_begins_like_its_own() {
+    let site = Site::bare("trust-alike");
+    site.well(&["trust", "init", "fleet"]);
+    site.well(&["trust", "add-vendor", "acme", "--key", "acme.pub", "--fleet", "fleet"]);
+    for (name, version) in [("t", "1.0.0"), ("t", "1.1.0"), ("t-pro", "1.0.0"), ("t-1", "1.0.0")] {
+        let release = if version == "1.1.0" { 2 } else { 1 };
+        let package = crate::tamper::tiny_named(&site.path("stick"), name, "acme", version, release, 1).display().to_string();
+        site.well(&["trust", "publish", &package, "--fleet", "fleet"]);
+    }
+    site.well(&["trust", "revoke", "--fleet", "fleet", "--vendor", "acme", "--name", "t", "--release", "1", "--reason", "it leaks"]);
+    let said = site.well(&["trust", "status", "fleet"]);
+    for stays in ["acme/t-1.1.0.wardgate", "acme/t-pro-1.0.0.wardgate", "acme/t-1-1.0.0.wardgate"] {
+        assert!(said.contains(stays), "{stays}: {said}");
+    }
+    assert!(!said.contains("acme/t-1.0.0.wardgate"), "{said}");
 }
 
 //= PROMISES.md#P143

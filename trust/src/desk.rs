@@ -79,7 +79,7 @@ impl Desk {
         })
     }
 
-    /// `keys`: further folders with keys, of media that are not always here.
+    /// `keys`: further folders with keys, of media that are not always here, or keys in tokens.
     pub fn load(folder: &Path, keys: &[PathBuf]) -> Result<Self, Fault> {
         if !folder.join(SETTINGS).is_file() {
             return Err(Fault::NoFleet { path: folder.to_owned() });
@@ -101,8 +101,14 @@ impl Desk {
             vendors.insert(role.name.clone(), held(&role.name)?);
         }
         let mut ring = ring(&folder.join(KEYS))?;
-        for folder in keys {
-            ring.extend(self::ring(folder)?);
+        for place in keys {
+            match place.to_str().filter(|text| text.starts_with(crate::token::SCHEME)) {
+                Some(uri) => {
+                    let secret = Secret::of_token(uri)?;
+                    ring.insert(secret.id(), secret);
+                }
+                None => ring.extend(self::ring(place)?),
+            }
         }
         let mut desk = Self {
             folder: folder.to_owned(),

@@ -43,6 +43,8 @@ pub enum Fault {
     Password { from: String },
     #[error("{from} has no {what}")]
     NotThere { from: String, what: String },
+    #[error("{uri}: {what}")]
+    Token { uri: String, what: String, remedy: String },
     #[error("wardgate is not there: {why}")]
     NoGateway { why: String },
     #[error("wardgate {verb} refused it")]
@@ -124,6 +126,7 @@ impl Fault {
             }
             Self::Password { .. } => "name the right ones: --user NAME and --password-file FILE, or WARDGATE_REGISTRY_PASSWORD".into(),
             Self::NotThere { .. } => "see what there is, and whether it is spelled so".into(),
+            Self::Token { remedy, .. } => remedy.clone(),
             Self::NoGateway { .. } => "install wardgate beside wardgate-trust".into(),
             Self::Gateway { .. } => "it says above why".into(),
         }

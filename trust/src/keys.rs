@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tough::schema::decoded::{Decoded, Hex};
@@ -12,6 +12,7 @@ use tough::sign::Sign;
 
 use crate::fault::Fault;
 use crate::files;
+use crate::token::{self, Ask};
 
 pub type KeyId = Decoded<Hex>;
 
@@ -23,9 +24,15 @@ const SECRET_HEAD: [u8; 16] = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0
 const PUBLIC_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 const PREFIX: &str = "ed25519:";
 
-/// A pair whose secret half is here.
+/// A pair whose secret half is here, or in a token that is asked to sign.
 #[derive(Debug)]
-pub struct Secret(Ed25519KeyPair);
+pub struct Secret(Held);
+
+#[derive(Debug)]
+enum Held {
+    Here(Ed25519KeyPair),
+    Token { uri: String, public: Public },
+}
 
 impl Secret {
     /// A new one, into a file that only its owner may read.
@@ -38,7 +45,22 @@ impl Secret {
     }
 
     pub fn of_seed(seed: &[u8; SEED_BYTES]) -> Self {
-        Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed has 32 bytes"))
+        Self(Held::Here(Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed has 32 bytes")))
+    }
+
+    /// One that a token holds, which must be there.
+    pub fn of_token(uri: &str) -> Result<Self, Fault> {
+        let key = token::ask(uri, Ask::Public, &[])?;
+        let public = key.try_into().map(Public).map_err(|_| Fault::broken(uri, "it gave no Ed25519 key"))?;
+        Ok(Self(Held::Token { uri: uri.into(), public }))
+    }
+
+    /// A file in the place of a key that a token holds: its address, and its public half, so that it is known while the token is locked away.
+    pub fn keep_address(&self, path: &Path) -> Result<(), Fault> {
+        match &self.0 {
+            Held::Token { uri, public } => files::write_new(path, format!("{uri}\n{}", public.pem()).as_bytes(), files::SECRET_MODE),
+            Held::Here(_) => Ok(()),
+        }
     }
 
     pub fn read(path: &Path) -> Result<Self, Fault> {
@@ -47,21 +69,37 @@ impl Secret {
         if mode & 0o077 != 0 {
             return Err(Fault::Exposed { path: path.to_owned(), mode });
         }
+        if let Some(uri) =
+            std::str::from_utf8(&bytes).ok().and_then(|text| text.lines().next()).filter(|line| line.starts_with(token::SCHEME))
+        {
+            let public = public(&bytes).ok_or_else(|| Fault::broken(path, "it names a key in a token, without its public half"))?;
+            return Ok(Self(Held::Token { uri: uri.into(), public }));
+        }
         let der = unpem("PRIVATE KEY", &bytes).and_then(|der| der.strip_prefix(&SECRET_HEAD[..]).map(<[u8]>::to_vec));
         let seed = der.and_then(|seed| <[u8; SEED_BYTES]>::try_from(seed).ok());
         seed.map(|seed| Self::of_seed(&seed)).ok_or_else(|| Fault::broken(path, "it is no secret Ed25519 key in PEM (PKCS#8)"))
     }
 
     pub fn tuf(&self) -> Key {
-        self.0.tuf_key()
+        match &self.0 {
+            Held::Here(pair) => pair.tuf_key(),
+            Held::Token { public, .. } => public.tuf(),
+        }
     }
 
     pub fn id(&self) -> KeyId {
         key_id(&self.tuf())
     }
 
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.0.sign(message).as_ref().to_vec()
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (uri, public) = match &self.0 {
+            Held::Here(pair) => return Ok(pair.sign(message).as_ref().to_vec()),
+            Held::Token { uri, public } => (uri, public),
+        };
+        let signature = token::ask(uri, Ask::Sign, message)?;
+        let good = UnparsedPublicKey::new(&ED25519, public.0).verify(message, &signature);
+        good.map_err(|_| Fault::broken(uri, "its signature is not by the key that the fleet knows"))?;
+        Ok(signature)
     }
 }
 
@@ -82,9 +120,7 @@ impl Public {
                 "name the vendor's .pub file, and let nobody send you a secret key",
             ));
         }
-        let der = unpem("PUBLIC KEY", &bytes).and_then(|der| der.strip_prefix(&PUBLIC_HEAD[..]).map(<[u8]>::to_vec));
-        let key = der.and_then(|key| key.try_into().ok());
-        key.map(Self).ok_or_else(|| Fault::broken(path, "it is no public Ed25519 key in PEM"))
+        public(&bytes).ok_or_else(|| Fault::broken(path, "it is no public Ed25519 key in PEM"))
     }
 
     pub fn of_id(id: &str) -> Option<Self> {
@@ -131,6 +167,10 @@ impl Public {
     }
 }
 
+fn public(pem: &[u8]) -> Option<Public> {
+    unpem("PUBLIC KEY", pem)?.strip_prefix(&PUBLIC_HEAD[..])?.try_into().ok().map(Public)
+}
+
 fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)) // either kind fits one line of 64
 }
@@ -153,7 +193,8 @@ mod tests {
         let secret = Secret::of_seed(&[7; 32]);
         let public = Public::of_tuf(&secret.tuf()).unwrap();
         assert_eq!(Public::of_id(&public.id()), Some(public));
-        assert_eq!(public.0[..], *secret.0.public_key().as_ref());
+        let Held::Here(pair) = &secret.0 else { panic!("it is here") };
+        assert_eq!(public.0[..], *pair.public_key().as_ref());
         assert_eq!((public.tuf(), key_id(&public.tuf())), (secret.tuf(), secret.id()));
         assert_eq!(unpem("PUBLIC KEY", public.pem().as_bytes()).unwrap()[12..], public.0);
         assert!(unpem("PRIVATE KEY", public.pem().as_bytes()).is_none());

@@ -14,4 +14,5 @@ mod revocations;
 mod role;
 mod source;
 mod state;
+pub mod token;
 pub mod verbs;

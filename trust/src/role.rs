@@ -50,10 +50,16 @@ impl<'a> Signers<'a> {
     /// Signatures of all of its keys that are here, which must be enough.
     pub fn sign(&self, message: &[u8], ring: &Ring) -> Result<Vec<Signature>, Fault> {
         let here = self.keyids.iter().filter_map(|id| ring.get(id).map(|secret| (id, secret)));
-        let signatures: Vec<_> =
-            here.map(|(id, secret)| Signature { keyid: id.clone(), sig: Decoded::from(secret.sign(message)) }).collect();
+        let (mut signatures, mut missing) = (Vec::new(), None);
+        for (id, secret) in here {
+            match secret.sign(message) {
+                Ok(sig) => signatures.push(Signature { keyid: id.clone(), sig: Decoded::from(sig) }),
+                // a token that is locked away is as good as a key that is
+                Err(why) => missing = Some(why),
+            }
+        }
         if (signatures.len() as u64) < self.threshold.get() {
-            return Err(Fault::Keys { role: self.name.into(), needed: self.threshold.get(), found: signatures.len() });
+            return Err(missing.unwrap_or(Fault::Keys { role: self.name.into(), needed: self.threshold.get(), found: signatures.len() }));
         }
         Ok(signatures)
     }

@@ -46,6 +46,29 @@ fn says(folder: &Path) -> Result<u64, Broken> {
     verify_folder(folder, &public()).map(|whole| whole.covered)
 }
 
+/// As `append` does, without five flushes for each of thousands.
+fn quick(audit: &Audit, entry: Entry) {
+    let end = audit.end().expect("readable");
+    assert_eq!(end.flaw, None);
+    if end.bytes > FILE_BYTES_MAX {
+        audit.append(entry, Moment::default()).expect("written");
+        return;
+    }
+    let record = audit.record(entry, Moment::default(), &end).expect("a record");
+    let (hashed, mut bytes) = (hash(&line(&record)), line(&record));
+    bytes.push(b'\n');
+    let file = OpenOptions::new().create(true).append(true).open(audit.folder.join(LOG));
+    file.and_then(|mut file| file.write_all(&bytes)).expect("written");
+    unflushed_head(audit, &End { n: record.n, hash: hashed, ..end });
+}
+
+fn unflushed_head(audit: &Audit, end: &End) {
+    let (n, hash, from, broken) = (end.n, end.hash.clone(), end.from, end.broken);
+    let mut head = Head { n, hash, next: None, from, broken, key: audit.key(), sig: String::new() };
+    head.sig = base64::encode(&audit.signer.sign(&head_message(&head)).expect("a signature"));
+    fs::write(audit.folder.join(HEAD), serde_json::to_vec(&head).expect("plain")).expect("written");
+}
+
 //= PROMISES.md#P165
 #[test]
 fn each_bit_of_the_log_counts_and_the_record_is_named() {
@@ -106,16 +129,18 @@ fn without_the_devices_key_nothing_can_be_added_or_made_anew() {
         (record.before, record.n, record.seal) = (hash(l.last().expect("one").as_bytes()), record.n + 1, None);
         l.push(String::from_utf8(line(&record)).expect("text"));
     };
-    let mut two = good.clone();
-    (0..2).for_each(|_| more(&mut two));
-    write(&at, &two);
-    assert_eq!(says(&at), Err(Broken::Foreign { n: 4, last: 3 }));
+    for count in [1, 2] {
+        let mut longer = good.clone();
+        (0..count).for_each(|_| more(&mut longer));
+        write(&at, &longer);
+        assert_eq!(says(&at), Err(Broken::Foreign { n: 4, last: 3 }), "{count} more");
+    }
     write(&at, &good);
     // all of it anew, by another key
     let (other, _) = log("forged-anew", 3);
     let audit = Audit::new(&other, device(2));
     audit.append(entry(4), Moment::default()).expect("written");
-    assert!(matches!(says(&other), Err(Broken::Head { .. })));
+    assert!(matches!(says(&other), Err(Broken::Seal { n: 4, .. })), "another device on the same folder says so itself: {:?}", says(&other));
     let whole = folder("forged-whole");
     Audit::new(&whole, device(2)).append(entry(1), Moment::default()).expect("written");
     assert!(matches!(says(&whole), Err(Broken::Seal { n: 1, .. })));
@@ -129,9 +154,12 @@ fn without_the_devices_key_nothing_can_be_added_or_made_anew() {
 fn a_power_cut_leaves_a_log_that_goes_on() {
     let (at, audit) = log("torn", 3);
     let good = fs::read(at.join(LOG)).expect("a log");
-    let head = fs::read(at.join(HEAD)).expect("a head");
+    // what a head says before a record is written, which the power then kept from being told of
+    let before = audit.end().expect("readable");
     audit.append(entry(4), Moment::default()).expect("written");
     let longer = fs::read(at.join(LOG)).expect("a log");
+    audit.write_head(&before, Some(&hash(&longer[good.len()..longer.len() - 1]))).expect("written");
+    let head = fs::read(at.join(HEAD)).expect("a head");
     for cut in good.len()..=longer.len() {
         fs::write(at.join(LOG), &longer[..cut]).expect("written");
         fs::write(at.join(HEAD), &head).expect("written");
@@ -142,7 +170,11 @@ fn a_power_cut_leaves_a_log_that_goes_on() {
     // the record is there and the head is not yet
     fs::write(at.join(LOG), &longer).expect("written");
     fs::write(at.join(HEAD), &head).expect("written");
-    assert_eq!(says(&at), Ok(3));
+    assert_eq!(says(&at), Ok(4));
+    // and another one in its place is none of ours
+    let forged = String::from_utf8(longer).expect("text").replace("bed-4", "bed-9");
+    fs::write(at.join(LOG), forged).expect("written");
+    assert_eq!(says(&at), Err(Broken::Foreign { n: 4, last: 3 }));
 }
 
 #[test]
@@ -153,19 +185,7 @@ fn a_long_log_is_kept_in_files_and_the_oldest_go_with_the_chain_whole() {
         for n in 0..records {
             let about = |name: &str| format!("{name}-{n}-{text}");
             let entry = Entry::new(What::Install, "uid 0", [("a", &about("a")), ("b", &about("b")), ("c", &about("c"))]);
-            // as `append` does, without a flush for each of thousands
-            let end = audit.end().expect("readable");
-            if end.bytes > FILE_BYTES_MAX {
-                audit.rotate().expect("rotated");
-            }
-            let end = End { bytes: if end.bytes > FILE_BYTES_MAX { 0 } else { end.bytes }, ..end };
-            let record = audit.record(entry, Moment::default(), &end).expect("a record");
-            let mut bytes = line(&record);
-            let hashed = hash(&bytes);
-            bytes.push(b'\n');
-            let mut file = OpenOptions::new().create(true).append(true).open(at.join(LOG)).expect("a log");
-            file.write_all(&bytes).expect("written");
-            audit.write_head(record.n, &hashed).expect("written");
+            quick(&audit, entry);
         }
     };
     fill(700);
@@ -173,8 +193,10 @@ fn a_long_log_is_kept_in_files_and_the_oldest_go_with_the_chain_whole() {
     assert_eq!((whole.records.len(), whole.covered), (701, 701));
     let old = files(&at).expect("files");
     assert!(old.len() >= 2, "{old:?}");
+    let first = fs::read(&old[0]).expect("there");
     fs::remove_file(&old[0]).expect("there");
     assert!(matches!(says(&at), Err(Broken::Beheaded { .. })), "{:?}", says(&at));
+    fs::write(&old[0], first).expect("written");
     fill(3000);
     let old = files(&at).expect("files");
     assert_eq!(old.len(), OLD_FILES_MAX + 1);
@@ -206,4 +228,85 @@ fn writers_beside_each_other_keep_one_chain() {
         }
     });
     assert_eq!(says(&at), Ok(41));
+}
+
+/// The first record that the device found missing or changed, and the record that tells of it.
+fn found(folder: &Path) -> (u64, u64) {
+    match says(folder) {
+        Err(Broken::Found { first, told, behind_it }) => {
+            assert!(behind_it.is_ok(), "{behind_it:?}");
+            (first, told)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+//= PROMISES.md#P170
+#[test]
+fn what_was_done_to_a_log_is_told_in_a_record_and_stays_so_whatever_is_written_behind_it() {
+    type Change = fn(&mut Vec<String>);
+    let forged = |l: &mut Vec<String>| {
+        let mut record: Record = serde_json::from_str(l.last().expect("one")).expect("ours");
+        (record.before, record.n, record.seal) = (hash(l.last().expect("one").as_bytes()), record.n + 1, None);
+        l.push(String::from_utf8(line(&record)).expect("text"));
+    };
+    let cases: [(&str, Change, u64, u64); 6] = [
+        ("cut", |l| l.truncate(4), 5, 7),
+        ("cut-one", |l| l.truncate(5), 6, 7),
+        ("emptied", |l| l.clear(), 1, 7),
+        ("last-changed", |l| l[5] = l[5].replace("bed-6", "bed-9"), 6, 7),
+        ("longer", forged, 7, 7),
+        ("a-number-at-the-end", |l| l[5] = l[5].replace("\"n\":6", "\"n\":18446744073709551615"), 7, 7),
+    ];
+    for (name, change, first, told) in cases {
+        let (at, audit) = log(&format!("laundered-{name}"), 6);
+        let mut changed = lines(&at);
+        change(&mut changed);
+        write(&at, &changed);
+        // it is told before anything is written behind it, and it goes on
+        assert_eq!(audit.append(entry(7), Moment::default()).expect("it goes on"), 8, "{name}");
+        assert_eq!(audit.append(entry(9), Moment::default()).expect("it goes on"), 9, "{name}");
+        let head = audit.newest().expect("signed");
+        assert_eq!(head.broken, Some(Break { first, told }), "{name}");
+        let why = says(&at).expect_err("for ever").to_string();
+        assert!(why.contains(&format!("record {first} is missing or not as it was written")), "{name}: {why}");
+        let told = lines(&at).iter().filter(|l| l.contains("\"what\":\"broken\"")).count();
+        assert_eq!(told, 1, "{name}: once, and not for each record");
+    }
+    // the oldest records gone, all of the log gone, the head gone, an old head in its place
+    let (at, audit) = log("laundered-gone", 6);
+    let old_head = fs::read(at.join(HEAD)).expect("a head");
+    fs::remove_file(at.join(LOG)).expect("there");
+    audit.append(entry(9), Moment::default()).expect("it goes on");
+    assert_eq!(found(&at), (1, 7));
+    fs::remove_file(at.join(HEAD)).expect("there");
+    audit.append(entry(9), Moment::default()).expect("it goes on");
+    assert_eq!(found(&at).0, 1);
+    fs::write(at.join(HEAD), old_head).expect("written");
+    audit.append(entry(9), Moment::default()).expect("it goes on");
+    assert_eq!(lines(&at).iter().filter(|l| l.contains("\"what\":\"broken\"")).count(), 3, "each of the three times");
+    // it stays so when the record that tells it has long been rotated away
+    let text = "x".repeat(TEXT_BYTES_MAX);
+    while files(&at).expect("files").iter().any(|path| fs::read_to_string(path).expect("text").contains("\"what\":\"broken\"")) {
+        (0..400).for_each(|_| quick(&audit, Entry::new(What::Install, "uid 0", [("a", &text), ("b", &text), ("c", &text)])));
+    }
+    assert_eq!(found(&at).0, 7, "what was first told by the newest chain of heads: {:?}", audit.newest());
+    assert!(matches!(verify_file(&files(&at).expect("files")[2], &public()), Err(Broken::Found { .. })), "a file by itself tells it too");
+}
+
+#[test]
+fn old_files_that_somebody_took_away_are_told_and_none_is_written_over() {
+    let (at, audit) = log("rotated-away", 1);
+    let text = "x".repeat(TEXT_BYTES_MAX);
+    let fill = |n: u64| Entry::new(What::Install, "uid 0", [("a", &format!("{n}{text}")), ("b", &text), ("c", &text)]);
+    let mut n = 0;
+    while files(&at).expect("files").len() < 2 {
+        n += 1;
+        quick(&audit, fill(n));
+    }
+    assert!(says(&at).is_ok());
+    fs::remove_file(&files(&at).expect("files")[0]).expect("there");
+    let n = audit.append(entry(2), Moment::default()).expect("it goes on");
+    assert_eq!(audit.newest().expect("signed").broken, Some(Break { first: 1, told: n - 1 }));
+    assert!(matches!(says(&at), Err(Broken::Found { first: 1, .. })), "{:?}", says(&at));
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{HEAD, Head, NOTHING, Record, hash, head_message, line, sealed_message};
+use super::{Break, HEAD, Head, NOTHING, Record, What, hash, line, sealed_message};
 use crate::keys::{PublicKey, base64};
 
 /// What a whole log holds.
@@ -38,6 +38,15 @@ pub enum Broken {
     Head { path: PathBuf, key: String },
     #[error("there is no record in {}", path.display())]
     Empty { path: PathBuf },
+    #[error("record {first} is missing or not as it was written: the device found that when it wrote record {told}{}", behind(behind_it))]
+    Found { first: u64, told: u64, behind_it: Box<Result<Whole, Broken>> },
+}
+
+fn behind(it: &Result<Whole, Broken>) -> String {
+    match it {
+        Ok(whole) => format!("; all other records up to {} are as the device wrote them", whole.covered),
+        Err(why) => format!("; and of the others: {why}"),
+    }
 }
 
 impl Broken {
@@ -45,6 +54,10 @@ impl Broken {
         match self {
             Self::Unreadable { .. } => "run it as root or as the gateway's user",
             Self::Empty { .. } => "name a gateway's log, audit.log in its state folder",
+            Self::Found { .. } => {
+                "keep the whole state folder as it is, and find out who could write there: what stood in those records is lost, and every \
+                 later signature of the device says so"
+            }
             _ => {
                 "keep the whole state folder as it is, and find out who could write there: what the log says from this record on is not proven"
             }
@@ -52,100 +65,159 @@ impl Broken {
     }
 }
 
+/// A file's name and its text.
+type Text = (PathBuf, Vec<u8>);
+
+fn texts(files: &[PathBuf]) -> Result<Vec<Text>, Broken> {
+    let read = |path: &PathBuf| fs::read(path).map_err(|why| Broken::Unreadable { path: path.clone(), why: why.to_string() });
+    files.iter().map(|path| Ok((path.clone(), read(path)?))).collect()
+}
+
 /// The log in a state folder, up to its newest record.
 pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Whole, Broken> {
     let files = super::files(folder).map_err(|why| Broken::Unreadable { path: folder.to_owned(), why: why.to_string() })?;
     let path = folder.join(HEAD);
-    let unknown = || Broken::Head { path: path.clone(), key: key.id() };
-    let head = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Head>(&bytes).ok());
-    if files.is_empty() && head.is_none() {
+    let bytes = fs::read(&path).ok();
+    if files.is_empty() && bytes.is_none() {
         return Err(Broken::Empty { path: folder.to_owned() });
     }
-    let mut whole = chain(&files, key)?;
-    beginning(&whole)?;
-    let head = head.filter(|head| signed(key, &head_message(head.n, &head.hash), &head.sig)).ok_or_else(unknown)?;
-    let last = whole.records.last().map_or(0, |record| record.n);
-    if last < head.n {
-        return Err(Broken::Cut { n: last + 1, last: head.n });
-    }
-    // between the record and the file that names it the power may have gone; a seal of its own tells it from a foreign one
-    if last > head.n + 1 || (last == head.n + 1 && whole.covered < last && !follows(&whole.records, &head)) {
-        return Err(Broken::Foreign { n: head.n + 1, last: head.n });
-    }
-    let named = whole.records.iter().find(|record| record.n == head.n);
-    if named.is_some_and(|record| hash(&line(record)) != head.hash) {
-        return Err(Broken::Changed { n: head.n });
-    }
-    whole.covered = whole.covered.max(head.n);
-    Ok(whole)
-}
-
-fn follows(records: &[Record], head: &Head) -> bool {
-    records.last().is_some_and(|record| record.before == head.hash)
+    let head = bytes.and_then(|bytes| Head::read(&bytes, key));
+    let mut chain = Chain::default();
+    let done = texts(&files).and_then(|texts| texts.iter().try_for_each(|(path, text)| chain.read(path, text, key))).and_then(|()| {
+        chain.beginning(0)?;
+        chain.up_to(head.as_ref().ok_or_else(|| Broken::Head { path: path.clone(), key: key.id() })?)
+    });
+    chain.done(done, head.and_then(|head| head.broken))
 }
 
 /// One file by itself: what stands behind its last signed record is chained, and nothing more.
 pub fn verify_file(file: &Path, key: &PublicKey) -> Result<Whole, Broken> {
-    let whole = chain(&[file.to_owned()], key)?;
-    if whole.records.is_empty() { Err(Broken::Empty { path: file.to_owned() }) } else { Ok(whole) }
+    let texts = texts(&[file.to_owned()])?;
+    verify_text(file, &texts[0].1, key)
+}
+
+/// As [`verify_file`], of what is not on a disk.
+pub fn verify_text(file: &Path, text: &[u8], key: &PublicKey) -> Result<Whole, Broken> {
+    let mut chain = Chain::default();
+    let done = chain.read(file, text, key);
+    match chain.done(done, None) {
+        Ok(whole) if whole.records.is_empty() => Err(Broken::Empty { path: file.to_owned() }),
+        other => other,
+    }
+}
+
+/// What the device vouches for, also of a log that is damaged: up to the newest signature before the damage.
+pub fn proven(folder: &Path, key: &PublicKey) -> Vec<Record> {
+    let mut chain = Chain::default();
+    let read = super::files(folder).ok().and_then(|files| texts(&files).ok()).unwrap_or_default();
+    let done = read.iter().try_for_each(|(path, text)| chain.read(path, text, key));
+    let head = fs::read(folder.join(HEAD)).ok().and_then(|bytes| Head::read(&bytes, key));
+    if let (Ok(()), Some(head)) = (done, head) {
+        let _ = chain.up_to(&head); // how far that is, is all that counts here
+    }
+    let mut vouched = chain.vouched.into_iter();
+    chain.whole.records.retain(|_| vouched.next().unwrap_or(false));
+    chain.whole.records
 }
 
 fn signed(key: &PublicKey, message: &[u8], sig: &str) -> bool {
     base64::decode(sig).is_some_and(|sig| key.signed(message, &sig))
 }
 
-fn chain(files: &[PathBuf], key: &PublicKey) -> Result<Whole, Broken> {
-    let mut whole = Whole::default();
-    let mut before = NOTHING.to_owned();
-    for path in files {
-        let text = fs::read(path).map_err(|why| Broken::Unreadable { path: path.clone(), why: why.to_string() })?;
+/// What was read so far.
+#[derive(Default)]
+struct Chain {
+    whole: Whole,
+    /// Which of the records a signature covers, so far as they were looked at for that.
+    vouched: Vec<bool>,
+    before: Option<String>,
+    /// The first break that the device itself tells of.
+    found: Option<Break>,
+}
+
+impl Chain {
+    fn next(&self) -> u64 {
+        self.whole.records.last().map_or(1, |record| record.n.saturating_add(1))
+    }
+
+    fn read(&mut self, path: &Path, text: &[u8], key: &PublicKey) -> Result<(), Broken> {
         let mut lines: Vec<&[u8]> = text.split(|b| *b == b'\n').collect();
         let torn = lines.pop().is_some_and(|rest| !rest.is_empty());
-        let expected = |whole: &Whole| whole.records.last().map_or(1, |record| record.n + 1);
         for (at, bytes) in lines.iter().enumerate() {
-            let damaged = |n, why: &str| Broken::Damaged { n, path: path.clone(), at: at + 1, why: why.to_owned() };
-            let next = expected(&whole);
+            let damaged = |n, why: &str| Broken::Damaged { n, path: path.to_owned(), at: at + 1, why: why.to_owned() };
+            let next = self.next();
             let record: Record = serde_json::from_slice(bytes).map_err(|e| damaged(next, &e.to_string()))?;
             if line(&record) != *bytes {
                 return Err(damaged(next, "it is not written as the gateway writes"));
             }
-            follows_on(&whole, &record, &before)?;
+            let sealed = record.seal.as_ref().is_some_and(|seal| seal.key == key.id() && signed(key, &sealed_message(&record), &seal.sig));
+            // only the device can say that what stands before this record is not its own
+            if !(sealed && record.what == What::Broken) {
+                self.follows_on(&record)?;
+            }
             if let Some(seal) = &record.seal {
-                if seal.key != key.id() || !signed(key, &sealed_message(&record), &seal.sig) {
+                if !sealed {
                     return Err(Broken::Seal { n: record.n, key: seal.key.clone() });
                 }
-                (whole.seals, whole.covered) = (whole.seals + 1, record.n);
+                self.found = self.found.or(seal.broken);
+                (self.whole.seals, self.whole.covered) = (self.whole.seals + 1, record.n);
+                // it vouches for itself, and for what it follows on
+                self.vouched.resize(self.whole.records.len(), record.what != What::Broken);
+                self.vouched.push(true);
             }
-            before = hash(bytes);
-            whole.records.push(record);
+            self.before = Some(hash(bytes));
+            self.whole.records.push(record);
         }
         if torn {
-            let n = expected(&whole);
-            return Err(Broken::Damaged { n, path: path.clone(), at: lines.len() + 1, why: "its line has no end".into() });
+            let n = self.next();
+            return Err(Broken::Damaged { n, path: path.to_owned(), at: lines.len() + 1, why: "its line has no end".into() });
+        }
+        Ok(())
+    }
+
+    fn follows_on(&self, record: &Record) -> Result<(), Broken> {
+        let n = record.n;
+        match self.whole.records.last() {
+            // a file begins with a signed record, which vouches for what it says of those before it
+            None if record.seal.is_some() || (n == 1 && record.before == NOTHING) => Ok(()),
+            None => Err(Broken::Beheaded { n, from: 1 }),
+            Some(last) if last.n.checked_add(1) == Some(n) && self.before.as_ref() == Some(&record.before) => Ok(()),
+            Some(last) if last.n.checked_add(1) == Some(n) => Err(Broken::Changed { n: last.n }),
+            Some(_) => Err(Broken::Missing { n: self.next(), found: n }),
         }
     }
-    Ok(whole)
-}
 
-/// The oldest record is the one that the newest signed record says was the oldest then, or a younger one was kept since.
-fn beginning(whole: &Whole) -> Result<(), Broken> {
-    let newest = whole.records.iter().rev().find_map(|record| record.seal.as_ref());
-    if let (Some(first), Some(seal)) = (whole.records.first(), newest)
-        && first.n > seal.from.max(1)
-    {
-        return Err(Broken::Beheaded { n: first.n, from: seal.from });
+    /// The oldest record is the one that the newest signed record, or the head, says was the oldest then, or a younger one was kept since.
+    fn beginning(&self, head: u64) -> Result<(), Broken> {
+        let newest = self.whole.records.iter().rev().find_map(|record| record.seal.as_ref()).map_or(u64::MAX, |seal| seal.from.max(1));
+        let from = if head == 0 { newest } else { head };
+        match self.whole.records.first() {
+            Some(first) if first.n > from => Err(Broken::Beheaded { n: first.n, from }),
+            _ => Ok(()),
+        }
     }
-    Ok(())
-}
 
-fn follows_on(whole: &Whole, record: &Record, before: &str) -> Result<(), Broken> {
-    let n = record.n;
-    match whole.records.last() {
-        // a file begins with a signed record, which vouches for what it says of those before it
-        None if record.seal.is_some() || n == 1 => Ok(()),
-        None => Err(Broken::Beheaded { n, from: 1 }),
-        Some(last) if n == last.n + 1 && record.before == *before => Ok(()),
-        Some(last) if n == last.n + 1 => Err(Broken::Changed { n: last.n }),
-        Some(last) => Err(Broken::Missing { n: last.n + 1, found: n }),
+    /// Up to the record that the device signed as its newest, or the one that it was about to write.
+    fn up_to(&mut self, head: &Head) -> Result<(), Broken> {
+        self.beginning(head.from.max(1))?;
+        let last = self.whole.records.last().map_or(0, |record| record.n);
+        if last < head.n {
+            return Err(Broken::Cut { n: last + 1, last: head.n });
+        }
+        let newest = self.before.clone().unwrap_or_else(|| NOTHING.into());
+        if newest == head.hash || head.next.as_ref() == Some(&newest) {
+            self.whole.covered = self.whole.covered.max(last);
+            self.vouched.resize(self.whole.records.len(), true);
+            return Ok(());
+        }
+        if last == head.n { Err(Broken::Changed { n: last }) } else { Err(Broken::Foreign { n: head.n.saturating_add(1), last: head.n }) }
+    }
+
+    fn done(self, done: Result<(), Broken>, head: Option<Break>) -> Result<Whole, Broken> {
+        let rest = done.map(|()| self.whole);
+        match self.found.or(head) {
+            Some(Break { first, told }) => Err(Broken::Found { first, told, behind_it: Box::new(rest) }),
+            None => rest,
+        }
     }
 }

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::site::{Site, wrong_key};
+use super::site::{device, wrong_key};
 use crate::audit::{Broken, Record, Whole, verify_file, verify_folder};
+use crate::config::Config;
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 
 #[derive(Args)]
 #[command(after_help = "\
 Each record holds the hash of the one before it. The device signs the first and last record of each life, one in 64, the first of each file, and
-which record is the newest. `verify` names the first record that is not as it was written: changed, missing, moved, put in, cut off.
+which record is the newest. `verify` names the first record that is not as it was written: changed, missing, moved, put in, cut off. When the
+gateway itself finds that, it writes on and says so in a record and in each signature from then on; `verify` never calls such a log whole again.
 
 A log given away as one file is proven up to its last signed record. Whoever holds the device's key can write another log: note elsewhere what
 `wardgate status --json` says of the newest record, or let Prometheus watch wardgate_audit_records_total.
@@ -68,16 +70,16 @@ struct Whose {
 }
 
 impl Whose {
-    fn read(&self) -> Result<(Whole, PathBuf, PublicKey), Fault> {
+    fn read(&self) -> Result<(Result<Whole, Broken>, PathBuf, PublicKey), Fault> {
         let (path, key) = match (&self.file, &self.key) {
             (Some(file), Some(key)) => (file.clone(), PublicKey::read(key).map_err(|e| wrong_key(&e))?),
             _ => {
-                let site = Site::open(&self.config)?;
-                (site.config.gateway.state.clone(), site.device())
+                let config = Config::load(&self.config)?;
+                (config.gateway.state.clone(), device(&config)?)
             }
         };
         let whole = if path.is_dir() { verify_folder(&path, &key) } else { verify_file(&path, &key) };
-        whole.map(|whole| (whole, path.clone(), key)).map_err(|why| broken(&path, &why))
+        Ok((whole, path, key))
     }
 }
 
@@ -88,7 +90,8 @@ fn broken(path: &Path, why: &Broken) -> Fault {
 pub fn run(args: &Audit) -> Result<(), Fault> {
     match &args.verb {
         Verb::Verify { whose } => {
-            let (whole, path, key) = whose.read()?;
+            let (read, path, key) = whose.read()?;
+            let whole = read.map_err(|why| broken(&path, &why))?;
             let (first, last) = (whole.records.first().map_or(0, |r| r.n), whole.records.last().map_or(0, |r| r.n));
             println!("the audit log {} is whole: records {first} to {last}, {} signed by the device", path.display(), whole.seals);
             println!("    {}", key.id());
@@ -97,19 +100,36 @@ pub fn run(args: &Audit) -> Result<(), Fault> {
             }
         }
         Verb::Show { whose, last, json } => {
-            let (whole, ..) = whose.read()?;
-            let skipped = last.map_or(0, |n| whole.records.len().saturating_sub(n));
-            for record in &whole.records[skipped..] {
-                if *json {
-                    println!("{}", serde_json::to_string(record).expect("plain texts"));
-                } else {
-                    println!("{}", in_words(record));
+            let (read, path, _) = whose.read()?;
+            let why = match read {
+                Ok(whole) => {
+                    show(&whole, *last, *json);
+                    return Ok(());
                 }
+                Err(why) => why,
+            };
+            // what the device wrote since it found the log changed can be read all the same
+            if let Broken::Found { behind_it, .. } = &why
+                && let Ok(whole) = behind_it.as_ref()
+            {
+                show(whole, *last, *json);
             }
+            return Err(broken(&path, &why));
         }
-        Verb::Key { config } => print!("{}", Site::open(config)?.device().pem()),
+        Verb::Key { config } => print!("{}", device(&Config::load(config)?)?.pem()),
     }
     Ok(())
+}
+
+fn show(whole: &Whole, last: Option<usize>, json: bool) {
+    let skipped = last.map_or(0, |n| whole.records.len().saturating_sub(n));
+    for record in &whole.records[skipped..] {
+        if json {
+            println!("{}", serde_json::to_string(record).expect("plain texts"));
+        } else {
+            println!("{}", in_words(record));
+        }
+    }
 }
 
 fn in_words(record: &Record) -> String {

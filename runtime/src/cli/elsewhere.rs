@@ -3,14 +3,12 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
 
 use crate::fault::{Fault, Guilty};
-
-const PROGRAM: &str = "wardgate-trust";
+use crate::keys::token::{PROGRAM, program};
 
 /// Its words, as they are: also its `--help`.
 #[derive(Debug, Args)]
@@ -31,9 +29,4 @@ pub fn run(before: &[&str], words: &Words) -> Result<(), Fault> {
         _ => format!("{} does not start: {why}", program.display()),
     };
     Err(Fault::new(Guilty::Configuration, what, format!("install {PROGRAM} of the same version beside wardgate")))
-}
-
-fn program() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|me| Some(me.parent()?.join(PROGRAM)));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(PROGRAM))
 }

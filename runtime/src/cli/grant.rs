@@ -45,6 +45,16 @@ enum Verb {
         #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
         config: PathBuf,
     },
+    /// Make the memory of what was trusted anew, of what the audit log proves: where it is damaged
+    #[command(after_help = "\
+Where trust.memory in the state folder is damaged or gone, nothing new is taken and nothing starts but what the audit log proves to have run here
+last. This writes it anew of just that, after you have found out what happened; the damaged file stays beside it as trust.damaged. What was approved
+for a package's reach is read from the packages that ran last; whatever asks for more is to be approved again.")]
+    Recall {
+        /// The gateway's configuration
+        #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
+        config: PathBuf,
+    },
     /// Sign gateway.toml with the site's key
     Sign {
         /// The site's secret key, from `wardgate plugin keygen site`
@@ -72,6 +82,7 @@ pub fn run(args: &Grant) -> Result<(), Fault> {
         Verb::Diff { of } => diff(of),
         Verb::Approve { of, instance } => approve(of, instance.as_deref()),
         Verb::List { config } => list(config),
+        Verb::Recall { config } => recall(config),
         Verb::Sign { key, config } => {
             let key = SecretKey::read(key).map_err(|e| wrong_key(&e))?;
             crate::config::Config::load(config)?; // nobody signs what no gateway reads
@@ -143,7 +154,8 @@ fn diff(of: &Of) -> Result<(), Fault> {
 }
 
 fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
-    let asked = Asked::read(of)?;
+    let mut asked = Asked::read(of)?;
+    asked.site = asked.site.vouched("approve")?;
     let config = &asked.site.config;
     let named: Vec<String> = match only {
         Some(instance) if config.instances.contains_key(instance) => vec![instance.to_owned()],
@@ -190,6 +202,38 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
 /// What was granted stays as it was: approving a package's reach is no approval of a changed gateway.toml.
 fn before_or(before: Option<&Approval>, now: impl FnOnce() -> String) -> String {
     before.map(|a| a.grants_hash.clone()).unwrap_or_else(now)
+}
+
+fn recall(config: &Path) -> Result<(), Fault> {
+    let site = Site::look(config)?.vouched("recall")?;
+    let Some(why) = &site.blind else {
+        println!("what was seen here is known: nothing was changed");
+        return Ok(());
+    };
+    let mut remembered = site.remembered().clone();
+    remembered.fleet.clone_from(&site.known.fleet.fleet);
+    for (name, instance) in &site.config.instances {
+        let Ok(package) = Package::admit(&instance.package, &site.admission) else { continue };
+        let Some(by) = package.signed.as_ref() else { continue };
+        if let Some(approval) = remembered.approvals.get_mut(name)
+            && (approval.package.as_str(), approval.release) == (format!("{}/{}", by.vendor, package.manifest.name).as_str(), by.release)
+        {
+            approval.reach = Reach::of(&package.manifest, &package.surface);
+        }
+    }
+    let ran: Vec<_> = remembered.ran.iter().map(|(instance, ran)| format!("{instance}: {} release {}", ran.package, ran.release)).collect();
+    let about: [(&str, &dyn std::fmt::Display); 3] = [("what", &"trust.memory"), ("found", why), ("ran", &ran.join(", "))];
+    site.record(Entry::new(What::BreakGlass, who(), about).and("how", "made anew of what the audit log proves"))?;
+    site.memory.replace(&remembered).map_err(|e| Fault::new(Guilty::Store, &e, "the state folder must be writable"))?;
+    println!("made anew of what the audit log proves; what ran here last:");
+    ran.iter().for_each(|line| println!("    {line}"));
+    if let Some(key) = &remembered.site_key {
+        println!("    the site's key: {key}");
+    }
+    println!(
+        "next: `wardgate audit show`, whether that is all; what is not in this list is new here: `wardgate check`, then `wardgate reload`"
+    );
+    Ok(())
 }
 
 fn list(config: &Path) -> Result<(), Fault> {

@@ -1,13 +1,14 @@
 //! `wardgate sbom find`: when a weakness in a crate is published, which plugins here and which gateway have it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use crate::config::Config;
 use crate::contract::printable;
-use crate::fault::Fault;
+use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, PACKAGE_ENDING, SBOM_FILE};
 
 /// What this gateway was made of, as its lock file said when it was built.
@@ -46,9 +47,11 @@ pub fn run(args: &Sbom) -> Result<(), Fault> {
         println!("wardgate {}: {name} {version}", env!("CARGO_PKG_VERSION"));
         found += 1;
     }
-    let installed = std::fs::read_dir(&config.plugins.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folder = &config.plugins.folder;
+    let (installed, mut unread) = installed(folder);
     let named = config.instances.values().map(|instance| instance.package.clone());
-    let packages: BTreeSet<PathBuf> = installed.chain(named).filter(|path| path.extension().is_some_and(|e| e == PACKAGE_ENDING)).collect();
+    let packages: BTreeSet<PathBuf> =
+        installed.into_iter().chain(named).filter(|path| path.extension().is_some_and(|e| e == PACKAGE_ENDING)).collect();
     for path in &packages {
         let shown = path.display();
         let bill = plugin::sealed(path).map_err(|why| why.to_string());
@@ -56,7 +59,10 @@ pub fn run(args: &Sbom) -> Result<(), Fault> {
             s.file(SBOM_FILE).and_then(|f| plugin::bill_crates(&f.bytes)).ok_or_else(|| "its bill cannot be read".to_owned())
         });
         match bill {
-            Err(why) => println!("{shown}: NOT KNOWN: {why}"),
+            Err(why) => {
+                println!("{shown}: NOT KNOWN: {why}");
+                unread.push(path.clone());
+            }
             Ok(crates) => {
                 for (_, version) in crates.iter().filter(|(crate_name, _)| crate_name == name) {
                     let runs: Vec<_> = config.instances.iter().filter(|(_, i)| i.package == *path).map(|(n, _)| n.as_str()).collect();
@@ -72,5 +78,38 @@ pub fn run(args: &Sbom) -> Result<(), Fault> {
         println!("{instance}: NOT KNOWN: its package is a folder, which has no bill of materials");
     }
     println!("{found} found; looked into this gateway ({} crates) and {} packages", GATEWAY.len(), packages.len());
-    Ok(())
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let unread: Vec<_> = unread.iter().map(|path| path.display().to_string()).collect();
+    let what = format!("not all could be looked into: {}", unread.join(", "));
+    Err(Fault::new(
+        Guilty::Store,
+        what,
+        format!("run it as root; if it is damaged, take it out of {} and install it again", folder.display()),
+    ))
+}
+
+/// What lies in the folder of packages, and what of it cannot be read. A folder that was never made holds nothing.
+fn installed(folder: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    match std::fs::read_dir(folder) {
+        Err(why) if why.kind() == ErrorKind::NotFound => {}
+        Err(why) => {
+            println!("{}: NOT KNOWN: the folder of packages cannot be read: {why}", folder.display());
+            unread.push(folder.to_owned());
+        }
+        Ok(entries) => {
+            for entry in entries {
+                match entry {
+                    Ok(entry) => found.push(entry.path()),
+                    Err(why) => {
+                        println!("{}: NOT KNOWN: not all of it can be read: {why}", folder.display());
+                        unread.push(folder.to_owned());
+                    }
+                }
+            }
+        }
+    }
+    (found, unread)
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::audit::{Audit, Entry};
-use crate::config::Config;
+use crate::audit::{Audit, Entry, What};
+use crate::config::{Config, IMAGE_PROFILE};
 use crate::fault::{Fault, Guilty};
 use crate::gateway;
 use crate::keys::{KeyError, PublicKey};
-use crate::plugin::{Admission, DeviceKey, Known, Memory, Remembered, Seen};
+use crate::plugin::{Admission, Known, Memory, RECALL, Remembered, Seen};
 
 pub struct Site {
     pub config: Config,
@@ -15,19 +15,18 @@ pub struct Site {
     pub audit: Audit,
     pub known: Known,
     pub admission: Admission,
-    key: DeviceKey,
+    /// Why what was seen here is not known for sure, where it is not.
+    pub blind: Option<String>,
 }
 
 impl Site {
-    pub fn open(file: &Path) -> Result<Self, Fault> {
+    /// For verbs that only look; where the memory is damaged, what the audit log proves.
+    pub fn look(file: &Path) -> Result<Self, Fault> {
         let config = Config::load(file)?;
         let state = config.gateway.state.clone();
-        let key = gateway::device_key(&state)?;
-        let memory = Memory::of(&state, key.clone());
-        let remembered = memory.read().map_err(|e| {
-            let remedy = format!("it was changed, or is another gateway's: find out by whom; then remove {}", e.path().display());
-            Fault::new(Guilty::Store, &e, remedy)
-        })?;
+        let key = gateway::device_key(&config)?;
+        let (memory, audit) = (Memory::of(&state, key.clone()), Audit::new(&state, key.signer()));
+        let (remembered, blind) = gateway::recollect(&memory, &audit);
         let site_key = config.trust.site_key.as_deref().map(PublicKey::read).transpose().map_err(|e| wrong_key(&e))?;
         let wall_s = gateway::audit_moment().wall_ns.map(|ns| ns / 1_000_000_000);
         let fleet = match &config.trust.folder {
@@ -35,16 +34,30 @@ impl Site {
             None => Seen::default(),
         };
         let admission = Admission::with(&config, fleet.fleet.as_ref());
-        let audit = Audit::new(&state, key.signer());
-        Ok(Self { known: Known { fleet, memory: remembered, site_key, state }, config, memory, audit, admission, key })
+        Ok(Self { known: Known { fleet, memory: remembered, site_key, state }, config, memory, audit, admission, blind })
+    }
+
+    pub fn open(file: &Path) -> Result<Self, Fault> {
+        let site = Self::look(file)?;
+        match &site.blind {
+            Some(why) => Err(Fault::new(Guilty::Store, why, RECALL)),
+            None => Ok(site),
+        }
+    }
+
+    /// For verbs that change what may run here: by a gateway.toml that the gateway itself would take, and by no other. `what`: the verb.
+    pub fn vouched(self, what: &str) -> Result<Self, Fault> {
+        let before = self.remembered().site_key.as_deref().and_then(PublicKey::of_id);
+        let good = self.config.held_to(Path::new(IMAGE_PROFILE)).map_err(Fault::from);
+        if let Err(fault) = good.and_then(|()| gateway::vouched(&self.config, before)) {
+            self.record(Entry::new(What::Refuse, who(), [("what", &what), ("why", &fault.what)]))?;
+            return Err(fault);
+        }
+        Ok(self)
     }
 
     pub fn remembered(&self) -> &Remembered {
         &self.known.memory
-    }
-
-    pub fn device(&self) -> PublicKey {
-        self.key.signer().public()
     }
 
     /// On flash before the verb says that it is done.
@@ -58,6 +71,11 @@ impl Site {
             )
         })
     }
+}
+
+/// By which the audit log of this gateway is signed.
+pub fn device(config: &Config) -> Result<PublicKey, Fault> {
+    Ok(gateway::device_key(config)?.signer().public())
 }
 
 /// Who gives the order, for the log.

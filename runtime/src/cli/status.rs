@@ -241,6 +241,9 @@ fn trust(s: &Snapshot, paint: Paint) -> Vec<String> {
     if s.trust.state == "trust-stale" {
         said.push(format!("TRUST STALE, nothing new is taken: {}", s.trust.why));
     }
+    if s.trust.state == "blind" {
+        said.push(format!("BLIND, nothing new is taken: {}; what to do: wardgate grant recall", s.trust.why));
+    }
     if s.config_changed {
         said.push("CONFIGURATION CHANGED ON DISK and not reloaded: reload it, or find out who changed it".to_owned());
     }
@@ -252,6 +255,9 @@ fn trust(s: &Snapshot, paint: Paint) -> Vec<String> {
     }
     if !s.audit.last_error.is_empty() {
         said.push(format!("AUDIT LOG: {}", s.audit.last_error));
+    }
+    if !s.audit.broken.is_empty() {
+        said.push(format!("AUDIT LOG CHANGED BY OTHERS: {}; what to do: wardgate audit verify", s.audit.broken));
     }
     let lines = said.iter().flat_map(|text| paint::wrap(text, COLUMNS, LINES_MAX));
     lines.map(|line| paint.ink(&line, Tone::Warn)).collect()

@@ -198,7 +198,7 @@ fn a_file_that_is_not_there_names_its_neighbour() {
     let config = Config::read(&folder.join("gateway.toml"), text).expect("good");
     let fault = Secrets::read(&config).err().expect("no certificate").to_string();
     assert!(
-        fault.contains("gateway.toml, line 12: uplink.ca_file")
+        fault.contains("gateway.toml, line 14: uplink.ca_file")
             && fault.contains(&format!("write ca_file = \"{}", folder.join("ca.pem").display())),
         "{fault}"
     );

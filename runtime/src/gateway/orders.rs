@@ -1,6 +1,6 @@
 //! What people ask of the running gateway: lets askers in, and does what they order, one order at a time. A reload compiles beside that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use wardgate_wire as wire;
 
 use super::roster::Roster;
 use super::told;
-use super::warden::{GATEWAY, Occasion, Sight, Warden, hash};
-use super::workshop::{Decided, Workshop};
+use super::warden::{GATEWAY, Judge, Occasion, RELOADED, Sight, Warden, hash};
+use super::workshop::{Decided, Posts, Workshop};
 use crate::audit::{Entry, What};
 use crate::config::{Config, OnRevoked};
 use crate::console::{self, Asker, Order, Reloaded, Window};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{Command, Fleet};
+use crate::plugin::{Command, Fleet, Memory};
 
 /// People and scripts that ask at once; the next one waits to be let in.
 const ASKERS_MAX: usize = 32;
@@ -56,6 +56,8 @@ struct Reload {
     ready: JoinHandle<Result<(Config, Decided), Fault>>,
     askers: Vec<Asker<Reloaded>>,
     by: String,
+    /// Only these come in; everything else is as it was.
+    only: Option<BTreeSet<String>>,
 }
 
 pub(super) struct Orders {
@@ -68,6 +70,8 @@ pub(super) struct Orders {
     pub life: wire::Life,
     /// Commands given in this life.
     pub commands: u64,
+    /// Instances that do not run because of a revocation.
+    pub revoked: BTreeMap<String, Sight>,
 }
 
 impl Orders {
@@ -84,7 +88,14 @@ impl Orders {
                 () = told(stopping.clone()) => break,
                 Some(order) = orders.recv() => self.take(order, &mut next).await,
                 ready = ready(&mut reload), if reload.is_some() => {
-                    let by = reload.as_ref().map(|r| r.by.clone()).unwrap_or_default();
+                    let (by, only) = reload.as_mut().map(|r| (r.by.clone(), r.only.take())).unwrap_or_default();
+                    if let Some(only) = only {
+                        reload = None;
+                        if let Err(fault) = self.give_back(ready, &only).await {
+                            error!("it is allowed again, and does not start: {fault}");
+                        }
+                        continue;
+                    }
                     let done = self.change_to(ready, &by).await;
                     match &done {
                         Ok(done) => info!("{done}"),
@@ -95,7 +106,7 @@ impl Orders {
                         let _ = asker.send(done.clone()); // who asked may have gone; the log has it
                     }
                 }
-                _ = look.tick(), if reload.is_none() => self.look(&mut on_disk).await,
+                _ = look.tick(), if reload.is_none() => reload = self.look(&mut on_disk).await,
             }
             if reload.is_none() && !next.is_empty() {
                 reload = Some(self.reload(std::mem::take(&mut next)).await);
@@ -112,34 +123,75 @@ impl Orders {
         info!(file = %self.file.display(), "reload");
         let by = askers.first().and_then(|(_, by)| *by).map_or_else(|| "SIGHUP".to_owned(), |uid| format!("uid {uid}"));
         let askers = askers.into_iter().map(|(asker, _)| asker).collect();
-        let new = reread(&self.file, &self.config).and_then(|config| self.warden.vouched(&config).map(|()| config));
-        let judged = match new {
-            Ok(config) => {
-                self.warden.look(&config).await;
-                self.warden.judge(&config, Occasion::Reload).map(|judge| (config, judge))
-            }
-            Err(fault) => Err(fault),
-        };
+        let judged = self.reread().await;
         let (workshop, running) = (self.workshop.clone(), self.roster.posts());
         let ready = tokio::spawn(async move {
             let (config, judge) = judged?;
             let decided = workshop.posts(&config, &running, &judge).await?;
             Ok((config, decided))
         });
-        Reload { ready, askers, by }
+        Reload { ready, askers, by, only: None }
+    }
+
+    /// The file as it is now, and what is known for judging it.
+    async fn reread(&mut self) -> Result<(Config, Judge), Fault> {
+        let (file, old) = (self.file.clone(), self.config.clone());
+        let read = tokio::task::spawn_blocking(move || reread(&file, &old)).await;
+        let config = read.unwrap_or_else(|e| Err(Fault::new(Guilty::Internal, e, "please report this")))?;
+        self.warden.vouched(&config).await?;
+        self.warden.look(&config).await;
+        let judge = self.warden.judge(&config, Occasion::Reload).await?;
+        Ok((config, judge))
+    }
+
+    /// Where the site's rule stopped what was revoked at once, it lets it in again as soon as it is allowed again; under the other rules that is for
+    /// the next reload or restart. What runs is not touched, and gateway.toml is not read: a reload is a person's.
+    async fn allowed_again(&mut self) -> Option<Reload> {
+        let allowed = self.revoked.iter().filter(|(name, sight)| self.roster.post(name).is_none() && self.warden.revoked(sight).is_none());
+        let gone: BTreeSet<String> = allowed.map(|(name, _)| name.clone()).collect();
+        if gone.is_empty() || self.config.trust.on_revoked != OnRevoked::StopNow {
+            return None;
+        }
+        let judge = self.warden.judge(&self.config, Occasion::Start).await.ok()?;
+        let (workshop, running, config) = (self.workshop.clone(), self.roster.posts(), self.config.clone());
+        let ready = tokio::spawn(async move {
+            let decided = workshop.posts(&config, &running, &judge).await?;
+            Ok((config, decided))
+        });
+        Some(Reload { ready, askers: Vec::new(), by: GATEWAY.into(), only: Some(gone) })
+    }
+
+    async fn give_back(&mut self, ready: Ready, gone: &BTreeSet<String>) -> Result<(), Fault> {
+        let ready = ready.map_err(|e| Fault::new(Guilty::Internal, format!("the check ended: {e}"), "please report this"))?;
+        let (_, decided) = ready?;
+        let back: Posts = decided.posts.into_iter().filter(|(name, _)| gone.contains(name)).collect();
+        if back.is_empty() {
+            return Ok(()); // something else keeps it from running now
+        }
+        let sights: BTreeMap<String, Sight> = back.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
+        let mut posts = self.roster.posts();
+        posts.extend(back);
+        self.roster.change_to(posts).await?;
+        for name in sights.keys() {
+            self.revoked.remove(name);
+            self.warden.tell_allowed(name).await;
+        }
+        self.warden.take(&sights, Occasion::Reload, GATEWAY).await;
+        Ok(())
     }
 
     /// What may have changed while nobody gave an order.
-    async fn look(&mut self, on_disk: &mut OnDisk) {
+    async fn look(&mut self, on_disk: &mut OnDisk) -> Option<Reload> {
         let now = OnDisk::of(&self.config, on_disk.anew);
         if now == *on_disk {
             on_disk.anew = on_disk.anew.saturating_sub(1);
-            return;
+            return None;
         }
         *on_disk = OnDisk { anew: LOOK_ANEW_S * 1000 / LOOK_MS, ..now };
         self.warden.look_at_file(&self.config).await;
         self.warden.look(&self.config).await;
         self.take_back().await;
+        self.allowed_again().await
     }
 
     /// What the fleet revokes of what runs, by the rule of the site.
@@ -155,7 +207,8 @@ impl Orders {
             let done = match policy {
                 OnRevoked::StopNow => {
                     posts.remove(&name);
-                    let remedy = "ask the vendor for a package by another key or of another release, and reload";
+                    self.revoked.insert(name.clone(), post.sight.clone());
+                    let remedy = "ask the vendor for a package by another key or of another release, and reload; it comes back by itself when it is allowed again";
                     withheld.insert(name.clone(), Fault::new(Guilty::Plugin, &why, remedy));
                     "it is stopped, as on_revoked = \"stop-now\" says"
                 }
@@ -222,7 +275,7 @@ impl Orders {
     /// All of it is ready: what runs is changed, and from here on this is the configuration.
     async fn change_to(&mut self, ready: Ready, by: &str) -> Result<Reloaded, Fault> {
         let ready = ready.map_err(|e| Fault::new(Guilty::Internal, format!("the check ended: {e}"), "please report this"))?;
-        let (config, Decided { posts, withheld }) = match ready {
+        let (config, Decided { posts, withheld, revoked }) = match ready {
             Ok(ready) => ready,
             Err(fault) => {
                 self.warden.write(Entry::new(What::Refuse, GATEWAY, [("what", &"reload"), ("why", &fault.what)]).and("asked", by)).await;
@@ -232,12 +285,13 @@ impl Orders {
         let changed = config.text() != self.config.text();
         let sights: BTreeMap<String, Sight> = posts.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
         self.config = config;
+        self.revoked = revoked;
         let mut done = self.roster.change_to(posts).await?;
         done.file = self.file.display().to_string();
         if changed {
             let configuration = hash(self.config.text().as_bytes());
             let entry = Entry::new(What::ConfigChange, by, [("configuration", &configuration), ("done", &done)]);
-            self.warden.write(entry.and("how", "reloaded")).await;
+            self.warden.write(self.warden.by_site(entry.and("how", RELOADED), &self.config)).await;
         }
         self.warden.only(&self.config);
         self.warden.take(&sights, Occasion::Reload, by).await;
@@ -259,11 +313,12 @@ struct OnDisk {
 impl OnDisk {
     fn of(config: &Config, anew: u64) -> Self {
         let fleet = config.trust.folder.as_deref().map(Fleet::path);
+        let memory = Memory::path_in(&config.gateway.state);
         let about = |path: &Path| {
             let about = std::fs::metadata(path).ok()?;
             Some((about.modified().ok()?, about.len(), about.ino()))
         };
-        let files = std::iter::once(config.file()).chain(fleet.as_deref()).map(about).collect();
+        let files = [config.file(), &memory].into_iter().chain(fleet.as_deref()).map(about).collect();
         Self { files, anew: if anew == 0 { u64::MAX } else { anew } }
     }
 }

@@ -8,15 +8,18 @@ use sha2::{Digest, Sha256};
 use tracing::{error, warn};
 
 mod judge;
+mod recall;
 
 use super::clock::{self, moment};
 use crate::audit::{Audit, Entry, Moment, What};
-use crate::config::Config;
+use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
-use crate::plugin::{Admission, Approval, DeviceKey, Freshness, Known, Memory, Remembered, Seen, config_signature, grants_hash};
+use crate::plugin::{Admission, Approval, DeviceKey, Freshness, Known, Memory, RECALL, Remembered, Seen, config_signature, grants_hash};
 use crate::status::Status;
 pub(super) use judge::{Judge, Occasion, Sight};
+pub(super) use recall::RELOADED;
+pub use recall::recollect;
 
 /// Who speaks where no person does.
 pub(super) const GATEWAY: &str = "gateway";
@@ -32,23 +35,18 @@ pub(super) struct Warden {
     told: BTreeMap<String, String>,
     /// Content of gateway.toml on disk that was told of.
     noticed: Option<String>,
+    /// What was seen here is not known for sure, and why: nothing of it is written before a person has looked at it.
+    blind: Option<String>,
 }
 
 impl Warden {
     pub fn open(state: &Path, key: &DeviceKey, status: Status) -> Self {
         let audit = Audit::new(state, key.signer());
         let memory = Memory::of(state, key.clone());
-        Self { audit, memory, status, state: state.to_owned(), seen: Seen::default(), told: BTreeMap::new(), noticed: None }
+        Self { audit, memory, status, state: state.to_owned(), seen: Seen::default(), told: BTreeMap::new(), noticed: None, blind: None }
     }
 
     // ---------- the audit log
-
-    /// Before anything runs, and at the very end: nobody waits for the card.
-    pub fn write_now(&self, entry: Entry) {
-        let what = entry.what;
-        let done = self.audit.append(entry, now());
-        self.tell_of_audit(what, done);
-    }
 
     /// The card may take seconds.
     pub async fn write(&self, entry: Entry) {
@@ -69,8 +67,10 @@ impl Warden {
                     error!("{}", s.audit.last_error);
                 }
             }
-            if let Some((n, hash)) = newest {
-                (s.audit.records, s.audit.newest) = (n, hash);
+            if let Some(head) = newest {
+                (s.audit.records, s.audit.newest) = (head.n, head.hash);
+                let broken = head.broken.map(|b| format!("record {} is missing or was changed, as record {} tells", b.first, b.told));
+                s.audit.broken = broken.unwrap_or_default();
             }
         });
     }
@@ -79,31 +79,47 @@ impl Warden {
 
     /// The card may take seconds here too.
     async fn remember<T: Send + 'static>(&self, change: impl FnOnce(&mut Remembered) -> T + Send + 'static) -> Result<T, String> {
+        if let Some(why) = &self.blind {
+            return Err(why.clone());
+        }
         let memory = self.memory.clone();
         let done = tokio::task::spawn_blocking(move || memory.change(change).map_err(|e| e.to_string())).await;
         done.unwrap_or_else(|e| Err(e.to_string()))
     }
 
-    fn remembered(&self) -> (Remembered, Option<String>) {
-        match self.memory.read() {
-            Ok(remembered) => (remembered, None),
-            Err(why) => (Remembered::default(), Some(why.to_string())),
+    /// Where it is damaged, as the audit log proves it; that is told once, and when it is whole again.
+    async fn remembered(&mut self) -> Remembered {
+        let (memory, audit) = (self.memory.clone(), self.audit.clone());
+        let read = tokio::task::spawn_blocking(move || recollect(&memory, &audit)).await;
+        let (remembered, blind) = read.unwrap_or_else(|e| (Remembered::default(), Some(e.to_string())));
+        if blind != self.blind {
+            let entry = match &blind {
+                Some(why) => {
+                    error!("nothing new starts, and what ran before goes on: {why}; {RECALL}");
+                    Entry::new(What::TrustStale, GATEWAY, [("what", &"trust.memory"), ("why", why)])
+                }
+                None => Entry::new(What::TrustFresh, GATEWAY, [("what", &"trust.memory")]),
+            };
+            self.blind = blind;
+            self.write(entry).await;
         }
+        remembered
     }
 
     /// Looks at the fleet's metadata anew. What changed is told; answers whether anything did.
     pub async fn look(&mut self, config: &Config) -> bool {
-        let (remembered, _) = self.remembered();
+        let remembered = self.remembered().await;
         let wall_s = moment().wall.map(|ns| ns / 1_000_000_000);
-        let seen = match &config.trust.folder {
-            Some(folder) => Seen::look(folder, remembered.fleet.as_ref(), wall_s, remembered.newest_s),
-            None => Seen::default(),
-        };
+        // where the memory is damaged, at least what this life has seen holds
+        let last = remembered.fleet.clone().or_else(|| self.seen.fleet.clone().filter(|_| self.blind.is_some()));
+        let (folder, newest_s) = (config.trust.folder.clone(), remembered.newest_s);
+        let look = move || folder.map_or_else(Seen::default, |folder| Seen::look(&folder, last.as_ref(), wall_s, newest_s));
+        let Ok(seen) = tokio::task::spawn_blocking(look).await else { return false };
         // a clock beyond the metadata's end may be right, and then they are stale anyhow; if it is wrong it must not stay so
         let most = seen.fleet.as_ref().map_or(i64::MAX, crate::plugin::Fleet::expires_s);
         let synchronised = wall_s.filter(|s| *s <= most).filter(|_| clock::quality() == wardgate_wire::ClockQuality::Synchronised);
         let (good, kept) = (seen.fleet.clone(), remembered.fleet.clone());
-        if good != kept || synchronised.is_some_and(|s| s > remembered.newest_s + NEWEST_STEP_S) {
+        if self.blind.is_none() && (good != kept || synchronised.is_some_and(|s| s > remembered.newest_s + NEWEST_STEP_S)) {
             let kept = self.remember(move |m| {
                 m.fleet = good;
                 m.newest_s = m.newest_s.max(synchronised.unwrap_or(0));
@@ -143,6 +159,9 @@ impl Warden {
             }
             .into();
             s.trust.why = seen.why_stale().unwrap_or_default().to_owned();
+            if let Some(why) = &self.blind {
+                (s.trust.state, s.trust.why) = ("blind".into(), why.clone());
+            }
             s.trust.clock_set = clock_set;
             if let Some(fleet) = &seen.fleet {
                 s.trust.fleet =
@@ -152,26 +171,24 @@ impl Warden {
         });
     }
 
-    pub fn judge(&self, config: &Config, occasion: Occasion) -> Result<Judge, Fault> {
-        let (memory, broken) = self.remembered();
-        if let Some(why) = &broken {
-            error!("{why}: no release and no approval is known; nothing new is installed until it is looked at");
-            self.write_now(Entry::new(What::Refuse, GATEWAY, [("what", &"trust.memory"), ("why", why)]));
-        }
+    pub async fn judge(&mut self, config: &Config, occasion: Occasion) -> Result<Judge, Fault> {
+        let memory = self.remembered().await;
         let known = Known { fleet: self.seen.clone(), memory, site_key: site_key(config)?, state: self.state.clone() };
         let admission = Admission::with(config, known.fleet.fleet.as_ref());
-        Ok(Judge { admission, occasion, known, policy: config.trust.on_revoked, blind: broken.is_some() })
+        Ok(Judge { admission, occasion, known, policy: config.trust.on_revoked, blind: self.blind.clone() })
     }
 
     // ---------- the configuration
 
     /// Whether the file says what the site says. A change of the site's key is signed by the one before it.
-    pub fn vouched(&self, config: &Config) -> Result<(), Fault> {
-        let (remembered, _) = self.remembered();
-        vouched(config, remembered.site_key.as_deref().and_then(PublicKey::of_id))?;
-        let id = site_key(config)?.map(|key| key.id());
+    pub async fn vouched(&mut self, config: &Config) -> Result<(), Fault> {
+        let remembered = self.remembered().await;
+        let (before, config) = (remembered.site_key.as_deref().and_then(PublicKey::of_id), config.clone());
+        let look = move || vouched(&config, before).and_then(|()| site_key(&config));
+        let key = tokio::task::spawn_blocking(look).await.unwrap_or_else(|e| Err(Fault::new(Guilty::Internal, e, "please report this")))?;
+        let id = key.map(|key| key.id());
         if id != remembered.site_key
-            && let Err(why) = self.memory.change(|m| m.site_key = id)
+            && let Err(why) = self.remember(move |m| m.site_key = id).await
         {
             warn!("the site's key cannot be remembered: {why}");
         }
@@ -180,7 +197,7 @@ impl Warden {
 
     /// What is about to run is remembered, and what is new in it is written down. `by`: who wanted it.
     pub async fn take(&mut self, sights: &BTreeMap<String, Sight>, occasion: Occasion, by: &str) {
-        let before = self.remembered().0.approvals;
+        let before = self.remembered().await.approvals;
         let mut entries = Vec::new();
         for (instance, sight) in sights {
             entries.extend(self.compare(instance, sight, before.get(instance), occasion, by));
@@ -193,6 +210,7 @@ impl Warden {
             let sights = &all;
             m.approvals.retain(|instance, _| sights.contains_key(instance) || before.contains_key(instance));
             for (instance, sight) in sights {
+                m.ran.insert(instance.clone(), sight.ran());
                 if let Some(by) = &sight.signed {
                     m.saw(&by.vendor, &sight.name, by.release);
                 }
@@ -279,6 +297,15 @@ impl Warden {
         self.write(Entry::new(What::Revoke, GATEWAY, [("instance", &instance), ("why", &why), ("done", &done)])).await;
     }
 
+    /// It was stopped as revoked, and is so no more.
+    pub async fn tell_allowed(&mut self, instance: &str) {
+        warn!(instance, "its release and key are allowed again, and it starts");
+        self.forget_told(instance);
+        let entry =
+            Entry::new(What::Revoke, GATEWAY, [("instance", &instance), ("why", &"it is revoked no more"), ("done", &"it starts again")]);
+        self.write(entry).await;
+    }
+
     /// What the fleet says now of a package that runs.
     pub fn revoked(&self, sight: &Sight) -> Option<String> {
         let by = sight.signed.as_ref()?;
@@ -298,8 +325,11 @@ impl Warden {
 
     /// Whether the file on disk is the one that runs; a change that nobody reloaded is told once.
     pub async fn look_at_file(&mut self, config: &Config) {
-        let on_disk = match std::fs::read(config.file()) {
-            Ok(bytes) => hash(&bytes),
+        // somebody else wrote it: whatever stands there now keeps nobody waiting
+        let file = config.file().to_owned();
+        let read = tokio::task::spawn_blocking(move || plain_file(&file, CONFIG_BYTES_MAX)).await;
+        let on_disk = match read.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
+            Ok((bytes, _)) => hash(&bytes),
             Err(why) => format!("unreadable: {why}"),
         };
         let changed = on_disk != hash(config.text().as_bytes());
@@ -322,17 +352,22 @@ impl Warden {
         let version = env!("CARGO_PKG_VERSION");
         let was = self.remember(move |m| std::mem::replace(&mut m.version, version.into())).await.unwrap_or_default();
         let life = format!("{life:016x}");
-        self.write(Entry::new(
-            What::Start,
-            GATEWAY,
-            [("version", &version), ("life", &life), ("configuration", &hash(config.text().as_bytes()))],
-        ))
-        .await;
+        let entry =
+            Entry::new(What::Start, GATEWAY, [("version", &version), ("life", &life), ("configuration", &hash(config.text().as_bytes()))]);
+        self.write(self.by_site(entry, config)).await;
         if !was.is_empty() && was != version {
             self.write(Entry::new(What::Update, GATEWAY, [("what", &"wardgate"), ("from", &was), ("to", &version)])).await;
         }
         if config.gateway.developer_mode {
             self.write(Entry::new(What::DeveloperMode, GATEWAY, [("allow_unsigned", &config.plugins.allow_unsigned)])).await;
+        }
+    }
+
+    /// With the site's key, so that it is known also when the memory is damaged.
+    pub fn by_site(&self, entry: Entry, config: &Config) -> Entry {
+        match site_key(config) {
+            Ok(Some(key)) => entry.and("site_key", key.id()),
+            _ => entry,
         }
     }
 

@@ -77,11 +77,20 @@ struct Checked {
     sight: Sight,
 }
 
+/// What keeps one instance from running, and nobody else.
+struct LeftOut {
+    fault: Fault,
+    /// It is that its key or its release was revoked.
+    revoked: Option<Sight>,
+}
+
 /// What a configuration comes to.
 pub(super) struct Decided {
     pub posts: Posts,
     /// Configured, and kept from running by those who are trusted.
     pub withheld: BTreeMap<String, Fault>,
+    /// Of those, what was revoked: it may be allowed again.
+    pub revoked: BTreeMap<String, Sight>,
 }
 
 pub(super) struct Workshop {
@@ -109,11 +118,14 @@ impl Workshop {
             let what = format!("gateway.toml configures {} instances; one gateway runs at most {most}", config.instances.len());
             return Err(Fault::new(Guilty::Configuration, what, "give some of them to another gateway"));
         }
-        let (mut checked, mut withheld) = (Vec::new(), BTreeMap::new());
+        let (mut checked, mut withheld, mut revoked) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for (name, instance) in &config.instances {
             match self.check(config, name, instance, running.get(name), judge)? {
                 Ok(one) => checked.push((name, instance, one)),
-                Err(fault) => drop(withheld.insert(name.clone(), fault)),
+                Err(left_out) => {
+                    revoked.extend(left_out.revoked.map(|sight| (name.clone(), sight)));
+                    withheld.insert(name.clone(), left_out.fault);
+                }
             }
         }
         let mut posts = Posts::new();
@@ -145,7 +157,7 @@ impl Workshop {
         for bus in config.buses.keys() {
             admitted(config, bus, |name| asks.get(name).cloned().unwrap_or_default())?;
         }
-        Ok(Decided { posts, withheld })
+        Ok(Decided { posts, withheld, revoked })
     }
 
     /// The inner error: trust keeps it from running, and only it.
@@ -156,12 +168,12 @@ impl Workshop {
         instance: &Instance,
         running: Option<&Post>,
         judge: &Judge,
-    ) -> Result<Result<Checked, Fault>, Fault> {
+    ) -> Result<Result<Checked, LeftOut>, Fault> {
         let refused = |e| wrong_package(config, name, &e);
         let package = match Package::admit(&instance.package, &judge.admission) {
             // a vendor that lost its place while no gateway ran takes nobody else down with it
             Err(e @ PluginError::Untrusted { .. }) if judge.occasion == Occasion::Start && judge.with_fleet() => {
-                return Ok(Err(refused(e)));
+                return Ok(Err(LeftOut { fault: refused(e), revoked: None }));
             }
             other => other.map_err(refused)?,
         };
@@ -174,7 +186,8 @@ impl Workshop {
                 let revoked = matches!(why, plugin::Withheld::Revoked { .. });
                 let fault = refused(PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) });
                 // what is revoked leaves; what is merely not good enough does not come in, and what runs stays
-                return if revoked || judge.occasion == Occasion::Start { Ok(Err(fault)) } else { Err(fault) };
+                let left_out = revoked || judge.occasion == Occasion::Start;
+                return if left_out { Ok(Err(LeftOut { fault, revoked: revoked.then_some(sight) })) } else { Err(fault) };
             }
         }
         package.granted(&granted(instance)).map_err(refused)?;

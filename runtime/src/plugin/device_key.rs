@@ -1,4 +1,5 @@
-//! The secret that tells this gateway's compiled code from anybody else's. It never leaves the machine.
+//! The secret that tells this gateway's compiled code, memory and audit log from anybody else's. It never leaves the machine: it lies in a file, or a
+//! token makes it anew at each start of a key that never leaves that token.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,9 +11,12 @@ use sha2::Sha256;
 
 use super::PluginError;
 use crate::keys::SecretKey;
+use crate::keys::token::Token;
 
 pub const KEY_BYTES: usize = 32; // as many as the hash that uses it gives
 const FILE: &str = "device.key";
+/// What a token is asked to make the secret of: for ever the same.
+const LABEL: &str = "wardgate device key 1";
 
 #[derive(Clone)]
 pub struct DeviceKey([u8; KEY_BYTES]);
@@ -37,6 +41,15 @@ impl DeviceKey {
         let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
         file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed("cannot read the device key"))?;
         bytes.try_into().map(Self).map_err(|_| PluginError::KeyBroken { path })
+    }
+
+    /// Of a secret key in a token, asked once: what is kept of it is in this process's memory only.
+    pub fn of_token(uri: &str) -> Result<Self, PluginError> {
+        let named = |why: String, remedy| PluginError::KeyToken { why, remedy };
+        let Some(token) = Token::named(uri) else {
+            return Err(named(format!("gateway.device_key = {uri:?} is no address of a key in a token"), "write it as pkcs11:...".into()));
+        };
+        token.derive(LABEL).map(Self).map_err(|e| named(format!("gateway.device_key: {e}"), e.remedy()))
     }
 
     /// The key by which this device signs, made of its secret: the same at every start.

@@ -28,7 +28,7 @@ pub mod trial;
 mod trust;
 
 use crate::fault::Guilty;
-pub use crate::keys::{KeyError, PublicKey, SEED_BYTES, SecretKey, make as make_keys};
+pub use crate::keys::{KeyError, PublicKey, SEED_BYTES, SecretKey, export as export_key, make as make_keys};
 pub use cache::Origin;
 pub use channels::{Asked, FromPipeline, Left, Links, Spoken, ToPipeline, Wiring};
 pub use commands::{Command, Commands};
@@ -51,8 +51,8 @@ pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
 pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
-    Accepted, Approval, Fleet, Freshness, Known, Memory, Reach, Remembered, Seen, SiteError, Verdict, Withheld, accept, config_signature,
-    grants_hash, grants_lines, sign_config, write_override,
+    Accepted, Approval, Fleet, Freshness, Known, Memory, RECALL, Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows,
+    config_signature, examine, grants_hash, grants_lines, sign_config, signs, write_override,
 };
 
 /// What keeps a plugin from running: who, what, and what to do.
@@ -106,6 +106,8 @@ pub enum PluginError {
     KeyExposed { path: PathBuf },
     #[error("{} is not a device key", path.display())]
     KeyBroken { path: PathBuf },
+    #[error("{why}")]
+    KeyToken { why: String, remedy: String },
     #[error("plugin {plugin} does not fit this gateway: {why}")]
     Unlinkable { plugin: String, why: String },
     #[error("plugin {plugin} is withheld: {why}")]
@@ -134,6 +136,7 @@ impl PluginError {
             Self::NeedsGateway { .. } => "update this gateway, or ask the vendor for a package that runs on it".into(),
             Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants] add {grant}"),
             Self::State { .. } => "the state folder must be writable, and its disk must have room for some MB".into(),
+            Self::KeyToken { remedy, .. } => remedy.clone(),
             Self::KeyExposed { .. } | Self::KeyBroken { .. } => "remove it with the folder `compiled` beside it; both are made anew".into(),
             Self::Engine { .. } | Self::Compiler { .. } => "look at the limits of this service (LimitAS, LimitNPROC)".into(),
             _ => "correct the package, or its line in gateway.toml".into(),
@@ -142,7 +145,7 @@ impl PluginError {
 
     pub fn guilty(&self) -> Guilty {
         match self {
-            Self::State { .. } | Self::KeyExposed { .. } | Self::KeyBroken { .. } => Guilty::Store,
+            Self::State { .. } | Self::KeyExposed { .. } | Self::KeyBroken { .. } | Self::KeyToken { .. } => Guilty::Store,
             Self::Engine { .. } | Self::Compiler { .. } => Guilty::Internal,
             _ => Guilty::Plugin,
         }

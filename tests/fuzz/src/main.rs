@@ -22,6 +22,7 @@ mod package;
 mod random;
 mod site;
 mod store;
+mod trust;
 #[path = "../../../wire/src/tests/random.rs"]
 #[allow(dead_code)]
 mod wire_random;
@@ -36,7 +37,7 @@ type Check = fn(&[u8]);
 /// What the tests feed the same parser.
 type Seeds = fn() -> Vec<Vec<u8>>;
 
-const TARGETS: [(&str, Check, Seeds); 19] = [
+const TARGETS: [(&str, Check, Seeds); 23] = [
     ("wire-batch", message::batch, message::batch_seeds),
     ("wire-ledger", message::ledger, message::ledger_seeds),
     ("wire-part", message::part, message::part_seeds),
@@ -49,6 +50,10 @@ const TARGETS: [(&str, Check, Seeds); 19] = [
     ("config", site::config, site::config_seeds),
     ("manifest", site::manifest, site::manifest_seeds),
     ("package", package::package, package::package_seeds),
+    ("fleet", trust::fleet, trust::fleet_seeds),
+    ("audit", trust::audit, trust::audit_seeds),
+    ("memory", trust::memory, trust::memory_seeds),
+    ("signed", trust::signed, trust::signed_seeds),
     ("pattern", site::pattern, site::pattern_seeds),
     ("modbus-frame", device::modbus_frame, device::modbus_frame_seeds),
     ("serial-line", device::serial_line, device::serial_line_seeds),

@@ -81,6 +81,7 @@ impl Forge {
 pub fn signed(value: &Json, by: &[(String, SecretKey)]) -> Json {
     let message = value.to_string();
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let signatures: Vec<_> = by.iter().map(|(id, key)| json!({"keyid": id, "sig": hex(&key.sign(message.as_bytes()))})).collect();
+    let signatures: Vec<_> =
+        by.iter().map(|(id, key)| json!({"keyid": id, "sig": hex(&key.sign(message.as_bytes()).expect("a key in a file"))})).collect();
     json!({"signed": value, "signatures": signatures})
 }

@@ -29,8 +29,8 @@ pub struct AddVendor {
     paths: Vec<String>,
     #[command(flatten)]
     at: super::At,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &AddVendor) -> Result<(), Fault> {
@@ -42,7 +42,7 @@ pub fn run(args: &AddVendor) -> Result<(), Fault> {
     if let Some(path) = args.paths.iter().find(|path| !path.starts_with(&format!("{vendor}/"))) {
         return usage(format!("{path:?} is not below {vendor}/"), "a vendor speaks for what lies below its own name and nothing else");
     }
-    let now = super::moment(args.now.as_ref())?;
+    let now = args.clock.moment()?;
     let key = Public::read(&args.key)?;
     let mut desk = args.at.desk()?;
     if desk.revocations.revoked(vendor, &key.id()) {

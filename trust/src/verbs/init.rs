@@ -46,8 +46,8 @@ pub struct Init {
     /// For how many days a timestamp speaks: how long a gateway may be without news and still install
     #[arg(long, value_name = "N", default_value_t = 60)]
     timestamp_days: u32,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &Init) -> Result<(), Fault> {
@@ -59,7 +59,7 @@ pub fn run(args: &Init) -> Result<(), Fault> {
             ),
         ));
     }
-    let now = super::moment(args.now.as_ref())?;
+    let now = args.clock.moment()?;
     let days = Days { root: args.root_days, targets: args.targets_days, snapshot: args.snapshot_days, timestamp: args.timestamp_days };
     let keys = args.folder.join(KEYS);
     if keys.exists() {

@@ -35,14 +35,10 @@ pub struct Install {
     /// The gateway's configuration
     #[arg(long, short, value_name = "FILE", default_value = "/etc/wardgate/gateway.toml")]
     config: PathBuf,
-    /// Whose certificates are trusted for https, instead of this machine's
-    #[arg(long, value_name = "FILE.pem")]
-    ca: Option<PathBuf>,
-    /// How long all of it may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    patience: u64,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    mirror: super::Mirror,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &Install) -> Result<(), Fault> {
@@ -66,9 +62,9 @@ fn verified(args: &Install) -> Result<Option<(client::Loaded, Timestamp)>, Fault
     };
     let root = super::update::trusted_root(&args.trust, None)?;
     let source = Source::Folder(args.trust.join(REPOSITORY));
-    let loaded = super::within(args.patience, &source.name(), client::load(&root, source.clone(), None))?;
+    let loaded = super::within(args.mirror.patience, &source.name(), client::load(&root, source.clone(), None))?;
     loaded.not_older(&fleet)?;
-    let clock = super::moment(args.now.as_ref())?;
+    let clock = args.clock.moment()?;
     let floor = fleet.floor.as_ref().and_then(|t| t.parse().ok());
     let judged = judge(Known { clock, issued: loaded.issued(), floor, expires: loaded.expires() });
     if judged.stale {
@@ -143,7 +139,7 @@ fn listed(loaded: &client::Loaded) -> String {
 
 /// By its name, into a file beside nobody else's.
 fn fetch(args: &Install, from: &str) -> Result<PathBuf, Fault> {
-    let source = Source::of(from, args.ca.as_deref())?;
+    let source = Source::of(from, args.mirror.ca.as_deref())?;
     let name = if args.package.ends_with(ENDING) { args.package.clone() } else { format!("{}{ENDING}", args.package) };
     let Some((vendor, file)) = name.split_once('/').filter(|(_, file)| !file.contains('/')) else {
         return Err(Fault::usage(
@@ -164,7 +160,7 @@ fn fetch(args: &Install, from: &str) -> Result<PathBuf, Fault> {
         });
     };
     let place = format!("targets/{}", role::place(&name, &target.hashes.sha256));
-    let bytes = super::within(args.patience, &source.name(), source.target(&place))?;
+    let bytes = super::within(args.mirror.patience, &source.name(), source.target(&place))?;
     is(target, &bytes).map_err(|why| Fault::Package { what: name.clone(), why })?;
     let folder = files::fresh(&std::env::temp_dir(), "wardgate-install")?;
     let path = folder.join(file);

@@ -29,6 +29,9 @@ pub enum Room {
     /// Packages to and from registries, and onto a gateway
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Ask a token once, for the program that started this
+    #[command(hide = true)]
+    Token,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +64,10 @@ pub enum Plugin {
 
 pub fn run(room: &Room) -> Result<(), Fault> {
     match room {
+        Room::Token => {
+            crate::token::answer();
+            Ok(())
+        }
         Room::Trust(Trust::Init(init)) => init::run(init),
         Room::Trust(Trust::AddVendor(add)) => add_vendor::run(add),
         Room::Trust(Trust::Rotate(rotate)) => rotate::run(rotate),
@@ -80,7 +87,7 @@ pub struct At {
     /// The fleet's folder, which `wardgate trust init` made
     #[arg(long, value_name = "DIR", default_value = ".")]
     fleet: PathBuf,
-    /// A further folder with keys, such as a stick's; may be given again
+    /// A further folder with keys, such as a stick's, or the address of a key in a token (pkcs11:...); may be given again
     #[arg(long, value_name = "DIR")]
     keys: Vec<PathBuf>,
 }
@@ -91,14 +98,34 @@ impl At {
     }
 }
 
-/// What the clock says, unless a drill says otherwise.
-fn moment(now: Option<&String>) -> Result<Timestamp, Fault> {
-    match now {
-        None => Ok(Timestamp::now()),
-        Some(words) => {
-            words.parse().map_err(|e| Fault::usage(format!("--now {words:?} is no moment: {e}"), "write it as 2027-01-31T12:00:00Z"))
+/// What time it is. Only a debug build, which nobody ships, lets a drill say so: whoever could on a gateway would make old metadata fresh.
+#[derive(Debug, Args)]
+pub struct Clock {
+    #[cfg(debug_assertions)]
+    #[arg(long, hide = true)]
+    now: Option<String>,
+}
+
+impl Clock {
+    fn moment(&self) -> Result<Timestamp, Fault> {
+        #[cfg(debug_assertions)]
+        if let Some(words) = &self.now {
+            let wrong = |e| Fault::usage(format!("--now {words:?} is no moment: {e}"), "write it as 2027-01-31T12:00:00Z");
+            return words.parse().map_err(wrong);
         }
+        Ok(Timestamp::now())
     }
+}
+
+/// How to reach a mirror of the fleet's repository.
+#[derive(Debug, Args)]
+pub struct Mirror {
+    /// Whose certificates are trusted for https, instead of this machine's
+    #[arg(long, value_name = "FILE.pem")]
+    ca: Option<PathBuf>,
+    /// How long all of it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    patience: u64,
 }
 
 /// 2027-01-31 12:00 UTC

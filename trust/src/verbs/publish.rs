@@ -34,12 +34,12 @@ pub struct Publish {
     timestamp_days: Option<u32>,
     #[command(flatten)]
     at: super::At,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &Publish) -> Result<(), Fault> {
-    let now = super::moment(args.now.as_ref())?;
+    let now = args.clock.moment()?;
     let mut desk = args.at.desk()?;
     for path in &args.packages {
         let (name, release) = add(&mut desk, path)?;

@@ -34,15 +34,15 @@ pub struct Revoke {
     reason: String,
     #[command(flatten)]
     at: super::At,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &Revoke) -> Result<(), Fault> {
     if args.reason.len() > REASON_BYTES_MAX || args.reason.chars().any(char::is_control) {
         return Err(Fault::usage("the reason is no single line", format!("say it in at most {REASON_BYTES_MAX} bytes")));
     }
-    let now = super::moment(args.now.as_ref())?;
+    let now = args.clock.moment()?;
     let mut desk = args.at.desk()?;
     desk.delegation(&args.vendor)?;
     let what = match (&args.key, &args.name, args.release) {

@@ -24,7 +24,8 @@ The new secret key lies in the fleet's keys folder under a name of its own; dest
 Examples:
   wardgate trust rotate --role timestamp --fleet fleet --keys /media/root-1 --keys /media/root-2
   wardgate trust rotate --role root --replace 3 --fleet fleet --keys ...     the third root key, as `status` counts them, was lost or stolen
-  wardgate trust rotate --role root --fleet fleet --keys ...                 no new key: the root speaks for another term")]
+  wardgate trust rotate --role root --fleet fleet --keys ...                 no new key: the root speaks for another term
+  wardgate trust rotate --role targets --with 'pkcs11:token=fleet;object=targets?module-path=/usr/lib/opensc-pkcs11.so&pin-source=file:/run/pin'")]
 pub struct Rotate {
     /// Whose key
     #[arg(long, value_enum)]
@@ -32,14 +33,17 @@ pub struct Rotate {
     /// Which of the root keys, counted from 1
     #[arg(long, value_name = "N")]
     replace: Option<usize>,
+    /// The new key is not made here: it is one that a token holds under this address
+    #[arg(long, value_name = "pkcs11:...")]
+    with: Option<String>,
     #[command(flatten)]
     at: super::At,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &Rotate) -> Result<(), Fault> {
-    let now = super::moment(args.now.as_ref())?;
+    let now = args.clock.moment()?;
     let mut desk = args.at.desk()?;
     let old = desk.root.signed.clone();
     let role = match args.role {
@@ -63,6 +67,9 @@ pub fn run(args: &Rotate) -> Result<(), Fault> {
     // enough of the old keys must be here before a new one is made
     let old_signers = Signers::of("root", &old.roles[&RoleType::Root]);
     old_signers.sign(&[], &desk.ring)?;
+    if args.with.is_some() && leaving.is_empty() {
+        return Err(Fault::usage("--with names a new key, and none is replaced", "say which root key it replaces: --replace N"));
+    }
     let mut made = None;
     if !leaving.is_empty() {
         let name = match args.role {
@@ -71,7 +78,15 @@ pub fn run(args: &Rotate) -> Result<(), Fault> {
         };
         let path = desk.folder().join(KEYS).join(format!("{name}.key"));
         // one that was made, and then the power went
-        let secret = if path.exists() { Secret::read(&path)? } else { Secret::make(&path)? };
+        let secret = match &args.with {
+            _ if path.exists() => Secret::read(&path)?,
+            None => Secret::make(&path)?,
+            Some(uri) => {
+                let secret = Secret::of_token(uri)?;
+                secret.keep_address(&path)?;
+                secret
+            }
+        };
         let id = secret.id();
         root.keys.insert(id.clone(), secret.tuf());
         let roles = root.roles.get_mut(&role).expect("the old root has it");

@@ -23,12 +23,12 @@ pub struct Status {
     /// One JSON object: fleet.json, and whether it is stale
     #[arg(long)]
     json: bool,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &Status) -> Result<(), Fault> {
-    let clock = super::moment(args.now.as_ref())?;
+    let clock = args.clock.moment()?;
     if args.folder.join(SETTINGS).is_file() {
         return desk(&mut Desk::load(&args.folder, &[])?, clock);
     }

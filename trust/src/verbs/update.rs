@@ -38,27 +38,23 @@ pub struct Update {
     /// The root at which trust begins; the first time only
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
-    /// Whose certificates are trusted for https, instead of this machine's
-    #[arg(long, value_name = "FILE.pem")]
-    ca: Option<PathBuf>,
-    /// How long all of it may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    patience: u64,
-    #[arg(long, hide = true)]
-    now: Option<String>,
+    #[command(flatten)]
+    mirror: super::Mirror,
+    #[command(flatten)]
+    clock: super::Clock,
 }
 
 pub fn run(args: &Update) -> Result<(), Fault> {
-    let clock = super::moment(args.now.as_ref())?;
+    let clock = args.clock.moment()?;
     let to = &args.to;
-    let source = Source::of(&args.from, args.ca.as_deref())?;
+    let source = Source::of(&args.from, args.mirror.ca.as_deref())?;
     files::folder(to, 0o755)?;
     let _lock = files::lock(to)?;
     let root = trusted_root(to, args.root.as_deref())?;
     let datastore = to.join(METADATA);
     files::folder(&datastore, 0o755)?;
     let before = Fleet::read(to)?;
-    let loaded = super::within(args.patience, &source.name(), client::load(&root, source.clone(), Some(&datastore)))?;
+    let loaded = super::within(args.mirror.patience, &source.name(), client::load(&root, source.clone(), Some(&datastore)))?;
     if let Some(before) = &before {
         loaded.not_older(before)?;
     }

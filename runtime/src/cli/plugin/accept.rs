@@ -7,7 +7,7 @@ use clap::Args;
 use crate::audit::{Entry, What};
 use crate::cli::site::{Site, who, wrong_key};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, SecretKey, accept, write_override};
+use crate::plugin::{self, PluginError, SecretKey, examine, write_override};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -25,15 +25,16 @@ pub struct Accept {
 }
 
 pub fn run(args: &Accept) -> Result<(), Fault> {
-    let site = Site::open(&args.config)?;
+    let site = Site::open(&args.config)?.vouched("install")?;
     let folder = site.config.plugins.folder.clone();
     let file = args.package.display();
-    let taken = match accept(&args.package, &folder, &site.admission, &site.known, &site.memory) {
+    let refused = |why: PluginError| {
+        site.record(Entry::new(What::Refuse, who(), [("what", &"install"), ("file", &file), ("why", &why)]))?;
+        Err(super::refused(why))
+    };
+    let taken = match examine(&args.package, &folder, &site.admission, &site.known) {
         Ok(taken) => taken,
-        Err(why) => {
-            site.record(Entry::new(What::Refuse, who(), [("what", &"install"), ("file", &file), ("why", &why)]))?;
-            return Err(super::refused(why));
-        }
+        Err(why) => return refused(why),
     };
     let (claim, path) = (&taken.claim, taken.path.display());
     let about: [(&str, &dyn std::fmt::Display); 6] = [
@@ -48,7 +49,11 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
         site.record(Entry::new(What::BreakGlass, who(), about).and("how", "an older release, by the site's override"))?;
     }
     let component: String = taken.package.hash.iter().map(|b| format!("{b:02x}")).collect();
+    // written down, put there, remembered: whenever the power goes in between, the same verb again does the rest
     site.record(Entry::new(What::Install, who(), about).and("component", component))?;
+    if let Err(why) = taken.put(&site.memory) {
+        return refused(why);
+    }
     println!("{path}: {}, release {}, of {}", claim.full_name(), claim.release, claim.vendor);
     println!("    signed by {}, which this site trusts", taken.signed.key.id());
     println!("next: what it would newly reach:  wardgate grant diff {path}");
@@ -76,7 +81,7 @@ pub struct AllowOlder {
 }
 
 pub fn allow_older(args: &AllowOlder) -> Result<(), Fault> {
-    let site = Site::open(&args.config)?;
+    let site = Site::open(&args.config)?.vouched("allow-older")?;
     let key = SecretKey::read(&args.key).map_err(|e| wrong_key(&e))?;
     if site.known.site_key != Some(key.public()) {
         let what = format!("{} is not the key that this gateway knows as its site's", args.key.display());

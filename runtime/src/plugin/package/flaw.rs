@@ -19,6 +19,8 @@ pub enum Flaw {
     Trailing { bytes: usize },
     #[error("has {bytes} bytes; a package has {most} at most")]
     TooLarge { bytes: usize, most: usize },
+    #[error("cannot be signed: {why}")]
+    Signing { why: String },
     #[error("holds more than {most} members")]
     TooMany { most: usize },
     #[error("the tar header of {} is not the one that a package has: it was changed, or another tool wrote it", shown(name))]

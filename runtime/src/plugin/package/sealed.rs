@@ -101,7 +101,8 @@ impl Sealed {
         if self.signatures.len() == statement::SIGNATURES_MAX {
             return Err(Flaw::TooMany { most: statement::SIGNATURES_MAX });
         }
-        self.signatures.push(statement::sign(&self.files, &self.claim, key));
+        let signature = statement::sign(&self.files, &self.claim, key).map_err(|e| Flaw::Signing { why: e.to_string() })?;
+        self.signatures.push(signature);
         self.signatures.sort_by_key(|s| s.key);
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::flaw::Flaw;
 use super::sealed::{File, STATEMENT_FILE};
 use crate::config::Manifest;
 use crate::contract::PACKAGE;
-use crate::keys::{PublicKey, SecretKey, base64};
+use crate::keys::{KeyError, PublicKey, SecretKey, base64};
 use crate::plugin::Surface;
 
 /// Two: a vendor may sign with its old key and its new one while sites change over.
@@ -146,8 +146,8 @@ fn encoded(payload: &[u8]) -> Vec<u8> {
     message
 }
 
-pub fn sign(files: &[File], claim: &Claim, key: &SecretKey) -> Signature {
-    Signature { key: key.public(), bytes: key.sign(&encoded(&payload(files, claim))) }
+pub fn sign(files: &[File], claim: &Claim, key: &SecretKey) -> Result<Signature, KeyError> {
+    Ok(Signature { key: key.public(), bytes: key.sign(&encoded(&payload(files, claim)))? })
 }
 
 /// The envelope as a package holds it.

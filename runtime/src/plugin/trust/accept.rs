@@ -10,9 +10,11 @@ use super::{Known, Withheld};
 use crate::plugin::package::{self, Admission, Package};
 use crate::plugin::{Claim, Flaw, PluginError, Signed};
 
-/// What was taken.
+/// What may be taken, and is not yet.
 #[derive(Debug)]
 pub struct Accepted {
+    folder: PathBuf,
+    bytes: Vec<u8>,
     pub path: PathBuf,
     pub claim: Claim,
     pub signed: Signed,
@@ -21,8 +23,8 @@ pub struct Accepted {
     pub package: Package,
 }
 
-/// From `file` into `folder`. Nothing is written before all is right.
-pub fn accept(file: &Path, folder: &Path, admission: &Admission, known: &Known, memory: &Memory) -> Result<Accepted, PluginError> {
+/// Whether `file` may come into `folder`. Nothing is written.
+pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known) -> Result<Accepted, PluginError> {
     let sealed = package::sealed(file)?;
     let unsigned = || PluginError::Flawed { path: file.to_owned(), why: Flaw::Unsigned };
     let key = admission.signer(file, &sealed)?.ok_or_else(unsigned)?;
@@ -46,10 +48,19 @@ pub fn accept(file: &Path, folder: &Path, admission: &Admission, known: &Known, 
         });
     }
     let by_override = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
-    let remembered = memory.change(|m| m.saw(vendor, name, release));
-    remembered.map_err(|e| withheld(&claim, Withheld::Memory { path: e.path().to_owned(), why: e.to_string() }))?;
-    put(folder, &path, &sealed.write()).map_err(|why| PluginError::File { path: path.clone(), what: "cannot be written", why })?;
-    Ok(Accepted { path, claim, signed, by_override, package })
+    Ok(Accepted { folder: folder.to_owned(), bytes: sealed.write(), path, claim, signed, by_override, package })
+}
+
+impl Accepted {
+    /// Into the folder, and then into what is remembered: a mark of a release that never came would shut out the one before it.
+    pub fn put(&self, memory: &Memory) -> Result<(), PluginError> {
+        let failed = |why| PluginError::File { path: self.path.clone(), what: "cannot be written", why };
+        put(&self.folder, &self.path, &self.bytes).map_err(failed)?;
+        let Claim { vendor, name, release, .. } = &self.claim;
+        let remembered = memory.change(|m| m.saw(vendor, name, *release));
+        remembered.map_err(|e| withheld(&self.claim, Withheld::Memory { path: e.path().to_owned(), why: e.to_string() }))?;
+        Ok(())
+    }
 }
 
 fn withheld(claim: &Claim, why: Withheld) -> PluginError {

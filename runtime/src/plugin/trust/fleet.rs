@@ -1,12 +1,11 @@
 //! fleet.json: what `wardgate-trust` proved of the fleet's metadata, in short. It lies in the site's trust folder and is replaced as a whole.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::plain_file;
 use crate::keys::PublicKey;
 use crate::when;
 
@@ -96,17 +95,21 @@ impl Fleet {
     pub fn read(folder: &Path) -> Result<Self, FleetError> {
         let path = folder.join(FILE);
         let unreadable = |why: String| FleetError::Unreadable { path: path.clone(), why };
-        let file = File::open(&path).map_err(|e| match e.kind() {
+        let (bytes, about) = plain_file(&path, BYTES_MAX).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => FleetError::Missing { path: path.clone() },
             _ => unreadable(e.to_string()),
         })?;
-        let mode = file.metadata().map_err(|e| unreadable(e.to_string()))?.permissions().mode() & 0o777;
+        let mode = about.permissions().mode() & 0o777;
         if mode & 0o022 != 0 {
             return Err(FleetError::Open { path, mode });
         }
-        let mut bytes = Vec::new();
-        file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(|e| unreadable(e.to_string()))?;
-        let fleet: Self = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Of bytes that came from `path`.
+    pub fn parse(path: PathBuf, bytes: &[u8]) -> Result<Self, FleetError> {
+        let unreadable = |why: String| FleetError::Unreadable { path: path.clone(), why };
+        let fleet: Self = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
         if fleet.format != FORMAT {
             return Err(FleetError::Format { path, format: fleet.format });
         }
@@ -118,6 +121,12 @@ impl Fleet {
             return Err(unreadable(format!("{:?} is no key", bad.key)));
         }
         Ok(fleet)
+    }
+
+    /// As `wardgate-trust` writes it.
+    #[doc(hidden)]
+    pub fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain texts and numbers")
     }
 
     /// Where metadata of this folder lies, for whoever watches it.

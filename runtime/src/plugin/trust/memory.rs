@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use super::fleet::Fleet;
 use super::reach::Reach;
+use crate::config::plain_file;
 use crate::plugin::DeviceKey;
 
 const FILE: &str = "trust.memory";
 const LOCK: &str = "trust.lock";
+const DAMAGED: &str = "damaged";
 const PURPOSE: &str = "wardgate trust memory";
-const BYTES_MAX: usize = 4 << 20; // a fleet's metadata, and a kilobyte for each instance
+const BYTES_MAX: u64 = 4 << 20; // a fleet's metadata, and a kilobyte for each instance
 const MODE: u32 = 0o600;
 /// Releases of one package that are remembered one by one; of older ones only that they are older.
 const RELEASES_MAX: usize = 32;
@@ -31,6 +33,9 @@ pub struct Remembered {
     /// By instance.
     #[serde(default)]
     pub approvals: BTreeMap<String, Approval>,
+    /// By instance: what it ran last, which may be another release than the one that was approved for it.
+    #[serde(default)]
+    pub ran: BTreeMap<String, Ran>,
     /// The metadata that was good last.
     #[serde(default)]
     pub fleet: Option<Fleet>,
@@ -43,6 +48,14 @@ pub struct Remembered {
     /// Of the gateway that ran last.
     #[serde(default)]
     pub version: String,
+}
+
+/// A release of a package, of whichever vendor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// vendor/name
+    pub package: String,
+    pub release: u64,
 }
 
 /// What a person, or a first sight, approved for one instance.
@@ -108,7 +121,12 @@ impl Memory {
     }
 
     pub fn path(&self) -> PathBuf {
-        self.state.join(FILE)
+        Self::path_in(&self.state)
+    }
+
+    /// Where it lies, for whoever watches it.
+    pub fn path_in(state: &Path) -> PathBuf {
+        state.join(FILE)
     }
 
     fn mac(&self, body: &[u8]) -> hmac::Hmac<sha2::Sha256> {
@@ -119,19 +137,17 @@ impl Memory {
 
     pub fn read(&self) -> Result<Remembered, MemoryError> {
         let path = self.path();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let bytes = match plain_file(&path, BYTES_MAX) {
+            Ok((bytes, _)) => bytes,
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Remembered::default()),
             Err(why) => return Err(MemoryError::File { path, why }),
         };
-        self.genuine(&bytes).ok_or(MemoryError::Damaged { path })
+        self.parse(&bytes).ok_or(MemoryError::Damaged { path })
     }
 
     /// A line of JSON, and a line with its code.
-    fn genuine(&self, bytes: &[u8]) -> Option<Remembered> {
-        if bytes.len() > BYTES_MAX {
-            return None;
-        }
+    #[doc(hidden)]
+    pub fn parse(&self, bytes: &[u8]) -> Option<Remembered> {
         let at = bytes.iter().position(|b| *b == b'\n')?;
         let (body, code) = (&bytes[..at], bytes[at + 1..].strip_suffix(b"\n")?);
         let code = crate::keys::base64::decode(std::str::from_utf8(code).ok()?)?;
@@ -158,13 +174,37 @@ impl Memory {
         Ok(done)
     }
 
+    /// With its code behind it.
+    #[doc(hidden)]
+    pub fn sealed(&self, body: &[u8]) -> Vec<u8> {
+        let code = crate::keys::base64::encode(&self.mac(body).finalize().into_bytes());
+        [body, b"\n", code.as_bytes(), b"\n"].concat()
+    }
+
+    /// Whether there is anything, damaged or not.
+    pub fn is_there(&self) -> bool {
+        self.path().symlink_metadata().is_ok()
+    }
+
+    /// In the place of what is damaged, which is kept beside it for whoever wants to know what happened.
+    pub fn replace(&self, what: &Remembered) -> Result<(), MemoryError> {
+        let path = self.path();
+        let failed = |why| MemoryError::File { path: path.clone(), why };
+        let lock = self.make(&self.state.join(LOCK)).map_err(failed)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
+        match fs::rename(&path, path.with_extension(DAMAGED)) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(failed(why)),
+            _ => {}
+        }
+        self.write(what).map_err(failed)
+    }
+
     fn write(&self, what: &Remembered) -> std::io::Result<()> {
-        let body = serde_json::to_vec(what)?;
-        let code = crate::keys::base64::encode(&self.mac(&body).finalize().into_bytes());
+        let bytes = self.sealed(&serde_json::to_vec(what)?);
         let scratch = self.path().with_extension("new");
         let mut file = self.make(&scratch)?;
         file.set_len(0)?;
-        file.write_all(&[&body[..], b"\n", code.as_bytes(), b"\n"].concat())?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&scratch, self.path())?;
         File::open(&self.state)?.sync_all()
@@ -201,9 +241,9 @@ mod tests {
             for bit in 0..8 {
                 let mut bad = good.clone();
                 bad[at] ^= 1 << bit;
-                assert!(memory.genuine(&bad).is_none(), "byte {at} bit {bit}");
+                assert!(memory.parse(&bad).is_none(), "byte {at} bit {bit}");
             }
-            assert!(memory.genuine(&good[..at]).is_none(), "cut at {at}");
+            assert!(memory.parse(&good[..at]).is_none(), "cut at {at}");
         }
         fs::write(memory.path(), b"{}\n\n").unwrap();
         assert!(matches!(memory.change(|m| m.saw("acme", "pump", 9)), Err(MemoryError::Damaged { .. })));

@@ -10,11 +10,11 @@ mod site;
 use std::path::PathBuf;
 
 use super::package::Signed;
-pub use accept::{Accepted, accept};
+pub use accept::{Accepted, examine};
 pub use fleet::{Fleet, Freshness, Seen};
-pub use memory::{Approval, Memory, Remembered};
+pub use memory::{Approval, Memory, Ran, Remembered};
 pub use reach::{Reach, grants_hash, grants_lines};
-pub use site::{SiteError, config_signature, may_be_older, sign_config, write_override};
+pub use site::{SiteError, allows, config_signature, may_be_older, sign_config, signs, write_override};
 
 /// Why a package that its vendor did sign does not run here now.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -31,7 +31,15 @@ pub enum Withheld {
     Beyond { release: u64, approved: u64, more: String },
     #[error("{path}: {why}", path = path.display())]
     Memory { path: PathBuf, why: String },
+    #[error(
+        "{vendor}'s {name} release {release} is not known to have run here, and nothing new starts while that is not known for sure: {why}"
+    )]
+    Blind { vendor: String, name: String, release: u64, why: String },
 }
+
+/// What to do where the memory of what was trusted is damaged.
+pub const RECALL: &str =
+    "it was changed, or is another gateway's: find out by whom; then `wardgate grant recall` makes it anew of what the audit log proves";
 
 impl Withheld {
     pub fn remedy(&self, instance: &str) -> String {
@@ -48,12 +56,7 @@ impl Withheld {
             Self::Beyond { .. } => {
                 format!("look at it with `wardgate grant diff`; if it may, `wardgate grant approve FILE --instance {instance}`")
             }
-            Self::Memory { path, .. } => {
-                format!(
-                    "it was changed, or is another gateway's: find out by whom; then remove {}, and what was seen begins anew",
-                    path.display()
-                )
-            }
+            Self::Memory { .. } | Self::Blind { .. } => RECALL.into(),
         }
     }
 }
@@ -93,6 +96,11 @@ impl Known {
             return None;
         }
         Some(Withheld::Older { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, seen })
+    }
+
+    /// Nobody knows whether it ran here before.
+    pub fn blind(&self, name: &str, by: &Signed, why: &str) -> Withheld {
+        Withheld::Blind { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, why: why.to_owned() }
     }
 
     /// New here while nobody can say whether it is still good.

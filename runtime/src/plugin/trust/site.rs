@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::is_name;
-use crate::keys::{PublicKey, SecretKey, base64};
+use crate::config::{is_name, plain_file};
+use crate::keys::{KeyError, PublicKey, SecretKey, base64};
 
 const SIGNATURE_ENDING: &str = "sig";
 const OVERRIDES: &str = "overrides";
 const MODE: u32 = 0o644; // signed, and no secret
+const SIGNATURE_BYTES_MAX: u64 = 4 << 10; // ours have some 200
 
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
@@ -22,6 +23,8 @@ pub enum SiteError {
     Unsigned { file: PathBuf, signature: PathBuf },
     #[error("{} is not as the site signed it: {} is by another key, or for another text", file.display(), signature.display())]
     Changed { file: PathBuf, signature: PathBuf },
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("\"{0}\" is no name of a vendor or a plugin: a-z, 0-9 and -")]
     Name(String),
 }
@@ -30,6 +33,7 @@ impl SiteError {
     pub fn remedy(&self) -> String {
         match self {
             Self::File { .. } => "correct the path".into(),
+            Self::Key(why) => why.remedy(),
             Self::Unsigned { file, .. } | Self::Changed { file, .. } => {
                 format!("look at what is in it; then, where the site's key is: wardgate grant sign --key site.key {}", file.display())
             }
@@ -58,12 +62,17 @@ fn signature_path(file: &Path) -> PathBuf {
 /// Whether `text`, which was read from `file`, is what this key signed beside it.
 pub fn config_signature(file: &Path, text: &str, key: &PublicKey) -> Result<(), SiteError> {
     let (file, signature) = (file.to_owned(), signature_path(file));
-    let Ok(bytes) = fs::read(&signature) else { return Err(SiteError::Unsigned { file, signature }) };
-    let good = serde_json::from_slice::<Signature>(&bytes).ok().and_then(|s| base64::decode(&s.sig));
-    if good.is_some_and(|sig| key.signed(&config_message(text.as_bytes()), &sig)) {
+    let Ok((bytes, _)) = plain_file(&signature, SIGNATURE_BYTES_MAX) else { return Err(SiteError::Unsigned { file, signature }) };
+    if signs(&bytes, text.as_bytes(), key) {
         return Ok(());
     }
     Err(SiteError::Changed { file, signature })
+}
+
+/// Whether this is a signature file's content, for this text, by this key.
+pub fn signs(signature: &[u8], text: &[u8], key: &PublicKey) -> bool {
+    let said = serde_json::from_slice::<Signature>(signature).ok().and_then(|s| base64::decode(&s.sig));
+    said.is_some_and(|sig| key.signed(&config_message(text), &sig))
 }
 
 /// Writes the signature beside the file, and answers where.
@@ -71,7 +80,7 @@ pub fn sign_config(file: &Path, key: &SecretKey) -> Result<PathBuf, SiteError> {
     let failed = |path: &Path, why| SiteError::File { path: path.to_owned(), why };
     let text = fs::read(file).map_err(|why| failed(file, why))?;
     let path = signature_path(file);
-    let signature = Signature { key: key.public().id(), sig: base64::encode(&key.sign(&config_message(&text))) };
+    let signature = Signature { key: key.public().id(), sig: base64::encode(&key.sign(&config_message(&text))?) };
     put(&path, &serde_json::to_vec(&signature).expect("plain texts")).map_err(|why| failed(&path, why))?;
     Ok(path)
 }
@@ -102,7 +111,7 @@ pub fn write_override(state: &Path, key: &SecretKey, vendor: &str, name: &str, r
     if let Some(odd) = [vendor, name].into_iter().find(|text| !is_name(text)) {
         return Err(SiteError::Name(odd.to_owned()));
     }
-    let sig = base64::encode(&key.sign(&Override::message(vendor, name, release)));
+    let sig = base64::encode(&key.sign(&Override::message(vendor, name, release))?);
     let said = Override { vendor: vendor.to_owned(), name: name.to_owned(), release, key: key.public().id(), sig };
     let path = Override::path(state, vendor, name, release);
     let failed = |why| SiteError::File { path: path.clone(), why };
@@ -116,9 +125,14 @@ pub fn may_be_older(state: &Path, key: &PublicKey, vendor: &str, name: &str, rel
     if !is_name(vendor) || !is_name(name) {
         return false;
     }
-    let said = fs::read(Override::path(state, vendor, name, release)).ok();
-    let said = said.and_then(|bytes| serde_json::from_slice::<Override>(&bytes).ok());
-    said.and_then(|said| base64::decode(&said.sig)).is_some_and(|sig| key.signed(&Override::message(vendor, name, release), &sig))
+    plain_file(&Override::path(state, vendor, name, release), SIGNATURE_BYTES_MAX)
+        .is_ok_and(|(bytes, _)| allows(&bytes, key, vendor, name, release))
+}
+
+/// Whether this is an override's content, for this release, by this key.
+pub fn allows(said: &[u8], key: &PublicKey, vendor: &str, name: &str, release: u64) -> bool {
+    let said = serde_json::from_slice::<Override>(said).ok().and_then(|said| base64::decode(&said.sig));
+    said.is_some_and(|sig| key.signed(&Override::message(vendor, name, release), &sig))
 }
 
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
