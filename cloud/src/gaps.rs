@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::derive::paths::{GAPS, STORE_LOST};
+use crate::derive::paths::{GAPS, RECORDS, STORE_LOST};
 use crate::show::table;
 use crate::time::rfc3339;
 
@@ -111,7 +111,9 @@ fn each(out: &Path, mut take: impl FnMut(&str, Gap) -> Result<(), GapsError>) ->
         let is_gateway = path.is_dir() && path.file_name().is_some_and(|name| name != crate::output::RAW);
         gateways.extend(is_gateway.then_some(path));
     }
-    if gateways.is_empty() && !out.join(crate::output::RAW).is_dir() {
+    // another folder's "no gaps" would be believed
+    let holds = |folder: &PathBuf| [GAPS, RECORDS].iter().any(|file| folder.join(file).is_file());
+    if !gateways.iter().any(holds) && !out.join(crate::output::RAW).is_dir() {
         return Err(GapsError::Empty(out.to_owned()));
     }
     gateways.sort();
@@ -327,6 +329,10 @@ mod tests {
         assert_eq!(chosen(Choice { since_ns: Some(200 * s), until_ns: Some(300 * s), ..Choice::default() }), 2);
         fs::remove_dir_all(&out).unwrap();
         assert!(matches!(page(&out, &Choice::default()), Err(GapsError::Io { .. })));
+        fs::create_dir_all(out.join("holiday")).unwrap();
+        let other = page(&out, &Choice::default());
+        fs::remove_dir_all(&out).unwrap();
+        assert!(matches!(other, Err(GapsError::Empty(_))), "a folder of something else has no gaps to tell of: {other:?}");
     }
 
     #[test]

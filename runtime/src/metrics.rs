@@ -80,11 +80,7 @@ async fn converse(mut peer: TcpStream, status: &Status, links: &LinkNames, now: 
     }
     let line = request.split(|b| *b == b'\r').next().unwrap_or_default();
     match asked(line) {
-        Ok(head_only) => {
-            let mut snapshot = status.read();
-            snapshot.monotonic_ns = now();
-            answer(&mut peer, "200 OK", "", &exposition(&snapshot, links), head_only).await
-        }
+        Ok(head_only) => answer(&mut peer, "200 OK", "", &exposition(&status.at(now()), links), head_only).await,
         Err((code, header, text)) => answer(&mut peer, code, header, text, false).await,
     }
 }

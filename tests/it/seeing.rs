@@ -196,7 +196,9 @@ fn the_gateway_and_the_cloud_tell_the_same_gaps() {
     }
     let status = stage.gateway_status().expect("it runs");
     assert_eq!(status.instances["unruly"].gaps["plugin-fault"], here.len() as u64);
-    assert_eq!(gaps(&["--instance", "nobody"]).len(), 0);
+    let nobody = Command::new(binary("wardgate").expect("built")).args(["gaps", "--instance", "unrluy", "--state"]).arg(&state).output();
+    let nobody = String::from_utf8(nobody.expect("it runs").stderr).expect("text");
+    assert!(nobody.contains("there is no instance \"unrluy\"") && nobody.contains("write --instance unruly"), "{nobody}");
     let (table, page) = (answer_lines(&state, &["gaps"]), cloud_gaps(&folder.0.join("out"), &[]));
     for text in [&table, &page] {
         assert!(text.contains("plugin-fault") && text.contains("count"), "{text}");

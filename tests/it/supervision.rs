@@ -14,6 +14,7 @@ use wardgate_lab::stage::Stage;
 use crate::faults::wait_status;
 use crate::reload::{at, newer};
 use crate::sandbox::hostile_folder;
+use crate::seeing::{free_port, metrics};
 use crate::ward::{Folder, UNRULY, Unruly, assert_counts_on};
 
 /// A verb of the gateway that asks the running one.
@@ -42,8 +43,9 @@ fn a_plugin_that_fails_again_and_again_is_quarantined_harms_no_other_and_comes_o
     }
     let status = wait_status(&stage, "the quarantine", |s| s.instances[UNRULY].state == "quarantined");
     let detail = &status.instances[UNRULY].detail;
-    assert!(detail.starts_with("5 faults in 60 s; last: "), "{detail}");
-    assert!(detail.contains("`wardgate instance restart unruly` when mended"), "{detail}");
+    // first what to do: what is shown of a long reason ends somewhere
+    assert!(detail.starts_with("5 faults in 60 s; `wardgate instance restart unruly` when mended; last: panicked"), "{detail}");
+    assert!(detail.contains(", in hostile::"), "its own functions come first: {detail}");
     let refused = wardgate(&stage, &["command", UNRULY, "add"]);
     assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
     assert!(said(&refused).contains("quarantined"), "{}", said(&refused));
@@ -102,6 +104,8 @@ fn a_device_that_says_nothing_is_named_and_one_that_speaks_on_events_only_is_not
     let manifest = fs::read_to_string(package.join("manifest.toml")).expect("just written");
     fs::write(package.join("manifest.toml"), format!("silent_after_s = 2\n{manifest}")).expect("written");
     stage.more = stage.more.replace(&at(hostile_folder()), &at(&package));
+    let port = free_port();
+    stage.more += &format!("\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n");
     stage.start_broker().expect("the broker");
     stage.start_ward(&[]).expect("the devices, switched off");
     stage.start_gateway().expect("the gateway");
@@ -109,6 +113,8 @@ fn a_device_that_says_nothing_is_named_and_one_that_speaks_on_events_only_is_not
     let silent = &status.instances[UNRULY];
     let since = silent.silent_since_ns.expect("since when");
     assert!(status.monotonic_ns - since >= 2_000_000_000 && silent.detail.contains("silent after 2 s"), "{silent:#?}");
+    let page = metrics(port);
+    assert!(page.contains("wardgate_instance_state{instance=\"unruly\",state=\"silent\"} 1\n"), "a page says what status says: {page}");
     unruly.order("count");
     let spoke = wait_status(&stage, "its voice", |s| s.instances[UNRULY].readings > 0 && s.instances[UNRULY].state == "healthy");
     assert_eq!(spoke.instances[UNRULY].silent_since_ns, None);

@@ -202,7 +202,10 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     }
     let plugin = sandbox.ready(&package).map_err(refused)?;
     let described = trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
-    let transactions = at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref()));
+    let polls = at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref()));
+    for refusal in &polls.refused {
+        println!("  WARNING: with these settings it {refusal}");
+    }
     let channels: Vec<String> = described.iter().map(|meaning| meaning.name.clone()).collect();
     for (channel, rule) in &instance.report {
         let idle = match described.iter().find(|meaning| meaning.name == *channel) {
@@ -215,7 +218,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         };
         println!("  WARNING: {}", config.wrong(&["instance", name, "report", channel], idle, ""));
     }
-    Ok(Seen { transactions, channels })
+    Ok(Seen { transactions: polls.transactions, channels })
 }
 
 /// What of a channel is sent, and what is not.

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::Whom;
 use super::paint::{self, Cell, Paint, Tone, left, plain, right};
+use crate::config::nearest;
 use crate::console::{self, Question};
-use crate::fault::Fault;
-use crate::status::{At, GAPS_KEPT_MAX, Gap, GapsAnswer};
+use crate::fault::{Fault, Guilty};
+use crate::status::{At, GAPS_KEPT_MAX, Gap, GapsAnswer, Snapshot};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -48,16 +49,28 @@ fn duration_ns(text: &str) -> Result<u64, String> {
 }
 
 pub fn run(args: &Gaps) -> Result<(), Fault> {
-    let mut answer: GapsAnswer = console::ask(&args.whom.state()?, &Question::Gaps)?;
-    choose(&mut answer, args.instance.as_deref(), args.since);
-    if args.json {
-        for gap in &answer.gaps {
-            println!("{}", serde_json::to_string(&Line::new(gap, &answer)).expect("plain numbers and texts"));
-        }
-    } else {
-        println!("{}", page(&answer, Paint::of_stdout()).join("\n"));
+    let state = args.whom.state()?;
+    let mut answer: GapsAnswer = console::ask(&state, &Question::Gaps)?;
+    if let Some(name) = args.instance.as_deref().filter(|name| answer.gaps.iter().all(|g| g.instance != *name)) {
+        known(name, &console::ask::<Snapshot>(&state, &Question::Status)?)?;
     }
-    Ok(())
+    choose(&mut answer, args.instance.as_deref(), args.since);
+    let lines = match args.json {
+        true => answer.gaps.iter().map(|g| serde_json::to_string(&Line::new(g, &answer)).expect("plain numbers and texts")).collect(),
+        false => page(&answer, Paint::of_stdout()),
+    };
+    paint::print(&lines)
+}
+
+/// That a name which nobody bears has no gaps would be believed.
+fn known(name: &str, status: &Snapshot) -> Result<(), Fault> {
+    if status.instances.contains_key(name) {
+        return Ok(());
+    }
+    let names: Vec<_> = status.instances.keys().map(String::as_str).collect();
+    let what = format!("there is no instance \"{name}\" and no gap of one; there are {}", names.join(", "));
+    let near = nearest(name, names.iter().copied()).map(|near| format!("write --instance {near}"));
+    Err(Fault::new(Guilty::Configuration, what, near.unwrap_or_else(|| "name one of them".into())))
 }
 
 /// What ended before this boot of the machine is older than anything that can be asked for.
@@ -169,10 +182,6 @@ fn page(answer: &GapsAnswer, paint: Paint) -> Vec<String> {
 }
 
 fn row(g: &Gap, answer: &GapsAnswer) -> [Cell; 8] {
-    let stream = g
-        .class
-        .as_ref()
-        .map_or(g.channel.clone(), |class| if g.number.is_none() { g.channel.clone() } else { format!("{class} {}", g.channel) });
     let run = g.before.as_ref().map_or_else(|| g.run.to_string(), |b| format!("{}>{}", b.run, g.run));
     let positions = match (g.indices, g.before.as_ref().map_or(g.first, |b| b.next)) {
         (0, 0) => "before 0".to_owned(),
@@ -199,7 +208,7 @@ fn row(g: &Gap, answer: &GapsAnswer) -> [Cell; 8] {
         None => plain("?"),
     };
     let tone = if g.reason == "unknown" { Tone::Bad } else { Tone::Plain };
-    [plain(&g.instance), plain(stream), plain(run), plain(positions), values, plain(from), plain(lasted), (g.reason.clone(), tone)]
+    [plain(&g.instance), plain(&g.channel), plain(run), plain(positions), values, plain(from), plain(lasted), (g.reason.clone(), tone)]
 }
 
 #[cfg(test)]
@@ -254,6 +263,16 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_name_that_nobody_bears_is_refused_with_the_nearest() {
+        let mut status = Snapshot::default();
+        status.instances.insert("bed-1-monitor".into(), Default::default());
+        assert!(known("bed-1-monitor", &status).is_ok());
+        let refused = known("bed-1-montor", &status).expect_err("nobody bears it");
+        assert!(refused.what.contains("bed-1-montor") && refused.remedy == "write --instance bed-1-monitor", "{refused}");
+        assert_eq!(known("chiller", &status).expect_err("nobody bears it").remedy, "name one of them");
     }
 
     #[test]

@@ -1,9 +1,25 @@
 //! How answers look on a terminal: aligned columns, a bounded width, colour where it is wanted, times and sizes as people write them.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
+
+use crate::fault::{Fault, Guilty};
 
 /// Every line fits into this, so that nothing wraps on a usual terminal.
 pub const COLUMNS: usize = 100;
+
+/// Lines on standard output. A reader that went away (`| head`) is no failure.
+pub fn print(lines: &[String]) -> Result<(), Fault> {
+    put(lines, &mut io::stdout().lock())
+}
+
+fn put(lines: &[String], out: &mut impl Write) -> Result<(), Fault> {
+    match lines.iter().try_for_each(|line| writeln!(out, "{line}")) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Fault::new(Guilty::Port, format!("cannot write to standard output: {why}"), ""))
+        }
+        _ => Ok(()),
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -182,6 +198,22 @@ fn date(mut day: i64) -> (i64, usize, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is_one() {
+        struct Ends(io::ErrorKind);
+        impl Write for Ends {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let line = ["a gap".to_owned()];
+        assert!(put(&line, &mut Ends(io::ErrorKind::BrokenPipe)).is_ok());
+        assert!(put(&line, &mut Ends(io::ErrorKind::StorageFull)).is_err());
+    }
 
     #[test]
     fn figures_look_as_people_write_them() {

@@ -43,12 +43,7 @@ pub fn run(args: &Status) -> Result<(), Fault> {
         return watch(look, args.json);
     }
     let snapshot = look()?;
-    if args.json {
-        println!("{}", json(&snapshot));
-    } else {
-        println!("{}", page(&snapshot, None, Paint::of_stdout()).join("\n"));
-    }
-    Ok(())
+    paint::print(&if args.json { vec![json(&snapshot)] } else { page(&snapshot, None, Paint::of_stdout()) })
 }
 
 fn json(s: &Snapshot) -> String {

@@ -8,7 +8,9 @@ use super::host::{Log, OverMemory, OverQuota, OverTime};
 use super::printable;
 use super::types::Problem;
 
-const FRAMES_MAX: usize = 12; // a decoder is not deeper, and a panic adds four of its own
+const FRAMES_MAX: usize = 12; // a decoder is not deeper
+/// How names of functions begin in which a panic ends, after it left the plugin's own.
+const PANICS: [&str; 6] = ["__rust", "std::panicking", "std::sys::", "std::process", "core::panicking", "rust_begin_unwind"];
 const NAME_BYTES_MAX: usize = 160; // names are the plugin's, so bounded like all its text
 const DETAIL_BYTES_MAX: usize = 300; // two lines of a log
 
@@ -93,8 +95,14 @@ fn kind(why: &wasmtime::Error) -> Trap {
 }
 
 fn names(trace: &WasmBacktrace) -> Vec<String> {
-    let named = trace.frames().iter().filter_map(|frame| frame.func_name());
-    named.take(FRAMES_MAX).map(|name| printable(&plain(name), NAME_BYTES_MAX)).collect()
+    own(trace.frames().iter().filter_map(|frame| frame.func_name()).map(plain).collect())
+}
+
+/// Without the panic's own on top, so that a line of a log and of a status is long enough for the plugin's.
+fn own(names: Vec<String>) -> Vec<String> {
+    let panics = names.iter().take_while(|name| PANICS.iter().any(|begin| name.starts_with(begin))).count();
+    let from = if panics < names.len() { panics } else { 0 };
+    names[from..].iter().take(FRAMES_MAX).map(|name| printable(name, NAME_BYTES_MAX)).collect()
 }
 
 /// As it stands in the source: without the mangling and the hash that tell a person nothing.
@@ -123,6 +131,17 @@ mod tests {
         assert_eq!(plain("_RNvCs1234_7mycrate3foo"), "mycrate::foo");
         assert_eq!(plain("ivy450c::decode::frame::h0123456789abcdef"), "ivy450c::decode::frame::h0123456789abcdef");
         assert_eq!(plain("decode_frame"), "decode_frame");
+    }
+
+    #[test]
+    fn the_functions_of_a_panic_itself_are_left_out() {
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let whole = names(
+            "__rustc::__rust_abort std::panicking::panic_with_hook __rustc::rust_begin_unwind core::panicking::panic_fmt pump::f std::panicking::g",
+        );
+        assert_eq!(own(whole), ["pump::f", "std::panicking::g"]);
+        let nothing_else = names("__rustc::rust_panic core::panicking::panic_fmt");
+        assert_eq!(own(nothing_else.clone()), nothing_else);
     }
 
     #[test]

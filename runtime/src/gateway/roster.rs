@@ -286,7 +286,8 @@ impl Roster {
 
     fn unknown(&self, instance: &str) -> Fault {
         let what = format!("there is no instance \"{instance}\"; there are {}", self.names());
-        Fault::new(Guilty::Configuration, what, "name one of them, or add it to gateway.toml and `wardgate reload`")
+        let near = config::nearest(instance, self.on_duty.keys().map(String::as_str)).unwrap_or("one of them");
+        Fault::new(Guilty::Configuration, what, format!("name {near}, or add it to gateway.toml and `wardgate reload`"))
     }
 
     async fn start(&mut self, name: &str, post: Post) {

@@ -152,7 +152,7 @@ impl Workshop {
         for (name, post) in &posts {
             let grant = post.modbus.as_ref().map(|(grant, _)| grant);
             let watched = timeout(Duration::from_millis(WATCHED_MS_MAX), trial::transactions(&post.plugin, &post.settings, grant)).await;
-            asks.insert(name.as_str(), watched.unwrap_or_default());
+            asks.insert(name.as_str(), watched.unwrap_or_default().transactions);
         }
         for bus in config.buses.keys() {
             admitted(config, bus, |name| asks.get(name).cloned().unwrap_or_default())?;

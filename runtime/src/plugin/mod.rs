@@ -40,8 +40,8 @@ pub use instance::{Fault, Instance, Prepared, Spent, at_once, prepare};
 pub use kept::{Kept, KeptBroken};
 pub use package::pack::{PackError, Packed, pack};
 pub use package::{
-    Admission, BillSummary, Claim, Distrust, ENDING as PACKAGE_ENDING, Flaw, GOLDEN_FOLDER, Member, Package, README_FILE, SBOM_FILE,
-    Sealed, Signed, Vendors, bill_crates, manifest_inside, sealed, write_sealed,
+    Admission, BillSummary, Claim, Distrust, ENDING as PACKAGE_ENDING, Flaw, GOLDEN_FOLDER, MANIFEST_FILE, Member, Package, README_FILE,
+    SBOM_FILE, Sealed, Signed, Vendors, bill_crates, manifest_inside, sealed, write_sealed,
 };
 pub use patience::{QUARANTINE_FAULTS, QUARANTINE_WITHIN_S, RAN_WELL_S, RESTART_DELAY_MS_MAX, RESTART_DELAY_MS_MIN};
 pub use posting::Posting;

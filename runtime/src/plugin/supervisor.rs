@@ -545,10 +545,10 @@ fn put(room: &mut Room<'_>, message: ToPipeline) {
 fn show(logs: &[Log]) {
     for Log { level, text, .. } in logs.iter().take(LOG_LINES_MAX) {
         match level {
-            Level::Debug => tracing::debug!(said = %text),
-            Level::Info => tracing::info!(said = %text),
-            Level::Warn => tracing::warn!(said = %text),
-            Level::Error => tracing::error!(said = %text),
+            Level::Debug => tracing::debug!(said = %text, "the plugin says"),
+            Level::Info => tracing::info!(said = %text, "the plugin says"),
+            Level::Warn => tracing::warn!(said = %text, "the plugin says"),
+            Level::Error => tracing::error!(said = %text, "the plugin says"),
         }
     }
     if logs.len() > LOG_LINES_MAX {

@@ -96,11 +96,14 @@ fn fits(args: &Decode, links: &std::collections::BTreeSet<Link>) -> Result<(), F
     }
     let heard: Vec<_> = links.iter().map(|link| link.name()).collect();
     let heard = if heard.is_empty() { "no device".into() } else { heard.join(" and ") };
-    Err(Fault::new(
-        Guilty::Plugin,
-        format!("{given} is for {link}, and this plugin hears {heard}"),
-        "`wardgate plugin decode --help` has examples",
-    ))
+    let remedy = match (links.first(), given) {
+        (None, _) => "what a filter hears is in its golden cases: `wardgate plugin test`",
+        (Some(Link::Ble), "--hex alone") => "add --characteristic UUID",
+        (Some(Link::Ble), _) => "give --characteristic UUID --hex BYTES instead",
+        (Some(Link::Modbus), _) => "give --reply instead, with the registers that the device answers",
+        (Some(Link::Serial), _) => "give --hex alone",
+    };
+    Err(Fault::new(Guilty::Plugin, format!("{given} is for {link}, and this plugin hears {heard}"), remedy))
 }
 
 fn tell(lines: &Lines, out: &mut impl Write) -> io::Result<()> {
@@ -111,4 +114,30 @@ fn tell(lines: &Lines, out: &mut impl Write) -> io::Result<()> {
         writeln!(io::stderr(), "{remark}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Door {
+        #[command(flatten)]
+        decode: Decode,
+    }
+
+    #[test]
+    fn bytes_for_another_link_are_refused_with_what_to_give_instead() {
+        let refused = |words: &str, link: Option<Link>| {
+            let args = Door::parse_from(["decode"].into_iter().chain(words.split(' '))).decode;
+            fits(&args, &link.into_iter().collect()).expect_err("it is for another link").remedy
+        };
+        assert_eq!(refused("--hex 00", Some(Link::Ble)), "add --characteristic UUID");
+        assert!(refused("--reply 0001", Some(Link::Ble)).starts_with("give --characteristic UUID --hex"));
+        assert!(refused("--hex 00", Some(Link::Modbus)).starts_with("give --reply"));
+        assert_eq!(refused("--characteristic 2A1C --hex 00", Some(Link::Serial)), "give --hex alone");
+        assert!(refused("--hex 00", None).contains("golden"));
+    }
 }

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 
 use super::elsewhere;
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Admission, Built, KeyError, Package, PluginError, Prepared, trial};
+use crate::plugin::{self, Admission, Built, KeyError, MANIFEST_FILE, Package, PluginError, Prepared, trial};
 
 #[derive(Debug, Args)]
 pub struct Plugin {
@@ -111,6 +111,10 @@ fn newer_is_fine<T>(why: PluginError) -> Result<Option<T>, PluginError> {
 /// A package as it is, or a source folder built first.
 fn ready(folder: &Path) -> Result<Arc<Prepared>, Fault> {
     let source = folder.join("Cargo.toml").is_file();
+    if folder.is_dir() && !source && !folder.join(MANIFEST_FILE).is_file() {
+        let what = format!("{} holds no plugin: neither Cargo.toml nor {MANIFEST_FILE} is there", folder.display());
+        return Err(Fault::new(Guilty::Plugin, what, "name the plugin's folder, or a package; `wardgate plugin new` makes a plugin"));
+    }
     let built = if source { build(folder)?.folder } else { folder.canonicalize().unwrap_or_else(|_| folder.to_owned()) };
     let package = Package::admit(&built, &Admission::Desk).map_err(refused)?; // the writer's own, or about to be looked at
     trial::ready(&package).map_err(refused)
@@ -176,6 +180,13 @@ mod tests {
             assert_eq!(folder, PathBuf::from(expected));
         }
         assert!(Door::try_parse_from(["wardgate", "build", "a", "b"]).is_err());
+    }
+
+    #[test]
+    fn a_folder_without_a_plugin_is_named_with_what_to_do() {
+        let Err(refused) = ready(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) else { panic!("it is no plugin") };
+        assert!(refused.what.ends_with("runtime/src holds no plugin: neither Cargo.toml nor manifest.toml is there"), "{refused}");
+        assert!(refused.remedy.starts_with("name the plugin's folder"), "{refused}");
     }
 
     #[test]

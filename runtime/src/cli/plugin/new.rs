@@ -12,6 +12,7 @@ use crate::fault::{Fault, Guilty};
 const CARRIED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/carried.rs"));
 const NAME_BYTES_MAX: usize = 40; // as in a manifest
 const BESIDE: &str = "wardgate"; // the folder of what is not the author's
+const OURS: &str = "wardgate-plugin-"; // how the checkout's own plugins begin
 
 #[derive(Debug, Args)]
 #[command(
@@ -20,6 +21,7 @@ const BESIDE: &str = "wardgate"; // the folder of what is not the author's
                         thermometer --link serial\n  wardgate plugin test thermometer"
 )]
 pub struct New {
+    /// The folder to make; its last part is the plugin's name
     #[arg(value_name = "NAME")]
     folder: PathBuf,
     /// What the device hangs on; a filter computes from other devices' readings
@@ -111,6 +113,7 @@ fn files(name: &str, link: &str) -> Vec<(PathBuf, String)> {
                 // the contract lies one folder nearer than in the checkout
                 Some(("sdk" | "testkit", _)) => (Path::new(BESIDE).join(inside), text.replace("../../wit", "../wit")),
                 _ if inside == "Cargo.toml" => continue, // the plugin's own holds it
+                _ if inside == "Cargo.lock" => (inside.into(), lock(text, &template, name)),
                 _ => (inside.into(), (*text).to_owned()),
             },
             _ => ((*path).into(), (*text).to_owned()),
@@ -127,8 +130,25 @@ fn workspace() -> String {
         Some(("members", _)) => format!("members = [\".\", \"{BESIDE}/sdk\", \"{BESIDE}/testkit\"]"),
         _ => line.replace("path = \"", &format!("path = \"{BESIDE}/")),
     };
-    // its first line is about the checkout
-    text.lines().skip(1).map(|l| line(l) + "\n").collect()
+    // its first line, and how its plugins' tests are built, is about the checkout
+    text.lines().skip(1).filter(|l| !l.starts_with(OURS)).map(|l| line(l) + "\n").collect()
+}
+
+/// The checkout's lock file without the crates that stay there, as cargo would write it: so `--locked` holds from the first build on.
+fn lock(text: &str, template: &str, name: &str) -> String {
+    let (head, packages) = text.split_once("[[package]]\n").unwrap_or((text, ""));
+    let mut kept = Vec::new();
+    for package in packages.split("[[package]]\n") {
+        let of = package.lines().find_map(|l| l.strip_prefix("name = \"")?.strip_suffix('"')).unwrap_or_default();
+        if of == template {
+            kept.push((name, package.replacen(template, name, 1)));
+        } else if !of.starts_with("template-") && !of.starts_with(OURS) {
+            kept.push((of, package.to_owned()));
+        }
+    }
+    kept.sort_by_key(|(of, _)| *of); // stable: versions of one crate are in order already
+    let packages: Vec<_> = kept.iter().map(|(_, package)| format!("[[package]]\n{}\n", package.trim_end())).collect();
+    head.to_owned() + &packages.join("\n")
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
@@ -162,9 +182,10 @@ mod tests {
             {
                 assert!(!text(file).is_empty());
             }
-            for (path, text) in made.iter().filter(|(path, _)| path != Path::new("Cargo.lock")) {
-                assert!(!text.contains(&format!("template-{link}")), "{}", path.display());
+            for (path, text) in &made {
+                assert!(!text.contains(&format!("template-{link}")) && !text.contains(OURS), "{}", path.display());
             }
+            assert!(text("Cargo.lock").contains("[[package]]\nname = \"infusion-pump\"\n"));
         }
     }
 }

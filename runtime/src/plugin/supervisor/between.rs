@@ -25,7 +25,7 @@ impl Supervisor {
             Verdict::Quarantine => {
                 let (faults, within, remedy) = (QUARANTINE_FAULTS, QUARANTINE_WITHIN_S, self.way_out());
                 tracing::error!(%why, "quarantined: {faults} faults in {within} s; {remedy}");
-                let detail = format!("{faults} faults in {within} s; last: {why}; {remedy}");
+                let detail = format!("{faults} faults in {within} s; {remedy}; last: {why}");
                 self.status(|s| (s.state, s.detail) = ("quarantined".into(), detail));
                 self.commands.refuse_all(QUARANTINED, &remedy);
                 self.wait(None).await

@@ -16,20 +16,31 @@ use crate::contract::{Event, Said};
 const WATCHED_S: u64 = 60;
 /// A plugin that asks without end is watched no longer than this.
 const EVENTS_MAX: usize = 5_000;
+/// More of them are one mistake told again and again.
+const REFUSED_MAX: usize = 8;
+
+/// What one instance does to its bus.
+#[derive(Debug, Default)]
+pub struct Polls {
+    pub transactions: Vec<Transaction>,
+    /// What it was seen to ask and is not granted: each once, with the line that would allow it.
+    pub refused: Vec<String>,
+}
 
 /// As the manifest declares it; where it declares nothing, as the plugin does with these settings on a bus that answers everything with zeros. What
 /// it is not granted it is refused, as it will be: that takes none of the bus's time.
 /// It pauses at each tick as any guest call does: whoever has not the time for a plugin that burns it gives it up.
-pub async fn transactions(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>, grant: Option<&modbus::Grant>) -> Vec<Transaction> {
+pub async fn transactions(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>, grant: Option<&modbus::Grant>) -> Polls {
     let manifest = &plugin.manifest;
     if !manifest.transactions.is_empty() || !manifest.links.contains(&Link::Modbus) {
-        return manifest.transactions.clone();
+        return Polls { transactions: manifest.transactions.clone(), refused: Vec::new() };
     }
     let facts = settings.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect();
-    let mut seen = BTreeMap::new();
-    let Some(grant) = grant else { return Vec::new() };
-    let _ = watch(plugin, facts, grant, &mut seen).await; // what it did until it failed is what is known; that it fails is told elsewhere
-    seen.values().map(Seen::transaction).collect()
+    let (mut seen, mut refused) = (BTreeMap::new(), Vec::new());
+    let Some(grant) = grant else { return Polls::default() };
+    // what it did until it failed is what is known; that it fails is told elsewhere
+    let _ = watch(plugin, facts, grant, &mut seen, &mut refused).await;
+    Polls { transactions: seen.values().map(Seen::transaction).collect(), refused }
 }
 
 /// Server, and the request as bytes would tell it apart.
@@ -53,7 +64,13 @@ impl Seen {
     }
 }
 
-async fn watch(plugin: &Arc<Prepared>, settings: Vec<Fact>, grant: &modbus::Grant, seen: &mut BTreeMap<Asked, Seen>) -> Result<(), Spent> {
+async fn watch(
+    plugin: &Arc<Prepared>,
+    settings: Vec<Fact>,
+    grant: &modbus::Grant,
+    seen: &mut BTreeMap<Asked, Seen>,
+    refused: &mut Vec<String>,
+) -> Result<(), Spent> {
     let (mut timers, mut now_ns) = (Timers::default(), 0);
     let moment = |monotonic_ns| Moment { boot: 1, monotonic_ns, wall: None };
     let mut instance = plugin.start().await?;
@@ -64,10 +81,15 @@ async fn watch(plugin: &Arc<Prepared>, settings: Vec<Fact>, grant: &modbus::Gran
             match word {
                 Said::SetTimer(tag, after_ms) if timers.set(tag, now_ns, after_ms).is_err() => return Ok(()),
                 Said::CancelTimer(tag) => timers.cancel(tag),
-                Said::ModbusSubmit(tag, server, request) if grant.permits(server, &request).is_err() => {
-                    waiting.push_back(Event::ModbusReply(tag, Err(Failure::NotGranted)));
-                }
                 Said::ModbusSubmit(tag, server, request) => {
+                    if let Err(refusal) = grant.permits(server, &request) {
+                        let refusal = refusal.to_string();
+                        if refused.len() < REFUSED_MAX && !refused.contains(&refusal) {
+                            refused.push(refusal);
+                        }
+                        waiting.push_back(Event::ModbusReply(tag, Err(Failure::NotGranted)));
+                        continue;
+                    }
                     let (function, count, answer) = shape(&request);
                     let new = Seen { function, count, first_ns: now_ns, last_ns: now_ns, times: 0 };
                     let one = seen.entry((server, format!("{request:?}"))).or_insert(new);
