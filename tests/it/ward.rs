@@ -316,6 +316,8 @@ fn with_faults_on_every_line_each_value_comes_or_lies_in_a_gap() {
     assert_eq!(of("sent"), of("received") + of("missing"), "{report:#}");
     assert!(of("missing") > 0 && of("received") > 0, "a run in which nothing happens proves nothing: {report:#}");
     assert_eq!((report["unexplained_gaps"].as_u64(), report["faults"].as_u64()), (Some(0), Some(7)), "{report:#}");
+    let clock = serde_json::json!([{ "device": "bed-2-thermometer", "by_s": 3600, "recorded": true }]);
+    assert_eq!(report["clock_steps"], clock, "a device's clock is set among the faults, and the ledger tells of it");
     println!("{}", text.lines().last().unwrap_or_default());
 }
 

@@ -1,6 +1,7 @@
 //! Devices on Modbus, over TCP here and on a serial line in `serial`: servers of our own that answer as a chiller does, and misbehave on demand.
 
 pub mod chiller;
+pub mod framing;
 pub mod serial;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -17,9 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use self::chiller::Chiller;
+use self::framing::Framing;
 use super::{Dice, Log, Sent, Stop, boottime_ns, stopped};
 
 const CONNECTIONS_MAX: usize = 16; // real devices have two to eight
+/// A slow answer is in time all the same.
+const SLOW_MS: u64 = 250;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -38,7 +42,7 @@ pub struct Options {
 }
 
 /// What befalls a request where faults come at random.
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::Silence,
     Fault::Exception(4),
     Fault::Short,
@@ -51,6 +55,7 @@ const FAULTS: [Fault; 12] = [
     Fault::Late,
     Fault::Early,
     Fault::Cut,
+    Fault::Slow,
 ];
 
 impl Options {
@@ -102,6 +107,8 @@ pub enum Fault {
     Early,
     /// Another unit's answer before its own, in one piece.
     Joined,
+    /// It takes its time, over TCP with a pause in the middle of its answer.
+    Slow,
 }
 
 /// One line of the send log: one answered read.
@@ -242,7 +249,7 @@ impl Client {
         }
         tokio::time::sleep(Duration::from_millis(self.state.options.delay_ms)).await;
         if let Some((unit, late)) = self.late.take() {
-            self.stream.write_all(&adu(id, unit, &late)).await?;
+            self.stream.write_all(&Framing::Tcp.wrap(id, unit, &late)).await?;
         }
         let going_on = self.answer(id, unit, &pdu, fault).await;
         self.last_id = id;
@@ -250,6 +257,7 @@ impl Client {
     }
 
     async fn answer(&mut self, id: u16, unit: u8, pdu: &[u8], fault: Option<Fault>) -> io::Result<bool> {
+        let adu = |id: u16, unit: u8, pdu: &[u8]| Framing::Tcp.wrap(id, unit, pdu);
         let now = boottime_ns();
         let right = self.state.chiller.lock().unwrap().answer(unit, pdu, now);
         let wrong = match fault {
@@ -261,6 +269,14 @@ impl Client {
             Some(Fault::Early) => {
                 self.state.count(unit, pdu, &right)?;
                 [adu(id, unit, &right), adu(id.wrapping_add(1), unit, &right)].concat()
+            }
+            Some(Fault::Slow) => {
+                let whole = adu(id, unit, &right);
+                let (half, rest) = whole.split_at(whole.len() / 2);
+                self.stream.write_all(half).await?;
+                tokio::time::sleep(Duration::from_millis(SLOW_MS)).await;
+                self.state.count(unit, pdu, &right)?;
+                rest.to_vec()
             }
             Some(Fault::Silence) => return Ok(true),
             Some(Fault::Cut) => return Ok(false),
@@ -350,15 +366,6 @@ impl State {
         self.sent.add(values, answer.len() as u64 + 7);
         Ok(())
     }
-}
-
-fn adu(id: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
-    let mut all = id.to_be_bytes().to_vec();
-    all.extend([0, 0]);
-    all.extend((pdu.len() as u16 + 1).to_be_bytes());
-    all.push(unit);
-    all.extend(pdu);
-    all
 }
 
 #[cfg(test)]
