@@ -12,7 +12,7 @@ use crate::links::proxy::proxy;
 use crate::ward::Folder;
 
 const FAULTY_S: u64 = 20;
-const SEED: &str = "3";
+const SEED: &str = "252"; // each of the faults befalls one message at least, and none the first: a stream that was never heard has no gaps
 
 //= PROMISES.md#P139
 #[test]

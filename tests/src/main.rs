@@ -79,8 +79,8 @@ fn about_faults() -> String {
     format!(
         "Faults, of one frame of the device each:\n{}\n\
          A device's clock is not the line's: its steps are simulated by `wardgate-lab demo --faults`.\n\n\
-         A chiller on Modbus TCP, every tenth answer late or damaged; in gateway.toml: tcp = \"127.0.0.1:1502\"\n  \
-         wardgate-lab proxy --gateway 127.0.0.1:1502 --device 192.168.7.20:502 --fault late=5% --fault bit-errors=5% --seed 7\n\
+         A chiller on Modbus TCP, one answer in ten late or a refusal; in gateway.toml: tcp = \"127.0.0.1:1502\"\n  \
+         wardgate-lab proxy --gateway 127.0.0.1:1502 --device 192.168.7.20:502 --fault late=5% --fault exception=5% --seed 7\n\
          A bedside monitor on a serial port whose plug is pulled now and then; in gateway.toml: port = \"/tmp/monitor\"\n  \
          wardgate-lab proxy --gateway /tmp/monitor --device /dev/serial/by-id/usb-FTDI_1234 --frames end=FE --fault unplug=2%",
         sim::fault::Kind::list()
