@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,8 +41,10 @@ pub struct Options {
     pub faults: Option<u64>,
 }
 
-/// What befalls a request where faults come at random.
-const FAULTS: [Fault; 13] = [
+/// Of so many requests a fault befalls one, where they come at random.
+const ONE_IN: u64 = 5;
+/// What befalls it.
+pub const FAULTS: [Fault; 13] = [
     Fault::Silence,
     Fault::Exception(4),
     Fault::Short,
@@ -172,6 +174,8 @@ struct State {
     control: Control,
     sent: Arc<Sent>,
     dice: Mutex<Dice>,
+    /// How many requests a fault befell at random.
+    befallen: AtomicUsize,
 }
 
 impl Server {
@@ -184,6 +188,7 @@ impl Server {
             control: Control::default(),
             sent: Arc::default(),
             dice: Mutex::new(Dice::new(options.faults.unwrap_or(0))),
+            befallen: AtomicUsize::new(0),
         };
         Ok(Self { options, listener, state: Arc::new(state) })
     }
@@ -330,8 +335,15 @@ impl State {
             return fault;
         }
         if self.options.faults.is_some() {
-            let face = self.dice.lock().unwrap().below(5 * FAULTS.len() as u64) as usize;
-            return FAULTS.get(face).copied();
+            let mut dice = self.dice.lock().unwrap();
+            if dice.below(ONE_IN) > 0 {
+                return None;
+            }
+            // each kind in its turn, from one that the seed chose: none is left out
+            let befallen = self.befallen.fetch_add(1, Ordering::Relaxed) + self.options.faults.unwrap_or(0) as usize;
+            let fault = FAULTS[befallen % FAULTS.len()];
+            let _ = self.log.lock().unwrap().line(&serde_json::json!({ "fault": format!("{fault:?}") })); // a full disk shows in the books
+            return Some(fault);
         }
         let t = self.options.trouble;
         let due = |every: u64| every != 0 && n % every == every - 1;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ impl SerialServer {
             chiller: Mutex::new(Chiller::new(boottime_ns())),
             log: Mutex::new(Log::open(options.log.as_deref())?),
             dice: Mutex::new(Dice::new(options.faults.unwrap_or(0))),
+            befallen: AtomicUsize::new(0),
             options,
             control: Control::default(),
             sent: Arc::<Sent>::default(),
