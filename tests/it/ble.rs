@@ -15,7 +15,6 @@ use wardgate_lab::process::root;
 use wardgate_lab::stage::{GATEWAY, Stage};
 
 use crate::ble_stack::{PAIRED, Session};
-use crate::uart;
 use crate::ward::{Folder, wait};
 
 /// What a plugin may use of the processor in one call, the most that a manifest may say: everything is emulated there.
@@ -75,7 +74,7 @@ fn furnish(stage: &Stage, share: &Path) {
         fs::copy(stage.folder.join(file), share.join(file)).unwrap();
         fs::set_permissions(share.join(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
-    for plugin in ["ble-heart-rate", "ble-oximeter", "ble-thermometer", "ble-glucose", uart::PLUGIN] {
+    for plugin in ["ble-heart-rate", "ble-oximeter", "ble-thermometer", "ble-glucose"] {
         unhurried(plugin, &share.join("packages"));
     }
     let mut text = format!(
@@ -91,7 +90,6 @@ fn furnish(stage: &Stage, share: &Path) {
             BONDED.contains(name)
         );
     }
-    text += &uart::configuration();
     fs::write(share.join("gateway.toml"), text).unwrap();
 }
 
@@ -194,8 +192,6 @@ fn on_a_real_bluez_every_notification_comes_once() {
     }
     took("all connected");
     peripherals.tell("speak").unwrap();
-    uart::speaks(&mut guest, status);
-    took("a monitor on the UART has spoken, with a break in one of its messages");
     for bound in WARD.iter().filter(|b| b.name != "meter") {
         wait("the first values of each", || came(&stage, bound).len() >= 5);
     }
@@ -237,7 +233,6 @@ fn on_a_real_bluez_every_notification_comes_once() {
         notified += out.len();
         received += got.len();
     }
-    uart::is_whole_but_for_the_break(&stage.output(), &status(&mut guest));
     let books = peripherals.books().unwrap();
     let counted: u64 = books["notified"].as_object().unwrap().values().filter_map(Json::as_u64).sum();
     assert_eq!(counted, notified as u64, "{books}");

@@ -44,7 +44,6 @@ mod supervision;
 mod tamper;
 mod tidy;
 mod trust;
-mod uart;
 mod uplink;
 mod ward;
 mod wire;

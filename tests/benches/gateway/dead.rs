@@ -17,7 +17,6 @@ const REGISTERS: u16 = POINTS[POINTS.len() - 1] + 1; // all that the device has
 const TIMEOUT_MS: u64 = 100; // what the dead one takes each time that it is asked
 const LOST_PERCENT_MAX: f64 = 10.0;
 
-//= PROMISES.md#P207
 pub fn figure(folder: &Path, seconds: u64) -> Done<Figure> {
     let alive = readings(&folder.join("alive"), seconds, UNITS)?;
     let beside = readings(&folder.join("beside"), seconds, UNITS - 1)?;
