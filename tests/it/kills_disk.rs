@@ -43,7 +43,8 @@ pub fn small_file_system(folder: &Path, kind: &str) -> bool {
     assert!(made, "{why}");
     let (mounted, why) = run("mount", &["-t", kind, "-o", "loop"], Some(folder));
     if !mounted {
-        println!("SKIPPED: no loop devices here, so NO {kind} WAS FILLED: {why}");
+        // past the harness, which shows no print of a test that passes
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no loop devices here, so NO {kind} WAS FILLED: {why}");
     }
     mounted
 }

@@ -9,6 +9,7 @@ pub mod framings;
 mod generator;
 mod modbus;
 pub mod oracle;
+pub mod proxy;
 mod serial;
 mod servers;
 

@@ -158,6 +158,7 @@ fn an_hour_of_restarts_leaves_memory_flat() {
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let resident: Vec<u64> = text.lines().filter_map(|l| l.strip_prefix("resident ")?.split(' ').nth(1)?.parse().ok()).collect();
     assert_eq!(resident.len(), 7, "{text}");
-    println!("resident KiB each ten minutes of one restart a second: {resident:?}");
+    let slope = (resident[6] as f64 - resident[1] as f64) * 60.0 / 50.0;
+    println!("resident KiB each ten minutes of one restart a second: {resident:?}: {slope:+.0} KiB an hour");
     assert!(resident[6].saturating_sub(resident[1]) < SLOPE_KIB_MAX, "{resident:?}");
 }

@@ -32,6 +32,7 @@ mod links;
 mod long_run;
 mod maps;
 mod packages;
+mod proxy;
 mod raw;
 mod refusals;
 mod reload;

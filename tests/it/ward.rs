@@ -10,6 +10,7 @@ use wardgate_lab::accountant::{self, ALERTS, Content, Gap};
 use wardgate_lab::demo::{books, books_with, boottime_ns, drain_stage};
 use wardgate_lab::process::binary;
 use wardgate_lab::pty::Pty;
+use wardgate_lab::sim::modbus::FAULTS;
 use wardgate_lab::stage::{CHILLER, MONITORS, Stage};
 use wardgate_lab::ward;
 
@@ -316,6 +317,8 @@ fn with_faults_on_every_line_each_value_comes_or_lies_in_a_gap() {
     assert_eq!(of("sent"), of("received") + of("missing"), "{report:#}");
     assert!(of("missing") > 0 && of("received") > 0, "a run in which nothing happens proves nothing: {report:#}");
     assert_eq!((report["unexplained_gaps"].as_u64(), report["faults"].as_u64()), (Some(0), Some(7)), "{report:#}");
+    let clock = serde_json::json!([{ "device": "bed-2-thermometer", "by_s": 3600, "recorded": true }]);
+    assert_eq!(report["clock_steps"], clock, "a device's clock is set among the faults, and the ledger tells of it");
     println!("{}", text.lines().last().unwrap_or_default());
 }
 
@@ -324,16 +327,20 @@ fn with_faults_on_every_line_each_value_comes_or_lies_in_a_gap() {
 #[test]
 fn with_every_fault_at_once_on_one_device_the_others_have_no_gap() {
     std::thread::scope(|all| {
-        for (device, seed) in [(MONITORS[0].0, "11"), (CHILLER, "12")] {
+        for (device, seed) in [(MONITORS[0].0, "13"), (CHILLER, "12")] {
             all.spawn(move || faults_on(device, seed));
         }
     });
 }
 
+/// What the monitor's send log calls its faults; that it hung shows in its numbers, that it was slow nowhere.
+const DAMAGES: [&str; 4] = ["noise", "cut", "stray", "unplugged"];
+
 fn faults_on(device: &str, seed: &str) {
     const FAULTY_S: u64 = 25; // some eight faults on a monitor's line, some forty on a bus
     let folder = Folder::new(&format!("faults-on-{device}"));
     let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.instead.push(("all every 1s".into(), "all every 100ms".into())); // the chiller's map: so that each kind of fault has its turn
     stage.start_all(&["--faults", seed, "--faults-on", device]).expect("everything starts");
     sleep(Duration::from_secs(FAULTY_S));
     stage.switch_off().expect("devices that listen");
@@ -343,6 +350,16 @@ fn faults_on(device: &str, seed: &str) {
     let bus = &status.links["plant"];
     let happened = gaps.iter().filter(|g| g.instance == device).count() as u64 + bus.exceptions + bus.malformed + bus.timeouts + bus.strays;
     assert!(happened > 2, "a run in which nothing happens proves nothing");
+    let log = std::fs::read_to_string(stage.folder.join("sent").join(format!("{device}.jsonl"))).expect("a log");
+    if device == CHILLER {
+        let left_out: Vec<_> = FAULTS.iter().filter(|kind| !log.contains(&format!("{{\"fault\":\"{kind:?}\"}}"))).collect();
+        assert!(left_out.is_empty(), "faults that the device did not have: {left_out:?}");
+    } else {
+        let said = ward::monitor_said(&stage.folder, device);
+        let left_out: Vec<_> = DAMAGES.iter().filter(|kind| !said.iter().any(|s| s.damage.as_deref() == Some(kind))).collect();
+        assert!(left_out.is_empty(), "faults that the monitor did not have: {left_out:?}");
+        assert!(said.windows(2).any(|two| two[1].n > two[0].n + 2), "it never hung");
+    }
     assert!(gaps.iter().all(|g| g.instance == device), "another device has a gap: {gaps:#?}");
     for (name, account) in books_with(&stage, true) {
         assert!(account.adds_up() && account.sent > 0 && account.unexplained == 0, "{name}: {account:#?}");

@@ -20,7 +20,9 @@ def messages(data):
         yield m.group(1), m.group(2).decode('ascii')
 
 def value(text):
-    return int(text) if text.strip() else None
+    """A whole number, or mantissa and exponent, or nothing."""
+    whole, _, part = text.strip().partition('.')
+    return [int(whole + part), -len(part)] if part else int(whole) if whole else None
 
 def read(waves, text):
     at, out = 0, {'waves': {}, 'numerics': {}, 'texts': []}

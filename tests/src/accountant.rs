@@ -247,6 +247,12 @@ fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive('\n').filter(|l| l.ends_with('\n'))
 }
 
+/// Every whole JSON line of a file.
+pub fn whole_lines_of(path: &Path) -> Vec<Json> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    whole_lines(&text).map(|l| serde_json::from_str::<Json>(l).unwrap_or_else(|e| panic!("{}: {e}: {l}", path.display()))).collect()
+}
+
 /// Every JSON line of every file below a folder.
 pub fn lines_below(folder: &Path) -> Vec<Json> {
     let mut lines = Vec::new();
@@ -255,10 +261,7 @@ pub fn lines_below(folder: &Path) -> Vec<Json> {
         if path.is_dir() {
             lines.extend(lines_below(&path));
         } else if path.extension().is_some_and(|e| e == "jsonl") {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            lines.extend(
-                whole_lines(&text).map(|l| serde_json::from_str::<Json>(l).unwrap_or_else(|e| panic!("{}: {e}: {l}", path.display()))),
-            );
+            lines.extend(whole_lines_of(&path));
         }
     }
     lines

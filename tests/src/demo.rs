@@ -50,6 +50,16 @@ pub struct Guest {
     pub last: std::collections::BTreeMap<String, accountant::Content>,
 }
 
+/// A device's clock that was set.
+#[derive(Serialize)]
+pub struct ClockStep {
+    pub device: String,
+    /// By its send log.
+    pub by_s: i64,
+    /// By what the receiver wrote of it; one that was set back is believed when it has stayed so for ten seconds.
+    pub recorded: bool,
+}
+
 /// The last line of the demo.
 #[derive(Serialize)]
 pub struct Report {
@@ -68,6 +78,9 @@ pub struct Report {
     /// The seed of the injected faults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub faults: Option<u64>,
+    /// Among the faults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clock_steps: Vec<ClockStep>,
     /// The device that `--plugin` or `--ble` added; nobody keeps books of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Guest>,
@@ -283,6 +296,19 @@ fn heard_of(stage: &Stage, instance: String) -> Guest {
     Guest { instance, received, last }
 }
 
+/// Each step of a clock by the devices' own logs, and whether the ledger at the receiver has one of that device for it.
+fn clock_steps(stage: &Stage) -> Vec<ClockStep> {
+    let records = accountant::whole_lines_of(&stage.output().join("records.jsonl"));
+    let mut steps = Vec::new();
+    for name in WEARABLES.iter().map(|w| w.name) {
+        let of = |r: &&Json| r["record"] == "device-clock" && r["instance"] == name && (r["change"] == "step" || r["change"] == "wrap");
+        let told = records.iter().filter(of).count();
+        let made = ward::clock_steps(&stage.folder, name).into_iter().enumerate();
+        steps.extend(made.map(|(n, by_s)| ClockStep { device: name.into(), by_s, recorded: n < told }));
+    }
+    steps
+}
+
 fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64, faults: Option<u64>) -> Report {
     let books = books_with(stage, faults.is_some());
     let gaps = accountant::read_gaps(&stage.output());
@@ -303,6 +329,7 @@ fn account(stage: &Stage, meter: &Meter, begun_ns: u64, restarts: u64, faults: O
         first_reading_ms: first.map(|ns| ns.saturating_sub(begun_ns) / 1_000_000),
         well,
         faults,
+        clock_steps: clock_steps(stage),
         plugin: None,
         complaints: books.iter().flat_map(|(_, a)| a.complaints.clone()).collect(),
         devices: books.into_iter().map(|(name, a)| Device { name, sent: a.sent, received: a.received, missing: a.missing }).collect(),

@@ -11,6 +11,7 @@ pub mod layout;
 pub mod mosquitto;
 pub mod oci;
 pub mod process;
+pub mod proxy;
 pub mod pty;
 pub mod serve;
 pub mod sim;

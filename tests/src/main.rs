@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wardgate_lab::{demo, serve, sim, table, ward};
+use wardgate_lab::{demo, proxy, serve, sim, table, ward};
 
 /// The demo ward and the fault lab of wardgate. Nothing shipped links it.
 #[derive(Parser)]
@@ -33,8 +33,8 @@ enum Verb {
         /// What that device says every second; \\n, \\r, \\t, \\\\ and \\x41 as in Rust
         #[arg(long, value_name = "TEXT", requires = "plugin", allow_hyphen_values = true)]
         serial: Option<String>,
-        /// Faults on every line, at random from SEED: bit errors, cut messages, stray bytes, pauses, silence, pulled plugs; wrong, late, cut and
-        /// missing answers. What is lost must lie in a gap
+        /// Faults on every serial and Modbus line, at random from SEED: bit errors, cut messages, stray bytes, pauses, silence, pulled plugs; wrong,
+        /// late, early, slow, cut and missing answers, refusals; and a thermometer whose clock is set. What is lost must lie in a gap
         #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
         faults: Option<u64>,
         /// A real Bluetooth device through this machine's BlueZ, instead of the simulated ones: one of plugins/ble-* and its address, like
@@ -42,6 +42,9 @@ enum Verb {
         #[arg(long, value_name = "PLUGIN=ADDRESS", value_parser = real, conflicts_with = "plugin")]
         ble: Option<(String, String)>,
     },
+    /// Faults on a line: between a device, or its simulator, and the gateway, over TCP or serial. Each fault is printed as a line of JSON
+    #[command(after_help = about_faults())]
+    Proxy(proxy::Options),
     /// The embedded MQTT broker, with TLS and a certificate of its own
     #[command(hide = true)]
     Broker {
@@ -58,7 +61,7 @@ enum Verb {
         /// Where the socket is made, and the send logs below `sent`
         #[arg(long)]
         folder: PathBuf,
-        /// KIND:NAME:ADDRESS of a peripheral; KIND is belt, twins, oximeter, or meter with how many records: meter=40
+        /// KIND:NAME:ADDRESS of a peripheral; KIND is belt, twins, oximeter, thermometer, or meter with how many records: meter=40
         #[arg(long = "device", value_parser = sim::ble::device, required = true)]
         devices: Vec<sim::ble::Device>,
     },
@@ -70,6 +73,18 @@ enum Verb {
         #[command(flatten)]
         options: ward::Options,
     },
+}
+
+fn about_faults() -> String {
+    format!(
+        "Faults, of one frame of the device each:\n{}\n\
+         A device's clock is not the line's: its steps are simulated by `wardgate-lab demo --faults`.\n\n\
+         A chiller on Modbus TCP, one answer in ten late or a refusal; in gateway.toml: tcp = \"127.0.0.1:1502\"\n  \
+         wardgate-lab proxy --gateway 127.0.0.1:1502 --device 192.168.7.20:502 --fault late=5% --fault exception=5% --seed 7\n\
+         A bedside monitor on a serial port whose plug is pulled now and then; in gateway.toml: port = \"/tmp/monitor\"\n  \
+         wardgate-lab proxy --gateway /tmp/monitor --device /dev/serial/by-id/usb-FTDI_1234 --frames end=FE --fault unplug=2%",
+        sim::fault::Kind::list()
+    )
 }
 
 fn real(text: &str) -> Result<(String, String), String> {
@@ -95,6 +110,11 @@ fn main() -> ExitCode {
             return show_demo(&options);
         }
         Verb::Broker { folder, port } => serve::main(&folder, port),
+        Verb::Proxy(options) => {
+            let seed = drawn(options.seed().unwrap_or(0));
+            eprintln!("faults from seed {seed}; the same again: --seed {seed}");
+            proxy::main(&options, seed)
+        }
         Verb::Table => table::write(),
         Verb::Bluez { folder, devices } => sim::ble::main(&folder, devices),
         Verb::Ward { folder, options } => ward::main(&folder, &options),
@@ -121,6 +141,10 @@ fn show_demo(options: &demo::Options) -> ExitCode {
     match demo::run(options) {
         Ok(report) => {
             report.complaints.iter().for_each(|c| eprintln!("{c}"));
+            for step in &report.clock_steps {
+                let said = if step.recorded { "and the ledger tells of it" } else { "which the ledger does not tell yet" };
+                eprintln!("the clock of {} was set by {} s, {said}", step.device, step.by_s);
+            }
             if options.keep {
                 eprintln!("logs, store and output: {}", options.folder.display());
             }

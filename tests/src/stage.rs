@@ -18,7 +18,8 @@ pub const CHILLER: &str = "ct-chiller";
 pub const CHILLER_UNIT: u8 = 1;
 
 /// Packages of the ward, as `tests/build` packs them.
-pub const PACKED: [&str; 5] = ["ivy450c-0.1.0", "modbus-map-0.1.0", "ble-heart-rate-0.1.0", "ble-oximeter-0.1.0", "ble-glucose-0.1.0"];
+pub const PACKED: [&str; 6] =
+    ["ivy450c-0.1.0", "modbus-map-0.1.0", "ble-heart-rate-0.1.0", "ble-oximeter-0.1.0", "ble-thermometer-0.1.0", "ble-glucose-0.1.0"];
 /// Who ships them to the ward, and who packed them here.
 const VENDOR: &str = "demo-vendor";
 const PACKED_BY: &str = "vendor = \"wardgate\"";
@@ -32,9 +33,10 @@ pub struct Wearable {
     pub kind: &'static str,
 }
 
-pub const WEARABLES: [Wearable; 3] = [
+pub const WEARABLES: [Wearable; 4] = [
     Wearable { name: "bed-1-belt", bed: "bed-1", address: "F0:00:00:00:0D:01", plugin: "ble-heart-rate", kind: "belt" },
     Wearable { name: "bed-2-oximeter", bed: "bed-2", address: "F0:00:00:00:0D:02", plugin: "ble-oximeter", kind: "oximeter" },
+    Wearable { name: "bed-2-thermometer", bed: "bed-2", address: "F0:00:00:00:0D:04", plugin: "ble-thermometer", kind: "thermometer" },
     Wearable { name: "ward-meter", bed: "bed-2", address: "F0:00:00:00:0D:03", plugin: "ble-glucose", kind: "meter=60" },
 ];
 

@@ -78,7 +78,7 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
     options.faults = asked.faults_of(CHILLER);
     let chiller = modbus::Server::new(options).await?;
     let (stop, stopped) = watch::channel(false);
-    let bluez = if asked.wearables { Some(wearables(folder, stopped.clone())?) } else { None };
+    let bluez = if asked.wearables { Some(wearables(folder, asked, stopped.clone())?) } else { None };
     println!("{}", serde_json::json!({ "modbus": chiller.address().port() }));
 
     let (on, off) = (word("on").await, word("off"));
@@ -104,8 +104,12 @@ async fn run(folder: &Path, asked: &Options, guest: Option<Repeater>) -> std::io
     Ok(())
 }
 
-fn wearables(folder: &Path, stop: crate::sim::Stop) -> std::io::Result<ble::Bluez> {
-    let simulated = |w: &crate::stage::Wearable| ble::device(&format!("{}:{}:{}", w.kind, w.name, w.address)).expect("it is simulated");
+/// With faults their clocks step; their links do not fail here.
+fn wearables(folder: &Path, asked: &Options, stop: crate::sim::Stop) -> std::io::Result<ble::Bluez> {
+    let simulated = |w: &crate::stage::Wearable| {
+        let device = ble::device(&format!("{}:{}:{}", w.kind, w.name, w.address)).expect("it is simulated");
+        ble::Device { clock_steps: asked.faults_of(w.name), ..device }
+    };
     let options =
         ble::Options { socket: bluez(folder), sent: Some(folder.join("sent")), devices: WEARABLES.iter().map(simulated).collect() };
     ble::Bluez::start(options, stop)
@@ -183,6 +187,16 @@ pub fn read_sent_over_faults(folder: &Path, device: &str, received: &Tracks) -> 
 /// The send log of a monitor.
 pub fn monitor_said(folder: &Path, device: &str) -> Vec<serial::Said> {
     lines(&log(folder, device))
+}
+
+/// By how many seconds the clock of a Bluetooth device was set, each time, by its send log.
+pub fn clock_steps(folder: &Path, device: &str) -> Vec<i64> {
+    const STEP_S_MIN: i64 = 60; // what is set by less is lost among the delays
+    let ahead = |said: &ble::Said| said.clock_s.map(|s| s - (said.monotonic_ns / 1_000_000_000) as i64);
+    let ahead: Vec<i64> = ble::read(&folder.join("sent"), device).iter().filter_map(ahead).collect();
+    // its stamps and ours are cut to seconds: a step is right to one of them
+    let nearest = |by: i64| (by as f64 / 60.0).round() as i64 * 60;
+    ahead.windows(2).map(|w| w[1] - w[0]).filter(|by| by.abs() > STEP_S_MIN).map(nearest).collect()
 }
 
 /// The send log of the chiller.

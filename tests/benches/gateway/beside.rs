@@ -7,7 +7,7 @@ use std::time::Duration;
 use wardgate_lab::accountant;
 use wardgate_lab::process::root;
 
-use super::{Done, Figure, UNITS, WARM_S, device, pollers, stage};
+use super::{Done, Figure, UNITS, WARM_S, device, over_tcp, stage};
 
 /// As often as eight of them are admitted on one bus, so that a delay shows.
 const PERIOD_MS: u64 = 250;
@@ -36,7 +36,7 @@ pub fn figure(folder: &Path, seconds: u64) -> Done<Figure> {
 }
 
 fn worst_gap_ms(folder: &Path, seconds: u64, with: bool) -> Done<f64> {
-    let mut text = pollers(device::start()).replace("server = ", &format!("period_ms = {PERIOD_MS}\nserver = "));
+    let mut text = over_tcp(device::start()).replace("server = ", &format!("period_ms = {PERIOD_MS}\nserver = "));
     if with {
         text += &burning(folder)?;
     }

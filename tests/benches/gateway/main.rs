@@ -7,6 +7,7 @@
 mod bare;
 mod beside;
 mod calls;
+mod dead;
 mod device;
 mod floor;
 mod frames;
@@ -33,7 +34,7 @@ pub const REGISTERS: u16 = 20;
 const WARM_S: u64 = 12;
 const SECONDS: u64 = 60;
 /// What can be measured alone.
-const PARTS: &[&str] = &["calls", "frames", "polling", "floor", "beside", "memory", "link"];
+const PARTS: &[&str] = &["calls", "frames", "polling", "floor", "beside", "dead", "memory", "link"];
 const NATIVE_VERB: &str = "native-poller";
 const FLOOR_VERB: &str = "floor";
 
@@ -114,6 +115,9 @@ fn measure(folder: &Path, seconds: u64, parts: &[&str]) -> Done<Vec<Figure>> {
     if parts.contains(&"beside") {
         figures.push(beside::figure(&folder.join("beside"), seconds)?);
     }
+    if parts.contains(&"dead") {
+        figures.push(dead::figure(&folder.join("dead"), seconds)?);
+    }
     if parts.contains(&"memory") {
         figures.extend(idle(&folder.join("one"), 1, seconds)?.into_iter().take(1));
         figures.extend(idle(&folder.join("twenty"), 20, seconds)?);
@@ -148,24 +152,28 @@ fn packages() -> PathBuf {
 }
 
 /// An instance for each unit, all on one bus.
-fn pollers(device: SocketAddr) -> String {
-    let mut text = format!("[bus.plant]\ntcp = \"{device}\"\n");
-    let rows: String = (0..REGISTERS).map(|r| format!("r{r} holding {r} u16\n")).collect();
+fn pollers(bus: &str, registers: u16) -> String {
+    let mut text = format!("[bus.plant]\n{bus}\n");
+    let rows: String = (0..registers).map(|r| format!("r{r} holding {r} u16\n")).collect();
     for unit in 1..=UNITS {
         text += &format!(
             "\n[instance.unit-{unit}]\npackage = \"{}/modbus-map-0.1.0\"\n[instance.unit-{unit}.settings]\nserver = {unit}\nmap = '''\n{rows}'''\n\
              [instance.unit-{unit}.grants.modbus]\nbus = \"plant\"\nservers = [{unit}]\nallow = [{{ function = 3, addresses = [\"0..{}\"] }}]\n",
             packages().display(),
-            REGISTERS - 1
+            registers - 1
         );
     }
     text
 }
 
+fn over_tcp(device: SocketAddr) -> String {
+    pollers(&format!("tcp = \"{device}\""), REGISTERS)
+}
+
 /// The gateway and the native poller side by side on the same devices, each to a broker of its own; then the start with everything cached.
 fn polling(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
     let device = device::start();
-    let mut stage = stage(folder, &pollers(device))?;
+    let mut stage = stage(folder, &over_tcp(device))?;
     let (mut native, _mosquitto) = native(folder, device)?;
     sleep(Duration::from_secs(WARM_S));
     let ours = stage.gateway.as_ref().expect("started").id();

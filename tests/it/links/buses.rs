@@ -280,34 +280,3 @@ async fn a_bus_that_vanishes_while_a_late_reply_is_waited_out_is_told_too() {
     let _device = Device::new(&scratch.file("port"), Framing::Rtu, false, &[1]);
     ct.is_up().await;
 }
-
-/// Eight servers, polled in rounds by one instance for 20 s: what the seven others bring when one is dead, against all alive.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement of 40 s: cargo test --workspace --test it -- --ignored --nocapture share_of_readings"]
-async fn share_of_readings_beside_a_dead_server() {
-    const ROUND_MS: u64 = 100; // eight transactions of some 5 ms, and room for little else
-    let mut brought = Vec::new();
-    for dead in [false, true] {
-        let scratch = Scratch::new(&format!("share-{dead}"));
-        let units: &[u8] = if dead { &[1, 2, 3, 4, 5, 6, 7] } else { &[1, 2, 3, 4, 5, 6, 7, 8] };
-        let _device = Device::new(&scratch.file("port"), Framing::Rtu, false, units);
-        let rig = Rig::on(&config::Bus { timeout_ms: 100, ..serial(&scratch.file("port"), "rtu") }, &["ct"], &grant());
-        rig.only().is_up().await;
-        let mut rounds = tokio::time::interval(std::time::Duration::from_millis(ROUND_MS));
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let (begun, mut readings) = (tokio::time::Instant::now(), 0u64);
-        while begun.elapsed().as_secs() < 20 {
-            rounds.tick().await;
-            for server in 1..=8 {
-                readings += u64::from(rig.only().ask(server, holding(11, 1)).await.is_ok() && server < 8);
-            }
-        }
-        brought.push(readings);
-    }
-    println!(
-        "readings of seven servers in 20 s: {} beside a living eighth, {} beside a dead one: {:.1} %",
-        brought[0],
-        brought[1],
-        brought[1] as f64 * 100.0 / brought[0] as f64
-    );
-}

@@ -71,10 +71,11 @@ pub fn device(text: &str) -> Result<Device, String> {
         ("belt", _) => Kind::Belt,
         ("twins", _) => Kind::Twins,
         ("oximeter", _) => Kind::Oximeter,
+        ("thermometer", _) => Kind::Thermometer,
         ("meter", records) => Kind::Meter(records.parse().map_err(|_| format!("meter={records}: write how many records"))?),
-        (other, _) => return Err(format!("{other} is not simulated; write belt, twins, oximeter or meter=RECORDS")),
+        (other, _) => return Err(format!("{other} is not simulated; write belt, twins, oximeter, thermometer or meter=RECORDS")),
     };
-    Ok(Device { name: name.into(), address: address.to_uppercase(), kind })
+    Ok(Device { name: name.into(), address: address.to_uppercase(), kind, clock_steps: None })
 }
 
 /// The process `wardgate-lab bluez`: one JSON line with the address, then `{"done": ORDER}` for each order.

@@ -12,6 +12,8 @@ pub enum Kind {
     Utc,
     /// Set back by an hour, as in autumn.
     Local,
+    /// The same, set forward by an hour, as in spring.
+    Summer,
     /// Begins anew where its 32 bits end.
     Counter,
 }
@@ -26,6 +28,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// One that goes right.
+    pub fn steady(kind: Kind) -> Self {
+        Self { step_ns: (u64::MAX, 0), ..Self::new(kind, 0, 0, 1) }
+    }
+
     /// Steps once, so many to twice so many seconds after its beginning.
     pub fn new(kind: Kind, seed: u64, now_ns: u64, first_s: u64) -> Self {
         let mut dice = Dice::new(seed ^ kind as u64);
@@ -33,6 +40,7 @@ impl Clock {
         let (ahead_ns, by) = match kind {
             Kind::Utc => (1_795_000_000 * S, i128::from(60 + dice.below(7200)) * S),
             Kind::Local => (1_700_000_000 * S, -3600 * S),
+            Kind::Summer => (1_700_000_000 * S, 3600 * S),
             Kind::Counter => (WRAP_MS * 1_000_000 - i128::from(at_ns), -WRAP_MS * 1_000_000), // its bits end at that moment
         };
         Self { kind, ahead_ns, step_ns: (at_ns, by) }
@@ -51,7 +59,7 @@ impl Clock {
     pub fn name(&self) -> &'static str {
         match self.kind {
             Kind::Utc => "utc",
-            Kind::Local => "local",
+            Kind::Local | Kind::Summer => "local",
             Kind::Counter => "counter",
         }
     }
@@ -63,7 +71,7 @@ mod tests {
 
     #[test]
     fn each_kind_steps_once_at_its_moment() {
-        for (kind, seed) in [(Kind::Utc, 1), (Kind::Local, 2), (Kind::Counter, 3)] {
+        for (kind, seed) in [(Kind::Utc, 1), (Kind::Local, 2), (Kind::Summer, 4), (Kind::Counter, 3)] {
             let clock = Clock::new(kind, seed, 5_000_000_000, 2);
             let (at, by) = clock.step_ns;
             assert!((7_000_000_000..9_000_000_000).contains(&at));

@@ -5,6 +5,7 @@
 
 pub mod ble;
 pub mod clock;
+pub mod fault;
 pub mod modbus;
 pub mod serial;
 
@@ -74,7 +75,7 @@ pub(crate) async fn stopped(stop: &mut Stop) {
 
 /// xorshift64*: the same bed on every machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {

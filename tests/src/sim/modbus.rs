@@ -1,13 +1,14 @@
 //! Devices on Modbus, over TCP here and on a serial line in `serial`: servers of our own that answer as a chiller does, and misbehave on demand.
 
 pub mod chiller;
+pub mod framing;
 pub mod serial;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,9 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use self::chiller::Chiller;
+use self::framing::Framing;
 use super::{Dice, Log, Sent, Stop, boottime_ns, stopped};
 
 const CONNECTIONS_MAX: usize = 16; // real devices have two to eight
+/// A slow answer is in time all the same.
+const SLOW_MS: u64 = 250;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -37,8 +41,10 @@ pub struct Options {
     pub faults: Option<u64>,
 }
 
-/// What befalls a request where faults come at random.
-const FAULTS: [Fault; 12] = [
+/// Of so many requests a fault befalls one, where they come at random.
+const ONE_IN: u64 = 5;
+/// What befalls it.
+pub const FAULTS: [Fault; 13] = [
     Fault::Silence,
     Fault::Exception(4),
     Fault::Short,
@@ -51,6 +57,7 @@ const FAULTS: [Fault; 12] = [
     Fault::Late,
     Fault::Early,
     Fault::Cut,
+    Fault::Slow,
 ];
 
 impl Options {
@@ -102,6 +109,8 @@ pub enum Fault {
     Early,
     /// Another unit's answer before its own, in one piece.
     Joined,
+    /// It takes its time, over TCP with a pause in the middle of its answer.
+    Slow,
 }
 
 /// One line of the send log: one answered read.
@@ -165,6 +174,8 @@ struct State {
     control: Control,
     sent: Arc<Sent>,
     dice: Mutex<Dice>,
+    /// How many requests a fault befell at random.
+    befallen: AtomicUsize,
 }
 
 impl Server {
@@ -177,6 +188,7 @@ impl Server {
             control: Control::default(),
             sent: Arc::default(),
             dice: Mutex::new(Dice::new(options.faults.unwrap_or(0))),
+            befallen: AtomicUsize::new(0),
         };
         Ok(Self { options, listener, state: Arc::new(state) })
     }
@@ -242,7 +254,7 @@ impl Client {
         }
         tokio::time::sleep(Duration::from_millis(self.state.options.delay_ms)).await;
         if let Some((unit, late)) = self.late.take() {
-            self.stream.write_all(&adu(id, unit, &late)).await?;
+            self.stream.write_all(&Framing::Tcp.wrap(id, unit, &late)).await?;
         }
         let going_on = self.answer(id, unit, &pdu, fault).await;
         self.last_id = id;
@@ -250,6 +262,7 @@ impl Client {
     }
 
     async fn answer(&mut self, id: u16, unit: u8, pdu: &[u8], fault: Option<Fault>) -> io::Result<bool> {
+        let adu = |id: u16, unit: u8, pdu: &[u8]| Framing::Tcp.wrap(id, unit, pdu);
         let now = boottime_ns();
         let right = self.state.chiller.lock().unwrap().answer(unit, pdu, now);
         let wrong = match fault {
@@ -261,6 +274,14 @@ impl Client {
             Some(Fault::Early) => {
                 self.state.count(unit, pdu, &right)?;
                 [adu(id, unit, &right), adu(id.wrapping_add(1), unit, &right)].concat()
+            }
+            Some(Fault::Slow) => {
+                let whole = adu(id, unit, &right);
+                let (half, rest) = whole.split_at(whole.len() / 2);
+                self.stream.write_all(half).await?;
+                tokio::time::sleep(Duration::from_millis(SLOW_MS)).await;
+                self.state.count(unit, pdu, &right)?;
+                rest.to_vec()
             }
             Some(Fault::Silence) => return Ok(true),
             Some(Fault::Cut) => return Ok(false),
@@ -314,8 +335,15 @@ impl State {
             return fault;
         }
         if self.options.faults.is_some() {
-            let face = self.dice.lock().unwrap().below(5 * FAULTS.len() as u64) as usize;
-            return FAULTS.get(face).copied();
+            let mut dice = self.dice.lock().unwrap();
+            if dice.below(ONE_IN) > 0 {
+                return None;
+            }
+            // each kind in its turn, from one that the seed chose: none is left out
+            let befallen = self.befallen.fetch_add(1, Ordering::Relaxed) + self.options.faults.unwrap_or(0) as usize;
+            let fault = FAULTS[befallen % FAULTS.len()];
+            let _ = self.log.lock().unwrap().line(&serde_json::json!({ "fault": format!("{fault:?}") })); // a full disk shows in the books
+            return Some(fault);
         }
         let t = self.options.trouble;
         let due = |every: u64| every != 0 && n % every == every - 1;
@@ -350,15 +378,6 @@ impl State {
         self.sent.add(values, answer.len() as u64 + 7);
         Ok(())
     }
-}
-
-fn adu(id: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
-    let mut all = id.to_be_bytes().to_vec();
-    all.extend([0, 0]);
-    all.extend((pdu.len() as u16 + 1).to_be_bytes());
-    all.push(unit);
-    all.extend(pdu);
-    all
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::capture::Capture;
+use super::fault::{self, Frames, HANG_FRAMES, Kind, Odds, Step};
 use super::{Dice, Log, Sent, Stop, boottime_ns, stopped};
 use crate::pty::Pty;
 
@@ -43,23 +44,20 @@ pub struct Options {
 }
 
 /// What befalls a message, one in three, where faults come at random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    Noise,
-    Cut,
-    Stray,
-    /// It stops in the middle and goes on.
-    Slow,
-    /// The device says nothing for a while.
-    Hang,
-    /// The plug is pulled in the middle and put back.
-    Unplug,
-}
-
-const FAULTS: [Fault; 6] = [Fault::Noise, Fault::Cut, Fault::Stray, Fault::Slow, Fault::Hang, Fault::Unplug];
-const SLOW_MS: u64 = 250; // the message is through before the next one is due all the same
+const FAULTS: [Kind; 6] = [Kind::BitErrors, Kind::Partial, Kind::Stray, Kind::Slow, Kind::Hang, Kind::Unplug];
+const ONE_IN: u64 = 3;
 const UNPLUGGED_MS: u64 = 700;
-const HANG_MESSAGES: u64 = 2;
+
+/// As the send log calls it; what only delays a message does it no harm.
+fn damage(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::BitErrors => Some("noise"),
+        Kind::Partial => Some("cut"),
+        Kind::Stray => Some("stray"),
+        Kind::Unplug => Some("unplugged"),
+        _ => None,
+    }
+}
 
 /// What goes wrong on the line. 0 is never; all counted from the first message.
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,7 +146,8 @@ impl Monitor {
     }
 
     async fn talk(&mut self, stop: &mut Stop) -> io::Result<()> {
-        let mut dice = Dice::new(self.options.bed ^ 0x7265_7474 ^ self.options.faults.unwrap_or(0).rotate_left(17));
+        let mut dice = Dice::new(self.options.bed ^ 0x7265_7474);
+        let odds = Odds::evenly(self.options.bed ^ self.options.faults.unwrap_or(0).rotate_left(17), &FAULTS, ONE_IN);
         let begin = Instant::now();
         let mut n = 0;
         loop {
@@ -156,16 +155,16 @@ impl Monitor {
             message.said.n = n;
             self.options.trouble.befall(&mut message, &mut dice);
             // the first one is spared: a stream that was never heard has nothing that a gap could stand in
-            let fault =
-                self.options.faults.filter(|_| n > 0).and_then(|_| FAULTS.get(dice.below(3 * FAULTS.len() as u64) as usize)).copied();
+            let (kind, mut how) = odds.draw(n);
+            let kind = kind.filter(|_| n > 0 && self.options.faults.is_some());
             let at = begin + Duration::from_millis(MESSAGE_MS * n);
             n += 1;
-            if fault == Some(Fault::Hang) {
-                n += HANG_MESSAGES - 1;
+            if kind == Some(Kind::Hang) {
+                n += HANG_FRAMES - 1;
                 continue;
             }
             let unread = tokio::select! {
-                unread = self.send_through(&mut message, at, fault, &mut dice) => unread?,
+                unread = self.send_through(&mut message, at, kind, &mut how) => unread?,
                 () = stopped(stop) => return Ok(()),
             };
             message.said.monotonic_ns = boottime_ns();
@@ -184,34 +183,29 @@ impl Monitor {
     }
 
     /// Says how many bytes found no room.
-    async fn send_through(&mut self, message: &mut Message, begin: Instant, fault: Option<Fault>, dice: &mut Dice) -> io::Result<u64> {
-        let one = |of: bool| u64::from(of); // every message, or none
-        let trouble = Trouble {
-            noise_every: one(fault == Some(Fault::Noise)),
-            cut_every: one(fault == Some(Fault::Cut)),
-            stray_every: one(fault == Some(Fault::Stray)),
-        };
-        if fault.is_some_and(|f| matches!(f, Fault::Noise | Fault::Cut | Fault::Stray)) {
-            trouble.befall(message, dice);
+    async fn send_through(&mut self, message: &mut Message, mut begin: Instant, fault: Option<Kind>, dice: &mut Dice) -> io::Result<u64> {
+        let Some(kind) = fault else { return Ok(self.send(&message.bytes, begin).await) };
+        let steps = fault::befall(kind, Frames::Silence(MESSAGE_MS), &message.bytes, dice);
+        if let Some(damage) = damage(kind) {
+            let sent = steps.iter().filter_map(|step| if let Step::Send(bytes) = step { Some(&bytes[..]) } else { None });
+            message.said.line = Some(sent.collect::<Vec<_>>().concat());
+            message.said.damage = Some(damage.into());
         }
-        let half = message.bytes.len() / 2;
-        match fault {
-            Some(Fault::Slow) => {
-                let unread = self.send(&message.bytes[..half], begin).await;
-                tokio::time::sleep(Duration::from_millis(SLOW_MS)).await;
-                Ok(unread + self.send(&message.bytes[half..], Instant::now()).await)
+        let mut unread = 0;
+        for step in steps {
+            match step {
+                Step::Send(bytes) => unread += self.send(&bytes, begin).await,
+                Step::WaitMs(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                Step::Unplug => {
+                    self.line = None; // the gateway's end hangs up
+                    tokio::time::sleep(Duration::from_millis(UNPLUGGED_MS)).await;
+                    self.line = Some(Pty::plug_in(&self.options.link)?);
+                }
+                Step::LaterMs(..) | Step::Keep(_) | Step::Swallow(_) => (), // of other lines
             }
-            Some(Fault::Unplug) => {
-                message.said.damage = Some("unplugged".into());
-                message.said.line = Some(message.bytes[..half].to_vec());
-                let unread = self.send(&message.bytes[..half], begin).await;
-                self.line = None; // the gateway's end hangs up
-                tokio::time::sleep(Duration::from_millis(UNPLUGGED_MS)).await;
-                self.line = Some(Pty::plug_in(&self.options.link)?);
-                Ok(unread)
-            }
-            _ => Ok(self.send(&message.bytes, begin).await),
+            begin = Instant::now();
         }
+        Ok(unread)
     }
 
     /// Byte after byte, as the line's speed lets them through. Says how many found no room.
@@ -239,22 +233,15 @@ impl Trouble {
         let (noise, cut, stray) = (due(self.noise_every), due(self.cut_every), due(self.stray_every));
         let bytes = &mut message.bytes;
         let mut damage = Vec::new();
-        if noise {
-            for _ in 0..3 {
-                let at = dice.below(bytes.len() as u64) as usize;
-                bytes[at] ^= 1 << dice.below(8);
+        for (due, word, change) in [
+            (noise, "noise", fault::bit_errors as fn(&[u8], &mut Dice) -> Vec<u8>),
+            (cut, "cut", fault::partial),
+            (stray, "stray", fault::stray),
+        ] {
+            if due {
+                *bytes = change(bytes, dice);
+                damage.push(word);
             }
-            damage.push("noise");
-        }
-        if cut {
-            bytes.truncate(1 + dice.below(bytes.len() as u64 - 1) as usize);
-            damage.push("cut");
-        }
-        if stray {
-            let mut all: Vec<u8> = (0..1 + dice.below(20)).map(|_| dice.roll() as u8).collect();
-            all.append(bytes);
-            *bytes = all;
-            damage.push("stray");
         }
         message.said.damage = (!damage.is_empty()).then(|| damage.join("+"));
         message.said.line = message.said.damage.is_some().then(|| message.bytes.clone());

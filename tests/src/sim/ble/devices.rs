@@ -8,8 +8,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::profiles::{Kind, Meter, Says, Service};
+use crate::sim::clock::{self, Clock};
 use crate::sim::{Log, boottime_ns};
 
+/// A clock that is set is so within so many seconds, and twice as many, of its first value.
+const CLOCK_STEPS_S: u64 = 2;
 pub(super) const MTU: u16 = 247; // what most phones and BlueZ agree on with a recent chip
 
 /// A peripheral that is to be simulated.
@@ -19,6 +22,8 @@ pub struct Device {
     /// Six octets, as people write them.
     pub address: String,
     pub kind: Kind,
+    /// Its clock is set by an hour, at a moment drawn from this seed.
+    pub clock_steps: Option<u64>,
 }
 
 /// A line of the send log: what went out when somebody listened.
@@ -27,6 +32,9 @@ pub struct Said {
     pub monotonic_ns: u64,
     pub characteristic: String,
     pub hex: String,
+    /// What its own clock shows, where it says that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_s: Option<i64>,
     /// Channel, then mantissa and exponent, or a code.
     pub says: Says,
 }
@@ -68,6 +76,7 @@ pub(super) struct Peripheral {
     /// Ticks until the next value.
     pub wait_ms: u64,
     pub count: u32,
+    clock: Clock,
     pub meter: Meter,
     /// Flaps: how often yet.
     pub flaps: u32,
@@ -104,6 +113,7 @@ impl Peripheral {
             mute: false,
             wait_ms: 0,
             count: 0,
+            clock: Clock::steady(clock::Kind::Local),
             meter: Meter::default(),
             flaps: 0,
             back_ms: None,
@@ -124,10 +134,25 @@ impl Peripheral {
         format!("{}/char{:04x}", self.service_path(self.characteristics[index].service), 0x11 + index * 3)
     }
 
+    /// What it says next, and from which characteristic. Its clock steps some seconds after its first value: nobody could tell an earlier step.
+    pub fn value(&mut self) -> Option<(u16, Vec<u8>, Says)> {
+        let now = boottime_ns();
+        if let Some(seed) = self.device.clock_steps.filter(|_| self.count == 0) {
+            let kind = if seed % 2 == 0 { clock::Kind::Local } else { clock::Kind::Summer };
+            self.clock = Clock::new(kind, seed, now, CLOCK_STEPS_S);
+        }
+        self.device.kind.value(self.count, self.clock_s(now))
+    }
+
+    fn clock_s(&self, now_ns: u64) -> i64 {
+        (self.clock.says(now_ns) / 1_000_000_000) as i64
+    }
+
     /// Notes what goes out.
     pub fn note(&mut self, index: usize, bytes: &[u8], says: Says) {
         let said = Said {
             monotonic_ns: boottime_ns(),
+            clock_s: (self.device.kind == Kind::Thermometer).then(|| self.clock_s(boottime_ns())),
             characteristic: format!("{:04x}", self.characteristics[index].uuid),
             hex: bytes.iter().map(|b| format!("{b:02x}")).collect(),
             says,

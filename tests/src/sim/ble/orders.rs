@@ -76,7 +76,7 @@ impl World {
             peripheral.meter.cut_after.iter_mut().for_each(|left| *left -= u32::from(record));
             return self.tell(at, index, &bytes, says);
         }
-        let Some((uuid, bytes, says)) = peripheral.device.kind.value(peripheral.count).filter(|_| speaking) else { return };
+        let Some((uuid, bytes, says)) = peripheral.value().filter(|_| speaking) else { return };
         let heard: Vec<_> = (0..peripheral.characteristics.len())
             .filter(|c| peripheral.characteristics[*c].uuid == uuid && peripheral.characteristics[*c].heard())
             .collect();

@@ -1,4 +1,4 @@
-//! What the peripherals are: heart rate belt, oximeter, glucose meter with its record access control point; all by the published layouts.
+//! What the peripherals are: heart rate belt, oximeter, thermometer with a clock, glucose meter with its record access control point; all by the published layouts.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,8 @@ pub enum Kind {
     /// Two measurements under one UUID, in two services.
     Twins,
     Oximeter,
+    /// Says with each value what its own clock shows.
+    Thermometer,
     /// Its memory holds so many records.
     Meter(u16),
 }
@@ -37,6 +39,7 @@ const NOTIFY: &[&str] = &["notify"];
 pub(super) const MEASURED_RATE: u16 = 0x2a37;
 const SENSOR_LOCATION: u16 = 0x2a38;
 const MEASURED_OXYGEN: u16 = 0x2a5f;
+const MEASURED_TEMPERATURE: u16 = 0x2a1c;
 pub(super) const MEASURED_GLUCOSE: u16 = 0x2a18;
 pub(super) const CONTROL_POINT: u16 = 0x2a52;
 pub(super) const BATTERY: u16 = 0x2a19;
@@ -51,6 +54,7 @@ impl Kind {
             Self::Belt => vec![belt()],
             Self::Twins => vec![belt(), belt()],
             Self::Oximeter => vec![Service { uuid: 0x1822, characteristics: vec![(MEASURED_OXYGEN, NOTIFY, vec![])] }],
+            Self::Thermometer => vec![Service { uuid: 0x1809, characteristics: vec![(MEASURED_TEMPERATURE, &["indicate"], vec![])] }],
             Self::Meter(_) => vec![Service {
                 uuid: 0x1808,
                 characteristics: vec![(MEASURED_GLUCOSE, NOTIFY, vec![]), (CONTROL_POINT, &["write", "indicate"], vec![])],
@@ -66,16 +70,17 @@ impl Kind {
     pub(super) fn every_ms(self) -> u64 {
         match self {
             Self::Belt | Self::Twins => 500,
-            Self::Oximeter => 1000,
+            Self::Oximeter | Self::Thermometer => 1000,
             Self::Meter(_) => 40, // between two records of a report
         }
     }
 
-    /// The value with this number, and from which characteristic.
-    pub(super) fn value(self, n: u32) -> Option<(u16, Vec<u8>, Says)> {
+    /// The value with this number, at this second of the device's own clock, and from which characteristic.
+    pub(super) fn value(self, n: u32, clock_s: i64) -> Option<(u16, Vec<u8>, Says)> {
         match self {
             Self::Belt | Self::Twins => Some(rate(n)),
             Self::Oximeter => Some(oxygen(n)),
+            Self::Thermometer => Some(temperature(n, clock_s)),
             Self::Meter(_) => None, // it speaks when it is asked
         }
     }
@@ -126,6 +131,39 @@ fn oxygen(n: u32) -> (u16, Vec<u8>, Says) {
         ("pulse-amplitude-index", Value::Number(amplitude.into(), -2)),
     ]);
     (MEASURED_OXYGEN, [vec![AMPLITUDE_THERE], fields.concat()].concat(), told)
+}
+
+/// Goes up and down by a tenth of a degree.
+fn temperature(n: u32, clock_s: i64) -> (u16, Vec<u8>, Says) {
+    const TIME_THERE: u8 = 1 << 1;
+    const TENTHS: u8 = (-1i8).cast_unsigned();
+    let tenths = 362 + (n % 17) as i32;
+    let mut bytes = vec![TIME_THERE];
+    bytes.extend(&tenths.to_le_bytes()[..3]);
+    bytes.push(TENTHS);
+    bytes.extend(date_time(clock_s));
+    (MEASURED_TEMPERATURE, bytes, says([("temperature", Value::Number(tenths.into(), -1))]))
+}
+
+/// Year, month, day, hour, minute and second, as Bluetooth has them.
+fn date_time(s: i64) -> [u8; 7] {
+    const DAY_S: i64 = 86_400;
+    let leap = |year: i64| i64::from((year % 4 == 0 && year % 100 != 0) || year % 400 == 0);
+    let (mut day, of_day) = (s.div_euclid(DAY_S), s.rem_euclid(DAY_S));
+    let mut year = 1970;
+    while day >= 365 + leap(year) {
+        day -= 365 + leap(year);
+        year += 1;
+    }
+    let mut month = 0;
+    for days in [31, 28 + leap(year), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < days {
+            break;
+        }
+        (day, month) = (day - days, month + 1);
+    }
+    let [low, high] = (year as u16).to_le_bytes();
+    [low, high, month + 1, day as u8 + 1, (of_day / 3600) as u8, (of_day / 60 % 60) as u8, (of_day % 60) as u8]
 }
 
 /// The memory of a glucose meter.
@@ -192,4 +230,22 @@ fn record(n: u16) -> (u16, Vec<u8>, Says) {
         ("sample-site", Value::Code(1)),
     ]);
     (MEASURED_GLUCOSE, bytes, told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date_time;
+
+    #[test]
+    fn a_clock_shows_the_day_that_it_is() {
+        for (s, shows) in [
+            (0, [0xB2, 7, 1, 1, 0, 0, 0]),
+            (951_782_399, [0xD0, 7, 2, 28, 23, 59, 59]),
+            (951_782_400, [0xD0, 7, 2, 29, 0, 0, 0]),
+            (1_354_708_227, [0xDC, 7, 12, 5, 11, 50, 27]),
+            (1_798_761_599, [0xEA, 7, 12, 31, 23, 59, 59]),
+        ] {
+            assert_eq!(date_time(s), shows, "{s}");
+        }
+    }
 }

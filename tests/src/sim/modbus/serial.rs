@@ -2,20 +2,16 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::chiller::Chiller;
-use super::{Control, Dice, Fault, Log, Options, Sent, State, Stop, boottime_ns, stopped};
+pub use super::framing::Framing;
+use super::{Control, Dice, Fault, Log, Options, SLOW_MS, Sent, State, Stop, boottime_ns, stopped};
 use crate::pty::Pty;
 
 const LOOK_MS: u64 = 1; // faster than any device
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    Rtu,
-    Ascii,
-}
 
 /// All units of one bus, plugged in at one end of a pty.
 pub struct SerialServer {
@@ -34,6 +30,7 @@ impl SerialServer {
             chiller: Mutex::new(Chiller::new(boottime_ns())),
             log: Mutex::new(Log::open(options.log.as_deref())?),
             dice: Mutex::new(Dice::new(options.faults.unwrap_or(0))),
+            befallen: AtomicUsize::new(0),
             options,
             control: Control::default(),
             sent: Arc::<Sent>::default(),
@@ -58,9 +55,9 @@ impl SerialServer {
                 self.line.send(&came);
             }
             held.extend(came);
-            if let Some((unit, pdu)) = self.framing.request(&held) {
+            if let Some(request) = self.framing.unwrap(&held) {
                 held.clear();
-                self.answer(unit, &pdu).await?;
+                self.answer(request.unit, &request.pdu).await?;
             }
         }
     }
@@ -72,7 +69,7 @@ impl SerialServer {
         }
         tokio::time::sleep(Duration::from_millis(self.state.options.delay_ms)).await;
         let right = self.state.chiller.lock().unwrap().answer(unit, pdu, boottime_ns());
-        let frame = |unit: u8, pdu: &[u8]| self.framing.frame(unit, pdu);
+        let frame = |unit: u8, pdu: &[u8]| self.framing.wrap(0, unit, pdu);
         let mut bytes = std::mem::take(&mut self.late);
         match fault {
             None => {
@@ -108,7 +105,7 @@ impl SerialServer {
                 damaged[at] ^= 1; // in RTU the low byte of a register, in ASCII a digit of the checksum
                 bytes.extend(damaged);
             }
-            Some(Fault::ShortChecksum) => bytes.extend(self.framing.short_by(unit, &right, 4)),
+            Some(Fault::ShortChecksum) => bytes.extend(self.framing.short_by(0, unit, &right, 4)),
             Some(Fault::Noise) => {
                 bytes.extend([0, 0xFF]);
                 bytes.extend(frame(unit, &right));
@@ -121,63 +118,13 @@ impl SerialServer {
                 let half = frame(unit, &right);
                 bytes.extend(&half[..half.len() / 2]);
             }
+            Some(Fault::Slow) => {
+                tokio::time::sleep(Duration::from_millis(SLOW_MS)).await;
+                bytes.extend(frame(unit, &right));
+                self.state.count(unit, pdu, &right)?;
+            }
         }
         self.line.send(&bytes);
         Ok(())
     }
-}
-
-impl Framing {
-    /// A whole request for one of the functions that the device knows.
-    fn request(self, held: &[u8]) -> Option<(u8, Vec<u8>)> {
-        let body = match self {
-            Self::Rtu => {
-                let (body, sum) = held.split_at_checked(held.len().checked_sub(2)?)?;
-                (body.len() >= 2 && crc(body).to_le_bytes() == sum).then(|| body.to_vec())?
-            }
-            Self::Ascii => {
-                let text = std::str::from_utf8(held).ok()?;
-                let digits = text[text.rfind(':')? + 1..].strip_suffix("\r\n")?;
-                let bytes: Vec<u8> =
-                    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect::<Option<_>>()?;
-                (bytes.iter().fold(0u8, |sum, b| sum.wrapping_add(*b)) == 0).then(|| bytes[..bytes.len() - 1].to_vec())?
-            }
-        };
-        Some((body[0], body[1..].to_vec()))
-    }
-
-    fn frame(self, unit: u8, pdu: &[u8]) -> Vec<u8> {
-        self.short_by(unit, pdu, 0)
-    }
-
-    /// With a checksum that is this much too small.
-    fn short_by(self, unit: u8, pdu: &[u8], by: u8) -> Vec<u8> {
-        let mut body = vec![unit];
-        body.extend(pdu);
-        match self {
-            Self::Rtu => body.extend((crc(&body) - u16::from(by)).to_le_bytes()),
-            Self::Ascii => {
-                let sum = body.iter().fold(0u8, |sum, b| sum.wrapping_add(*b));
-                body.push((!sum).wrapping_add(1).wrapping_sub(by));
-                let text: String = body.iter().map(|b| format!("{b:02X}")).collect();
-                body = format!(":{text}\r\n").into_bytes();
-            }
-        }
-        body
-    }
-}
-
-fn crc(bytes: &[u8]) -> u16 {
-    let mut sum = 0xFFFFu16;
-    for b in bytes {
-        sum ^= u16::from(*b);
-        for _ in 0..8 {
-            let odd = sum & 1 == 1;
-            sum >>= 1;
-            if odd {
-                sum ^= 0xA001;
-            }
-        }
-    }
-    sum
 }
