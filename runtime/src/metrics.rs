@@ -226,6 +226,9 @@ const GATEWAY: &[OfGateway] = &[
     }),
     ("wardgate_configuration_changed", Gauge, "1 while gateway.toml on disk is not the one that runs.", |s| s.config_changed.into()),
     ("wardgate_audit_records_total", Counter, "Records in the audit log; it never goes back.", |s| s.audit.records),
+    ("wardgate_radio_strangers_dropped_total", Counter, "Bluetooth devices that nobody named or bonded, let go for want of room.", |s| {
+        s.radio.strangers_dropped
+    }),
     ("wardgate_epoch", Gauge, "Number of the present epoch of this life.", |s| s.epoch.into()),
     ("wardgate_store_commits_total", Counter, "Groups made durable.", |s| s.store.commits),
     ("wardgate_store_failed_flushes_total", Counter, "Commits that the disk refused; each was tried again.", |s| s.store.failed_flushes),
