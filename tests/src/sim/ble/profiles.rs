@@ -25,6 +25,10 @@ pub enum Kind {
     Oximeter,
     /// Its memory holds so many records.
     Meter(u16),
+    /// By indications: each is confirmed before anybody hears of it.
+    Thermometer,
+    /// It only broadcasts: what it measures stands in its manufacturer data, and who it is in its service data.
+    Beacon,
 }
 
 pub(super) struct Service {
@@ -39,6 +43,7 @@ const SENSOR_LOCATION: u16 = 0x2a38;
 const MEASURED_OXYGEN: u16 = 0x2a5f;
 pub(super) const MEASURED_GLUCOSE: u16 = 0x2a18;
 pub(super) const CONTROL_POINT: u16 = 0x2a52;
+const MEASURED_TEMPERATURE: u16 = 0x2a1c;
 pub(super) const BATTERY: u16 = 0x2a19;
 const BATTERY_PERCENT: u8 = 87;
 const CHEST: u8 = 1;
@@ -55,6 +60,10 @@ impl Kind {
                 uuid: 0x1808,
                 characteristics: vec![(MEASURED_GLUCOSE, NOTIFY, vec![]), (CONTROL_POINT, &["write", "indicate"], vec![])],
             }],
+            Self::Thermometer => {
+                vec![Service { uuid: 0x1809, characteristics: vec![(MEASURED_TEMPERATURE, &["indicate"], vec![])] }]
+            }
+            Self::Beacon => return Vec::new(),
         };
         let about = [(0x2a25, format!("SN-{name}")), (0x2a29, "simulated".to_owned())];
         services.push(Service { uuid: 0x180a, characteristics: about.map(|(uuid, text)| (uuid, READ, text.into_bytes())).into() });
@@ -66,7 +75,8 @@ impl Kind {
     pub(super) fn every_ms(self) -> u64 {
         match self {
             Self::Belt | Self::Twins => 500,
-            Self::Oximeter => 1000,
+            Self::Oximeter | Self::Thermometer => 1000,
+            Self::Beacon => 200,
             Self::Meter(_) => 40, // between two records of a report
         }
     }
@@ -76,7 +86,9 @@ impl Kind {
         match self {
             Self::Belt | Self::Twins => Some(rate(n)),
             Self::Oximeter => Some(oxygen(n)),
+            Self::Thermometer => Some(temperature(n)),
             Self::Meter(_) => None, // it speaks when it is asked
+            Self::Beacon => None,   // it is not connected: see `broadcast`
         }
     }
 }
@@ -113,6 +125,19 @@ fn rate(n: u32) -> (u16, Vec<u8>, Says) {
 
 fn sfloat(mantissa: i16, exponent: i8) -> [u8; 2] {
     ((u16::from(exponent.cast_unsigned()) & 15) << 12 | mantissa.cast_unsigned() & 0xfff).to_le_bytes()
+}
+
+/// It counts up, by thousandths of a degree.
+fn temperature(n: u32) -> (u16, Vec<u8>, Says) {
+    const EXPONENT: u8 = 0xfd; // thousandths
+    let thousandths = 36_000 + i64::from(n % 4000);
+    let bytes = [&[0][..], &thousandths.to_le_bytes()[..3], &[EXPONENT]].concat();
+    (MEASURED_TEMPERATURE, bytes, says([("temperature", Value::Number(thousandths, -3))]))
+}
+
+/// What a beacon broadcasts: a number that counts up, and nothing else.
+pub(super) fn broadcast(n: u32) -> (Vec<u8>, Says) {
+    (n.to_le_bytes().to_vec(), says([("value", Value::Number(n.into(), 0))]))
 }
 
 /// The amplitude counts up.
