@@ -190,7 +190,8 @@ impl Running {
             }
         }
         for ((instance, channel), bytes) in std::mem::take(&mut kept.windows) {
-            if let Err(why) = pipeline.restore_window(&instance.as_str().into(), channel, &bytes) {
+            let personal = config.instances.get(&instance).is_some_and(|i| i.grants.personal);
+            if let Err(why) = pipeline.restore_window(&instance.as_str().into(), channel, &bytes, personal) {
                 warn!(%instance, channel, %why, "what was open of its windows cannot be read");
             }
         }

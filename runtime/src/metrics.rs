@@ -228,6 +228,9 @@ const GATEWAY: &[OfGateway] = &[
     ("wardgate_audit_broken", Gauge, "1 where the audit log was once not as the device had left it.", |s| {
         (!s.audit.broken.is_empty()).into()
     }),
+    ("wardgate_radio_strangers_dropped_total", Counter, "Bluetooth devices that nobody named or bonded, let go for want of room.", |s| {
+        s.radio.strangers_dropped
+    }),
     ("wardgate_epoch", Gauge, "Number of the present epoch of this life.", |s| s.epoch.into()),
     ("wardgate_store_commits_total", Counter, "Groups made durable.", |s| s.store.commits),
     ("wardgate_store_failed_flushes_total", Counter, "Commits that the disk refused; each was tried again.", |s| s.store.failed_flushes),

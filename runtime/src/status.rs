@@ -216,6 +216,13 @@ pub struct AuditStatus {
     pub broken: String,
 }
 
+/// What the Bluetooth radio hears that is nobody's here.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RadioStatus {
+    /// Devices that nobody named or bonded, let go because there was no room for all.
+    pub strangers_dropped: u64,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     pub gateway: String,
@@ -240,6 +247,8 @@ pub struct Snapshot {
     pub memory_profile: String,
     pub instances: BTreeMap<String, InstanceStatus>,
     pub links: BTreeMap<String, LinkStatus>,
+    #[serde(default)]
+    pub radio: RadioStatus,
     pub store: StoreStatus,
     pub uplink: UplinkStatus,
 }

@@ -148,6 +148,9 @@ class Peripheral:
         self.count = self.lost = self.notified = 0
         self.writes = []
         self.channels = self.characteristics()
+        for channel in self.channels:
+            channel.on("subscription", lambda _, notifies, indicates, uuid=channel.uuid.to_hex_str(): say(
+                event="subscribed" if notifies or indicates else "unsubscribed", name=self.name, characteristic=uuid))
         self.battery = Characteristic("2A19", P.READ | P.NOTIFY, READ, bytes([87]))
         strings = {"2A25": f"SN-{name}", "2A29": "Bumble Ward", "2A24": type(self).__name__}
         self.device.add_services([

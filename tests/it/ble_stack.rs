@@ -9,16 +9,18 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use wardgate_lab::guest::{self, Guest, Peripherals};
 
-use crate::ward::{Folder, wait};
+use crate::ward::{Folder, wait_to_see};
 
+const SECRET_BELT: &str = "F0:00:00:00:01:03";
+const METER: &str = "F0:00:00:00:04:01";
 const ADDRESSES: [(&str, &str); 8] = [
     ("belt-1", "F0:00:00:00:01:01"),
     ("belt-2", "F0:00:00:00:01:02"),
-    ("secret-belt", "F0:00:00:00:01:03"),
+    ("secret-belt", SECRET_BELT),
     ("oximeter-1", "F0:00:00:00:02:01"),
     ("oximeter-2", "F0:00:00:00:02:02"),
     ("thermometer", "F0:00:00:00:03:01"),
-    ("meter", "F0:00:00:00:04:01"),
+    ("meter", METER),
     ("flapper", "F0:00:00:00:05:01"),
 ];
 const RECORDS: usize = 40; // in the meter's memory, as tests/ble/peripherals.py has it
@@ -31,14 +33,14 @@ const CONTROL_POINT: &str = "service000e/char0014";
 pub const PAIRED: [(&str, &str); 3] = [("meter", "passkey"), ("oximeter-1", "compare"), ("secret-belt", "")];
 
 /// A session of bluetoothctl; what it says, and what crosses the bus, lies in files that this machine sees.
-pub struct Session<'a> {
+struct Session<'a> {
     guest: &'a mut Guest,
     said: PathBuf,
     signals: PathBuf,
 }
 
 impl<'a> Session<'a> {
-    pub fn start(guest: &'a mut Guest, share: &Path) -> Self {
+    fn start(guest: &'a mut Guest, share: &Path) -> Self {
         guest
             .well(
                 "mkfifo /tmp/told; (sleep 3600 >/tmp/told &); (bluetoothctl --agent KeyboardDisplay </tmp/told >/mnt/said 2>&1 &); sleep 0",
@@ -50,7 +52,7 @@ impl<'a> Session<'a> {
     }
 
     /// The adapter is switched on, and everybody was seen.
-    pub fn see_all(&mut self) {
+    fn see_all(&mut self) {
         // it registers one by itself once it has found bluetoothd; on a busy machine that comes late
         self.repeat("agent KeyboardDisplay", &["Agent registered", "Agent is already registered"]);
         self.tell("default-agent", "Default agent request successful");
@@ -63,7 +65,7 @@ impl<'a> Session<'a> {
         self.tell("scan off", "Discovery stopped");
     }
 
-    pub fn pair(&mut self, peripherals: &mut Peripherals, name: &str, event: &str) {
+    fn pair(&mut self, peripherals: &mut Peripherals, name: &str, event: &str) {
         let mark = peripherals.mark();
         let address = self.path(name).split("dev_").nth(1).unwrap().replace('_', ":");
         self.tell(&format!("pair {address}"), "Attempting to pair");
@@ -78,11 +80,6 @@ impl<'a> Session<'a> {
         }
         peripherals.event(mark, name, "paired").unwrap();
         peripherals.event(mark, name, "encrypted").unwrap();
-    }
-
-    /// Nothing of it stays behind, but for the bonds.
-    pub fn end(self) {
-        self.guest.well("kill $(pidof bluetoothctl dbus-monitor); sleep 0.2; rm /tmp/told").unwrap();
     }
 
     /// Without the colours and the prompts, which come again behind each line.
@@ -148,6 +145,31 @@ impl<'a> Session<'a> {
         format!("/org/bluez/hci0/dev_{}", address.unwrap_or_else(|| panic!("{name} was not seen:\n{said}")).replace(':', "_"))
     }
 
+    /// A link is made; where BlueZ refuses, on a busy machine, it is asked again.
+    fn connect(&mut self, peripherals: &mut Peripherals, name: &str, address: &str) {
+        const TIMES: usize = 5;
+        const ANSWERS: [&str; 2] = ["Connection successful", "Failed to connect"];
+        let mark = peripherals.mark();
+        let answered = |said: &str| ANSWERS.map(|answer| said.matches(answer).count());
+        for _ in 0..TIMES {
+            let [made, refused] = answered(&self.said());
+            self.tell(&format!("connect {address}"), "");
+            self.until(&format!("a link to {name}"), |said| answered(said) != [made, refused]);
+            if answered(&self.said())[0] > made {
+                peripherals.event(mark, name, "connected").unwrap();
+                return;
+            }
+        }
+        panic!("BlueZ made no link to {name} in {TIMES} tries; bluetoothctl said\n{}", self.said());
+    }
+
+    /// The peripheral goes out of reach and comes back, and BlueZ has seen that it went: before that it takes no order to connect.
+    fn out_and_back(&mut self, peripherals: &mut Peripherals, name: &str, address: &str, lost_before: usize) {
+        self.until(&format!("the end of the link to {name}"), |said| lost(said, address) > lost_before);
+        peripherals.tell(&format!("return {name}")).unwrap();
+        self.connect(peripherals, name, address);
+    }
+
     fn listen(&mut self, name: &str, characteristic: &str) {
         let path = self.path(name);
         self.tell(&format!("gatt.select-attribute {path}/{characteristic}"), "");
@@ -170,6 +192,11 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How often its link was lost.
+fn lost(said: &str, address: &str) -> usize {
+    said.matches(&format!("Device {address} Connected: no")).count()
+}
+
 fn sent(folder: &Path, name: &str) -> Vec<String> {
     guest::sent(folder, name).iter().map(|line| line["hex"].as_str().unwrap().to_owned()).collect()
 }
@@ -190,23 +217,25 @@ fn the_stack_alone_carries_pairing_bonds_loss_and_eight_links() {
     session.see_all();
     PAIRED.iter().for_each(|(name, event)| session.pair(&mut peripherals, name, event));
     for (name, address) in ADDRESSES.iter().filter(|(name, _)| !["meter", "oximeter-1", "secret-belt"].contains(name)) {
-        let mark = peripherals.mark();
-        session.tell(&format!("connect {address}"), "Connection successful");
-        peripherals.event(mark, name, "connected").unwrap();
+        session.connect(&mut peripherals, name, address);
     }
     println!("three are paired in three ways, eight are connected at once");
 
     ADDRESSES.iter().for_each(|(name, _)| session.listen(name, MEASURED));
     session.listen("meter", CONTROL_POINT);
     peripherals.tell(&format!("cut meter {BEFORE_THE_CUT}")).unwrap();
+    let lost_before = lost(&session.said(), METER);
     let mark = peripherals.mark();
     session.tell("gatt.write \"0x01 0x01\"", "Attempting to write");
     peripherals.tell("speak").unwrap();
     peripherals.event(mark, "meter", "disconnected").unwrap();
-    peripherals.tell("return meter").unwrap();
-    session.tell("connect F0:00:00:00:04:01", "Device F0:00:00:00:04:01 ServicesResolved: yes");
+    session.out_and_back(&mut peripherals, "meter", METER, lost_before);
     peripherals.event(mark, "meter", "encrypted").unwrap();
-    // what it told before is not asked for again; BlueZ has subscribed again by itself
+    // what it told before is not asked for again; BlueZ subscribes again by itself
+    for uuid in ["2A18", "2A52"] {
+        let again = |said: &Json| said["event"] == "subscribed" && said["name"] == "meter" && said["characteristic"] == uuid;
+        peripherals.wait(mark, &format!("that BlueZ has subscribed to {uuid} again"), again).unwrap();
+    }
     let path = session.path("meter");
     session.tell(&format!("gatt.select-attribute {path}/{CONTROL_POINT}"), "");
     let told = sent(&out, "meter").len();
@@ -214,25 +243,25 @@ fn the_stack_alone_carries_pairing_bonds_loss_and_eight_links() {
     session.tell(&format!("gatt.write \"0x01 0x03 0x01 {told:#04x} 0x00\""), "Attempting to write");
     session.until("the rest of the memory", |_| session.values("meter").len() >= RECORDS);
 
+    let lost_before = lost(&session.said(), SECRET_BELT);
     peripherals.tell("vanish secret-belt").unwrap();
     let mark = peripherals.mark();
-    peripherals.tell("return secret-belt").unwrap();
-    session.tell("connect F0:00:00:00:01:03", "Connection successful");
+    session.out_and_back(&mut peripherals, "secret-belt", SECRET_BELT, lost_before);
     peripherals.event(mark, "secret-belt", "encrypted").unwrap();
     assert!(
         peripherals.event(mark, "secret-belt", "connected").unwrap()["encrypted"] == Json::Bool(false),
         "the bond comes after the link"
     );
     let before = sent(&out, "secret-belt").len();
-    wait("it speaks again", || sent(&out, "secret-belt").len() > before + 3);
+    wait_to_see("it speaks again", || sent(&out, "secret-belt").len(), |now| *now > before + 3);
 
     peripherals.tell("hush").unwrap();
     let (mut went, mut came) = (0, 0);
     for (name, _) in ADDRESSES {
         let out = sent(&out, name);
-        wait("what is on its way", || session.values(name).len() >= out.len());
-        assert_eq!(session.values(name), out, "{name}: what came, what went out");
-        (went, came) = (went + out.len(), came + session.values(name).len());
+        let values = wait_to_see(&format!("what is on its way of {name}"), || session.values(name), |values| values.len() >= out.len());
+        assert_eq!(values, out, "{name}: what came, what went out");
+        (went, came) = (went + out.len(), came + values.len());
     }
     println!("stack: {} peripherals, {went} notifications sent, {came} received, lost {}, paired yes", ADDRESSES.len(), went - came);
 }

@@ -87,6 +87,12 @@ pub fn echo_folder() -> &'static Path {
     BUILT.get_or_init(|| guest("echo"))
 }
 
+/// What hears devices that only broadcast.
+pub fn beacon_folder() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| guest("beacon"))
+}
+
 pub fn hostile_package() -> Package {
     Package::open(hostile_folder(), true).unwrap()
 }

@@ -48,6 +48,21 @@ pub fn wait(what: &str, so: impl Fn() -> bool) {
     panic!("waited in vain for {what}");
 }
 
+/// Looks until it is so, and answers what was seen; where it never is, it shows what was seen at last.
+pub fn wait_to_see<T: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> T, so: impl Fn(&T) -> bool) -> T {
+    const LOOK_MS: u64 = 50;
+    const PATIENCE_S: u64 = 180; // as above
+    let mut seen = look();
+    for _ in 0..PATIENCE_S * 1000 / LOOK_MS {
+        if so(&seen) {
+            return seen;
+        }
+        sleep(Duration::from_millis(LOOK_MS));
+        seen = look();
+    }
+    panic!("waited in vain for {what}; seen at last: {seen:#?}");
+}
+
 //= PROMISES.md#P1
 #[test]
 fn the_demo_loses_nothing() {

@@ -137,12 +137,16 @@ pub fn run(options: &Options) -> Result<Report, String> {
     stage.ward.as_mut().expect("started above").tell("on")?;
     let mut meter = Meter::default();
     watch(&mut stage, options, &mut meter)?;
+    stage.take_off()?;
     stage.switch_off()?;
     drain(&mut stage, &mut meter)?;
     let restarts = stage.gateway_status().map_or(0, |s| s.instances.values().map(|i| i.restarts).sum());
     stage.gateway.as_mut().expect("started above").stop()?;
     let mut report = account(&stage, &meter, begun_ns, restarts, options.faults);
     report.plugin = guest.map(|(name, _)| name).or(real).map(|name| heard_of(&stage, name));
+    if let Some(silent) = report.plugin.as_ref().filter(|guest| guest.received == 0) {
+        report.complaints.push(format!("{}: not one value came; look at log/gateway.log (--keep keeps it)", silent.instance));
+    }
     drop(stage); // ends whoever still writes there
     if !options.keep {
         let _ = std::fs::remove_dir_all(&options.folder); // a temporary folder: the system clears what we could not

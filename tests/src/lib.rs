@@ -18,5 +18,6 @@ pub mod sim;
 pub mod stage;
 pub mod summary;
 pub mod table;
+pub mod terminal;
 pub mod tiny;
 pub mod ward;

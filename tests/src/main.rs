@@ -56,12 +56,13 @@ enum Verb {
     /// Writes the table of plugins in plugins/README.md anew
     Table,
     /// A simulated BlueZ with peripherals, on a D-Bus of its own: for DBUS_SYSTEM_BUS_ADDRESS, which it prints. Orders on standard input: on, off,
-    /// busy TIMES, adapter gone|back, bluetoothd down|up, vanish|return|mute|unmute NAME, flap NAME TIMES, cut NAME RECORDS
+    /// busy TIMES, adapter gone|back, bluetoothd down|up, vanish|return|mute|unmute|opaque|clear|deafen|forget NAME, flap NAME TIMES, cut NAME
+    /// RECORDS, hold NAME TIMES, rssi NAME DBM, burst NAME TIMES, crowd STRANGERS
     Bluez {
         /// Where the socket is made, and the send logs below `sent`
         #[arg(long)]
         folder: PathBuf,
-        /// KIND:NAME:ADDRESS of a peripheral; KIND is belt, twins, oximeter, thermometer, or meter with how many records: meter=40
+        /// KIND:NAME:ADDRESS of a peripheral; KIND is belt, twins, oximeter, thermometer, beacon, or meter with how many records: meter=40
         #[arg(long = "device", value_parser = sim::ble::device, required = true)]
         devices: Vec<sim::ble::Device>,
     },
@@ -89,6 +90,9 @@ fn about_faults() -> String {
 
 fn real(text: &str) -> Result<(String, String), String> {
     let (plugin, address) = text.split_once('=').ok_or("write PLUGIN=ADDRESS")?;
+    if !wardgate::config::is_address(address) {
+        return Err(format!("\"{address}\" is no address: write six octets, as `wardgate ble scan` shows them"));
+    }
     Ok((plugin.into(), address.to_uppercase()))
 }
 

@@ -127,7 +127,7 @@ impl Drop for Process {
 }
 
 /// The same command, ended by the kernel when the thread that starts it ends, also by kill -9: setpriv (util-linux) asks for that and becomes it.
-fn dies_with_us(command: &Command) -> Command {
+pub(crate) fn dies_with_us(command: &Command) -> Command {
     let mut bound = Command::new("setpriv");
     bound.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value as Json;
+use wardgate::console;
 use wardgate::plugin::{Claim, Member, SEED_BYTES, Sealed, SecretKey};
 
 use crate::process::{Process, READY_S_MAX, binary, root};
@@ -58,6 +59,8 @@ pub struct Stage {
     pub site: Option<SecretKey>,
     /// A plugin's folder is among them, which nobody signed.
     unsigned_guest: bool,
+    /// What of `more` is the real Bluetooth device.
+    worn: String,
 }
 
 impl Stage {
@@ -85,6 +88,7 @@ impl Stage {
             instead: Vec::new(),
             site: None,
             unsigned_guest: false,
+            worn: String::new(),
         })
     }
 
@@ -144,8 +148,21 @@ impl Stage {
         }
         let name = format!("real-{}", plugin.trim_start_matches("ble-"));
         self.unsigned_guest = true; // only what the demo shows by itself is packed and signed
-        self.more += &bluetooth(&name, &unsigned(plugin), plugin, address, "bed-1");
+        self.worn = bluetooth(&name, &unsigned(plugin), plugin, address, "bed-1");
+        self.more += &self.worn;
         Ok(name)
+    }
+
+    /// The real Bluetooth device is taken off the ward: nobody here can switch it off, and it would go on for ever.
+    pub fn take_off(&mut self) -> Result<(), String> {
+        let worn = std::mem::take(&mut self.worn);
+        if worn.is_empty() {
+            return Ok(());
+        }
+        self.more = self.more.replace(&worn, "");
+        self.write_configuration()?;
+        let reloaded = console::ask_within(&self.folder.join("state"), &console::Question::Reload, READY_S_MAX);
+        reloaded.map(|_: console::Reloaded| ()).map_err(|e| e.to_string())
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -1,11 +1,15 @@
 //! Room 1, device to bytes: one folder a noun, the same files in each, and the inbox that they all fill.
 
 pub mod ble;
+mod gate;
 pub mod inbox;
+mod mistake;
 pub mod modbus;
 mod once;
 mod quota;
 pub mod serial;
+
+pub use mistake::GrantError;
 
 use crate::contract::types::Moment;
 

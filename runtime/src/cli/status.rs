@@ -221,6 +221,10 @@ fn page(s: &Snapshot, before: Option<&Snapshot>, paint: Paint) -> Vec<String> {
     out.extend(instances(s, rate.as_ref(), paint));
     out.push(String::new());
     out.extend(s.links.iter().flat_map(|(name, l)| link(name, l, up_ns(s), paint)));
+    if s.radio.strangers_dropped > 0 {
+        let told = format!("{} Bluetooth devices near that nobody named were let go for want of room", short(s.radio.strangers_dropped));
+        out.extend(below("", &told, Tone::Warn, paint));
+    }
     out
 }
 
@@ -509,6 +513,7 @@ mod tests {
         };
         (s.uplink.broker, s.uplink.last_error, s.store.last_error) = (long.clone(), long.clone(), long);
         (s.uplink.batches_published, s.uplink.batches_acknowledged, s.uplink.payload_bytes) = (10_000_000_000, 10_000_000_000, 1 << 40);
+        s.radio.strangers_dropped = u64::MAX;
         (s.store.batches_waiting, s.store.commits, s.store.failed_flushes) = (10_000_000, 1_000_000_000, 7);
         s.instances.insert("i".repeat(64), i);
         s.links.insert("plant".into(), l);

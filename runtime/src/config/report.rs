@@ -26,6 +26,13 @@ pub struct Terms {
     pub reports: BTreeMap<String, Report>,
 }
 
+impl Terms {
+    /// What a channel says is counted and goes no further.
+    pub fn withholds(&self, personal: bool) -> bool {
+        personal && !self.personal
+    }
+}
+
 /// Instead of everything that the channel says.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "Written")]

@@ -126,6 +126,7 @@ impl Scribe {
             }
             ToPipeline::Bound { instance, moment, bed, serial, kept } => {
                 self.pipeline.bound(&instance, Binding { bed, serial }, moment, kept);
+                self.show_withheld(&instance); // of what was parked
                 self.show_claim(&instance);
             }
             ToPipeline::Relinked { instance, link, moment } => {

@@ -8,7 +8,7 @@ use tokio::time::{Duration, timeout};
 use tracing::info;
 
 use super::warden::{Judge, Occasion, Sight};
-use crate::capability::{ble, modbus, serial};
+use crate::capability::{GrantError, ble, modbus, serial};
 use crate::config::{self, Bus, Config, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, Verdict, trial};
@@ -140,7 +140,7 @@ impl Workshop {
             let bus = |g: &crate::config::ModbusGrant| {
                 Ok((modbus::Grant::new(name, g)?.keeping_raw(grants.keep_raw), config.buses[&g.bus].clone()))
             };
-            let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: modbus::GrantError| wrong_grant(e))?;
+            let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: GrantError| wrong_grant(e))?;
             let ble = grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
             let ble = ble.map(|grant| (grant, config.ble.clone()));
             posts.insert(

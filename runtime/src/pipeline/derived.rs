@@ -195,10 +195,15 @@ impl Pipeline {
     }
 
     /// A window that was open when an earlier life ended: what it came to is told, and what was said after it is not there. Before anything is opened.
-    pub fn restore_window(&mut self, instance: &Arc<str>, channel: u16, bytes: &[u8]) -> Result<(), WireError> {
+    /// `personal`: whether its instance may say what is personal now, whatever it was granted then.
+    pub fn restore_window(&mut self, instance: &Arc<str>, channel: u16, bytes: &[u8], personal: bool) -> Result<(), WireError> {
         let of = self.instances.entry(instance.clone()).or_default();
         of.windows_changed.insert(channel); // told, or not to be read: either way it is gone after the next group
         let open = Open::read(bytes)?;
+        if open.description.personal && !personal {
+            of.withheld += open.window.count();
+            return Ok(());
+        }
         let moment = open.window.last;
         of.windows.insert(channel, open);
         self.tell_window(instance, channel);

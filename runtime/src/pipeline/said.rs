@@ -151,7 +151,7 @@ impl Call<'_> {
         if let Some(Report::OnChange { dead_band, heartbeat_s }) = &report {
             description.facts.push(wire::Fact { name: report::FACT.into(), value: report::in_words(*dead_band, *heartbeat_s) });
         }
-        let withheld = description.personal && !self.terms.personal;
+        let withheld = self.terms.withholds(description.personal);
         let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
         let means = Channel { meaning, withheld, expected: 0, jump: None, report, sent: None, preview: false };
         self.changed.insert(channel, means.clone());

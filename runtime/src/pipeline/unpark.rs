@@ -19,6 +19,8 @@ struct Leaving {
     channels: BTreeMap<u16, Channel>,
     /// Windows of these channels, which are none of the live ones.
     windows: BTreeMap<u16, Open>,
+    /// Values that were personal and granted when they were parked, and are not granted any more.
+    withheld: u64,
     late: bool,
 }
 
@@ -32,6 +34,7 @@ impl Pipeline {
         for word in words {
             self.released(instance, &mut leaving, word);
         }
+        self.instances.get_mut(instance).expect("it is known").withheld += leaving.withheld;
         if late {
             self.tell_leaving(instance, &mut leaving, None);
             let of = self.instances.get_mut(instance).expect("it is known");
@@ -73,22 +76,22 @@ impl Pipeline {
             Parked::Claim { .. } | Parked::Observation { .. } => {}
             Parked::Describe { channel, expected, description } => {
                 let means = channel_of(description, expected, terms);
-                let all = sources(channel, &means);
+                let all = if means.withheld { Vec::new() } else { sources(channel, &means) };
                 let jump = channels.insert(channel, means).and_then(|before| before.jump);
                 all.into_iter().for_each(|source| _ = describe(book, &mut voice, source, jump));
             }
-            Parked::Block { channel: number, first, piece, counts } => {
-                if let Some(channel) = channels.get_mut(&number).filter(|c| first >= c.expected) {
-                    book.block(&mut voice, number, channel, first, piece, counts);
-                }
-            }
+            Parked::Block { channel: number, first, piece, counts } => match channels.get_mut(&number) {
+                Some(channel) if channel.withheld => leaving.withheld += counts.len() as u64,
+                Some(channel) if first >= channel.expected => book.block(&mut voice, number, channel, first, piece, counts),
+                _ => {}
+            },
             Parked::Missed { channel: number, count, reason, .. } => {
                 if let Some(channel) = channels.get_mut(&number) {
                     missed(book, &mut voice, number, channel, count, reason);
                 }
             }
             Parked::Cut { reason, .. } => {
-                for (number, channel) in channels {
+                for (number, channel) in channels.iter_mut().filter(|(_, c)| !c.withheld) {
                     channel.sent = None;
                     sources(*number, channel).into_iter().for_each(|source| _ = book.cut(&mut voice, source, reason, false));
                 }
@@ -102,7 +105,10 @@ impl Pipeline {
         let ended: Vec<u16> = readings.iter().filter(|said| over(said)).map(|(channel, ..)| *channel).collect();
         ended.into_iter().for_each(|channel| self.tell_leaving(instance, leaving, Some(channel)));
         let of = self.instances.get_mut(instance).expect("it is known");
-        let Leaving { channels, windows, late } = leaving;
+        let Leaving { channels, windows, withheld, late } = leaving;
+        let parked = readings.len();
+        readings.retain(|(number, ..)| channels.get(number).is_none_or(|channel| !channel.withheld));
+        *withheld += (parked - readings.len()) as u64;
         readings.retain(|(number, value, quality)| {
             let Some(channel) = channels.get_mut(number) else { return true };
             match &channel.report {
@@ -134,7 +140,7 @@ impl Pipeline {
         }
     }
 
-    /// The streams that these words would have gone into with values.
+    /// The streams that these words would have gone into with values. What is withheld would not have gone anywhere.
     pub(super) fn sources_with_values(&self, instance: &Arc<str>, words: &[Parked]) -> BTreeSet<Source> {
         let terms = self.setup.terms.get(&**instance);
         let (mut channels, mut all) = (BTreeMap::new(), BTreeSet::new());
@@ -148,7 +154,7 @@ impl Pipeline {
                 Parked::Block { channel, .. } => vec![*channel],
                 _ => continue,
             };
-            for number in spoken {
+            for number in spoken.into_iter().filter(|number| channels.get(number).is_none_or(|channel| !channel.withheld)) {
                 all.extend(channels.get(&number).map_or_else(|| vec![Source::Channel(number)], |channel| sources(number, channel)));
             }
         }
@@ -158,7 +164,7 @@ impl Pipeline {
 
 type Said = (u16, Value, u16);
 
-/// As it was described when it was parked, and under the rule that is in force now. A rule that its description has to name holds only where it does.
+/// As it was described when it was parked, and under the rules that are in force now. A rule that its description has to name holds only where it does.
 fn channel_of(description: wire::Description, expected: u64, terms: Option<&Terms>) -> Channel {
     let rule = terms.and_then(|terms| terms.reports.get(&description.name)).filter(|rule| match rule {
         Report::OnChange { dead_band, heartbeat_s } => {
@@ -169,8 +175,9 @@ fn channel_of(description: wire::Description, expected: u64, terms: Option<&Term
         Report::Preview { .. } => false, // a preview of what has passed hurries for nobody
     });
     let report = rule.cloned();
+    let withheld = terms.map_or(description.personal, |terms| terms.withholds(description.personal));
     let meaning = Arc::new(Meaning { digest: wire::description_digest(&description), description });
-    Channel { meaning, withheld: false, expected, jump: None, report, sent: None, preview: false }
+    Channel { meaning, withheld, expected, jump: None, report, sent: None, preview: false }
 }
 
 fn moment_of(word: &Parked) -> Option<Moment> {

@@ -86,6 +86,11 @@ impl Window {
         self.seconds
     }
 
+    /// How many values it holds.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// A value of this moment belongs to another window.
     pub fn is_over(&self, at: Moment) -> bool {
         at.boot != self.last.boot || number_of(self.seconds, at) != self.number

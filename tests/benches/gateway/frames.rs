@@ -47,7 +47,10 @@ pub fn figures() -> Done<Vec<Figure>> {
             frames += heard;
             ns += fastest;
         }
-        let each = ns / frames.max(1);
+        if frames == 0 {
+            return Err(format!("{name}: no golden case holds a message of its device"));
+        }
+        let each = ns / frames;
         let _ = writeln!(copied, "{name} {each}"); // into a text
         eprintln!("{name:18} {each:6} ns a frame, of {frames} in its golden cases");
         if slowest.as_ref().is_none_or(|(was, _)| *was < each as f64) {
@@ -62,5 +65,6 @@ pub fn figures() -> Done<Vec<Figure>> {
 /// What a device, or another instance, said.
 fn frame(event: &Event) -> bool {
     use Event as E;
-    matches!(event, E::SerialReceived(_) | E::BleNotified(..) | E::ModbusReply(..) | E::FilterObserved(_) | E::FilterSampled(_))
+    let ble = matches!(event, E::BleNotified(..) | E::BleIndicated(..) | E::BleAdvertised { .. });
+    ble || matches!(event, E::SerialReceived(_) | E::ModbusReply(..) | E::FilterObserved(_) | E::FilterSampled(_))
 }

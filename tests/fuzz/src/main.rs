@@ -31,13 +31,14 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use wardgate::capability::ble::babble;
 
 /// Reads one input; panics where a promise is broken.
 type Check = fn(&[u8]);
 /// What the tests feed the same parser.
 type Seeds = fn() -> Vec<Vec<u8>>;
 
-const TARGETS: [(&str, Check, Seeds); 23] = [
+const TARGETS: [(&str, Check, Seeds); 24] = [
     ("wire-batch", message::batch, message::batch_seeds),
     ("wire-ledger", message::ledger, message::ledger_seeds),
     ("wire-part", message::part, message::part_seeds),
@@ -61,6 +62,7 @@ const TARGETS: [(&str, Check, Seeds); 23] = [
     ("modbus-map", device::modbus_map, device::modbus_map_seeds),
     ("ble-values", gatt::values, gatt::values_seeds),
     ("ble-meter", gatt::meter, gatt::meter_seeds),
+    ("ble-signals", babble::hear, babble::seeds),
 ];
 
 /// The parser that is asked for. With WARDGATE_FUZZ_SEEDS the seeds of all are written below that folder, and nothing is fuzzed.

@@ -165,7 +165,7 @@ pub fn heads(data: &[u8]) {
 /// A window that was open when a life ended; what it came to can always be sent.
 pub fn window(data: &[u8]) {
     let mut pipeline = Pipeline::new(setup(), None, at(50_000_000_000));
-    if pipeline.restore_window(&Arc::from("bed-1"), 7, data).is_ok() {
+    if pipeline.restore_window(&Arc::from("bed-1"), 7, data, true).is_ok() {
         pipeline.seal(true, at(50_000_000_001)).expect("what was read can be sealed");
     }
 }

@@ -1,7 +1,11 @@
 //! Peripherals over a simulated BlueZ: what reaches the plugin and what does not, what goes wrong with link, adapter and BlueZ, and what comes back.
 
+mod limits;
+mod neighbours;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -12,7 +16,7 @@ use wardgate::contract::Event;
 use wardgate::contract::ble::{Characteristic, Failure, Properties};
 use wardgate::contract::types::LinkState;
 use wardgate::status::{LinkStatus, Status};
-use wardgate_lab::sim::ble::{Bluez, Options, device, read};
+use wardgate_lab::sim::ble::{self, Bluez, Options, device, read};
 
 use super::{Scratch, clock, within};
 
@@ -22,6 +26,9 @@ const RATE: u16 = 0x2a37;
 const SERIAL_NUMBER: u16 = 0x2a25;
 const RECORD: u16 = 0x2a18;
 const CONTROL_POINT: u16 = 0x2a52;
+/// Some of what is waited for takes the room half a minute by design.
+const PATIENCE_S: u64 = 90;
+const LOOK_MS: u64 = 5;
 
 /// A simulated BlueZ, and a radio at it.
 struct Air {
@@ -50,34 +57,57 @@ fn grant(address: &str) -> BleGrant {
     }
 }
 
+fn settings(bluez: &Bluez) -> config::Ble {
+    config::Ble { bus: Some(bluez.address()), scan_s: 1, rest_s: 1, ..config::Ble::default() }
+}
+
 fn short(c: &Characteristic) -> u16 {
     (c.uuid.high >> 32) as u16
 }
 
 impl Air {
     fn with(name: &str, devices: &[&str]) -> Self {
+        Self::around(name, devices.iter().map(|d| device(d).unwrap()).collect())
+    }
+
+    fn around(name: &str, devices: Vec<ble::Device>) -> Self {
         let scratch = Scratch::new(&format!("ble-{name}"));
         let sent = scratch.file("sent");
         std::fs::create_dir_all(&sent).unwrap();
         let (stop, stopped) = watch::channel(false);
-        let devices = devices.iter().map(|d| device(d).unwrap()).collect();
         let bluez = Bluez::start(Options { socket: scratch.file("bus"), sent: Some(sent), devices }, stopped).unwrap();
         let (status, mut tasks) = (Status::default(), JoinSet::new());
-        let settings = config::Ble { bus: Some(bluez.address()), scan_s: 1, rest_s: 1, ..config::Ble::default() };
-        let radio = Radio::new(&settings, clock, status.clone());
+        let radio = Radio::new(&settings(&bluez), clock, status.clone());
         tasks.spawn(radio.clone().run());
         Self { bluez, radio, status, tasks, scratch, _stop: stop }
     }
 
     fn join(&mut self, name: &str, grant: &BleGrant) -> One {
+        let (one, owner) = self.seat(name, grant);
+        self.tasks.spawn(owner.run());
+        one
+    }
+
+    /// It sits at the radio, and nobody runs its owner.
+    fn seat(&self, name: &str, grant: &BleGrant) -> (One, Peripheral) {
         let grant = Grant::new(name, grant).unwrap();
         let (asks, taken) = mpsc::channel(ASKS_OPEN_MAX);
         let (events, inbox) = inbox(name.into(), INBOX_BYTES);
         let known = Known::default();
         let owner = Peripheral::new(grant.clone(), &self.radio, known.clone(), taken, events.clone(), clock, self.status.clone());
-        self.tasks.spawn(owner.run());
         let handle = Handle::new(grant, known, asks, events, clock, self.status.clone());
-        One { handle, inbox, found: Vec::new(), tag: AtomicU16::new(0) }
+        (One { handle, inbox, found: Vec::new(), tag: AtomicU16::new(0) }, owner)
+    }
+
+    /// Until the link's last error says so; what it said at last, where it never does.
+    async fn complains(&self, name: &str, of: &str) {
+        for _ in 0..PATIENCE_S * 1000 / LOOK_MS {
+            if self.link(name).last_error.contains(of) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
+        panic!("{name} never said {of:?}, but {:?}", self.link(name).last_error);
     }
 
     fn order(&self, line: &str) {
@@ -398,7 +428,7 @@ async fn what_must_be_bonded_is_not_spoken_to_before() {
     assert_eq!(one.event().await, DOWN);
     within(async {
         while !air.link("bed-1").last_error.contains("wardgate ble pair F0:00:00:00:01:01") {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
         }
     })
     .await;
@@ -416,7 +446,7 @@ async fn an_instance_that_is_opened_anew_is_told_again_what_there_is() {
     one.hears(RATE, 1).await;
     within(async {
         while air.link("bed-1").notifications < 3 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
         }
     })
     .await;

@@ -72,8 +72,9 @@ pub fn device(text: &str) -> Result<Device, String> {
         ("twins", _) => Kind::Twins,
         ("oximeter", _) => Kind::Oximeter,
         ("thermometer", _) => Kind::Thermometer,
+        ("beacon", _) => Kind::Beacon,
         ("meter", records) => Kind::Meter(records.parse().map_err(|_| format!("meter={records}: write how many records"))?),
-        (other, _) => return Err(format!("{other} is not simulated; write belt, twins, oximeter, thermometer or meter=RECORDS")),
+        (other, _) => return Err(format!("{other} is not simulated; write belt, twins, oximeter, thermometer, beacon or meter=RECORDS")),
     };
     Ok(Device { name: name.into(), address: address.to_uppercase(), kind, clock_steps: None })
 }

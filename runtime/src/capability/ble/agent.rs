@@ -28,27 +28,38 @@ pub(super) struct Agent {
     name: String,
     least: Pairing,
     ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
-    by: Arc<Mutex<Pairing>>,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+/// How a pairing went, as far as the agent was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// Where nothing was asked, it just worked.
+    pub by: Pairing,
+    /// Weaker than the site allows, and refused for that.
+    pub refused: Option<Pairing>,
 }
 
 impl Agent {
     pub(super) fn new(device: String, name: String, least: Pairing, ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>) -> Self {
-        Self { device, name, least, ask, by: Arc::new(Mutex::new(Pairing::JustWorks)) }
+        Self { device, name, least, ask, outcome: Arc::new(Mutex::new(Outcome { by: Pairing::JustWorks, refused: None })) }
     }
 
-    /// In the end: how it was paired. Where nothing was asked, it just worked.
-    pub(super) fn by(&self) -> Arc<Mutex<Pairing>> {
-        self.by.clone()
+    /// It is known in the end.
+    pub(super) fn outcome(&self) -> Arc<Mutex<Outcome>> {
+        self.outcome.clone()
     }
 
     fn admit(&self, device: &OwnedObjectPath, by: Pairing) -> Result<(), Error> {
         if device.as_str() != self.device {
             return Err(Error::AccessDenied("another device is being paired".into()));
         }
+        let mut outcome = self.outcome.lock().expect("no holder panics");
         if by < self.least {
+            outcome.refused = Some(by);
             return Err(Error::AccessDenied("the site asks for more".into()));
         }
-        *self.by.lock().expect("no holder panics") = by;
+        outcome.by = by;
         Ok(())
     }
 
@@ -110,9 +121,10 @@ mod tests {
         let (strict, path) = agent(Pairing::Passkey, Some(123_456));
         assert!(strict.request_confirmation(path.clone(), 1).await.is_err(), "only compared");
         assert!(strict.request_authorization(path.clone()).await.is_err());
-        assert_eq!(*strict.by().lock().unwrap(), Pairing::JustWorks, "nothing was asked that counts");
+        let now = *strict.outcome().lock().unwrap();
+        assert_eq!((now.by, now.refused), (Pairing::JustWorks, Some(Pairing::JustWorks)), "nothing was asked that counts");
         assert_eq!(strict.request_passkey(path).await.unwrap(), 123_456);
-        assert_eq!(*strict.by().lock().unwrap(), Pairing::Passkey);
+        assert_eq!(strict.outcome().lock().unwrap().by, Pairing::Passkey);
         let other = OwnedObjectPath::try_from("/org/bluez/hci0/dev_2").unwrap();
         assert!(strict.request_passkey(other).await.is_err());
     }

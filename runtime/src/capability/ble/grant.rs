@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::tree::Device;
+use crate::capability::GrantError;
 use crate::capability::serial::{FRAME_BYTES_MAX, Pattern};
 use crate::config::{BleGrant, BlePool};
 use crate::contract::ble::Uuid;
@@ -48,16 +49,6 @@ pub struct Grant {
     writes: BTreeMap<Id, Vec<Pattern>>,
 }
 
-/// What is wrong with a grant, by its key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: [instance.{instance}.grants.ble] {key}: {why}")]
-pub struct GrantError {
-    pub at: String,
-    pub instance: String,
-    pub key: String,
-    pub why: String,
-}
-
 /// Why something was not asked of the peripheral, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -79,7 +70,7 @@ pub enum Refusal {
 
 impl Grant {
     pub fn new(instance: &str, from: &BleGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = GrantError::within("ble", instance, &from.at);
         let ids = |key: &str, texts: &[String]| {
             if texts.len() > UUIDS_MAX {
                 return Err(fail(key, format!("{} UUIDs are more than {UUIDS_MAX}", texts.len())));

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
+use super::Grant;
 use super::grant::Id;
-use super::{Grant, Refusal};
+use crate::capability::gate::Gate;
 use crate::capability::inbox::{self, Answer};
-use crate::capability::once::Once;
-use crate::capability::quota::Quota;
-use crate::capability::{Clock, Flooded, REFUSED_WAITING_MAX};
+use crate::capability::{Clock, Flooded};
 use crate::contract::Event;
 use crate::contract::ble::Failure;
 use crate::contract::types::{Moment, Tag};
@@ -81,28 +79,14 @@ struct Inner {
     grant: Grant,
     known: Known,
     asks: mpsc::Sender<Ask>,
-    inbox: inbox::Sender,
-    open: Quota,
-    refused: Quota,
-    logged: Once,
-    clock: Clock,
-    status: Status,
+    gate: Gate,
 }
 
 impl Handle {
     /// `asks` leads to the owner of the peripheral, with [`ASKS_OPEN_MAX`] places.
     pub fn new(grant: Grant, known: Known, asks: mpsc::Sender<Ask>, inbox: inbox::Sender, clock: Clock, status: Status) -> Self {
-        Self(Arc::new(Inner {
-            grant,
-            known,
-            asks,
-            inbox,
-            open: Quota::new(ASKS_OPEN_MAX),
-            refused: Quota::new(REFUSED_WAITING_MAX),
-            logged: Once::default(),
-            clock,
-            status,
-        }))
+        let gate = Gate::new(grant.link(), ASKS_OPEN_MAX, inbox, clock, status);
+        Self(Arc::new(Inner { grant, known, asks, gate }))
     }
 
     /// The plugin takes a `discovered` of this moment.
@@ -112,55 +96,73 @@ impl Handle {
 
     /// Exactly one `reply` follows, unless the instance is opened anew before.
     pub fn ask(&self, tag: Tag, what: What) -> Result<(), Flooded> {
-        let this = &*self.0;
-        let id = match this.known.get(what.handle()) {
+        let Inner { grant, known, asks, gate } = &*self.0;
+        let reply = |why| Event::BleReply(tag, Err(why));
+        let id = match known.get(what.handle()) {
             Some(Some(id)) => id,
-            Some(None) => return this.refuse(tag, Failure::NotFound),
-            None => return this.refuse(tag, Failure::LinkDown),
+            Some(None) => return gate.answer(reply(Failure::NotFound)),
+            None => return gate.answer(reply(Failure::LinkDown)),
         };
         let permitted = match &what {
-            What::Read(_) => this.grant.permits_read(id),
-            What::Write { bytes, .. } => this.grant.permits_write(id, bytes),
-            What::Subscribe(_) => this.grant.permits_notify(id),
+            What::Read(_) => grant.permits_read(id),
+            What::Write { bytes, .. } => grant.permits_write(id, bytes),
+            What::Subscribe(_) => grant.permits_notify(id),
             What::Unsubscribe(_) => Ok(()),
         };
         if let Err(refusal) = permitted {
-            this.log(&refusal);
-            this.count();
-            return this.refuse(tag, Failure::NotGranted);
+            return gate.forbid(format_args!("the peripheral {}", grant.target()), &refusal, reply(Failure::NotGranted));
         }
-        let Some(answer) = this.inbox.answer(&this.open) else {
-            this.count();
-            return this.refuse(tag, Failure::OverRate);
-        };
-        match this.asks.try_send(Ask { tag, what, answer }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => {
-                this.count();
-                this.refuse(tag, Failure::OverRate)
-            }
-            Err(TrySendError::Closed(_)) => this.refuse(tag, Failure::LinkDown), // the gateway is going down
-        }
+        gate.pass(asks, |answer| Ask { tag, what, answer }, reply(Failure::OverRate), reply(Failure::LinkDown))
     }
 }
 
-impl Inner {
-    fn count(&self) {
-        self.status.instance(self.inbox.instance(), |i| i.refusals += 1);
-        self.status.link(&self.grant.link(), |l| l.refused += 1);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::inbox::{Inbox, inbox};
+    use crate::config::BleGrant;
+
+    const HANDLE: u16 = 17;
+    const LINK_DOWN: Event = Event::BleReply(0, Err(Failure::LinkDown));
+
+    fn at(ns: u64) -> Moment {
+        Moment { boot: 1, monotonic_ns: ns, wall: None }
     }
 
-    fn refuse(&self, tag: Tag, why: Failure) -> Result<(), Flooded> {
-        let answer = self.inbox.answer(&self.refused).ok_or(Flooded)?;
-        answer.give((self.clock)(), Event::BleReply(tag, Err(why)));
-        Ok(())
+    fn handle() -> (Handle, Known, mpsc::Receiver<Ask>, Inbox) {
+        let grant = BleGrant { address: Some("C0:98:E5:00:00:01".into()), services: vec!["180d".into()], ..BleGrant::default() };
+        let (asks, taken) = mpsc::channel(ASKS_OPEN_MAX);
+        let (events, inbox) = inbox("bed-1".into(), 1000);
+        let known = Known::default();
+        let handle = Handle::new(Grant::new("bed-1", &grant).unwrap(), known.clone(), asks, events, || at(1), Status::default());
+        (handle, known, taken, inbox)
     }
 
-    fn log(&self, refusal: &Refusal) {
-        let text = refusal.to_string();
-        if self.logged.is_new(&text) {
-            // one sentence, its end ready to be pasted into gateway.toml
-            tracing::warn!("\"{}\" on the peripheral {} {text}", self.inbox.instance(), self.grant.target());
-        }
+    fn asks(handle: &Handle) {
+        handle.ask(0, What::Read(HANDLE)).unwrap();
+    }
+
+    /// What a plugin asks before it has taken the word of the link that is there now is meant for another, whose handles are perhaps the same.
+    #[test]
+    fn what_is_meant_for_the_link_before_never_reaches_the_one_after() {
+        let (handle, known, mut taken, inbox) = handle();
+        let one: BTreeMap<u16, Id> = [(HANDLE, 1)].into();
+        asks(&handle);
+        assert_eq!(inbox.try_recv().unwrap().1, LINK_DOWN, "there is no link");
+        known.set(one.clone(), at(10));
+        asks(&handle);
+        assert_eq!(inbox.try_recv().unwrap().1, LINK_DOWN, "its plugin has not heard of it");
+        handle.told(at(10));
+        asks(&handle);
+        assert!(taken.try_recv().is_ok() && inbox.is_empty());
+        // the link goes and another comes before the plugin has taken a word of that
+        known.forget();
+        known.set(one, at(20));
+        asks(&handle);
+        assert_eq!(inbox.try_recv().unwrap().1, LINK_DOWN);
+        assert!(taken.try_recv().is_err(), "it never came near the peripheral");
+        handle.told(at(20));
+        asks(&handle);
+        assert!(taken.try_recv().is_ok());
     }
 }

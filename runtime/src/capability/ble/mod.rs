@@ -15,8 +15,10 @@ mod tree;
 
 pub use agent::Question;
 pub use bluez::BluezError;
-pub use grant::{Grant, GrantError, INBOX_BYTES, Refusal, link_name};
+pub use grant::{Grant, INBOX_BYTES, Refusal, link_name};
 pub use handle::{ASKS_OPEN_MAX, Ask, Handle, Known, What};
 pub use peripheral::Peripheral;
 pub use person::{Person, PersonError, Seen};
 pub use radio::Radio;
+#[cfg(any(test, fuzzing))]
+pub use radio::babble;

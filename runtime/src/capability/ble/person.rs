@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::agent::{Agent, PATH, Question};
+use super::agent::{Agent, Outcome, PATH, Question};
 use super::bluez::{Bluez, BluezError};
 use super::grant::short;
 use super::tree::{Device, Tree};
@@ -41,7 +41,7 @@ pub enum PersonError {
     Unknown { target: String },
     #[error("{} are called {target}", addresses.join(" and "))]
     Several { target: String, addresses: Vec<String> },
-    #[error("{address} ({name}) would be paired by {}, and [ble] pairing = \"{}\" asks for more; it was forgotten again", by.name(), least.name())]
+    #[error("{address} ({name}) would be paired by {}, and [ble] pairing = \"{}\" asks for more: it is not paired", by.name(), least.name())]
     Weak { address: String, name: String, by: Pairing, least: Pairing },
     #[error("{address} ({name}) was not paired: {why}")]
     Unpaired { address: String, name: String, why: BluezError },
@@ -91,9 +91,7 @@ impl Person {
 
     async fn tree(&self) -> Result<Tree, BluezError> {
         let mut tree = Tree::default();
-        for (path, interfaces) in self.bluez.objects().await? {
-            interfaces.into_iter().for_each(|(interface, properties)| tree.added(&path, &interface, properties));
-        }
+        tree.fill(self.bluez.objects().await?);
         Ok(tree)
     }
 
@@ -164,19 +162,24 @@ impl Person {
         let (path, device) = self.find(target, address).await?;
         let (address, name) = (device.address.clone(), device.name.clone());
         let agent = Agent::new(path.clone(), name.clone(), least, ask);
-        let by = agent.by();
+        let outcome = agent.outcome();
         let served = self.bluez.0.object_server().at(PATH, agent).await;
         served.map_err(|e| BluezError::Bus(e.to_string()))?;
         self.bluez.register_agent(PATH, "KeyboardDisplay").await?;
         let paired = self.bluez.pair(&path).await;
-        let by = *by.lock().expect("no holder panics");
+        let Outcome { by, refused } = *outcome.lock().expect("no holder panics");
         match paired {
             Ok(()) if by < least => {
                 self.bluez.remove(&self.adapter, &path).await?;
                 return Err(PersonError::Weak { address, name, by, least });
             }
             Ok(()) => {}
-            Err(why) => return Err(PersonError::Unpaired { address, name, why }),
+            Err(why) => {
+                return Err(match refused {
+                    Some(by) => PersonError::Weak { address, name, by, least },
+                    None => PersonError::Unpaired { address, name, why },
+                });
+            }
         }
         self.bluez.trust(&path).await?;
         // of one with private addresses the identity is known only now

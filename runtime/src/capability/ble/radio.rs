@@ -1,6 +1,7 @@
 //! The one connection to BlueZ that all instances share: what BlueZ has is kept up to date here, the adapter is kept powered, and peripherals that
 //! are missing are looked for, by turns of looking and resting.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::bluez::{ADAPTER, BLUEZ, Bluez, BluezError, CHARACTERISTIC, DEVICE, Di
 use super::grant::Grant;
 use super::seat::Seat;
 use super::settings::Settings;
-use super::tree::{Device, Tree};
+use super::tree::{Device, Tree, Worth};
 use crate::capability::{Clock, inbox};
 use crate::config;
 use crate::status::Status;
@@ -24,6 +25,10 @@ const RETRY_MS: u64 = 1_000; // bluetoothd needs seconds to start; each try is o
 const POWER_RETRY_MS: u64 = 300;
 /// What comes between BlueZ's list and its last signal before it is read again.
 const READ_AGAIN_MAX: u32 = 5; // more changes in a row than one reading takes are a storm that ends
+/// Of devices that were let go for want of room, one may be wanted by now: so long after the first of them BlueZ's list is read again.
+const CROWD_S: u64 = 10; // as often as it is looked for a missing one
+/// A crowd is told once in so long.
+const CROWD_TOLD_S: u64 = 600; // a flood must not fill the disk with its log
 
 /// Shared by all instances with a peripheral. Cheap to clone.
 #[derive(Clone)]
@@ -51,6 +56,9 @@ struct State {
     seats: Vec<Arc<Seat>>,
     /// Of BlueZ, since the start.
     signals: u64,
+    /// Since when the tree lacks devices for which there was no room.
+    crowded: Option<Instant>,
+    crowd_told: Option<Instant>,
 }
 
 /// How an instance's peripheral stands.
@@ -204,9 +212,13 @@ impl Radio {
         match member.as_str() {
             "InterfacesAdded" => {
                 let Ok((path, interfaces)) = body.deserialize::<(zbus::OwnedObjectPath, Interfaces)>() else { return };
+                let device = interfaces.contains_key(DEVICE);
                 for (interface, properties) in interfaces {
                     state.tree.added(&path, &interface, properties);
                     self.after(&mut state, &path, &interface, true);
+                }
+                if device {
+                    self.make_room(&mut state);
                 }
             }
             "InterfacesRemoved" => {
@@ -250,6 +262,35 @@ impl Radio {
         }
     }
 
+    /// Whatever strangers say, whoever is bound, bonded or connected has its place.
+    fn make_room(&self, state: &mut State) {
+        let State { tree, seats, .. } = &mut *state;
+        if !tree.is_crowded() {
+            return;
+        }
+        let held: BTreeSet<String> = seats.iter().filter_map(|seat| seat.device()).collect();
+        let gone = tree.make_room(|path, device| {
+            let named = || seats.iter().any(|seat| seat.grant.is_one() && seat.grant.fits(device));
+            if device.paired || device.connected || held.contains(path) || named() {
+                Worth::Ours
+            } else if seats.iter().any(|seat| seat.grant.fits(device)) {
+                Worth::Alike
+            } else {
+                Worth::Stranger
+            }
+        });
+        if gone == 0 {
+            return;
+        }
+        let now = Instant::now();
+        state.crowded.get_or_insert(now);
+        if state.crowd_told.is_none_or(|told| now - told >= Duration::from_secs(CROWD_TOLD_S)) {
+            state.crowd_told = Some(now);
+            tracing::warn!("more Bluetooth devices are near than there is room for: those that nobody here named or bonded are let go");
+        }
+        self.0.status.with(|s| s.radio.strangers_dropped += gone);
+    }
+
     // ---------- the adapter
 
     async fn keep(&self, bluez: &Bluez) -> BluezError {
@@ -280,18 +321,12 @@ impl Radio {
             *looking = Looking::Not;
             let owner = bluez.owner().await?;
             self.lock().owner = Some(owner);
-            for _ in 0..READ_AGAIN_MAX {
-                let before = self.lock().signals;
-                let objects = bluez.objects().await?;
-                let mut state = self.lock();
-                let tree = &mut state.tree;
-                tree.clear();
-                for (path, interfaces) in objects {
-                    interfaces.into_iter().for_each(|(interface, properties)| tree.added(&path, &interface, properties));
-                }
-                if state.signals == before {
-                    break;
-                }
+            self.read(bluez).await?;
+        } else if self.lock().may_lack() {
+            match self.read(bluez).await {
+                Err(why @ BluezError::Bus(_)) => return Err(why),
+                Err(why) => tracing::debug!(%why, "reading again what BlueZ has"), // what is known holds
+                Ok(()) => self.lock().wake(None),
             }
         }
         let wanted = self.0.settings.adapter.as_deref();
@@ -314,6 +349,23 @@ impl Radio {
                 Err(why) => Err(why),
             },
         }
+    }
+
+    /// All that BlueZ has.
+    async fn read(&self, bluez: &Bluez) -> Result<(), BluezError> {
+        for _ in 0..READ_AGAIN_MAX {
+            let before = self.lock().signals;
+            let objects = bluez.objects().await?;
+            let mut state = self.lock();
+            state.tree.clear();
+            state.tree.fill(objects);
+            state.crowded = None;
+            self.make_room(&mut state);
+            if state.signals == before {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// By turns. How long nothing is to be done; None: until somebody rings.
@@ -356,8 +408,18 @@ impl Radio {
 }
 
 impl State {
+    /// A device that is missing may be one of those that were let go.
+    fn may_lack(&self) -> bool {
+        self.crowded.is_some_and(|since| since.elapsed() >= Duration::from_secs(CROWD_S)) && self.seats.iter().any(|seat| seat.wants())
+    }
+
     /// None: it concerns everybody.
     fn wake(&self, path: Option<&str>) {
         self.seats.iter().for_each(|seat| seat.wake(path));
     }
 }
+
+#[cfg(any(test, fuzzing))]
+pub mod babble;
+#[cfg(test)]
+mod tests;

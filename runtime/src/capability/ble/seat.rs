@@ -109,12 +109,18 @@ impl Seat {
         self.count(bytes.len(), status);
         let event = if confirmed { Event::BleIndicated(handle, bytes.to_vec()) } else { Event::BleNotified(handle, bytes.to_vec()) };
         if inner.open {
-            self.inbox.notified(now, event);
+            self.give(now, event, status);
         } else if inner.early.len() < EARLY_MAX {
             inner.early.push((now, event));
         } else {
             inner.early_lost = true;
         }
+    }
+
+    /// Something that the peripheral said, on its way to the plugin.
+    pub fn give(&self, now: Moment, event: Event, status: &Status) {
+        self.inbox.notified(now, event);
+        status.instance(self.inbox.instance(), |i| i.overruns = self.inbox.overruns());
     }
 
     pub fn count(&self, bytes: usize, status: &Status) {
@@ -141,7 +147,7 @@ impl Seat {
         self.count(bytes, status);
         status.link(&self.grant.link(), |l| l.rssi_dbm = device.rssi);
         let rssi = rssi.clamp(i8::MIN.into(), i8::MAX.into()) as i8;
-        self.inbox.notified(now, Event::BleAdvertised { rssi, manufacturer, services });
+        self.give(now, Event::BleAdvertised { rssi, manufacturer, services }, status);
     }
 }
 

@@ -156,8 +156,7 @@ impl Session {
 
     fn give(&self, of: &Peripheral, handle: u16, bytes: Vec<u8>) {
         of.seat.count(bytes.len(), &of.status);
-        of.inbox.notified((of.clock)(), Event::BleNotified(handle, bytes));
-        of.status.instance(of.inbox.instance(), |i| i.overruns = of.inbox.overruns());
+        of.seat.give((of.clock)(), Event::BleNotified(handle, bytes), &of.status);
     }
 
     /// What came before the link was lost is heard, also when the word of its loss was quicker.

@@ -5,14 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use zbus::OwnedVariant;
 
-use super::bluez::{ADAPTER, CHARACTERISTIC, DEVICE, Dictionary, SERVICE};
+use super::bluez::{ADAPTER, CHARACTERISTIC, DEVICE, Dictionary, Objects, SERVICE};
 use super::grant::{Id, uuid};
 
-/// Devices, services and characteristics together; what is beyond is not seen.
-const OBJECTS_MAX: usize = 4096; // eight peripherals have some 500; the rest are phones that walk by, which BlueZ forgets after 30 s
-const NAME_BYTES_MAX: usize = 248; // the protocol's own bound
-const ENTRIES_MAX: usize = 32; // services or makers in one advertisement: extended ones have 1650 bytes
-const DATA_BYTES_MAX: usize = 1650; // of one of them
+/// Devices that are nobody's here.
+pub(super) const STRANGERS_MAX: usize = 512; // a busy corridor has some hundred, which BlueZ forgets after 30 s; who makes up addresses has any number
+/// So many more go at once where those are the ones that are in the way: a flood costs little.
+const STRANGERS_GO: usize = STRANGERS_MAX / 4;
+/// Services and characteristics of one device; what is beyond is not seen.
+pub(super) const ATTRIBUTES_MAX: usize = 512; // the richest device read about has 60
+pub(super) const NAME_BYTES_MAX: usize = 248; // the protocol's own bound
+pub(super) const ENTRIES_MAX: usize = 32; // services or makers in one advertisement: extended ones have 1650 bytes
+pub(super) const DATA_BYTES_MAX: usize = 1650; // of one of them
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Adapter {
@@ -33,6 +37,18 @@ pub(super) struct Device {
     pub services: Vec<Id>,
     pub manufacturer: Vec<(u16, Vec<u8>)>,
     pub service_data: Vec<(Id, Vec<u8>)>,
+    /// Counts up: who was heard last has the most.
+    pub heard: u64,
+}
+
+/// What a device is worth here, the least first: where there is no room for all, the least goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Worth {
+    Stranger,
+    /// It fits a pool, as anything does that says what the devices of that pool say.
+    Alike,
+    /// Named by a grant, bonded, connected, or an instance's own: it never goes.
+    Ours,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +71,7 @@ enum Object {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     objects: BTreeMap<String, Object>,
+    heard: u64,
 }
 
 impl Tree {
@@ -62,8 +79,18 @@ impl Tree {
         self.objects.clear();
     }
 
+    /// All that BlueZ has; a device comes before what is below it.
+    pub fn fill(&mut self, objects: Objects) {
+        let mut all: Vec<_> = objects.into_iter().map(|(path, interfaces)| (path.to_string(), interfaces)).collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (path, interfaces) in all {
+            interfaces.into_iter().for_each(|(interface, properties)| self.added(&path, &interface, properties));
+        }
+    }
+
+    /// A device always has a place; whoever adds devices [makes room](Self::make_room) afterwards.
     pub fn added(&mut self, path: &str, interface: &str, properties: Dictionary) {
-        if self.objects.len() >= OBJECTS_MAX && !self.objects.contains_key(path) {
+        if [SERVICE, CHARACTERISTIC].contains(&interface) && !self.objects.contains_key(path) && !self.has_room_below(path) {
             return;
         }
         let object = match interface {
@@ -83,10 +110,53 @@ impl Tree {
         }
     }
 
+    /// What is below a device that is not there is nobody's, and one device does not take the place of all.
+    fn has_room_below(&self, path: &str) -> bool {
+        let Some(device) = device_of(path).filter(|device| self.device(device).is_some()) else { return false };
+        self.below(device).count() < ATTRIBUTES_MAX
+    }
+
+    fn below(&self, device: &str) -> impl Iterator<Item = (&String, &Object)> {
+        let below = format!("{device}/");
+        self.objects.range(below.clone()..).take_while(move |(path, _)| path.starts_with(&below))
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// There may be too many.
+    pub fn is_crowded(&self) -> bool {
+        self.devices().count() > STRANGERS_MAX
+    }
+
+    /// Lets those go who are worth least, and of them who was silent longest, while there are too many: how many went.
+    pub fn make_room(&mut self, worth: impl Fn(&str, &Device) -> Worth) -> u64 {
+        let mut others: Vec<_> = self.devices().map(|(path, d)| (worth(path, d), d.heard, path.to_owned())).collect();
+        others.retain(|(worth, ..)| *worth < Worth::Ours);
+        let over = others.len().saturating_sub(STRANGERS_MAX);
+        if over == 0 {
+            return 0;
+        }
+        others.sort_unstable();
+        let strangers = others.partition_point(|(worth, ..)| *worth == Worth::Stranger);
+        let going = over.max(strangers.min(over + STRANGERS_GO));
+        for (_, _, path) in &others[..going] {
+            let all: Vec<String> = self.below(path).map(|(path, _)| path.clone()).collect();
+            all.iter().chain([path]).for_each(|path| drop(self.objects.remove(path)));
+        }
+        going as u64
+    }
+
     pub fn changed(&mut self, path: &str, interface: &str, properties: Dictionary, invalid: &[String]) {
+        self.heard += 1;
         match (self.objects.get_mut(path), interface) {
             (Some(Object::Adapter(adapter)), ADAPTER) => take(&properties, "Powered", &mut adapter.powered),
-            (Some(Object::Device(device)), DEVICE) => device.changed(&properties, invalid),
+            (Some(Object::Device(device)), DEVICE) => {
+                device.heard = self.heard;
+                device.changed(&properties, invalid);
+            }
             (Some(Object::Service(id)), SERVICE) => *id = text(&properties, "UUID").as_deref().and_then(uuid).unwrap_or(*id),
             (Some(Object::Characteristic(c)), CHARACTERISTIC) => c.changed(&properties),
             _ => {}
@@ -117,9 +187,7 @@ impl Tree {
 
     /// What is known of a device's characteristics: path, service, itself.
     pub fn characteristics(&self, device: &str) -> Vec<(String, Id, Characteristic)> {
-        let below = format!("{device}/");
-        let found = self.objects.range(below.clone()..).take_while(|(path, _)| path.starts_with(&below));
-        let found = found.filter_map(|(path, object)| match object {
+        let found = self.below(device).filter_map(|(path, object)| match object {
             Object::Characteristic(c) => match self.objects.get(&c.service) {
                 Some(Object::Service(service)) => Some((path.clone(), *service, c.clone())),
                 _ => None,
@@ -180,6 +248,13 @@ impl Characteristic {
     pub fn has(&self, flag: &str) -> bool {
         self.flags.iter().any(|f| f == flag)
     }
+}
+
+/// The path of the device that this is below: BlueZ names them `/org/bluez/hci0/dev_00_11_22_33_44_55/service000a/char000b`.
+fn device_of(path: &str) -> Option<&str> {
+    let at = path.find("/dev_")?;
+    let end = path[at + 1..].find('/')?;
+    Some(&path[..at + 1 + end])
 }
 
 fn take(properties: &Dictionary, name: &str, into: &mut bool) {

@@ -110,6 +110,29 @@ fn after_reopening_no_answer_of_the_old_run_arrives_the_link_is_told_anew_and_by
     assert!(tx.answer(&open).is_some());
 }
 
+/// What two devices said on one link is told apart for a new run too: between their words it hears that the one went and the other came.
+#[test]
+fn after_reopening_a_change_of_the_link_stays_between_what_two_devices_said() {
+    let (tx, rx) = of(1000);
+    let (up, down) = (Event::BleLink(LinkState::Up), Event::BleLink(LinkState::Down));
+    let found = |mtu| Event::BleDiscovered { mtu, found: vec![] };
+    let says = |byte| Event::BleNotified(1, vec![byte]);
+    tx.link(at(0), down.clone());
+    tx.link(at(0), up.clone());
+    tx.discovered(at(1), found(1));
+    tx.notified(at(2), says(1));
+    tx.link(at(3), down.clone());
+    tx.link(at(4), up.clone());
+    tx.discovered(at(5), found(2));
+    tx.notified(at(6), says(2));
+    rx.reopen(at(9));
+    let told: Vec<_> = all(&rx).into_iter().map(|(_, event)| event).collect();
+    let newest = [up.clone(), found(2)];
+    assert_eq!(told, [&newest[..], &[says(1), down, up, found(2), says(2)]].concat(), "the state as it is now, then what happened");
+    rx.reopen(at(10));
+    assert_eq!(all(&rx).into_iter().map(|(_, event)| event).collect::<Vec<_>>(), newest, "nothing waits, and the state is told anew");
+}
+
 #[test]
 fn time_never_goes_back_for_the_plugin() {
     let (tx, rx) = of(8);

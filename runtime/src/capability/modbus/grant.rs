@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::handle::CANCELS_WAITING_MAX;
+use crate::capability::GrantError;
 use crate::config::ModbusGrant;
 use crate::contract::modbus::Request;
 
@@ -43,16 +44,6 @@ struct Rule {
     addresses: Vec<RangeInclusive<u16>>,
 }
 
-/// What is wrong with a grant, by its key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: [instance.{instance}.grants.modbus] {key}: {why}")]
-pub struct GrantError {
-    pub at: String,
-    pub instance: String,
-    pub key: String,
-    pub why: String,
-}
-
 /// Why a request was not made, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -77,7 +68,7 @@ pub(super) struct Reach {
 
 impl Grant {
     pub fn new(instance: &str, from: &ModbusGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = GrantError::within("modbus", instance, &from.at);
         if from.servers.is_empty() {
             return Err(fail("servers", "names no server. Write the unit ids that this instance may ask, like servers = [1]".into()));
         }

@@ -358,3 +358,42 @@ impl Reply {
         if self.strays > 0 { Fault::Malformed(self.stray.clone()) } else { Fault::Timeout }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::super::settings::tests::bus;
+    use super::*;
+    use crate::config;
+    use crate::contract::modbus::Span;
+    use crate::contract::types::Moment;
+
+    const GAP_MS: u64 = 400;
+
+    /// The silence before a request is counted from the last byte on the line, also from one that was thrown away: a request on its heels would be
+    /// taken for a part of that frame.
+    #[tokio::test]
+    async fn a_request_keeps_its_distance_from_what_was_thrown_away_before_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap().to_string();
+        let from = config::Bus { gap_us: GAP_MS * 1000, timeout_ms: 10, protocol: Some("rtu".into()), ..bus(Some(&at), None) };
+        let mut line = Line::new(Settings::read("plant", &from).unwrap(), || Moment { boot: 1, monotonic_ns: 1, wall: None });
+        line.connect().await.unwrap();
+        let (mut device, _) = listener.accept().unwrap();
+        sleep(Duration::from_millis(GAP_MS)).await; // the line has been silent for long enough
+        let came = Instant::now();
+        device.write_all(b"stray").unwrap();
+        while line.tally.strays == 0 {
+            line.freshen().await.unwrap();
+        }
+        let request = Request::ReadHoldingRegisters(Span { address: 0, count: 1 });
+        let job = Job { server: 1, request, quirk: false, keep_raw: false, since: came };
+        assert!(matches!(line.ask(&job).await, Err(Fault::Timeout)), "nobody answers");
+        let asked_after = came.elapsed();
+        let mut asked = [0; 8];
+        device.read_exact(&mut asked).unwrap();
+        assert_eq!(asked[..6], [1, 3, 0, 0, 0, 1]);
+        assert!(asked_after >= Duration::from_millis(GAP_MS), "{asked_after:?} after it");
+    }
+}

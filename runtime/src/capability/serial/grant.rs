@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::pattern::{FRAME_BYTES_MAX, Pattern};
 use super::{Flow, Place, Settings};
+use crate::capability::GrantError;
 use crate::config::SerialGrant;
 
 /// What the inbox of a port holds.
@@ -41,16 +42,6 @@ pub enum Parity {
     Odd,
 }
 
-/// What is wrong with a grant, by its key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: [instance.{instance}.grants.serial] {key}: {why}")]
-pub struct GrantError {
-    pub at: String,
-    pub instance: String,
-    pub key: String,
-    pub why: String,
-}
-
 /// Why a frame was not written, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -64,7 +55,7 @@ pub enum Refusal {
 
 impl Grant {
     pub fn new(instance: &str, from: &SerialGrant) -> Result<Self, GrantError> {
-        let fail = |key: &str, why: String| GrantError { at: from.at.to_string(), instance: instance.to_owned(), key: key.to_owned(), why };
+        let fail = GrantError::within("serial", instance, &from.at);
         let place = Place::parse(&from.port).map_err(|why| fail("port", why))?;
         let flow = Flow::parse(&from.flow).map_err(|why| fail("flow", why))?;
         if !(BAUD_MIN..=BAUD_MAX).contains(&from.baud) {

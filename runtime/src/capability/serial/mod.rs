@@ -10,7 +10,7 @@ mod telnet;
 mod tty;
 mod wire;
 
-pub use grant::{Framing, Grant, GrantError, INBOX_S, Parity, Refusal};
+pub use grant::{Framing, Grant, INBOX_S, Parity, Refusal};
 pub use handle::{Handle, WRITES_OPEN_MAX, Write};
 pub use pattern::{FRAME_BYTES_MAX, Pattern, PatternError};
 pub use port::Port;

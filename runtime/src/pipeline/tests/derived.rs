@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wardgate_wire::{Class, Content, Decimal, Description, Entry, GapReason, Run, Value, WaveformTrack};
 
 use super::super::{Binding, Pipeline, Takes};
-use super::{Bench, Group, SECOND, at, block, describe, emit, setup};
+use super::{Bench, Group, SECOND, at, block, describe, describe_as, emit, setup};
 use crate::config::{Report, Terms};
 use crate::contract::Said;
 use crate::contract::types::{Kind, Missing};
@@ -73,7 +73,7 @@ fn an_open_window_outlives_a_crash_and_ends_with_a_loss() {
     let (name, state) = (name.clone(), state.clone());
 
     b.crash(2);
-    b.pipeline.restore_window(&"ups".into(), 1, &state).expect("whole");
+    b.pipeline.restore_window(&"ups".into(), 1, &state, false).expect("whole");
     let reports = BTreeMap::from([("load".to_owned(), Report::Window { seconds: 60 })]);
     b.pipeline.posted(&"ups".into(), Terms { reports, ..Terms::default() });
     b.open("ups", vec![describe(1, "load", Kind::Numeric)]);
@@ -92,11 +92,34 @@ fn an_open_window_outlives_a_crash_and_ends_with_a_loss() {
 
     for n in 0..state.len() {
         let mut fresh = Pipeline::new(setup(3, 1 << 14), None, at(SECOND));
-        assert!(fresh.restore_window(&Arc::from("ups"), 1, &state[..n]).is_err());
+        assert!(fresh.restore_window(&Arc::from("ups"), 1, &state[..n], false).is_err());
         assert!(
             fresh.seal(false, at(SECOND)).unwrap().states.contains(&(name.clone(), Vec::new())),
             "what cannot be read is not kept for ever"
         );
+    }
+}
+
+/// What it was granted when the window was opened counts for nothing.
+//= PROMISES.md#P196
+#[test]
+fn a_personal_window_of_the_life_before_is_not_told_without_its_grant() {
+    for granted in [true, false] {
+        let mut b = Bench::new();
+        let reports = BTreeMap::from([("load".to_owned(), Report::Window { seconds: 60 })]);
+        b.pipeline.posted(&"ups".into(), Terms { reports, personal: true, ..Terms::default() });
+        b.open("ups", vec![describe_as(1, "load", Kind::Numeric, true)]);
+        b.say("ups", vec![emit(&[(1, 5), (1, 7)])]).unwrap();
+        let [(name, state)] = &b.seal().sealed.states[..] else { panic!("one window") };
+        let (name, state) = (name.clone(), state.clone());
+        b.crash(2);
+        b.pipeline.restore_window(&"ups".into(), 1, &state, granted).expect("whole");
+        assert_eq!(b.pipeline.withheld("ups"), if granted { 0 } else { 2 });
+        b.open("ups", vec![describe(2, "charge", Kind::Numeric)]);
+        b.say("ups", vec![emit(&[(2, 1)])]).unwrap();
+        let group = b.seal();
+        assert_eq!(group.readings().len(), if granted { 5 } else { 1 });
+        assert!(group.sealed.states.contains(&(name, Vec::new())), "either way it is gone from the card");
     }
 }
 

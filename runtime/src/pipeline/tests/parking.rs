@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use wardgate_wire::{Content, Entry, GapReason, Parked};
 
-use super::{Bench, Group, SECOND, alert, at, block, describe, emit, setup};
-use crate::config::Link;
+use super::{Bench, Group, SECOND, alert, at, block, describe, describe_as, emit, setup};
+use crate::config::{Link, Terms};
 use crate::contract::{Said, types};
 use crate::pipeline::parking::parked_of;
 use crate::pipeline::{Binding, Pipeline};
@@ -163,6 +163,70 @@ fn what_is_parked_outlives_a_power_cut_and_goes_out_once() {
     b.bind(Some("A"), "bed-1");
     b.bind(Some("B"), "bed-1");
     assert!(b.values().is_empty(), "once");
+}
+
+/// Personal values were granted while they were parked. The site took that back: they are dropped and counted, as if they were said now.
+//= PROMISES.md#P196
+#[test]
+fn personal_values_that_were_parked_do_not_leave_after_their_grant_is_withdrawn() {
+    let described = || {
+        vec![
+            describe_as(1, "name", types::Kind::Numeric, true),
+            describe(2, "hr", types::Kind::Numeric),
+            describe_as(3, "voice", types::Kind::Waveform, true),
+        ]
+    };
+    let spoken =
+        || vec![emit(&[(1, 10), (2, 20)]), block(3, 0, &[1, 2, 3]), Said::Missed(3, Some(2), types::Missing::Overrun), emit(&[(2, 21)])];
+    for granted in [true, false] {
+        let mut b = Bench::new();
+        let now = b.tick();
+        b.pipeline.posted(&name(), Terms { personal: true, ..Terms::default() });
+        b.pipeline.bound(&name(), bound_to(Some("A"), "bed-1"), now, None);
+        b.open(MONITOR, described());
+        b.relink();
+        b.say(MONITOR, vec![identify("B")]).unwrap();
+        b.say(MONITOR, spoken()).unwrap();
+        b.lost(MONITOR);
+        b.say(MONITOR, vec![block(3, 5, &[4])]).unwrap();
+        assert_eq!((b.seal().readings().len(), b.pipeline.withheld(MONITOR)), (0, 0));
+        // the site reloads
+        b.pipeline.posted(&name(), Terms { personal: granted, ..Terms::default() });
+        b.bind(Some("B"), "bed-1");
+        let numbers: Vec<i64> = b.values().into_iter().map(|(n, _)| n).collect();
+        let group = b.groups.last().unwrap();
+        let samples = group.batches.iter().map(|(_, _, x)| if let Content::Waveforms(t) = &x.content { t.len() } else { 0 }).sum::<usize>();
+        let told: Vec<_> = (group.entries().iter())
+            .filter_map(|e| match e {
+                Entry::Run { stream, .. } => Some(stream.source),
+                Entry::Description { description, .. } if description.personal => Some(wardgate_wire::Source::Channel(99)),
+                _ => None,
+            })
+            .filter(|source| !matches!(source, wardgate_wire::Source::Channel(2)))
+            .collect();
+        if granted {
+            assert_eq!((numbers, b.pipeline.withheld(MONITOR)), (vec![10, 20, 21], 0));
+            assert!(samples > 0 && !told.is_empty());
+        } else {
+            assert_eq!((numbers, b.pipeline.withheld(MONITOR)), (vec![20, 21], 5), "one number and four samples stay here");
+            assert_eq!((samples, told.len()), (0, 0), "not even that there was something: {:?}", group.entries());
+        }
+    }
+    // and what expires of it makes no gap, because it would not have come
+    for granted in [true, false] {
+        let mut b = Bench::new();
+        let now = b.tick();
+        b.pipeline.posted(&name(), Terms { personal: true, ..Terms::default() });
+        b.pipeline.bound(&name(), bound_to(Some("A"), "bed-1"), now, None);
+        b.open(MONITOR, vec![describe_as(1, "name", types::Kind::Numeric, true)]);
+        b.say(MONITOR, vec![identify("B"), emit(&[(1, 1)])]).unwrap();
+        b.pipeline.posted(&name(), Terms { personal: granted, ..Terms::default() });
+        b.ns += 61 * SECOND;
+        b.pipeline.expire_parked(at(b.ns), 60 * SECOND);
+        b.seal();
+        assert_eq!(b.pipeline.open_gaps().len(), usize::from(granted), "{:?}", b.pipeline.open_gaps());
+        assert_eq!(b.pipeline.claim_news(MONITOR).unwrap().expired, 1);
+    }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(super) struct World {
     /// So many times more `Powered` cannot be set.
     pub busy: u32,
     pub speaking: bool,
+    /// Strangers that walked by, and how many still will.
+    pub crowd: (u32, u32),
     /// Of bluetoothd.
     pub lives: u32,
 }
@@ -53,6 +55,7 @@ impl World {
             pairing: None,
             busy: 0,
             speaking: false,
+            crowd: (0, 0),
             lives: 0,
         })
     }

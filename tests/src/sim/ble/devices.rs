@@ -14,6 +14,9 @@ use crate::sim::{Log, boottime_ns};
 /// A clock that is set is so within so many seconds, and twice as many, of its first value.
 const CLOCK_STEPS_S: u64 = 2;
 pub(super) const MTU: u16 = 247; // what most phones and BlueZ agree on with a recent chip
+const USUAL_DBM: i16 = -50;
+/// Values of one device before they are those of another: eight minutes of the fastest.
+const NUMBERS_EACH: u32 = 1000;
 
 /// A peripheral that is to be simulated.
 #[derive(Clone, Debug)]
@@ -71,8 +74,17 @@ pub(super) struct Peripheral {
     pub paired: bool,
     pub trusted: bool,
     pub in_reach: bool,
+    /// How strongly it is received.
+    pub rssi: i16,
+    /// What it broadcasts, and whether anybody was told of it.
+    pub broadcast: Vec<u8>,
+    pub told: bool,
     /// It takes every request and answers none.
     pub mute: bool,
+    /// It is connected, and its services are never known.
+    pub opaque: bool,
+    /// So many times more BlueZ holds what was subscribed to before.
+    pub holds: u32,
     /// Ticks until the next value.
     pub wait_ms: u64,
     pub count: u32,
@@ -99,6 +111,9 @@ impl Peripheral {
                 ear: None,
             }));
         }
+        // each has numbers of its own, so that nobody's values are taken for another's
+        let last = device.address.rsplit(':').next().and_then(|octet| u32::from_str_radix(octet, 16).ok());
+        let count = last.unwrap_or(0) * NUMBERS_EACH;
         let log = Log::open(sent.map(|folder| folder.join(format!("{}.jsonl", device.name))).as_deref())?;
         Ok(Self {
             device,
@@ -110,9 +125,14 @@ impl Peripheral {
             paired: false,
             trusted: false,
             in_reach: true,
+            rssi: USUAL_DBM,
+            broadcast: Vec::new(),
+            told: false,
             mute: false,
+            opaque: false,
+            holds: 0,
             wait_ms: 0,
-            count: 0,
+            count,
             clock: Clock::steady(clock::Kind::Local),
             meter: Meter::default(),
             flaps: 0,
@@ -158,6 +178,12 @@ impl Peripheral {
             says,
         };
         let _ = self.log.line(&said); // a full disk shows in the books
+    }
+
+    /// Notes what it broadcasts.
+    pub fn note_broadcast(&mut self, bytes: &[u8], says: Says) {
+        let hex = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let _ = self.log.line(&Said { monotonic_ns: boottime_ns(), characteristic: "broadcast".into(), hex, clock_s: None, says }); // as above
     }
 
     /// The link is gone, and with it who listened.

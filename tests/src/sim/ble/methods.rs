@@ -40,7 +40,7 @@ impl World {
             (OBJECT_MANAGER, "GetManagedObjects") => return self.answer(client, &header, &self.objects()),
             (PROPERTIES, _) => return self.properties(client, asked, &path, &member),
             (AGENT_MANAGER1, _) => self.agent(client, asked, &member),
-            (ADAPTER1, _) if self.adapter.is_some() => self.of_adapter(asked, &member),
+            (ADAPTER1, _) if self.adapter.is_some() => self.of_adapter(client, asked, &member),
             (DEVICE1, "Pair") => self.pair(client, asked, &path),
             (DEVICE1, _) => self.of_device(&path, &member),
             (CHARACTERISTIC1, _) => self.of_characteristic(client, asked, &path, &member),
@@ -121,19 +121,20 @@ impl World {
         Ok(Answer::Done)
     }
 
-    fn of_adapter(&mut self, asked: &Message, member: &str) -> Result<Answer, Refusal> {
+    fn of_adapter(&mut self, client: u32, asked: &Message, member: &str) -> Result<Answer, Refusal> {
         let adapter = self.adapter.as_mut().ok_or(NO_OBJECT)?;
         match member {
             "StartDiscovery" if !adapter.powered => Err(("org.bluez.Error.NotReady", "Resource Not Ready")),
+            "StartDiscovery" if adapter.looking.contains(&client) => Err(("org.bluez.Error.InProgress", "Operation already in progress")),
             "StartDiscovery" => {
-                adapter.discovering = true;
+                adapter.looking.insert(client);
+                self.peripherals.iter_mut().for_each(|p| p.told = false);
                 self.changed(ADAPTER, ADAPTER1, vec![("Discovering", true.into())]);
                 Ok(Answer::Done)
             }
-            "StopDiscovery" if !adapter.discovering => Err((FAILED, "No discovery started")),
+            "StopDiscovery" if !adapter.looking.contains(&client) => Err((FAILED, "No discovery started")),
             "StopDiscovery" => {
-                adapter.discovering = false;
-                self.changed(ADAPTER, ADAPTER1, vec![("Discovering", false.into())]);
+                self.looks_no_more(client);
                 Ok(Answer::Done)
             }
             "RemoveDevice" => {
@@ -146,7 +147,14 @@ impl World {
                 self.removed(objects);
                 Ok(Answer::Done)
             }
-            "SetDiscoveryFilter" => Ok(Answer::Done),
+            "SetDiscoveryFilter" => {
+                let filter: super::tree::Dictionary = asked.body().deserialize().map_err(|_| NO_METHOD)?;
+                match filter.get("DuplicateData").is_some_and(|v| bool::try_from(v.clone()).is_ok_and(|yes| yes)) {
+                    true => adapter.repeats.insert(client),
+                    false => adapter.repeats.remove(&client),
+                };
+                Ok(Answer::Done)
+            }
             _ => Err(NO_METHOD),
         }
     }
@@ -184,6 +192,9 @@ impl World {
         let path = self.peripherals[at].path();
         self.peripherals[at].connected = true;
         self.changed(&path, DEVICE1, vec![("Connected", true.into())]);
+        if self.peripherals[at].opaque {
+            return;
+        }
         self.peripherals[at].resolved = true;
         let objects = self.peripherals[at].objects();
         self.added(objects.into_iter().skip(1).collect());
@@ -228,6 +239,10 @@ impl World {
                 Ok(Answer::Done)
             }
             "AcquireNotify" if !flags.contains(&"notify") => Err(NOT_SUPPORTED),
+            "AcquireNotify" | "StartNotify" if peripheral.holds > 0 => {
+                peripheral.holds -= u32::from(member == "AcquireNotify");
+                Err(("org.bluez.Error.NotPermitted", "Notify acquired"))
+            }
             "AcquireNotify" if characteristic.heard() => Err(("org.bluez.Error.NotPermitted", "Notify acquired")),
             "AcquireNotify" => {
                 let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None);

@@ -5,11 +5,15 @@ use zbus::Variant;
 
 use super::bus::World;
 use super::devices::Ear;
-use super::profiles::{CONTROL_POINT, Says};
-use super::tree::{ADAPTER, ADAPTER1, Adapter, CHARACTERISTIC1};
+use super::profiles::{CONTROL_POINT, Kind, Says, broadcast};
+use super::tree::{ADAPTER, ADAPTER1, Adapter, CHARACTERISTIC1, DEVICE1, stranger};
 
 const SUPERVISION_MS: u64 = 2000; // a peripheral out of reach is given up after this
 const FLAP_MS: u64 = 3000; // and one that flaps goes again after this
+/// What a burst has behind each number: as much as an extended advertisement takes.
+const BURST_BYTES: usize = 1600;
+/// Strangers that come in one tick: thousands in a second, and no client's queue overflows.
+const CROWD_EACH: u32 = 64;
 
 impl World {
     /// A client went: nobody listens there any more.
@@ -17,11 +21,21 @@ impl World {
         for characteristic in self.peripherals.iter_mut().flat_map(|p| &mut p.characteristics) {
             characteristic.ear.take_if(|ear| matches!(ear, Ear::Signal(owner) if *owner == client));
         }
+        self.looks_no_more(client);
+    }
+
+    /// A client stops looking, or has gone.
+    pub(super) fn looks_no_more(&mut self, client: u32) {
+        let Some(adapter) = &mut self.adapter else { return };
+        adapter.repeats.remove(&client);
+        if adapter.looking.remove(&client) && adapter.looking.is_empty() {
+            self.changed(ADAPTER, ADAPTER1, vec![("Discovering", false.into())]);
+        }
     }
 
     /// Time goes on.
     pub(super) fn tick(&mut self, ms: u64) {
-        let discovering = self.owner.is_some() && self.adapter.as_ref().is_some_and(|a| a.powered && a.discovering);
+        let discovering = self.owner.is_some() && self.adapter.as_ref().is_some_and(Adapter::discovers);
         for at in 0..self.peripherals.len() {
             if discovering && self.peripherals[at].in_reach && !self.peripherals[at].known {
                 self.peripherals[at].known = true;
@@ -29,8 +43,43 @@ impl World {
                 self.added(objects);
             }
             self.in_and_out_of_reach(at, ms);
-            self.speak(at, ms);
+            if self.peripherals[at].device.kind == Kind::Beacon {
+                self.broadcast(at, ms, discovering);
+            } else {
+                self.speak(at, ms);
+            }
         }
+        if discovering {
+            let passing = self.crowd.1.min(CROWD_EACH);
+            let passed: Vec<_> = (self.crowd.0..self.crowd.0 + passing).map(stranger).collect();
+            self.crowd = (self.crowd.0 + passing, self.crowd.1 - passing);
+            self.added(passed);
+        }
+    }
+
+    /// Whoever hears it hears it without a link; without repeats BlueZ tells of it once.
+    fn broadcast(&mut self, at: usize, ms: u64, discovering: bool) {
+        let repeats = self.adapter.as_ref().is_some_and(Adapter::hears_repeats);
+        let speaking = self.speaking;
+        let peripheral = &mut self.peripherals[at];
+        peripheral.wait_ms = peripheral.wait_ms.saturating_sub(ms);
+        let heard = discovering && peripheral.known && peripheral.in_reach && (repeats || !peripheral.told);
+        if !speaking || !heard || peripheral.wait_ms > 0 {
+            return;
+        }
+        peripheral.wait_ms = peripheral.device.kind.every_ms();
+        self.advertise(at, 0);
+    }
+
+    fn advertise(&mut self, at: usize, more: usize) {
+        let peripheral = &mut self.peripherals[at];
+        let (mut bytes, says) = broadcast(peripheral.count);
+        bytes.resize(bytes.len() + more, 0);
+        peripheral.count += 1;
+        (peripheral.broadcast, peripheral.told) = (bytes.clone(), true);
+        peripheral.note_broadcast(&bytes, says);
+        let (path, properties) = (peripheral.path(), peripheral.broadcasts());
+        self.changed(&path, DEVICE1, properties);
     }
 
     /// A peripheral out of reach loses its link after a while, and one that flaps comes back.
@@ -113,15 +162,12 @@ impl World {
     /// One line of what may be asked of the simulation.
     pub(super) fn order(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<_> = line.split_whitespace().collect();
-        let named = |name: &str| {
-            let at = self.peripherals.iter().position(|p| p.device.name == name);
-            at.ok_or_else(|| format!("no peripheral is called {name}"))
-        };
         let number = |word: &str| word.parse::<u32>().map_err(|_| format!("{word} is no number"));
         match words[..] {
             ["on"] => self.speaking = true,
             ["off"] => self.speaking = false,
             ["busy", times] => self.busy = number(times)?,
+            ["crowd", strangers] => self.crowd.1 += number(strangers)?,
             ["adapter", "gone"] => self.unplugged(),
             ["adapter", "back"] => {
                 self.adapter = Some(Adapter::default());
@@ -134,33 +180,62 @@ impl World {
                 self.lives += 1;
                 self.owned_by(Some(format!(":0.{}", self.lives)));
             }
-            ["vanish", name] => {
-                let at = named(name)?;
-                self.vanish(at);
-            }
-            ["return", name] => {
-                let at = named(name)?;
-                self.peripherals[at].in_reach = true;
-                self.peripherals[at].back_ms = None;
-            }
-            ["mute", name] => {
-                let at = named(name)?;
-                self.peripherals[at].mute = true;
-            }
-            ["unmute", name] => {
-                let at = named(name)?;
-                self.peripherals[at].mute = false;
-            }
-            ["flap", name, times] => {
-                let (at, times) = (named(name)?, number(times)?);
-                self.peripherals[at].flaps = times;
-                self.vanish(at);
-            }
-            ["cut", name, records] => {
-                let (at, records) = (named(name)?, number(records)?);
-                self.peripherals[at].meter.cut_after = Some(records);
+            [what, name, ref how_much @ ..] if how_much.len() < 2 => {
+                let at = self.peripherals.iter().position(|p| p.device.name == name);
+                let at = at.ok_or_else(|| format!("no peripheral is called {name}"))?;
+                match how_much {
+                    [] => self.befall(at, what)?,
+                    _ => self.befall_so_much(at, what, how_much[0].parse().map_err(|_| format!("{} is no number", how_much[0]))?)?,
+                }
             }
             _ => return Err(format!("{line:?} is no order")),
+        }
+        Ok(())
+    }
+
+    fn befall(&mut self, at: usize, what: &str) -> Result<(), String> {
+        let peripheral = &mut self.peripherals[at];
+        match what {
+            "vanish" => self.vanish(at),
+            "return" => (peripheral.in_reach, peripheral.back_ms) = (true, None),
+            "mute" => peripheral.mute = true,
+            "unmute" => peripheral.mute = false,
+            "opaque" => peripheral.opaque = true,
+            "clear" => peripheral.opaque = false,
+            // as after a change of its services: its sockets end, and the link does not
+            "deafen" => peripheral.characteristics.iter_mut().for_each(|c| c.ear = None),
+            // BlueZ forgets who has not been heard for 30 s
+            "forget" => {
+                self.vanish(at);
+                self.disconnect(at);
+                let objects = self.peripherals[at].objects();
+                if std::mem::take(&mut self.peripherals[at].known) {
+                    self.removed(objects);
+                }
+            }
+            other => return Err(format!("{other} is no order to a peripheral")),
+        }
+        Ok(())
+    }
+
+    fn befall_so_much(&mut self, at: usize, what: &str, much: i32) -> Result<(), String> {
+        let peripheral = &mut self.peripherals[at];
+        match what {
+            "flap" => {
+                peripheral.flaps = much.cast_unsigned();
+                self.vanish(at);
+            }
+            "cut" => peripheral.meter.cut_after = Some(much.cast_unsigned()),
+            "hold" => peripheral.holds = much.cast_unsigned(),
+            "rssi" => {
+                peripheral.rssi = much as i16;
+                let (path, rssi, known) = (peripheral.path(), peripheral.rssi, peripheral.known);
+                if known {
+                    self.changed(&path, DEVICE1, vec![("RSSI", rssi.into())]);
+                }
+            }
+            "burst" => (0..much).for_each(|_| self.advertise(at, BURST_BYTES)),
+            other => return Err(format!("{other} is no order to a peripheral")),
         }
         Ok(())
     }
@@ -186,6 +261,7 @@ impl World {
             peripheral.known = peripheral.paired;
         }
         self.agent = None;
+        self.crowd.0 = 0;
         self.owned_by(None);
     }
 }

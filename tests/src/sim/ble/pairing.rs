@@ -39,6 +39,7 @@ impl World {
         let passkey = match peripheral.device.kind {
             Kind::Meter(_) => true,
             Kind::Oximeter => false,
+            Kind::Beacon => return Err(FAILED), // it takes no connections
             Kind::Belt | Kind::Twins | Kind::Thermometer => {
                 self.bonded(path);
                 return Ok(Answer::Done);

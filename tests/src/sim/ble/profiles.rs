@@ -23,10 +23,12 @@ pub enum Kind {
     /// Two measurements under one UUID, in two services.
     Twins,
     Oximeter,
-    /// Says with each value what its own clock shows.
-    Thermometer,
     /// Its memory holds so many records.
     Meter(u16),
+    /// By indications: each is confirmed before anybody hears of it. It says with each what its own clock shows.
+    Thermometer,
+    /// It only broadcasts: what it measures stands in its manufacturer data, and who it is in its service data.
+    Beacon,
 }
 
 pub(super) struct Service {
@@ -59,6 +61,7 @@ impl Kind {
                 uuid: 0x1808,
                 characteristics: vec![(MEASURED_GLUCOSE, NOTIFY, vec![]), (CONTROL_POINT, &["write", "indicate"], vec![])],
             }],
+            Self::Beacon => return Vec::new(),
         };
         let about = [(0x2a25, format!("SN-{name}")), (0x2a29, "simulated".to_owned())];
         services.push(Service { uuid: 0x180a, characteristics: about.map(|(uuid, text)| (uuid, READ, text.into_bytes())).into() });
@@ -71,6 +74,7 @@ impl Kind {
         match self {
             Self::Belt | Self::Twins => 500,
             Self::Oximeter | Self::Thermometer => 1000,
+            Self::Beacon => 200,
             Self::Meter(_) => 40, // between two records of a report
         }
     }
@@ -82,6 +86,7 @@ impl Kind {
             Self::Oximeter => Some(oxygen(n)),
             Self::Thermometer => Some(temperature(n, clock_s)),
             Self::Meter(_) => None, // it speaks when it is asked
+            Self::Beacon => None,   // it is not connected: see `broadcast`
         }
     }
 }
@@ -120,6 +125,11 @@ fn sfloat(mantissa: i16, exponent: i8) -> [u8; 2] {
     ((u16::from(exponent.cast_unsigned()) & 15) << 12 | mantissa.cast_unsigned() & 0xfff).to_le_bytes()
 }
 
+/// What a beacon broadcasts: a number that counts up, and nothing else.
+pub(super) fn broadcast(n: u32) -> (Vec<u8>, Says) {
+    (n.to_le_bytes().to_vec(), says([("value", Value::Number(n.into(), 0))]))
+}
+
 /// The amplitude counts up.
 fn oxygen(n: u32) -> (u16, Vec<u8>, Says) {
     const AMPLITUDE_THERE: u8 = 1 << 4;
@@ -133,16 +143,16 @@ fn oxygen(n: u32) -> (u16, Vec<u8>, Says) {
     (MEASURED_OXYGEN, [vec![AMPLITUDE_THERE], fields.concat()].concat(), told)
 }
 
-/// Goes up and down by a tenth of a degree.
+/// It counts up, by thousandths of a degree.
 fn temperature(n: u32, clock_s: i64) -> (u16, Vec<u8>, Says) {
     const TIME_THERE: u8 = 1 << 1;
-    const TENTHS: u8 = (-1i8).cast_unsigned();
-    let tenths = 362 + (n % 17) as i32;
+    const THOUSANDTHS: u8 = (-3i8).cast_unsigned();
+    let thousandths = 36_000 + i64::from(n % 4000);
     let mut bytes = vec![TIME_THERE];
-    bytes.extend(&tenths.to_le_bytes()[..3]);
-    bytes.push(TENTHS);
+    bytes.extend(&thousandths.to_le_bytes()[..3]);
+    bytes.push(THOUSANDTHS);
     bytes.extend(date_time(clock_s));
-    (MEASURED_TEMPERATURE, bytes, says([("temperature", Value::Number(tenths.into(), -1))]))
+    (MEASURED_TEMPERATURE, bytes, says([("temperature", Value::Number(thousandths, -3))]))
 }
 
 /// Year, month, day, hour, minute and second, as Bluetooth has them.

@@ -1,6 +1,6 @@
 //! The objects of org.bluez: adapter, devices, services, characteristics, with their properties as BlueZ 5.66 names them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
@@ -15,6 +15,11 @@ pub(super) const DEVICE1: &str = "org.bluez.Device1";
 pub(super) const SERVICE1: &str = "org.bluez.GattService1";
 pub(super) const CHARACTERISTIC1: &str = "org.bluez.GattCharacteristic1";
 pub(super) const AGENT_MANAGER1: &str = "org.bluez.AgentManager1";
+/// Of the manufacturer data of a beacon: the company that stands for none. And of its service data, with its serial number.
+const MAKER: u16 = 0xffff;
+const WHO: u16 = 0x2a25;
+/// Far from every address that a test gives: made up, and never heard of again.
+const MADE_UP: u64 = 0xc0de_0000_0000;
 const ADDRESS: &str = "02:00:00:00:00:01"; // locally administered: no maker's
 
 pub(super) type Dictionary = HashMap<String, OwnedVariant>;
@@ -23,7 +28,10 @@ pub(super) type Interfaces = HashMap<String, Dictionary>;
 #[derive(Default)]
 pub(super) struct Adapter {
     pub powered: bool,
-    pub discovering: bool,
+    /// Who looks for peripherals: each client by itself.
+    pub looking: BTreeSet<u32>,
+    /// Who is told of repeats (DuplicateData).
+    pub repeats: BTreeSet<u32>,
 }
 
 pub(super) fn variant<'a>(value: impl Into<Variant<'a>>) -> OwnedVariant {
@@ -39,6 +47,15 @@ fn dictionary(entries: Vec<(&str, Variant<'_>)>) -> Dictionary {
 }
 
 impl Adapter {
+    pub fn discovers(&self) -> bool {
+        self.powered && !self.looking.is_empty()
+    }
+
+    /// A client that looks wants to hear repeats.
+    pub fn hears_repeats(&self) -> bool {
+        self.looking.intersection(&self.repeats).next().is_some()
+    }
+
     pub fn properties(&self) -> Dictionary {
         dictionary(vec![
             ("Address", ADDRESS.into()),
@@ -46,7 +63,7 @@ impl Adapter {
             ("Name", "simulated".into()),
             ("Alias", "simulated".into()),
             ("Powered", self.powered.into()),
-            ("Discovering", self.discovering.into()),
+            ("Discovering", self.discovers().into()),
             ("Pairable", true.into()),
             ("Roles", Variant::from(vec!["central"])),
         ])
@@ -70,9 +87,22 @@ impl Peripheral {
             ("UUIDs", Variant::from(self.services.iter().map(|s| uuid(s.uuid)).collect::<Vec<_>>())),
         ]);
         if self.in_reach {
-            properties.insert("RSSI".into(), variant(-50i16));
+            properties.insert("RSSI".into(), variant(self.rssi));
+        }
+        if !self.broadcast.is_empty() {
+            properties.extend(dictionary(self.broadcasts()));
         }
         properties
+    }
+
+    /// What it broadcasts, as BlueZ tells it.
+    pub fn broadcasts(&self) -> Vec<(&'static str, Variant<'static>)> {
+        let serial = format!("SN-{}", self.device.name).into_bytes();
+        vec![
+            ("ManufacturerData", Variant::from(HashMap::from([(MAKER, Variant::from(self.broadcast.clone()))]))),
+            ("ServiceData", Variant::from(HashMap::from([(uuid(WHO), Variant::from(serial))]))),
+            ("RSSI", Variant::from(self.rssi)),
+        ]
     }
 
     /// What is known of its services: nothing before they are resolved.
@@ -104,12 +134,28 @@ impl Peripheral {
     }
 }
 
+/// One of a crowd.
+pub(super) fn stranger(n: u32) -> (String, Interfaces) {
+    let octets = (MADE_UP + u64::from(n)).to_be_bytes();
+    let address = octets[2..].iter().map(|o| format!("{o:02X}")).collect::<Vec<_>>().join(":");
+    let at = format!("{ADAPTER}/dev_{}", address.replace(':', "_"));
+    let entries = vec![
+        ("Address", address.into()),
+        ("Paired", false.into()),
+        ("Connected", false.into()),
+        ("Adapter", path(ADAPTER)),
+        ("RSSI", Variant::from(-70i16)),
+    ];
+    (at, Interfaces::from([(DEVICE1.to_owned(), dictionary(entries))]))
+}
+
 impl World {
     pub fn objects(&self) -> HashMap<OwnedObjectPath, Interfaces> {
         let mut all = vec![("/org/bluez".to_owned(), Interfaces::from([(AGENT_MANAGER1.to_owned(), Dictionary::new())]))];
         if let Some(adapter) = &self.adapter {
             all.push((ADAPTER.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), adapter.properties())])));
             all.extend(self.peripherals.iter().filter(|p| p.known).flat_map(Peripheral::objects));
+            all.extend((0..self.crowd.0).map(stranger));
         }
         all.into_iter().map(|(path, interfaces)| (OwnedObjectPath::try_from(path).expect("a path of ours"), interfaces)).collect()
     }

@@ -1,0 +1,138 @@
+//! The radio without a BlueZ: who has a place in a crowd.
+
+use std::sync::Arc;
+
+use zbus::message::Message;
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+use super::super::bluez::{DEVICE, Dictionary, Interfaces, OBJECT_MANAGER, PROPERTIES, SERVICE};
+use super::super::tree::{ATTRIBUTES_MAX, STRANGERS_MAX};
+use super::*;
+use crate::capability::inbox::inbox;
+use crate::config::{BleGrant, BlePool};
+use crate::contract::types::Moment;
+
+const OWNER: &str = ":1.7";
+const HEART_RATE: &str = "0000180d-0000-1000-8000-00805f9b34fb";
+
+fn clock() -> Moment {
+    Moment { boot: 1, monotonic_ns: 1, wall: None }
+}
+
+fn radio() -> Radio {
+    let radio = Radio::new(&config::Ble::default(), clock, Status::default());
+    radio.lock().owner = Some(OWNER.into());
+    radio
+}
+
+fn sits(radio: &Radio, address: Option<&str>, pool: Option<BlePool>) -> Arc<Seat> {
+    let grant = BleGrant { address: address.map(str::to_owned), pool, services: vec!["180d".into()], ..BleGrant::default() };
+    radio.sit(Grant::new("bed-1", &grant).unwrap(), inbox("bed-1".into(), 1000).0)
+}
+
+fn path(address: &str) -> String {
+    format!("/org/bluez/hci0/dev_{}", address.replace(':', "_"))
+}
+
+fn address(n: usize) -> String {
+    format!("C0:00:00:00:{:02X}:{:02X}", n >> 8, n & 255)
+}
+
+fn properties<const N: usize>(all: [(&str, Variant<'_>); N]) -> Dictionary {
+    all.into_iter().map(|(name, value)| (name.to_owned(), OwnedVariant::try_from(value).unwrap())).collect()
+}
+
+impl Radio {
+    fn added(&self, path: &str, interface: &str, properties: Dictionary) {
+        let body = (OwnedObjectPath::try_from(path.to_owned()).unwrap(), Interfaces::from([(interface.to_owned(), properties)]));
+        self.heard(&Message::signal("/", OBJECT_MANAGER, "InterfacesAdded").sender(OWNER).build(&body).unwrap());
+    }
+
+    fn appears(&self, address: &str, services: &[&str]) {
+        let rssi = ("RSSI", Variant::from(-50i16));
+        self.added(
+            &path(address),
+            DEVICE,
+            properties([("Address", address.to_owned().into()), ("UUIDs", Variant::from(services.to_vec())), rssi]),
+        );
+    }
+
+    fn changes(&self, address: &str, name: &str, value: Variant<'_>) {
+        let body = (DEVICE, properties([(name, value)]), Vec::<String>::new());
+        self.heard(&Message::signal(path(address), PROPERTIES, "PropertiesChanged").sender(OWNER).build(&body).unwrap());
+    }
+
+    fn knows(&self, address: &str) -> bool {
+        self.lock().tree.device(&path(address)).is_some()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.0.status.read().radio.strangers_dropped
+    }
+}
+
+/// Any number of made-up addresses, before and after: whoever is bound, bonded, connected or an instance's own keeps its place.
+//= PROMISES.md#P197
+#[test]
+fn a_flood_of_strangers_takes_nobodys_place_and_is_counted() {
+    const FLOOD: usize = 8 * STRANGERS_MAX;
+    let ours: [String; 5] = std::array::from_fn(|n| format!("F0:00:00:00:00:{n:02X}"));
+    let [named, late, bonded, connected, own] = ours.each_ref().map(String::as_str);
+    let radio = radio();
+    sits(&radio, Some(named), None);
+    sits(&radio, Some(late), None);
+    let of_pool = sits(&radio, None, Some(BlePool { service: Some("180d".into()), ..BlePool::default() }));
+    for address in [named, bonded, connected] {
+        radio.appears(address, &[]);
+    }
+    radio.changes(bonded, "Paired", true.into());
+    radio.changes(connected, "Connected", true.into());
+    radio.added(&(path(connected) + "/service0010"), SERVICE, properties([("UUID", HEART_RATE.into())]));
+    radio.appears(own, &[HEART_RATE]);
+    of_pool.claim(Some(&path(own)));
+    for n in 0..FLOOD {
+        radio.appears(&address(n), &[]);
+        assert!(radio.lock().tree.devices().count() <= STRANGERS_MAX + 4, "{n}");
+    }
+    assert!(radio.knows(&address(FLOOD - 1)) && !radio.knows(&address(0)), "who was silent longest went");
+    radio.appears(late, &[]);
+    for n in FLOOD..2 * FLOOD {
+        radio.appears(&address(n), &[]);
+    }
+    for address in [named, late, bonded, connected, own] {
+        assert!(radio.knows(address), "{address}");
+    }
+    let there = radio.lock().tree.devices().count() as u64;
+    assert_eq!(radio.dropped(), 2 * FLOOD as u64 + 5 - there, "each that went is counted");
+    assert!(radio.lock().crowded.is_some(), "what BlueZ has is read again for whoever is missing");
+}
+
+/// Who says what the devices of a pool say goes behind everybody else, and still does not fill the tree.
+//= PROMISES.md#P197
+#[test]
+fn what_fits_a_pool_stays_longer_than_strangers_and_is_bounded_too() {
+    let radio = radio();
+    sits(&radio, None, Some(BlePool { service: Some("180d".into()), ..BlePool::default() }));
+    radio.appears("F0:00:00:00:00:01", &[HEART_RATE]);
+    for n in 0..4 * STRANGERS_MAX {
+        radio.appears(&address(n), &[]);
+    }
+    assert!(radio.knows("F0:00:00:00:00:01"), "none of them is like it");
+    for n in 0..4 * STRANGERS_MAX {
+        radio.appears(&address(n), &[HEART_RATE]);
+    }
+    assert!(radio.lock().tree.devices().count() <= STRANGERS_MAX);
+}
+
+/// One device with a table without end does not take the room of others.
+#[test]
+fn what_one_device_has_is_bounded_and_what_is_below_nobody_is_not_kept() {
+    let radio = radio();
+    radio.appears("F0:00:00:00:00:01", &[]);
+    for n in 0..2 * ATTRIBUTES_MAX {
+        radio.added(&format!("{}/service{n:04x}", path("F0:00:00:00:00:01")), SERVICE, properties([("UUID", HEART_RATE.into())]));
+        radio.added(&format!("{}/service{n:04x}", path("F0:00:00:00:00:02")), SERVICE, properties([("UUID", HEART_RATE.into())]));
+    }
+    let state = radio.lock();
+    assert_eq!(state.tree.len(), 1 + ATTRIBUTES_MAX);
+}

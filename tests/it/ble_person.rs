@@ -1,0 +1,120 @@
+//! A person at a terminal pairs, lists and forgets peripherals, in the three ways that there are and as the site's policy has it; the gateway runs
+//! beside, and hears who was paired.
+
+use serde_json::Value as Json;
+use wardgate_lab::sim::ble::PASSKEY;
+use wardgate_lab::stage::{bluetooth, unsigned};
+
+use crate::ble_ward::Ward;
+use crate::faults::wait_status;
+use crate::ward::Folder;
+
+const METER: &str = "F0:00:00:00:21:01";
+const OXIMETER: &str = "F0:00:00:00:21:02";
+const BELT: &str = "F0:00:00:00:21:03";
+/// What is to be heard only when it is bonded.
+const BOUND: &str = "bed-1-meter";
+/// Whom the exit status blames: what is at the port, or the configuration.
+const NOT_PAIRED: i32 = 6;
+const NOT_ALLOWED: i32 = 3;
+
+impl Ward {
+    fn policy(&self, pairing: &str) {
+        let bound = bluetooth(BOUND, &unsigned("ble-glucose"), "ble-glucose", METER, "bed-1").replace("ble = {", "ble = { bonded = true,");
+        self.configure(&format!("[ble]\npairing = \"{pairing}\"\nscan_s = 1\nrest_s = 1\n{bound}"));
+    }
+
+    /// Who is bonded, by address, and whose it is by gateway.toml.
+    fn bonded(&self) -> Vec<(String, Option<String>)> {
+        let listed = self.wardgate(&["ble", "list", "--json"]);
+        let all: Json = serde_json::from_slice(&listed.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&listed.stderr)));
+        let text = |json: &Json| json.as_str().map(str::to_owned);
+        let one = |seen: &Json| (text(&seen["address"]).unwrap(), text(&seen["instance"]));
+        all.as_array().unwrap().iter().map(one).collect()
+    }
+
+    /// What a person sees who answers one question, or is asked none.
+    fn pairs(&self, target: &str, asked: Option<(&str, &str)>) -> (i32, String) {
+        let mut terminal = self.at_a_terminal(&["ble", "pair", target]);
+        if let Some((question, answer)) = asked {
+            terminal.until(question);
+            terminal.types(answer);
+        }
+        terminal.ends()
+    }
+}
+
+//= PROMISES.md#P201
+#[test]
+fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other() {
+    let folder = Folder::new("ble-person");
+    let devices = [format!("meter=6:meter:{METER}"), format!("oximeter:oximeter:{OXIMETER}"), format!("belt:belt:{BELT}")];
+    let mut ward = Ward::new(&folder, &devices);
+    let asks_passkey = "Passkey shown by meter (6 digits): ";
+    let asks_number = format!("Does oximeter show {PASSKEY:06}? [yes/no] ");
+    ward.policy("none");
+    ward.start_gateway();
+    let link = format!("ble {BOUND}");
+    let not_bonded =
+        |s: &wardgate::status::Snapshot| s.links.get(&link).is_some_and(|l| l.last_error.contains(&format!("wardgate ble pair {METER}")));
+    wait_status(&ward.stage, "that it is not bonded", not_bonded);
+
+    // nobody may
+    let (code, seen) = ward.pairs("meter", None);
+    assert!(code == NOT_ALLOWED && seen.contains("nobody may pair") && seen.contains("pairing = \"compare\""), "{code}: {seen}");
+
+    // six digits are typed, and nothing less is enough
+    ward.policy("passkey");
+    for (name, by) in [("oximeter", "compare"), ("belt", "just-works")] {
+        let (code, seen) = ward.pairs(name, None);
+        assert!(code == NOT_ALLOWED && seen.contains(&format!("would be paired by {by}")), "{code}: {seen}");
+        assert!(
+            !seen.contains("[yes/no]") && seen.contains(&format!("pairing = \"{by}\"")),
+            "nobody is asked for what does not count: {seen}"
+        );
+    }
+    assert_eq!(ward.bonded(), []);
+    let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, "111111")));
+    assert!(code == NOT_PAIRED && seen.contains("was not paired") && seen.contains("AuthenticationFailed"), "{code}: {seen}");
+    let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, "no digits")));
+    assert!(code == NOT_PAIRED && seen.contains("AuthenticationRejected"), "{code}: {seen}");
+    assert_eq!((ward.bonded().len(), ward.said("meter").len()), (0, 0), "and nothing was said to it");
+    let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, &format!("{PASSKEY:06}"))));
+    assert!(code == 0 && seen.contains(&format!("paired with {METER} (meter): passkey")), "{code}: {seen}");
+    ward.hears(BOUND, "sequence", |came| came.len() == 6);
+
+    // two numbers are compared
+    ward.policy("compare");
+    let (code, seen) = ward.pairs("oximeter", Some((&asks_number, "no")));
+    assert!(code == NOT_PAIRED && seen.contains("was not paired"), "{code}: {seen}");
+    let (code, seen) = ward.pairs("oximeter", Some((&asks_number, "yes")));
+    assert!(code == 0 && seen.contains(&format!("paired with {OXIMETER} (oximeter): compare")), "{code}: {seen}");
+    assert!(seen.contains("no instance of gateway.toml names it") && seen.contains(&format!("address = \"{OXIMETER}\"")), "{seen}");
+    assert_eq!(ward.pairs("belt", None).0, NOT_ALLOWED);
+
+    // being there is enough
+    ward.policy("just-works");
+    let (code, seen) = ward.pairs(BELT, None);
+    assert!(code == 0 && seen.contains(&format!("paired with {BELT} (belt): just works")), "{code}: {seen}");
+    let whose = |address: &str, owner: Option<&str>| (address.to_owned(), owner.map(str::to_owned));
+    let mut bonded = ward.bonded();
+    bonded.sort();
+    assert_eq!(bonded, [whose(METER, Some(BOUND)), whose(OXIMETER, None), whose(BELT, None)]);
+
+    // for people: who is near, what is bonded, and what is to be forgotten
+    for verb in ["scan", "list"] {
+        let words: &[&str] = if verb == "scan" { &["ble", "scan", "--for", "1"] } else { &["ble", "list"] };
+        let (code, seen) = ward.at_a_terminal(words).ends();
+        let rows: Vec<_> = seen.lines().filter(|l| l.contains("F0:00:00:00:21")).collect();
+        assert!(code == 0 && rows.len() == 3, "{verb} {code}: {seen}");
+        assert!(rows.iter().any(|r| r.contains(METER) && r.contains("yes") && r.contains(BOUND)), "{seen}");
+    }
+    for (target, address) in [("oximeter", OXIMETER), (BOUND, METER), (BELT, BELT)] {
+        let (code, seen) = ward.at_a_terminal(&["ble", "forget", target]).ends();
+        assert!(code == 0 && seen.contains(&format!("forgot {address}")), "{code}: {seen}");
+    }
+    let (code, seen) = ward.at_a_terminal(&["ble", "list"]).ends();
+    assert!(code == 0 && seen.contains("nothing is bonded"), "{code}: {seen}");
+    wait_status(&ward.stage, "that it is not bonded any more", not_bonded);
+    ward.stop();
+}

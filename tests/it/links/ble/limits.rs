@@ -1,0 +1,57 @@
+//! What is given up, asked for again and made anew where BlueZ or a peripheral does not do what was asked.
+
+use super::*;
+
+/// BlueZ may end a subscription without a word of the link: its services are read anew, say. Nothing would come any more, so the link is made anew.
+#[tokio::test]
+async fn a_peripheral_whose_subscription_bluez_ends_is_subscribed_to_again() {
+    let mut air = Air::with("deaf", &[BELT]);
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    one.is_up().await;
+    one.subscribes(RATE).await;
+    air.order("on");
+    one.hears(RATE, 2).await;
+    air.order("deafen belt-1");
+    one.goes_down().await;
+    air.complains("bed-1", "BlueZ ended a subscription").await;
+    one.is_up().await;
+    one.subscribes(RATE).await;
+    one.hears(RATE, 2).await;
+    assert_eq!(air.link("bed-1").reconnects, 1);
+}
+
+/// What was subscribed to on a lost link BlueZ holds for a moment, and refuses it meanwhile.
+#[tokio::test]
+async fn what_bluez_holds_still_is_asked_for_again() {
+    let mut air = Air::with("held", &[BELT]);
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    one.is_up().await;
+    air.order("hold belt-1 3");
+    one.subscribes(RATE).await;
+    air.order("on");
+    assert_eq!(one.hears(RATE, 3).await, air.sent("belt-1", RATE)[..3]);
+    assert_eq!(air.link("bed-1").requests, 1, "for its plugin it was one request");
+}
+
+/// A peripheral that takes the connection and says nothing: it is given up, told, and tried again; nobody else waits for it.
+#[tokio::test]
+async fn a_connection_that_is_never_made_is_given_up_and_tried_again() {
+    let mut air = Air::with("unmade", &[BELT, "oximeter:oximeter-1:F0:00:00:00:02:01"]);
+    air.order("mute belt-1");
+    let (mut one, mut other) = (air.join("bed-1", &grant(BELT_ADDRESS)), air.join("bed-2", &grant("F0:00:00:00:02:01")));
+    other.is_up().await;
+    air.complains("bed-1", "no answer to Connect within 30 s").await;
+    assert_eq!(air.link("bed-1").timeouts, 1);
+    air.order("unmute belt-1");
+    one.is_up().await;
+}
+
+#[tokio::test]
+async fn services_that_are_never_known_are_given_up_and_the_link_is_made_again() {
+    let mut air = Air::with("opaque", &[BELT]);
+    air.order("opaque belt-1");
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    air.complains("bed-1", "its services were not known within 30 s").await;
+    air.order("clear belt-1");
+    one.is_up().await;
+}
