@@ -229,6 +229,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         device(0, &[0, 1, 2, 3, 6], &whole),
         [device(0, &[8, 9], &data), vec![0, 0, 1, 1, 1, 1, 6, 0, 0, 2, 8, 9], data.clone()].concat(),
         (0..=255).flat_map(|n| device(n, &[3], &[0])).collect(),
+        // more than there is room for: services, a name, data of makers
+        device(1, &[7], &[&[1, 63][..], &[5; 63]].concat()),
+        device(1, &[2], &[&[0][..], &text(&[b'x'; 320])].concat()),
+        device(1, &[8], &(0..63).fold(vec![0, 63], |all, n| [all, vec![n, 0], text(&[n; 16])].concat())),
+        device(1, &[8], &[&[0, 1, 76, 0][..], &text(&[7; 1760])].concat()),
         vec![1, 0xc0, 0, 3, 0, 0, 1, 2, 10, 12, 0, 0, 0, 2, 1, b'n', 1, b'i'],
         vec![0, 0, 0, 0, 0, 0, 1, 0xc7, 0, 3, 0, 0, 1, 1, 15, 0, 1, 5],
     ]
