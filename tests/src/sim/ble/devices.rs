@@ -88,6 +88,8 @@ pub(super) struct Peripheral {
     /// Ticks until the next value.
     pub wait_ms: u64,
     pub count: u32,
+    /// The number of its first value.
+    first: u32,
     clock: Clock,
     pub meter: Meter,
     /// Flaps: how often yet.
@@ -133,6 +135,7 @@ impl Peripheral {
             holds: 0,
             wait_ms: 0,
             count,
+            first: count,
             clock: Clock::steady(clock::Kind::Local),
             meter: Meter::default(),
             flaps: 0,
@@ -157,7 +160,7 @@ impl Peripheral {
     /// What it says next, and from which characteristic. Its clock steps some seconds after its first value: nobody could tell an earlier step.
     pub fn value(&mut self) -> Option<(u16, Vec<u8>, Says)> {
         let now = boottime_ns();
-        if let Some(seed) = self.device.clock_steps.filter(|_| self.count == 0) {
+        if let Some(seed) = self.device.clock_steps.filter(|_| self.count == self.first) {
             let kind = if seed % 2 == 0 { clock::Kind::Local } else { clock::Kind::Summer };
             self.clock = Clock::new(kind, seed, now, CLOCK_STEPS_S);
         }
