@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::contract::types::{Fact, Moment};
 use crate::contract::{Event, modbus};
 
 const BYTES_A_ROW: usize = 16; // a row of a hex dump
+/// Bytes that are tried with each of their other values: some ten thousand plays, seconds, and only where a case differs.
+const MENDED_BYTES_MAX: usize = 64;
 
 /// Where a case and the plugin part.
 #[derive(Debug)]
@@ -165,7 +168,9 @@ fn blame(
     before: Before<'_>,
 ) -> Read<Option<(Vec<u8>, Option<usize>)>> {
     if let Event::SerialReceived(bytes) = event {
-        return Ok(Some((bytes.clone(), stream(bytes, now, expected, before)?)));
+        let Some((frame, at)) = stream(bytes, now, expected, before)? else { return Ok(Some((bytes.clone(), None))) };
+        let mended = mended(bytes, frame..at + 1, now, expected, before, &|bytes| Event::SerialReceived(bytes.to_vec()))?;
+        return Ok(Some((bytes.clone(), mended.or(Some(at)))));
     }
     let (bytes, rebuild): (Vec<u8>, Rebuild) = match event {
         Event::BleNotified(handle, bytes) => {
@@ -180,21 +185,48 @@ fn blame(
         }
         _ => return Ok(None),
     };
-    let guilty = touched(&bytes, now, expected, played, before, &rebuild)?;
+    let guilty = match mended(&bytes, 0..bytes.len(), now, expected, before, &rebuild)? {
+        Some(at) => Some(at),
+        None => touched(&bytes, now, expected, played, before, &rebuild)?,
+    };
     Ok(Some((bytes, guilty)))
 }
 
-/// A stream may be cut anywhere and says the same, so it is fed byte by byte: guilty is the byte after which the first thing was said that
-/// should not be, or after which the call broke.
-fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, before: Before<'_>) -> Read<Option<usize>> {
-    let (mut trial, mut said) = (before()?, Vec::new());
+/// The byte among these that, were it another, would make the plugin say just what is expected.
+fn mended(
+    bytes: &[u8],
+    among: Range<usize>,
+    now: Moment,
+    expected: &Expected<'_>,
+    before: Before<'_>,
+    rebuild: &dyn Fn(&[u8]) -> Event,
+) -> Read<Option<usize>> {
+    for at in among.take(MENDED_BYTES_MAX) {
+        for other in 1..=u8::MAX {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= other;
+            if expected.differs(&before()?.call(now, &rebuild(&changed))).is_none() {
+                return Ok(Some(at));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A stream may be cut anywhere and says the same, so it is fed byte by byte: the byte after which the first thing was said that should not be,
+/// or after which the call broke, and where what led to it begins: behind the last thing that was said rightly.
+fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, before: Before<'_>) -> Read<Option<(usize, usize)>> {
+    let (mut trial, mut said, mut frame) = (before()?, Vec::new(), 0);
     for (at, byte) in bytes.iter().enumerate() {
         let played = trial.call(now, &Event::SerialReceived(vec![*byte]));
-        let outcome = played.outcome();
+        let (outcome, had) = (played.outcome(), said.len());
         said.extend(played.said());
         let wrong = (0..said.len()).any(|n| expected.said.get(n) != said.get(n));
         if wrong || (outcome != "ok" && &outcome != expected.outcome) {
-            return Ok(Some(at));
+            return Ok(Some((frame, at)));
+        }
+        if said.len() > had {
+            frame = at + 1;
         }
     }
     Ok(None)
@@ -207,7 +239,7 @@ fn touched(
     expected: &Expected<'_>,
     played: &Played,
     before: Before<'_>,
-    rebuild: &Rebuild,
+    rebuild: &dyn Fn(&[u8]) -> Event,
 ) -> Read<Option<usize>> {
     let wrong = |played: &Played| {
         let said = played.said();
