@@ -12,6 +12,17 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 const LOOK_MS: u64 = 5; // a gateway that reads at all has read within one or two
 
+/// Our end, which never waits; the other one, and its path.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd, String)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
+    let name = ptsname(&master, Vec::new())?.to_string_lossy().into_owned();
+    let slave = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok((master, slave, name))
+}
+
 /// Dropping it pulls the plug: the gateway's end hangs up and the name is gone.
 pub struct Pty {
     master: OwnedFd,
@@ -23,17 +34,12 @@ pub struct Pty {
 impl Pty {
     /// `link` becomes a symbolic link to the terminal, as udev makes one in /dev/serial/by-id.
     pub fn plug_in(link: &Path) -> io::Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
-        let name = ptsname(&master, Vec::new())?;
-        let slave = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        let (master, slave, name) = pair()?;
         let mut settings = tcgetattr(&slave)?;
         settings.make_raw();
         tcsetattr(&slave, OptionalActions::Now, &settings)?;
         let _ = fs::remove_file(link);
-        std::os::unix::fs::symlink(name.to_string_lossy().as_ref(), link)?;
+        std::os::unix::fs::symlink(&name, link)?;
         Ok(Self { master, slave, link: link.to_owned() })
     }
 

@@ -6,13 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
 use crate::process::dies_with_us;
+use crate::pty::pair;
 
 const LOOK_MS: u64 = 20;
-const PATIENCE_S: u64 = 60; // long, so that a busy machine fails nothing
+const PATIENCE_S: u64 = 180; // long, so that a busy machine fails nothing
 
 pub struct Terminal {
     master: OwnedFd,
@@ -23,12 +21,7 @@ pub struct Terminal {
 impl Terminal {
     /// As a terminal is found: lines are edited there, and what is typed is shown.
     pub fn run(command: &Command) -> io::Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
-        let name = ptsname(&master, Vec::new())?;
-        let slave = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        let (master, slave, _) = pair()?;
         let end = || slave.try_clone().map(Stdio::from);
         let child = dies_with_us(command).stdin(end()?).stdout(end()?).stderr(end()?).spawn()?;
         Ok(Self { master, child, seen: Vec::new() })
