@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::derive::paths::{GAPS, RECORDS, STORE_LOST};
+use crate::derive::paths::{GAPS, RECORDS, STORE_LOST, name};
 use crate::show::table;
 use crate::time::rfc3339;
 
@@ -22,6 +22,8 @@ pub enum GapsError {
     Io { path: PathBuf, why: io::Error },
     #[error("{0} holds no folder of a gateway: give the folder that `receive --out` writes")]
     Empty(PathBuf),
+    #[error("{out} knows no {kind} \"{name}\"; there is {known}")]
+    Nobody { out: PathBuf, kind: &'static str, name: String, known: String },
     #[error("cannot write: {0}")]
     Write(io::Error),
 }
@@ -76,12 +78,12 @@ impl Choice {
 
 /// Each chosen line as it stands.
 pub fn lines(out: &Path, choice: &Choice, to: &mut impl Write) -> Result<(), GapsError> {
-    each(out, |line, gap| if choice.takes(&gap) { writeln!(to, "{line}").map_err(GapsError::Write) } else { Ok(()) }).map(drop)
+    each(out, choice, |line, gap| if choice.takes(&gap) { writeln!(to, "{line}").map_err(GapsError::Write) } else { Ok(()) }).map(drop)
 }
 
 pub fn page(out: &Path, choice: &Choice) -> Result<String, GapsError> {
     let mut found = Joined::default();
-    let broken = each(out, |_, gap| {
+    let broken = each(out, choice, |_, gap| {
         if choice.takes(&gap) {
             found.put(gap);
         }
@@ -103,7 +105,7 @@ pub fn page(out: &Path, choice: &Choice) -> Result<String, GapsError> {
 }
 
 /// Every whole line of every gateway; says how many could not be read. The receiver may be writing the last one.
-fn each(out: &Path, mut take: impl FnMut(&str, Gap) -> Result<(), GapsError>) -> Result<u64, GapsError> {
+fn each(out: &Path, choice: &Choice, mut take: impl FnMut(&str, Gap) -> Result<(), GapsError>) -> Result<u64, GapsError> {
     let wrong = |path: &Path, why| GapsError::Io { path: path.to_owned(), why };
     let mut gateways = Vec::new();
     for entry in fs::read_dir(out).map_err(|why| wrong(out, why))? {
@@ -117,6 +119,7 @@ fn each(out: &Path, mut take: impl FnMut(&str, Gap) -> Result<(), GapsError>) ->
         return Err(GapsError::Empty(out.to_owned()));
     }
     gateways.sort();
+    known(out, &gateways, choice)?;
     let mut broken = 0;
     for path in gateways.iter().flat_map(|folder| [GAPS, STORE_LOST].map(|file| folder.join(file))) {
         let file = match File::open(&path) {
@@ -134,6 +137,34 @@ fn each(out: &Path, mut take: impl FnMut(&str, Gap) -> Result<(), GapsError>) ->
         }
     }
     Ok(broken)
+}
+
+/// That a name which nobody bears has no gaps would be believed. An instance has a folder here, or a gap.
+fn known(out: &Path, gateways: &[PathBuf], choice: &Choice) -> Result<(), GapsError> {
+    let file_name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let nobody = |kind, name: &str, mut names: Vec<String>| {
+        names.sort();
+        names.dedup();
+        let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        Err(GapsError::Nobody { out: out.to_owned(), kind, name: name.to_owned(), known })
+    };
+    let names: Vec<_> = gateways.iter().filter_map(|path| file_name(path)).collect();
+    if let Some(gateway) = choice.gateway.as_ref().filter(|wanted| !names.contains(wanted)) {
+        return nobody("gateway", gateway, names);
+    }
+    let Some(instance) = &choice.instance else { return Ok(()) };
+    let (mut instances, mut gaps) = (Vec::new(), Vec::new());
+    for gateway in gateways.iter().filter(|path| choice.gateway.is_none() || file_name(path) == choice.gateway) {
+        let listed = fs::read_dir(gateway).map_err(|why| GapsError::Io { path: gateway.clone(), why })?;
+        instances.extend(listed.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).filter_map(|path| file_name(&path)));
+        gaps.extend([GAPS, STORE_LOST].map(|file| gateway.join(file)));
+    }
+    let of = |line: String| serde_json::from_str::<Gap>(&line).ok().map(|gap| gap.instance);
+    let lines = |path| File::open(path).into_iter().flat_map(|file| BufReader::new(file).lines().map_while(Result::ok));
+    if instances.contains(&name(instance)) || gaps.iter().flat_map(lines).filter_map(of).any(|of| of == *instance) {
+        return Ok(());
+    }
+    nobody("instance", instance, instances)
 }
 
 /// Gateway, instance, channel, reason; life, run, next index.
@@ -324,7 +355,16 @@ mod tests {
         };
         assert_eq!(chosen(Choice::default()), 5, "as they stand: not joined");
         assert_eq!(chosen(Choice { gateway: Some("ward-2".into()), ..Choice::default() }), 1);
-        assert_eq!(chosen(Choice { instance: Some("bed-9".into()), ..Choice::default() }), 0);
+        assert_eq!(chosen(Choice { instance: Some("bed-1".into()), ..Choice::default() }), 5);
+        fs::create_dir_all(out.join("ward-2/bed-2")).unwrap();
+        assert_eq!(chosen(Choice { instance: Some("bed-2".into()), ..Choice::default() }), 0, "it is known and lost nothing");
+        for (gateway, instance, kind) in
+            [(None, Some("bed-9"), "instance"), (Some("ward-3"), None, "gateway"), (Some("ward-1"), Some("bed-2"), "instance")]
+        {
+            let choice = Choice { gateway: gateway.map(str::to_owned), instance: instance.map(str::to_owned), ..Choice::default() };
+            let refused = page(&out, &choice).expect_err("nobody bears it").to_string();
+            assert!(refused.contains(&format!("no {kind} \"")), "{refused}");
+        }
         assert_eq!(chosen(Choice { since_ns: Some(231 * s), ..Choice::default() }), 2);
         assert_eq!(chosen(Choice { since_ns: Some(200 * s), until_ns: Some(300 * s), ..Choice::default() }), 2);
         fs::remove_dir_all(&out).unwrap();

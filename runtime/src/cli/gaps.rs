@@ -30,7 +30,7 @@ pub struct Gaps {
     /// Only what was open in the last 90s, 15m, 2h or 3d
     #[arg(long, value_name = "TIME", value_parser = duration_ns)]
     since: Option<u64>,
-    /// One line of JSON a gap, with the fields of the receiver's gaps.jsonl
+    /// One line of JSON a gap: the fields of the receiver's gaps.jsonl but for `batch`, with `class`, and `open` while it lasts
     #[arg(long)]
     json: bool,
 }
