@@ -67,21 +67,25 @@ fn unhurried(plugin: &str, into: &Path) {
 }
 
 /// What lies in the shared folder, `/mnt` of the guest: gateway, packages, keys and configuration.
-fn furnish(stage: &Stage, share: &Path) {
+pub fn furnish(stage: &Stage, share: &Path, plugins: &[&str], instances: &str) {
     fs::create_dir_all(share.join("packages")).unwrap();
     guest::gateway(&share.join("wardgate")).unwrap();
     for file in ["ca.pem", "password", "mac.key"] {
         fs::copy(stage.folder.join(file), share.join(file)).unwrap();
         fs::set_permissions(share.join(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
-    for plugin in ["ble-heart-rate", "ble-oximeter", "ble-thermometer", "ble-glucose"] {
-        unhurried(plugin, &share.join("packages"));
-    }
-    let mut text = format!(
+    plugins.iter().for_each(|plugin| unhurried(plugin, &share.join("packages")));
+    let ground = format!(
         "[gateway]\nid = \"{GATEWAY}\"\nstate = \"/tmp/state\"\ndeveloper_mode = true\n\n[uplink]\nhost = \"localhost\"\nport = {}\nca_file = \"/mnt/ca.pem\"\n\
          username = \"gateway\"\npassword_file = \"/mnt/password\"\nmac_key_file = \"/mnt/mac.key\"\n\n[plugins]\nallow_unsigned = true\n\n[ble]\npairing = \"just-works\"\n",
         stage.broker_port
     );
+    fs::write(share.join("gateway.toml"), ground + instances).unwrap();
+}
+
+/// Their part of gateway.toml.
+fn instances() -> String {
+    let mut text = String::new();
     for Bound { name, address, plugin, service, .. } in &WARD {
         let (settings, writes) = if *name == "meter" { ("settings = { delete = \"yes\", every_s = \"10\" }\n", WRITES) } else { ("", "") };
         text += &format!(
@@ -90,7 +94,7 @@ fn furnish(stage: &Stage, share: &Path) {
             BONDED.contains(name)
         );
     }
-    fs::write(share.join("gateway.toml"), text).unwrap();
+    text
 }
 
 /// The three ways to pair, each by what a person does at the terminal.
@@ -151,7 +155,7 @@ fn out_and_back(peripherals: &mut Peripherals, name: &str, again: &str) {
 }
 
 /// What the gateway says of itself.
-fn status(guest: &mut Guest) -> Json {
+pub fn status(guest: &mut Guest) -> Json {
     serde_json::from_str(&guest.well("wardgate status --json --config /mnt/gateway.toml").unwrap()).unwrap()
 }
 
@@ -166,7 +170,7 @@ fn on_a_real_bluez_every_notification_comes_once() {
     let mut stage = Stage::new(&folder.0).unwrap();
     stage.start_broker().unwrap();
     stage.start_receiver().unwrap();
-    furnish(&stage, &share);
+    furnish(&stage, &share, &["ble-heart-rate", "ble-oximeter", "ble-thermometer", "ble-glucose"], &instances());
     let mut peripherals = Peripherals::start(&sent, &folder.0.join("log/peripherals.log")).unwrap();
     let mut guest = Guest::start(&share, peripherals.port, &folder.0.join("log")).unwrap();
     let begun = boottime_ns();

@@ -49,6 +49,7 @@ mod supervision;
 mod tamper;
 mod tidy;
 mod trust;
+mod uart;
 mod uplink;
 mod ward;
 mod wire;

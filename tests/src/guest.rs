@@ -16,6 +16,10 @@ use crate::process::{Process, READY_S_MAX, root};
 const BOOT_S_MAX: u64 = 180; // it takes 6 s; a busy machine is ten times slower
 const ORDER_S_MAX: u64 = 120; // bluetoothctl alone takes 2 s, gateways that start compile their plugins
 const SHELL_LINES: &str = "=ready=";
+/// The second UART: its chardev in QEMU, its name in the guest, and its line in the kernel's list of them.
+const UART: &str = "uart";
+pub const UART_PORT: &str = "/dev/ttyS1";
+const UART_LIST: &str = "grep '^1:' /proc/tty/driver/serial";
 
 /// Why the guest cannot run here, if it cannot.
 pub fn missing() -> Option<String> {
@@ -114,6 +118,9 @@ impl Peripherals {
 pub struct Guest {
     machine: Process,
     shell: BufReader<UnixStream>,
+    /// The far end of its second UART, and QEMU's own monitor, which makes the break.
+    uart: UnixStream,
+    monitor: BufReader<UnixStream>,
     /// Until its shell answered.
     pub boot: Duration,
 }
@@ -129,6 +136,10 @@ impl Guest {
         command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(image.join("initrd"));
         command.args(["-append", "console=ttyAMA0 quiet panic=-1", "-serial", "stdio"]);
         command.arg("-chardev").arg(format!("socket,id=chip,host=127.0.0.1,port={chip}")).args(["-device", "pci-serial,chardev=chip"]);
+        let (uart, monitor) = (folder.join("uart.sock"), folder.join("monitor.sock"));
+        command.arg("-chardev").arg(format!("socket,id={UART},path={},server=on,wait=off", uart.display()));
+        command.args(["-device", &format!("pci-serial,chardev={UART}")]);
+        command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", monitor.display()));
         command.arg("-chardev").arg(format!("socket,id=shell,path={},server=on,wait=off", line.display()));
         command.args(["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=shell"]);
         command.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
@@ -136,7 +147,9 @@ impl Guest {
         command.args(["-device", "virtio-9p-pci,fsdev=share,mount_tag=host"]);
         let mut machine = Process::start("guest", &mut command, &folder.join("guest.log"))?;
         let shell = connect(&line, &mut machine)?;
-        let mut guest = Self { machine, shell: BufReader::new(shell), boot: Duration::ZERO };
+        let (uart, monitor) = (connect(&uart, &mut machine)?, BufReader::new(connect(&monitor, &mut machine)?));
+        let mut guest = Self { machine, shell: BufReader::new(shell), uart, monitor, boot: Duration::ZERO };
+        guest.ask_qemu(r#"{"execute":"qmp_capabilities"}"#)?;
         guest.until(BOOT_S_MAX, |said| said == SHELL_LINES)?;
         guest.boot = begun.elapsed();
         Ok(guest)
@@ -160,6 +173,52 @@ impl Guest {
 
     fn console(&self) -> String {
         format!("{}\n{}", self.machine.lines().join("\n"), self.machine.log_end())
+    }
+
+    fn ask_qemu(&mut self, what: &str) -> Result<(), String> {
+        let failed = |e: std::io::Error| format!("QEMU's monitor: {e}");
+        self.monitor.get_ref().set_read_timeout(Some(Duration::from_secs(ORDER_S_MAX))).map_err(failed)?;
+        writeln!(self.monitor.get_mut(), "{what}").map_err(failed)?;
+        loop {
+            let mut line = String::new();
+            match self.monitor.read_line(&mut line) {
+                Ok(n) if n > 0 && line.contains("\"return\"") => return Ok(()),
+                Ok(n) if n > 0 && !line.contains("\"error\"") => {} // its greeting, an event
+                other => return Err(format!("QEMU's monitor answers {what} with {other:?}: {line}")),
+            }
+        }
+    }
+
+    /// What the UART has seen since the guest stands: bytes, and breaks.
+    fn uart_has_seen(&mut self) -> Result<(u64, u64), String> {
+        let list = self.well(UART_LIST)?;
+        let count = |what: &str| list.split_whitespace().find_map(|word| word.strip_prefix(what)?.parse().ok()).unwrap_or(0);
+        Ok((count("rx:"), count("brk:")))
+    }
+
+    /// Bytes on the UART's line; returns when the kernel has taken them.
+    pub fn uart_says(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let before = self.uart_has_seen()?.0;
+        self.uart.write_all(bytes).map_err(|e| format!("the UART's line: {e}"))?;
+        self.uart_waits("bytes", |(received, _)| received >= before + bytes.len() as u64)
+    }
+
+    /// A break on the UART's line.
+    pub fn uart_breaks(&mut self) -> Result<(), String> {
+        let before = self.uart_has_seen()?.1;
+        self.ask_qemu(&format!(r#"{{"execute":"chardev-send-break","arguments":{{"id":"{UART}"}}}}"#))?;
+        self.uart_waits("a break", |(_, breaks)| breaks > before)
+    }
+
+    fn uart_waits(&mut self, what: &str, so: impl Fn((u64, u64)) -> bool) -> Result<(), String> {
+        const LOOK_MS: u64 = 50;
+        for _ in 0..ORDER_S_MAX * 1000 / LOOK_MS {
+            if so(self.uart_has_seen()?) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(LOOK_MS));
+        }
+        Err(format!("the guest's UART has not seen {what}: {}", self.well(UART_LIST)?))
     }
 
     /// Runs a line of shell: its output and its exit status.
