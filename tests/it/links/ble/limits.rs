@@ -20,6 +20,7 @@ async fn a_peripheral_whose_subscription_bluez_ends_is_subscribed_to_again() {
     assert_eq!(air.link("bed-1").reconnects, 1);
 }
 
+//= PROMISES.md#P205
 /// What was subscribed to on a lost link BlueZ holds for a moment, and refuses it meanwhile.
 #[tokio::test]
 async fn what_bluez_holds_still_is_asked_for_again() {
@@ -33,6 +34,7 @@ async fn what_bluez_holds_still_is_asked_for_again() {
     assert_eq!(air.link("bed-1").requests, 1, "for its plugin it was one request");
 }
 
+//= PROMISES.md#P205
 /// A request to listen that a lost link cut in its middle: BlueZ never lets go of it, unless it is told to.
 #[tokio::test]
 async fn what_bluez_would_hold_for_ever_is_let_go() {
