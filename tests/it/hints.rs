@@ -67,13 +67,19 @@ fn check_names_file_line_and_remedy_of_every_slip() {
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("needs a link of at least 27 kbit/s"), "{said}");
     // what its map asks for and its grant does not give is said before the device is there, with the line that mends it
-    fs::write(&config, good.replace("\"0..11\"", "\"0..5\"")).expect("written");
-    let said = String::from_utf8_lossy(&check(&config).stdout).into_owned();
-    let refusal = said.lines().find(|l| l.contains("WARNING: with these settings it asked to read holding registers")).expect(&said);
-    let line = refusal.split_once("add to allow: ").expect(refusal).1;
-    fs::write(&config, good.replace("{ function = 3, addresses = [\"0..11\"] }", line)).expect("written");
-    let said = String::from_utf8_lossy(&check(&config).stdout).into_owned();
-    assert!(!said.contains("with these settings it asked"), "{said}");
+    let mut allowed = "{ function = 3, addresses = [\"0..5\"] }".to_owned();
+    let given = "{ function = 3, addresses = [\"0..11\"] }";
+    let mut missing = 0;
+    loop {
+        fs::write(&config, good.replace(given, &allowed)).expect("written");
+        let said = String::from_utf8_lossy(&check(&config).stdout).into_owned();
+        let warned = said.lines().find(|l| l.contains("WARNING: with these settings it asked to read holding registers"));
+        let Some(line) = warned.map(|l| l.split_once("add to allow: ").expect(l).1) else { break };
+        missing += 1;
+        assert!(missing <= 2, "this map asks in two pieces: {said}");
+        allowed += &format!(", {line}");
+    }
+    assert!(missing > 0, "registers 6 to 11 are not granted, and nobody said so");
     // what may be meant so is said, and refused it is not
     let port = folder.0.join("tty-monitor-1");
     fs::write(&port, "").expect("written");
