@@ -21,6 +21,7 @@ use crate::ward::{Folder, wait_to_see};
 const CALL_MS: u64 = 1000;
 const RECORDS: usize = 40; // that the meter stores, as tests/ble/peripherals.py has it
 const RECORDS_BEFORE_THE_CUT: usize = 15;
+const FLAPS: usize = 2;
 
 /// An instance and its peripheral, its plugin, the service that is granted besides 180A and 180F, and the channel whose values are one of a kind.
 struct Bound {
@@ -209,9 +210,13 @@ fn on_a_real_bluez_every_notification_comes_once() {
     out_and_back(&mut peripherals, "belt-1", "connected");
     out_and_back(&mut peripherals, "secret-belt", "encrypted");
     took("out of reach and back, the bond holds");
-    let mark = peripherals.mark();
-    peripherals.tell("flap flapper 2").unwrap();
-    peripherals.event(mark, "flapper", "flapped").unwrap();
+    // a link that is lost while BlueZ subscribes may leave it deaf for that peripheral (tests/ble/README.md): each time it is heard in between
+    let flapper = WARD.iter().find(|b| b.name == "flapper").unwrap();
+    for _ in 0..FLAPS {
+        let before = came(&stage, flapper).len();
+        out_and_back(&mut peripherals, "flapper", "connected");
+        wait_to_see("the flapper to speak again", || came(&stage, flapper).len(), |n| *n >= before + 3);
+    }
     let meter = WARD.iter().find(|b| b.name == "meter").unwrap();
     wait_to_see("every stored record", || came(&stage, meter), |came| came.len() >= RECORDS);
     let refused = |status: &Json| status["instances"]["meter"]["refusals"].as_u64() > Some(0);

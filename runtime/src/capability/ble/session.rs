@@ -27,8 +27,6 @@ const PACKETS_IN_A_ROW_MAX: usize = 16; // more than a connection event brings
 /// How often, and after what pause, it is tried to subscribe to what BlueZ holds still.
 const LISTEN_TRIES_MAX: u32 = 12;
 const LISTEN_AGAIN_MS: u64 = 400; // a socket of a lost link is let go within a second
-/// What BlueZ still holds after so many tries is of a subscription that a lost link cut in its middle: it never lets that go by itself.
-const LET_GO_AFTER: u32 = 3;
 /// A peripheral that left so many requests in a row without an answer is connected anew.
 const SILENT_MAX: u32 = 3;
 
@@ -287,14 +285,9 @@ impl Session {
 /// BlueZ may hold what was subscribed to on the link before for a moment: then it refuses.
 async fn listen(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard, BluezError> {
     let taken = |why: &BluezError| why.is("NotPermitted") || why.is("InProgress");
-    for tried in 1..LISTEN_TRIES_MAX {
+    for _ in 1..LISTEN_TRIES_MAX {
         match listen_once(bluez, path, notifies).await {
-            Err(why) if taken(&why) => {
-                if tried >= LET_GO_AFTER {
-                    let _ = bluez.stop_notify(path).await; // where there is nothing to let go it says so, and the next try tells
-                }
-                sleep(Duration::from_millis(LISTEN_AGAIN_MS)).await;
-            }
+            Err(why) if taken(&why) => sleep(Duration::from_millis(LISTEN_AGAIN_MS)).await,
             done => return done,
         }
     }

@@ -34,19 +34,6 @@ async fn what_bluez_holds_still_is_asked_for_again() {
     assert_eq!(air.link("bed-1").requests, 1, "for its plugin it was one request");
 }
 
-//= PROMISES.md#P205
-/// A request to listen that a lost link cut in its middle: BlueZ never lets go of it, unless it is told to.
-#[tokio::test]
-async fn what_bluez_would_hold_for_ever_is_let_go() {
-    let mut air = Air::with("held-for-ever", &[BELT]);
-    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
-    one.is_up().await;
-    air.order("hold belt-1 1000");
-    one.subscribes(RATE).await;
-    air.order("on");
-    assert_eq!(one.hears(RATE, 3).await, air.sent("belt-1", RATE)[..3]);
-}
-
 /// A peripheral that takes the connection and says nothing: it is given up, told, and tried again; nobody else waits for it.
 #[tokio::test]
 async fn a_connection_that_is_never_made_is_given_up_and_tried_again() {

@@ -22,9 +22,6 @@ const NOT_CONNECTED: Refusal = ("org.bluez.Error.NotConnected", "Not Connected")
 const NOT_SUPPORTED: Refusal = ("org.bluez.Error.NotSupported", "Operation is not supported");
 const BUSY: Refusal = ("org.bluez.Error.Busy", "");
 
-/// A request to listen that a lost link cut in its middle is held by BlueZ until somebody stops it, and not for some tries.
-const HELD_FOR_EVER: u32 = 1000;
-
 /// What a method answers: nothing yet, or ever, where the peripheral is mute.
 pub(super) enum Answer {
     Done,
@@ -243,9 +240,7 @@ impl World {
             }
             "AcquireNotify" if !flags.contains(&"notify") => Err(NOT_SUPPORTED),
             "AcquireNotify" | "StartNotify" if peripheral.holds > 0 => {
-                if peripheral.holds < HELD_FOR_EVER {
-                    peripheral.holds -= u32::from(member == "AcquireNotify");
-                }
+                peripheral.holds -= u32::from(member == "AcquireNotify");
                 Err(("org.bluez.Error.NotPermitted", "Notify acquired"))
             }
             "AcquireNotify" if characteristic.heard() => Err(("org.bluez.Error.NotPermitted", "Notify acquired")),
@@ -263,7 +258,6 @@ impl World {
                 Ok(Answer::Done)
             }
             "StopNotify" => {
-                peripheral.holds = 0;
                 characteristic.ear = None;
                 self.changed(path, CHARACTERISTIC1, vec![("Notifying", false.into())]);
                 Ok(Answer::Done)
