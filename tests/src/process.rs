@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// A process that says nothing for this long at its start hangs.
 pub const READY_S_MAX: u64 = 60;
@@ -122,6 +122,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // its group too: a gateway whose strace is killed would go on, and hold the ports of those that come after it
+        if let Some(group) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL); // nobody of it may be left
+        }
         self.kill();
     }
 }
