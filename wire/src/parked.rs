@@ -17,7 +17,7 @@ pub enum Parked {
     Session {
         moment: Moment,
     },
-    /// Who the device of this session says it is.
+    /// Who the device that is there since then says it is.
     Claim {
         serial: String,
     },

@@ -96,7 +96,7 @@ impl Pipeline {
         }
     }
 
-    /// The device says who it is. What it said in this session before that was its own.
+    /// The device says who it is. What it said before that, since it was last there, was its own.
     fn identified(&mut self, instance: &Arc<str>, now: Moment, serial: &str) {
         if self.instances[instance].parking.whose.claim.as_deref() == Some(serial) {
             return;
