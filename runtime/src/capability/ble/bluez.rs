@@ -59,6 +59,11 @@ impl BluezError {
         matches!(self, Self::Refused { name, .. } if name.rsplit('.').next() == Some(short))
     }
 
+    /// BlueZ has given what a characteristic says to somebody already: to another program, or to a link that is no more.
+    pub(super) fn is_held(&self) -> bool {
+        self.is("InProgress") || matches!(self, Self::Refused { why, .. } if self.is("NotPermitted") && why == "Notify acquired")
+    }
+
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Bus(_) => "install and start dbus; DBUS_SYSTEM_BUS_ADDRESS must be its address, or unset",
@@ -294,5 +299,10 @@ mod tests {
             assert_eq!(refused(name, why), failure, "{name} {why}");
         }
         assert_eq!(BluezError::Silent { asked: "ReadValue", within_s: 10 }.failure(), Failure::Timeout);
+        let held = |name: &str, why: &str| {
+            BluezError::Refused { asked: "AcquireNotify", name: format!("org.bluez.Error.{name}"), why: why.into() }.is_held()
+        };
+        assert!(held("NotPermitted", "Notify acquired") && held("InProgress", "Operation already in progress"));
+        assert!(!held("NotPermitted", "Write not permitted") && !held("Failed", "Notify acquired"));
     }
 }

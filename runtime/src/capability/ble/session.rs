@@ -24,9 +24,10 @@ use crate::contract::types::Moment;
 const VALUE_BYTES_MAX: usize = 512;
 /// Packets of one characteristic that are read before others have their turn.
 const PACKETS_IN_A_ROW_MAX: usize = 16; // more than a connection event brings
-/// How often, and after what pause, it is tried to subscribe to what BlueZ holds still.
-const LISTEN_TRIES_MAX: u32 = 12;
+/// How often, and after what pause, it is tried to subscribe to what BlueZ holds still: ten seconds, after which the link is made anew.
+const LISTEN_TRIES_MAX: u32 = 25;
 const LISTEN_AGAIN_MS: u64 = 400; // a socket of a lost link is let go within a second
+const HELD: &str = "BlueZ holds what it says for another program, or for a link that is no more; if that stays so, restart bluetoothd";
 /// A peripheral that left so many requests in a row without an answer is connected anew.
 const SILENT_MAX: u32 = 3;
 
@@ -100,6 +101,11 @@ impl Session {
                 }
                 Step::News => {}
                 Step::Finished(done) => {
+                    if matches!(&done, Done::Listening(Err(why)) if why.is_held()) {
+                        let _ = self.bluez.disconnect(&self.path).await;
+                        self.last_packets(of);
+                        return Some(HELD.into()); // its plugin learns that the link went, and asks again on the next
+                    }
                     self.finished(of, done);
                     if self.silent >= SILENT_MAX {
                         let _ = self.bluez.disconnect(&self.path).await;
@@ -284,10 +290,9 @@ impl Session {
 
 /// BlueZ may hold what was subscribed to on the link before for a moment: then it refuses.
 async fn listen(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard, BluezError> {
-    let taken = |why: &BluezError| why.is("NotPermitted") || why.is("InProgress");
     for _ in 1..LISTEN_TRIES_MAX {
         match listen_once(bluez, path, notifies).await {
-            Err(why) if taken(&why) => sleep(Duration::from_millis(LISTEN_AGAIN_MS)).await,
+            Err(why) if why.is_held() => sleep(Duration::from_millis(LISTEN_AGAIN_MS)).await,
             done => return done,
         }
     }
@@ -299,7 +304,7 @@ async fn listen_once(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard,
     if notifies {
         match bluez.acquire_notify(path).await {
             Ok((socket, _)) => return Ok(Heard::Socket(socket)),
-            Err(why) if why.is("NotSupported") || why.is("NotPermitted") || why.is("InProgress") => {}
+            Err(why) if why.is("NotSupported") || why.is_held() => {}
             Err(why) => return Err(why),
         }
     }

@@ -34,6 +34,23 @@ async fn what_bluez_holds_still_is_asked_for_again() {
     assert_eq!(air.link("bed-1").requests, 1, "for its plugin it was one request");
 }
 
+//= PROMISES.md#P205
+/// What it holds for longer is not taken for a refusal by the peripheral: the link is made anew, and asked for again there.
+#[tokio::test]
+async fn what_bluez_goes_on_holding_is_asked_for_on_the_next_link() {
+    let mut air = Air::with("held-on", &[BELT]);
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    one.is_up().await;
+    air.order("hold belt-1 1000");
+    assert_eq!(one.ask(What::Subscribe(one.handle_of(RATE))).await, Err(Failure::LinkDown), "no refusal");
+    air.complains("bed-1", "BlueZ holds what it says").await;
+    air.order("hold belt-1 0");
+    one.is_up().await;
+    one.subscribes(RATE).await;
+    air.order("on");
+    assert_eq!(one.hears(RATE, 3).await, air.sent("belt-1", RATE)[..3]);
+}
+
 /// A peripheral that takes the connection and says nothing: it is given up, told, and tried again; nobody else waits for it.
 #[tokio::test]
 async fn a_connection_that_is_never_made_is_given_up_and_tried_again() {
