@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -68,7 +68,7 @@ fn unhurried(plugin: &str, into: &Path) {
 }
 
 /// What lies in the shared folder, `/mnt` of the guest: gateway, packages, keys and configuration.
-pub fn furnish(stage: &Stage, share: &Path, plugins: &[&str], instances: &str) {
+fn furnish(stage: &Stage, share: &Path, plugins: &[&str], instances: &str) {
     fs::create_dir_all(share.join("packages")).unwrap();
     guest::gateway(&share.join("wardgate")).unwrap();
     for file in ["ca.pem", "password", "mac.key"] {
@@ -155,6 +155,36 @@ fn out_and_back(peripherals: &mut Peripherals, name: &str, again: &str) {
     peripherals.event(mark, name, again).unwrap();
 }
 
+/// The gateway in the guest, which says the rest in the shared folder.
+pub const RUN: &str = "wardgate --log text run --config /mnt/gateway.toml >/mnt/gateway.out 2>/mnt/gateway.log & sleep 0";
+/// Where the peripherals log what they sent.
+const SENT: &str = "sent";
+
+/// Everything but the gateway is up: it lies in the guest, to be started there. In the order in which they end.
+pub struct Rig {
+    pub guest: Guest,
+    pub peripherals: Peripherals,
+    pub stage: Stage,
+    pub share: PathBuf,
+    pub folder: Folder,
+}
+
+pub fn rig(name: &str, plugins: &[&str], instances: &str) -> Rig {
+    if let Some(why) = guest::missing() {
+        panic!("NO REAL KERNEL WAS MET: {why}");
+    }
+    let folder = Folder::new(name);
+    let (share, log) = (folder.0.join("share"), folder.0.join("log"));
+    let mut stage = Stage::new(&folder.0).unwrap();
+    stage.start_broker().unwrap();
+    stage.start_receiver().unwrap();
+    furnish(&stage, &share, plugins, instances);
+    let peripherals = Peripherals::start(&folder.0.join(SENT), &log.join("peripherals.log")).unwrap();
+    let mut guest = Guest::start(&share, peripherals.port, &log).unwrap();
+    guest.well("cp /mnt/wardgate /bin/wardgate").unwrap();
+    Rig { guest, peripherals, stage, share, folder }
+}
+
 /// What the gateway says of itself.
 pub fn status(guest: &mut Guest) -> Json {
     serde_json::from_str(&guest.well("wardgate status --json --config /mnt/gateway.toml").unwrap()).unwrap()
@@ -163,27 +193,18 @@ pub fn status(guest: &mut Guest) -> Json {
 //= PROMISES.md#P190
 #[test]
 fn on_a_real_bluez_every_notification_comes_once() {
-    if let Some(why) = guest::missing() {
-        panic!("NO REAL BLUEZ WAS MET: {why}");
-    }
-    let folder = Folder::new("ble");
-    let (sent, share) = (folder.0.join("sent"), folder.0.join("share"));
-    let mut stage = Stage::new(&folder.0).unwrap();
-    stage.start_broker().unwrap();
-    stage.start_receiver().unwrap();
-    furnish(&stage, &share, &["ble-heart-rate", "ble-oximeter", "ble-thermometer", "ble-glucose"], &instances());
-    let mut peripherals = Peripherals::start(&sent, &folder.0.join("log/peripherals.log")).unwrap();
-    let mut guest = Guest::start(&share, peripherals.port, &folder.0.join("log")).unwrap();
+    let Rig { folder, stage, share, mut peripherals, mut guest } =
+        rig("ble", &["ble-heart-rate", "ble-oximeter", "ble-thermometer", "ble-glucose"], &instances());
+    let sent = folder.0.join(SENT);
     let begun = boottime_ns();
     let took = |what: &str| println!("{:6.1} s  {what}", (boottime_ns() - begun) as f64 / 1e9);
     took(&format!("the guest is up after {:.1} s", guest.boot.as_secs_f64()));
-    guest.well("cp /mnt/wardgate /bin/wardgate").unwrap();
     pair(&mut guest, &mut peripherals);
     took("paired by passkey, by comparison, and by nothing but being there");
 
     let mark = peripherals.mark();
     peripherals.tell(&format!("cut meter {RECORDS_BEFORE_THE_CUT}")).unwrap();
-    guest.well("wardgate --log text run --config /mnt/gateway.toml >/mnt/gateway.out 2>/mnt/gateway.log & sleep 0").unwrap();
+    guest.well(RUN).unwrap();
     let said = || {
         format!(
             "{}\n{}",

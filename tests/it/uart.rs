@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use wardgate_lab::accountant::{self, Content, lines_below};
-use wardgate_lab::guest::{self, Guest, Peripherals, UART_PORT};
+use wardgate_lab::guest::{Guest, UART_PORT};
 use wardgate_lab::sim::serial::ivy450c;
-use wardgate_lab::stage::Stage;
 
-use crate::ble::{furnish, status};
-use crate::ward::{Folder, wait_to_see};
+use crate::ble::{RUN, Rig, rig, status};
+use crate::ward::wait_to_see;
 
 const PLUGIN: &str = "ivy450c";
 const NAME: &str = "bed-9-monitor";
@@ -46,30 +45,19 @@ fn speaks(guest: &mut Guest) {
 //= PROMISES.md#P206
 #[test]
 fn a_break_on_a_uart_costs_its_message_and_bytes_like_the_kernels_marks_cost_nothing() {
-    if let Some(why) = guest::missing() {
-        panic!("NO REAL UART WAS MET: {why}");
-    }
-    let folder = Folder::new("uart");
-    let (sent, share) = (folder.0.join("sent"), folder.0.join("share"));
-    let mut stage = Stage::new(&folder.0).unwrap();
-    stage.start_broker().unwrap();
-    stage.start_receiver().unwrap();
     let instance = format!(
         "\n[instance.{NAME}]\npackage = \"/mnt/packages/{PLUGIN}-0.1.0\"\n[instance.{NAME}.grants]\nkeep_raw = true\n\
          [instance.{NAME}.grants.serial]\nport = \"{UART_PORT}\"\nbaud = 9600\n"
     );
-    furnish(&stage, &share, &[PLUGIN], &instance);
-    // the guest's Bluetooth chip: nobody speaks with it here
-    let peripherals = Peripherals::start(&sent, &folder.0.join("log/peripherals.log")).unwrap();
-    let mut guest = Guest::start(&share, peripherals.port, &folder.0.join("log")).unwrap();
-    guest.well("cp /mnt/wardgate /bin/wardgate").unwrap();
-    guest.well("wardgate --log text run --config /mnt/gateway.toml >/mnt/gateway.out 2>/mnt/gateway.log & sleep 0").unwrap();
+    // the guest's Bluetooth chip and its peripherals are there, and nobody speaks with them
+    let Rig { mut guest, stage, share, peripherals: _peripherals, folder: _folder } = rig("uart", &[PLUGIN], &instance);
+    guest.well(RUN).unwrap();
     let answers = |guest: &mut Guest| guest.run("wardgate status --config /mnt/gateway.toml").unwrap();
     wait_to_see("the gateway to answer", || answers(&mut guest), |(_, code)| *code == 0);
     speaks(&mut guest);
-    let last = || fs::read_to_string(share.join("gateway.log")).unwrap_or_default();
-    let came = || accountant::read_received(&stage.output(), NAME).get("ecg").map_or(0, Vec::len);
-    wait_to_see(&format!("every message but the broken one; the gateway says {}", last()), came, |n| *n as u64 >= MESSAGES - 1);
+    let came = || accountant::read_received(&stage.output(), NAME).get("ecg").map_or(0, Vec::len) as u64;
+    let log = || fs::read_to_string(share.join("gateway.log")).unwrap_or_default();
+    wait_to_see("every message but the broken one", || (came(), log()), |(came, _)| *came >= MESSAGES - 1);
     is_whole_but_for_the_break(&stage.output(), &status(&mut guest));
 }
 

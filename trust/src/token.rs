@@ -24,6 +24,8 @@ pub const SCHEME: &str = "pkcs11:";
 const URI_BYTES_MAX: usize = 1024;
 const QUESTION_BYTES_MAX: u64 = 16 << 20; // a gateway.toml that is signed, in base64
 const PIN_BYTES_MAX: u64 = 256;
+/// A signature has 64 bytes, and words of a fault a line.
+const ANSWER_BYTES_MAX: u64 = 16 << 10;
 /// A token that wants to be touched is touched within that.
 const ANSWER_MS_MAX: u64 = 60_000;
 const LOOK_MS: u64 = 5;
@@ -86,7 +88,7 @@ pub fn ask(uri: &str, ask: Ask, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     }
     written.map_err(Fault::file(&this))?;
     let mut answer = Vec::new();
-    stdout.map_or(Ok(0), |stdout| stdout.take(1 << 16).read_to_end(&mut answer)).map_err(Fault::file(&this))?;
+    stdout.map_or(Ok(0), |stdout| stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)).map_err(Fault::file(&this))?;
     let look = "look at the token with its maker's tools";
     match serde_json::from_slice(&answer) {
         Ok(Answer::Bytes(text)) => STANDARD.decode(text).map_err(|e| failed(e.to_string(), look)),
