@@ -11,11 +11,11 @@ use serde_json::Value as Json;
 use wardgate::plugin::{Profile, trial};
 use wardgate_lab::accountant;
 use wardgate_lab::demo::{books, drain_stage};
+use wardgate_lab::ports;
 use wardgate_lab::process::{Process, binaries, binary, root};
 use wardgate_lab::stage::{CHILLER, MONITORS, Stage};
 
 use crate::golden::plugins;
-use crate::seeing::free_port;
 use crate::small::ADDRESS_KIB;
 use crate::ward::{Folder, wait};
 
@@ -97,7 +97,7 @@ fn on_arm_the_ward_runs_plugins_that_were_compiled_there_and_loses_nothing() {
     };
     replace(root().join("plugins/target/packages").display().to_string(), packages.display().to_string());
     let _servers = MONITORS.map(|(monitor, _)| {
-        let (tty, port) = (folder.0.join("dev").join(monitor).display().to_string(), free_port());
+        let (tty, port) = (folder.0.join("dev").join(monitor).display().to_string(), ports::own().unwrap());
         replace(tty.clone(), format!("tcp://127.0.0.1:{port}"));
         terminal_server(port, &tty, &folder.0.join("log/socat.log"))
     });

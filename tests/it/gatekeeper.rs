@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Value as Json, json};
 use wardgate::config::Manifest;
 use wardgate::plugin::{Claim, Member, Sealed, SecretKey, Surface};
+use wardgate_lab::ports;
 use wardgate_lab::process::{READY_S_MAX, binary, root};
 use wardgate_lab::stage::{CHILLER, MONITORS, Stage};
 
@@ -486,7 +487,7 @@ fn developer_mode_is_asked_for_shown_everywhere_and_refused_on_a_ward() {
     let (code, text) = run(&good, None);
     assert!(code == Some(3) && text.contains("can be written by others (mode 666)"), "{text}");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("changed");
-    let port = crate::seeing::free_port();
+    let port = ports::own().expect("a free port");
     stage.more = format!("\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n");
     stage.start_gateway().expect("it starts");
     let status = stage.gateway_status().expect("it runs");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 use wardgate_lab::demo::drain_stage;
+use wardgate_lab::ports;
 use wardgate_lab::process::{binary, root};
 use wardgate_lab::pty::Pty;
 use wardgate_lab::stage::{GATEWAY, MONITORS, Stage};
@@ -26,10 +27,6 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
         sleep(Duration::from_millis(100));
     }
     panic!("{what} never came");
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
 /// What comes back for these bytes; nothing for a connection that was closed without an answer.
@@ -80,7 +77,7 @@ fn documented() -> BTreeMap<String, [String; 3]> {
 #[test]
 fn metrics_are_what_the_docs_list_and_bad_askers_harm_nothing() {
     let folder = Folder::new("metrics");
-    let port = free_port();
+    let port = ports::own().expect("a free port");
     let mut stage = Stage::new(&folder.0).expect("a stage");
     stage.more = format!("\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n");
     stage.wearables = true;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use wardgate_lab::accountant;
 use wardgate_lab::demo::{books, drain_stage};
+use wardgate_lab::ports;
 use wardgate_lab::process::binary;
 use wardgate_lab::stage::Stage;
 
 use crate::faults::wait_status;
 use crate::reload::{at, newer};
 use crate::sandbox::hostile_folder;
-use crate::seeing::{free_port, metrics};
+use crate::seeing::metrics;
 use crate::ward::{Folder, UNRULY, Unruly, assert_counts_on};
 
 /// A verb of the gateway that asks the running one.
@@ -104,7 +105,7 @@ fn a_device_that_says_nothing_is_named_and_one_that_speaks_on_events_only_is_not
     let manifest = fs::read_to_string(package.join("manifest.toml")).expect("just written");
     fs::write(package.join("manifest.toml"), format!("silent_after_s = 2\n{manifest}")).expect("written");
     stage.more = stage.more.replace(&at(hostile_folder()), &at(&package));
-    let port = free_port();
+    let port = ports::own().expect("a free port");
     stage.more += &format!("\n[metrics]\nlisten = \"127.0.0.1:{port}\"\n");
     stage.start_broker().expect("the broker");
     stage.start_ward(&[]).expect("the devices, switched off");

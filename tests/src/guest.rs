@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
+use crate::ports;
 use crate::process::{Process, READY_S_MAX, root};
 
 const BOOT_S_MAX: u64 = 180; // it takes 6 s; a busy machine is ten times slower
@@ -59,7 +60,7 @@ pub struct Peripherals {
 impl Peripherals {
     /// `sent` gets a log for each.
     pub fn start(sent: &Path, log: &Path) -> Result<Self, String> {
-        let port = free_port()?;
+        let port = ports::own().map_err(|e| format!("no port is free: {e}"))?;
         let mut command = Command::new(python());
         command.arg(root().join("tests/ble/peripherals.py"));
         command.arg("--hci").arg(format!("tcp-server:127.0.0.1:{port}")).arg("--sent").arg(sent);
@@ -252,11 +253,6 @@ fn connect(line: &Path, machine: &mut Process) -> Result<UnixStream, String> {
         sleep(Duration::from_millis(LOOK_MS));
     }
     Err(format!("the guest does not start: {}", machine.log_end()))
-}
-
-fn free_port() -> Result<u16, String> {
-    let bound = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr());
-    bound.map(|address| address.port()).map_err(|e| format!("no port is free: {e}"))
 }
 
 /// The gateway for aarch64 that `make arm` built, without what only a debugger reads: the guest reads it over the shared folder.

@@ -10,6 +10,7 @@ pub mod guest;
 pub mod layout;
 pub mod mosquitto;
 pub mod oci;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod pty;

@@ -1,7 +1,7 @@
 //! Mosquitto, whose code shares nothing with ours, as a broker of a test: TLS, passwords, a port and a folder of its own.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::broker::Identity;
+use crate::ports;
 use crate::process::{Process, READY_S_MAX};
 
 const MISSING: &str = "mosquitto is missing: apt-get install mosquitto (`make test` does it)";
@@ -31,7 +32,7 @@ pub fn prepare(folder: &Path, identity: &Identity, users: &[(&str, &str)], extra
             return Err(MISSING.to_owned());
         }
     }
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| format!("no free port: {e}"))?.port();
+    let port = ports::own().map_err(|e| format!("no free port: {e}"))?;
     let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
     let tls = format!("certfile broker.pem\nkeyfile broker.key\nallow_anonymous false\npassword_file {PASSWORDS}\n");
     write(CONFIGURATION, &format!("{user}listener {port} 127.0.0.1\n{tls}persistence false\nlog_dest stderr\n{extra}"))?;

@@ -1,13 +1,14 @@
 //! docker-registry, which we did not write, as a registry of a test: TLS, a password, a port and a folder of its own, on loopback.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use crate::broker::Identity;
+use crate::ports;
 use crate::process::{Process, READY_S_MAX};
 
 pub const USER: &str = "ward";
@@ -23,7 +24,7 @@ pub fn start(folder: &Path, identity: &Identity) -> Result<(Process, u16), Strin
     write("registry.key", &identity.key_pem)?;
     write("registry-ca.pem", &identity.ca_pem)?;
     write("htpasswd", PASSWORDS)?;
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| format!("no free port: {e}"))?.port();
+    let port = ports::own().map_err(|e| format!("no free port: {e}"))?;
     let at = folder.display();
     write(
         "registry.yml",

@@ -9,7 +9,7 @@ use wardgate::console;
 use wardgate::plugin::{Claim, Member, SEED_BYTES, Sealed, SecretKey};
 
 use crate::process::{Process, READY_S_MAX, binary, root};
-use crate::{mosquitto, serve, sim};
+use crate::{mosquitto, ports, serve, sim};
 
 pub const GATEWAY: &str = "demo-ward";
 /// Instance, bed: bedside monitors on a serial line each.
@@ -185,10 +185,13 @@ impl Stage {
 
     /// The embedded broker; a restart keeps the port and the certificate.
     pub fn start_broker(&mut self) -> Result<(), String> {
+        if self.broker_port == 0 {
+            self.broker_port = ports::own().map_err(|e| format!("no port is free: {e}"))?;
+        }
         let mut command = Command::new(binary("wardgate-lab")?);
         command.arg("broker").arg("--folder").arg(&self.folder).arg("--port").arg(self.broker_port.to_string());
         let mut process = Process::start("broker", &mut command, &self.log("broker.log"))?;
-        self.broker_port = process.wait_for(READY_S_MAX, |l| port_of(l, "ready"))?;
+        process.wait_for(READY_S_MAX, |l| port_of(l, "ready"))?;
         self.broker = Some(process);
         Ok(())
     }

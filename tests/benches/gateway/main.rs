@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use wardgate_lab::demo::boottime_ns;
+use wardgate_lab::ports;
 use wardgate_lab::process::{Process, READY_S_MAX, binary, root};
 use wardgate_lab::pty::Pty;
 use wardgate_lab::stage::{GATEWAY, Stage};
@@ -198,7 +199,7 @@ fn polling(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
 
 /// The yardstick on these devices, with a broker of its own.
 fn native(folder: &Path, device: SocketAddr) -> Done<(Process, Process)> {
-    let port = free_port()?;
+    let port = ports::own().map_err(|e| e.to_string())?;
     let mut mosquitto = Command::new("/usr/sbin/mosquitto");
     let mosquitto = Process::start("mosquitto", mosquitto.args(["-p", &port.to_string()]), &folder.join("log/mosquitto.log"))?;
     sleep(Duration::from_secs(1)); // it says nothing when it is ready
@@ -306,9 +307,4 @@ fn watch(processes: &[u32], seconds: u64) -> Vec<(u64, u64)> {
         look(&mut now);
     }
     now.iter().zip(&before).map(|(n, b)| (n.cpu_ns() - b.cpu_ns(), n.sleeps() - b.sleeps())).collect()
-}
-
-fn free_port() -> Done<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-    Ok(listener.local_addr().map_err(|e| e.to_string())?.port())
 }

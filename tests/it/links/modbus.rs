@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use wardgate::capability::Flooded;
@@ -13,6 +12,7 @@ use wardgate::contract::Event;
 use wardgate::contract::modbus::{Failure, Register, Request, Response, Span};
 use wardgate::contract::types::{LinkState, Tag};
 use wardgate::status::Status;
+use wardgate_lab::ports;
 use wardgate_lab::sim::modbus::{Control, Fault, Options, Server};
 
 use super::{clock, within};
@@ -175,14 +175,6 @@ async fn an_answer_that_comes_before_its_request_is_nobodys() {
     assert_eq!(rig.status.read().links["plant"].malformed, 0);
 }
 
-/// An address where nothing listens, and that nobody else gets meanwhile.
-fn nowhere() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let at = socket.local_addr().unwrap();
-    (socket, at)
-}
-
 #[tokio::test]
 async fn each_outcome_is_its_own() {
     let device = Device::new(&[1]).await;
@@ -239,14 +231,13 @@ async fn a_late_reply_is_never_given_to_the_next_request() {
 
 #[tokio::test]
 async fn a_dead_device_is_told_and_its_return_too() {
-    let (held, at) = nowhere();
+    let at = SocketAddr::from(([127, 0, 0, 1], ports::own().unwrap()));
     let rig = Rig::new(at, &["ct", "mr"]);
     let ct = rig.only();
     for i in &rig.instances {
         i.is_down().await;
     }
     assert_eq!(ct.ask(1, holding(11, 1)).await, Err(Failure::LinkDown));
-    drop(held);
     let mut device = Device::at(at, &[1]).await;
     for i in &rig.instances {
         i.is_up().await;

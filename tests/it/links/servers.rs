@@ -1,7 +1,6 @@
 //! Ports behind terminal servers: ser2net (Debian) as bare TCP and as RFC 2217; and socat's pty as a cable that is pulled and put back.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use wardgate::contract::Event;
+use wardgate_lab::ports;
 
 use super::serial::{DOWN, Rig, UP, grant};
 use super::{Scratch, Socat, within};
@@ -22,8 +22,7 @@ pub(super) struct Ser2net {
 
 impl Ser2net {
     pub(super) async fn before(port: &Path, config: &Path) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (raw, rfc2217) = (free(), free());
+        let (raw, rfc2217) = (ports::own().unwrap(), ports::own().unwrap());
         let one = |name: &str, accepter: &str, at: u16| {
             let port = port.display();
             format!("connection: &{name}\n  accepter: {accepter}tcp,127.0.0.1,{at}\n  connector: serialdev,{port},9600n81,local\n")

@@ -253,12 +253,25 @@ impl Client {
             return Ok(true);
         }
         tokio::time::sleep(Duration::from_millis(self.state.options.delay_ms)).await;
+        if self.hung_up().await {
+            return Ok(false);
+        }
         if let Some((unit, late)) = self.late.take() {
             self.stream.write_all(&Framing::Tcp.wrap(id, unit, &late)).await?;
         }
         let going_on = self.answer(id, unit, &pdu, fault).await;
         self.last_id = id;
         going_on
+    }
+
+    /// Who asked gave up meanwhile, as a client does that waits too long for a starved simulator: an answer would be logged and reach nobody.
+    async fn hung_up(&self) -> bool {
+        let mut next = [0];
+        tokio::select! {
+            biased;
+            there = self.stream.peek(&mut next) => !matches!(there, Ok(1..)),
+            () = std::future::ready(()) => false,
+        }
     }
 
     async fn answer(&mut self, id: u16, unit: u8, pdu: &[u8], fault: Option<Fault>) -> io::Result<bool> {
