@@ -36,7 +36,7 @@ pub use nearest::nearest;
 pub use paths::nearest_path;
 pub use plain_file::plain_file;
 pub use report::{DeadBand, Report, Terms};
-pub use settings::{Given, Shipped, TEXT_BYTES_MAX};
+pub use settings::{Given, Shipped, TEXT_BYTES_MAX, setting_in_words};
 pub use trust::{IMAGE_PROFILE, OnRevoked, Trust, is_production};
 
 /// Of gateway.toml: as many instances as one gateway runs have some hundred KiB.

@@ -69,6 +69,19 @@ enum Verb {
     Trust(cli::elsewhere::Words),
 }
 
+/// A verb whose reader has gone (`| head`) ends as any program does, with no word of a panic.
+fn end_with_the_reader() {
+    const CODE: i32 = 128 + 13; // what a shell says of a program that SIGPIPE ended
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(CODE);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
     // the gateway's own child, which compiles one component under resource limits: no verb for people
     let words: Vec<_> = std::env::args_os().skip(1).collect();
@@ -77,6 +90,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let form = logs::begin(arguments.log, matches!(arguments.verb, Verb::Run(_)));
+    end_with_the_reader();
     let done = match &arguments.verb {
         Verb::Run(run) => cli::run::run(run),
         Verb::Check(check) => cli::check::run(check),

@@ -172,6 +172,9 @@ fn from_a_vendors_desk_to_a_hospitals_gateway_each_step_says_what_comes_next() {
     let map = "map=t holding 0 s16 scale 0.1 unit Cel";
     let said = well(at, &["plugin", "decode", &file, "--setting", map, "--reply", "00E8"]);
     assert!(said.contains("\"mantissa\":232"), "{said}");
+    let shipped = "map={ shipped = \"smc-hrs\" }";
+    let said = well(at, &["plugin", "decode", &file, "--setting", shipped, "--reply", "00E8,00FA,0000,0000,0000,0000,0000,0000,0000"]);
+    assert!(said.contains("\"channel\":\"temperature\",\"exponent\":-1,\"mantissa\":232"), "{said}");
 
     // on the gateway: the refusal's own line makes it run
     let ca = wardgate_lab::broker::Ca::new().issue(&["broker"]).ca_pem;

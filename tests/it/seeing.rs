@@ -38,6 +38,20 @@ fn send(port: u16, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// `wardgate check | head -1`: a reader that goes away early is no fault of anybody.
+#[test]
+fn a_verb_whose_reader_has_gone_ends_without_a_word() {
+    for (program, words) in [("wardgate", ["plugin", "keygen", "acme"]), ("wardgate-trust", ["trust", "init", "fleet"])] {
+        let folder = Folder::new(&format!("no-reader-{program}"));
+        fs::create_dir_all(&folder.0).expect("a folder");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(binary(program).expect("built"));
+        let done = command.args(words).current_dir(&folder.0).stdout(writer).output().expect("it runs");
+        assert_eq!((done.status.code(), String::from_utf8_lossy(&done.stderr)), (Some(141), "".into()), "{program}");
+    }
+}
+
 pub fn metrics(port: u16) -> String {
     let answer = send(port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");

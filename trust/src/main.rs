@@ -21,8 +21,22 @@ Examples:
 
 Exit codes: 0 well, 2 wrong usage, 3 configuration, 4 refused, 5 disk, 6 address or link, 7 password or certificate.";
 
+/// A verb whose reader has gone (`| head`) ends as any program does, with no word of a panic.
+fn end_with_the_reader() {
+    const CODE: i32 = 128 + 13; // what a shell says of a program that SIGPIPE ended
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(CODE);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    end_with_the_reader();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default(); // nobody was before us
     match verbs::run(&arguments.room) {
         Ok(()) => ExitCode::SUCCESS,

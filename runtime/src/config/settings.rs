@@ -127,6 +127,34 @@ impl Config {
     }
 }
 
+/// One setting in the words of a command line, `NAME=VALUE`. A value in braces is written as in gateway.toml.
+pub fn setting_in_words(words: &str, manifest: &Manifest, shipped: &Shipped) -> Result<(String, String), (String, String)> {
+    #[derive(Deserialize)]
+    struct Line {
+        value: Given,
+    }
+    let no_setting = || (format!("\"{words}\" is no setting"), "write NAME=VALUE".to_owned());
+    let (name, value) = words.split_once('=').ok_or_else(no_setting)?;
+    let plugin = manifest.full_name();
+    let setting = manifest.settings.get(name).ok_or_else(|| {
+        let (what, remedy) = unknown(name, &plugin, manifest);
+        (format!("{name}: {what}"), remedy)
+    })?;
+    let as_in_toml = value.starts_with('{') || (setting.kind != Kind::Text && setting.fits(value));
+    let given = match as_in_toml.then(|| toml::from_str::<Line>(&format!("value = {value}"))) {
+        None => Given::Text(value.to_owned()),
+        Some(Ok(line)) => line.value,
+        Some(Err(why)) => return Err((format!("{name}: {}", why.message()), format!("write {name}={}", setting.example(shipped)))),
+    };
+    match setting.text(&given, shipped) {
+        Ok(text) => Ok((name.to_owned(), text)),
+        Err(Misfit::Content((what, remedy))) => Err((format!("{name}: {what}"), remedy)),
+        Err(Misfit::Type(instead)) => {
+            Err((format!("{name}: plugin {plugin} takes {} here, not {value}", setting.takes()), format!("write {name}={instead}")))
+        }
+    }
+}
+
 fn unknown(name: &str, plugin: &str, manifest: &Manifest) -> Wrong {
     let known: Vec<_> = manifest.settings.keys().map(String::as_str).collect();
     let remedy = match nearest(name, known.iter().copied()) {

@@ -264,6 +264,34 @@ const WRONG_SETTINGS: &[(&str, &str, &str)] = &[
     ("map = 1.5", "invalid type: floating point `1.5`, expected text, a whole number, true or false", ""),
 ];
 
+#[test]
+fn a_setting_on_the_command_line_is_held_against_the_manifest_too() {
+    let manifest = Manifest::parse(MANIFEST).expect("good");
+    let said = |words: &str| setting_in_words(words, &manifest, &shipped());
+    for (words, text) in [
+        ("map=x holding 0 u16 = 7", "x holding 0 u16 = 7"),
+        ("map={ shipped = \"tsi-rpc30\" }", "# tsi-rpc30"),
+        ("server=7", "7"),
+        ("strict=true", "true"),
+        ("unit=5", "5"),
+        ("unit=", ""),
+    ] {
+        assert_eq!(said(words).unwrap_or_else(|e| panic!("{words}: {e:?}")).1, text, "{words}");
+    }
+    for (words, says, advises) in [
+        ("server", "\"server\" is no setting", "write NAME=VALUE"),
+        ("sevrer=2", "sevrer: plugin map-1.0.0 has no such setting", "write \"server\""),
+        ("server=248", "server: plugin map-1.0.0 takes a whole number from 0 to 247 here, not 248", "write server=1"),
+        ("strict=yes", "strict: plugin map-1.0.0 takes true or false here, not yes", "write strict=true"),
+        ("map={ shipped = \"smc-hr\" }", "map: the package carries no \"smc-hr\" in maps/", "write { shipped = \"smc-hrs\" }"),
+        ("map={ shipped = smc }", "map: ", "write map={ shipped = \"smc-hrs\" }"),
+        ("map={ file = \"none.map\" }", "map: none.map cannot be read", "put the file there"),
+    ] {
+        let (what, remedy) = said(words).expect_err(words);
+        assert!(what.starts_with(says) && remedy.contains(advises), "{words}: {what}: {remedy}");
+    }
+}
+
 /// The word that is wrong: the one that the error quotes, or the key.
 fn word_in<'a>(what: &'a str, line: &'a str) -> &'a str {
     what.split('"').nth(1).filter(|word| line.contains(word)).unwrap_or_else(|| line.split(' ').next().unwrap_or_default())

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ready, terminal};
-use crate::config::Link;
+use super::{admitted, refused, terminal};
+use crate::config::{Link, setting_in_words};
 use crate::contract::types::Fact;
 use crate::fault::{Fault, Guilty};
-use crate::plugin::trial::{Input, Lines, Script, reply, uuid};
+use crate::plugin::Package;
+use crate::plugin::trial::{self, Input, Lines, Script, reply, uuid};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +18,7 @@ Examples:
   wardgate plugin decode . --reply 00E8,0190 --reply timeout     answers to the plugin's Modbus requests, in their order
   wardgate plugin decode . --characteristic 2A1C --hex 006d0100ff   a Bluetooth LE notification
   wardgate plugin decode target/packages/pump-1.0.0 --setting unit=kPa --hex 0102
+  wardgate plugin decode modbus-map-0.1.0.wardgate --setting 'map={ shipped = \"smc-hrs\" }' --reply 00E8
 
 A reply is register words in hexadecimal (00E8,0190), bits:1011, written, exception:2, timeout or link-down.
 
@@ -43,16 +45,18 @@ pub struct Decode {
     /// The characteristic that notifies: one for all --hex, or one for each
     #[arg(long, value_name = "UUID", requires = "hex")]
     characteristic: Vec<String>,
-    /// A setting of the instance; as often as needed
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// A setting of the instance, as often as needed; in braces as in gateway.toml: { file = "..." } or { shipped = "..." }
+    #[arg(long, value_name = "NAME=VALUE")]
     setting: Vec<String>,
 }
 
 pub fn run(args: &Decode) -> Result<(), Fault> {
-    let script = script(args).map_err(|why| Fault::new(Guilty::Configuration, why, "`wardgate plugin decode --help` has examples"))?;
-    let plugin = ready(&args.folder)?;
-    fits(args, &plugin.manifest.links)?;
-    let lines = script.run(&plugin);
+    let inputs = inputs(args).map_err(|why| Fault::new(Guilty::Configuration, why, "`wardgate plugin decode --help` has examples"))?;
+    let package = admitted(&args.folder)?;
+    fits(args, &package.manifest.links)?;
+    let settings = settings(&args.setting, &package)?;
+    let plugin = trial::ready(&package).map_err(refused)?;
+    let lines = Script { settings, inputs }.run(&plugin);
     tell(&lines, &mut io::stdout().lock()).map_err(terminal)?;
     match lines.broken {
         None => Ok(()),
@@ -60,7 +64,13 @@ pub fn run(args: &Decode) -> Result<(), Fault> {
     }
 }
 
-fn script(args: &Decode) -> Result<Script, String> {
+fn settings(words: &[String], package: &Package) -> Result<Vec<Fact>, Fault> {
+    let one = |words: &String| setting_in_words(words, &package.manifest, &package.shipped).map(|(name, value)| Fact { name, value });
+    let wrong = |(what, remedy)| Fault::new(Guilty::Configuration, format!("--setting {what}"), remedy);
+    words.iter().map(one).collect::<Result<_, _>>().map_err(wrong)
+}
+
+fn inputs(args: &Decode) -> Result<Vec<Input>, String> {
     let mut inputs = Vec::new();
     match args.characteristic.as_slice() {
         [] => inputs.extend(args.hex.iter().map(|hex| Input::serial(hex)).collect::<Result<Vec<_>, _>>()?),
@@ -77,11 +87,7 @@ fn script(args: &Decode) -> Result<Script, String> {
     if inputs.is_empty() {
         return Err("there is nothing to decode: give --hex or --reply".into());
     }
-    let setting = |text: &String| {
-        let (name, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" is no setting: write KEY=VALUE"))?;
-        Ok::<_, String>(Fact { name: name.into(), value: value.into() })
-    };
-    Ok(Script { settings: args.setting.iter().map(setting).collect::<Result<_, _>>()?, inputs })
+    Ok(inputs)
 }
 
 /// Bytes for a link that the plugin does not hear would be lost in silence.

@@ -110,14 +110,18 @@ fn newer_is_fine<T>(why: PluginError) -> Result<Option<T>, PluginError> {
 
 /// A package as it is, or a source folder built first.
 fn ready(folder: &Path) -> Result<Arc<Prepared>, Fault> {
+    trial::ready(&admitted(folder)?).map_err(refused)
+}
+
+/// A package, or what a plugin's source comes to.
+fn admitted(folder: &Path) -> Result<Package, Fault> {
     let source = folder.join("Cargo.toml").is_file();
     if folder.is_dir() && !source && !folder.join(MANIFEST_FILE).is_file() {
         let what = format!("{} holds no plugin: neither Cargo.toml nor {MANIFEST_FILE} is there", folder.display());
         return Err(Fault::new(Guilty::Plugin, what, "name the plugin's folder, or a package; `wardgate plugin new` makes a plugin"));
     }
     let built = if source { build(folder)?.folder } else { folder.canonicalize().unwrap_or_else(|_| folder.to_owned()) };
-    let package = Package::admit(&built, &Admission::Desk).map_err(refused)?; // the writer's own, or about to be looked at
-    trial::ready(&package).map_err(refused)
+    Package::admit(&built, &Admission::Desk).map_err(refused) // the writer's own, or about to be looked at
 }
 
 fn tell(built: &Built, out: &mut impl Write) -> io::Result<()> {

@@ -48,8 +48,12 @@ pub fn run(args: &New) -> Result<(), Fault> {
         write(&args.folder.join(path), &text)
             .map_err(|why| Fault::new(Guilty::Store, format!("{}: {why}", args.folder.display()), "make room, or take another folder"))?;
     }
+    let what = match args.link {
+        Kind::Filter => "a filter of other devices' readings".to_owned(),
+        _ => format!("a plugin for a device on {link}"),
+    };
     println!(
-        "{}: a plugin for {link}\nnext:\n    wardgate plugin test {0}\n    edit src/decode.rs, src/lib.rs and manifest.toml there",
+        "{}: {what}\nnext:\n    wardgate plugin test {0}\n    edit src/decode.rs, src/lib.rs and manifest.toml there",
         args.folder.display()
     );
     Ok(())
