@@ -78,6 +78,17 @@ fn the_demo_loses_nothing() {
     for device in devices {
         assert!(device["sent"].as_u64() > Some(0) && device["sent"] == device["received"] && device["missing"] == 0, "{device}");
     }
+    // of each it was said what runs there, who signed that, and what it may reach
+    let said = String::from_utf8_lossy(&output.stderr);
+    for device in devices {
+        let name = device["name"].as_str().expect("a name");
+        let mut lines = said.lines().skip_while(|line| !line.starts_with(&format!("{name}, ")));
+        lines.next().unwrap_or_else(|| panic!("{name} is not introduced:\n{said}"));
+        let lines: Vec<_> = lines.take_while(|line| line.starts_with("  ")).collect();
+        let reach = |line: &&&str| line.contains("it may ") || line.contains("it hears ") || line.contains("touches ");
+        assert!(lines[0].starts_with("  runs ") && lines[1].starts_with("  signed by "), "{name}: {lines:#?}");
+        assert_eq!(lines.iter().filter(reach).count(), 1, "{name}: {lines:#?}");
+    }
     assert_eq!(report["unexplained_gaps"], 0);
     assert!(report["first_reading_ms"].is_u64(), "{report:#}");
     println!("{last}");

@@ -159,7 +159,7 @@ fn introduce(stage: &Stage, to_stderr: bool) {
     let Ok(wardgate) = crate::process::binary("wardgate") else { return };
     let check = std::process::Command::new(wardgate).arg("check").arg("--config").arg(stage.folder.join("gateway.toml")).output();
     let said = check.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
-    let wanted = ["runs ", "signed by ", "on ", "may ", "touches ", "hears "];
+    let wanted = ["runs ", "signed by ", "on ", "of the Bluetooth ", "of one Bluetooth ", "may ", "touches ", "hears "];
     let mut text =
         String::from("Who may run here, by whose key, and what it may reach (fleet, vendor and site are throw-away keys of this demo):\n");
     for line in said.lines() {

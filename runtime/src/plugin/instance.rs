@@ -1,7 +1,7 @@
 //! A plugin made ready once and started as often as needed; and one running instance of it, whose every call is judged by the rules.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -79,7 +79,7 @@ impl Prepared {
 
     pub async fn start(self: &Arc<Self>) -> Result<Instance, Spent> {
         let _ticking = self.host.ticker.during_call();
-        let running = guarded(self.plugin.start(self.limits)).await?;
+        let running = guarded(pin!(self.plugin.start(self.limits))).await?;
         Ok(Instance { running, rules: Rules::new(&self.manifest), prepared: self.clone() })
     }
 }
@@ -112,7 +112,7 @@ impl Instance {
     pub async fn open(&mut self, now: Moment, start: &Opening) -> Result<Outcome, Spent> {
         let done = {
             let _ticking = self.prepared.host.ticker.during_call();
-            guarded(self.running.open(now, start)).await
+            guarded(pin!(self.running.open(now, start))).await
         };
         self.judge(done)
     }
@@ -120,7 +120,7 @@ impl Instance {
     pub async fn call(&mut self, now: Moment, event: &Event) -> Result<Outcome, Spent> {
         let done = {
             let _ticking = self.prepared.host.ticker.during_call();
-            guarded(self.running.call(now, event)).await
+            guarded(pin!(self.running.call(now, event))).await
         };
         self.judge(done)
     }
@@ -135,7 +135,7 @@ impl Instance {
 }
 
 /// A panic of our own in a call ends that call and no other.
-async fn guarded<T>(call: impl Future<Output = Result<T, Failed>>) -> Result<T, Spent> {
+async fn guarded<T>(call: Pin<&mut impl Future<Output = Result<T, Failed>>>) -> Result<T, Spent> {
     match contained(call).await {
         Some(done) => done.map_err(Spent::from),
         None => Err(Spent { why: Fault::Gateway("it panicked; see the log".into()), logs: Vec::new() }),

@@ -4,6 +4,7 @@
 //! only: nothing that the library keeps across connections (packet identifiers, collisions, requests) survives one, and the store is the only
 //! queue. Its slot table has twice the window, so that an identifier comes round only after the broker had twice the time that it should need.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -111,7 +112,7 @@ impl Ear {
     pub async fn hear(&mut self) -> Result<Heard, UplinkError> {
         let broker = || self.settings.peer.broker.clone();
         // a library that reads what others sent must not end the uplink with it; it is not used again after that
-        let polled = contained(self.events.poll()).await;
+        let polled = contained(pin!(self.events.poll())).await;
         let event = match polled {
             None => return Err(UplinkError::Client { broker: broker() }),
             Some(Err(error)) => return Err(explain(error, &self.settings.peer, CONNECT_S)),
