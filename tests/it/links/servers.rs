@@ -111,6 +111,52 @@ async fn a_terminal_server_that_speaks_no_rfc_2217_is_named() {
     assert!(rig.error().contains("does not speak RFC 2217"), "{}", rig.error());
 }
 
+const CHILD: &str = "WARDGATE_TEST_NETWORK";
+
+/// In a network of its own, which goes away and comes back.
+#[tokio::test]
+#[ignore = "the child of the test below"]
+async fn child_in_a_network_of_its_own() {
+    use tokio::io::AsyncWriteExt as _;
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let network = |state: &str| assert!(std::process::Command::new("ip").args(["link", "set", "lo", state]).status().unwrap().success());
+    network("up");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let rig = Rig::new(&grant(Path::new(&format!("tcp://{at}")), &[]));
+    let (mut server, _) = listener.accept().await.unwrap();
+    assert_eq!(rig.event().await, UP);
+    server.write_all(b"before").await.unwrap();
+    assert_eq!(rig.bytes(6).await, b"before");
+    network("down");
+    assert_eq!(rig.event().await, DOWN, "it only listens, and notices that nobody is there");
+    network("up");
+    let (mut server, _) = listener.accept().await.unwrap();
+    assert_eq!(rig.event().await, UP);
+    server.write_all(b"after").await.unwrap();
+    assert_eq!(rig.bytes(5).await, b"after");
+    println!("heard again");
+}
+
+#[test]
+fn a_terminal_server_that_vanishes_without_a_word_is_noticed() {
+    if !std::process::Command::new("unshare").args(["-n", "true"]).output().is_ok_and(|o| o.status.success()) {
+        println!("SKIPPED: no network namespace here (it needs root), so NO TERMINAL SERVER VANISHED");
+        return;
+    }
+    let child = std::process::Command::new("unshare")
+        .arg("-n")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "links::servers::child_in_a_network_of_its_own", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("heard again"), "{said}\n{}", String::from_utf8_lossy(&child.stderr));
+}
+
 #[tokio::test]
 async fn a_cable_that_is_pulled_and_put_back_is_told_both_times() {
     let scratch = Scratch::new("cable");

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,6 +21,12 @@ use super::{Place, Settings};
 const READ_BYTES_MAX: usize = 4096; // what the kernel holds for a tty
 const THROWN_BYTES_MAX: usize = 64 << 10; // a far side that never stops is not emptied for ever
 const CONNECT_MS_MAX: u64 = 3_000; // a SYN lost once is sent again after 1 s, twice after 3 s: then the far side is away
+/// A terminal server that loses its power says nothing, and one that is only listened to is never written to. After so long without a byte it is
+/// asked for a sign of life, so often; then the line is gone, within 20 s of the last sign.
+const QUIET_S: u64 = 5;
+const SIGNS_MISSED_MAX: u32 = 3;
+/// What is written and never acknowledged ends the line as late as that.
+const UNHEARD_S: u64 = QUIET_S * (SIGNS_MISSED_MAX as u64 + 1);
 const AGREE_MS_MAX: u64 = 3_000; // a terminal server sets its port within milliseconds
 
 /// Both halves, for a select over them.
@@ -126,7 +133,16 @@ async fn connect(at: &str) -> Result<Stream, OpenError> {
     let stream = timeout(limit, TcpStream::connect(at)).await.map_err(|_| other("no answer to the call".into()))?;
     let stream = stream.map_err(|e| other(e.to_string()))?;
     stream.set_nodelay(true).map_err(|e| other(e.to_string()))?; // a frame is one small segment and waits for its answer
+    watch_over(&stream).map_err(|e| other(e.to_string()))?;
     Ok(Stream::Tcp(stream))
+}
+
+/// So that a far side that vanishes without a word is noticed.
+fn watch_over(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let quiet = Duration::from_secs(QUIET_S);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(quiet).with_interval(quiet).with_retries(SIGNS_MISSED_MAX))?;
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(UNHEARD_S)))
 }
 
 impl Reader {
