@@ -13,15 +13,19 @@ pub use gaps::{At, Before, GAPS_KEPT_MAX, Gap, Gaps, GapsAnswer};
 pub struct InstanceStatus {
     pub plugin: String,
     pub bed: Option<String>,
-    /// starting, healthy, degraded, failed as the plugin reports it; silent, restarting, quarantined, stopped, withheld as the gateway sees it.
+    /// starting, healthy, degraded, failed as the plugin reports it; silent, disconnected, restarting, quarantined, stopped, withheld as the
+    /// gateway sees it.
     pub state: String,
     pub detail: String,
     pub link_up: bool,
+    /// A link of its own was told of; a filter has none.
+    #[serde(default)]
+    pub linked: bool,
     /// CLOCK_BOOTTIME nanoseconds.
     pub link_since_ns: u64,
     /// When the running plugin was opened.
     pub opened_ns: u64,
-    /// Without a value for longer than this it counts as silent; 0: never.
+    /// Without a value for longer than this it counts as silent, and without its link as disconnected; 0: never.
     pub silent_after_s: u64,
     /// The time of its last word, while it is silent.
     #[serde(default)]
@@ -92,16 +96,24 @@ pub struct InstanceStatus {
 impl InstanceStatus {
     /// One of its links went up or down.
     pub fn link(&mut self, up: bool, now_ns: u64) {
-        if self.link_up != up {
-            (self.link_up, self.link_since_ns) = (up, now_ns);
+        if self.link_up != up || !self.linked {
+            (self.link_up, self.link_since_ns, self.linked) = (up, now_ns, true);
         }
     }
 
     /// Looked at when somebody asks, so that nothing wakes up for it. Silent is a device that could speak and does not: its link is up, its
-    /// plugin is open and complains of nothing, and its last value, or the moment since which it could have said one, is too long ago.
+    /// plugin is open and complains of nothing, and its last value, or the moment since which it could have said one, is too long ago. Disconnected
+    /// is one whose link is down for as long: it is not well only because its plugin has nothing to complain of.
     fn judge(&mut self, now_ns: u64) {
         let since = self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns);
-        let listening = self.link_up && ["healthy", "starting"].contains(&self.state.as_str());
+        let content = ["healthy", "starting"].contains(&self.state.as_str());
+        let listening = self.link_up && content;
+        let away_s = now_ns.saturating_sub(self.link_since_ns) / 1_000_000_000;
+        if content && self.linked && !self.link_up && self.silent_after_s > 0 && away_s >= self.silent_after_s {
+            self.state = "disconnected".into();
+            self.detail =
+                format!("its line is down for {away_s} s; the table of lines says why: look at the device, its cable and its address");
+        }
         let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
         if listening && self.silent_after_s > 0 && quiet_s >= self.silent_after_s {
             self.silent_since_ns = Some(since);
@@ -356,7 +368,18 @@ mod tests {
         }
         let mut away = spoke;
         away.link(false, 301 * S);
-        assert_eq!(state(away.clone(), 9000), ("healthy".into(), None));
+        assert_eq!(state(away.clone(), 310), ("healthy".into(), None));
+        assert_eq!(state(away.clone(), 311), ("disconnected".into(), None));
+        assert_eq!(
+            state(InstanceStatus { silent_after_s: 0, ..away.clone() }, 9000),
+            ("healthy".into(), None),
+            "a meter is away most of the time"
+        );
+        let mut never = InstanceStatus { state: "healthy".into(), silent_after_s: 10, ..InstanceStatus::default() };
+        assert_eq!(state(never.clone(), 9000), ("healthy".into(), None), "a filter has no line");
+        never.link(false, 100 * S);
+        never.link(false, 105 * S);
+        assert_eq!(state(never, 110), ("disconnected".into(), None));
         away.link(true, 8995 * S);
         assert_eq!(state(away.clone(), 9000), ("healthy".into(), None), "back, and not yet heard");
         away.link(true, 8999 * S);

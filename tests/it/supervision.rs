@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
-use wardgate_lab::accountant;
-use wardgate_lab::demo::{books, drain_stage};
+use wardgate_lab::accountant::{self, Content};
+use wardgate_lab::demo::{books, boottime_ns, drain_stage};
 use wardgate_lab::ports;
 use wardgate_lab::process::binary;
 use wardgate_lab::stage::Stage;
@@ -69,6 +69,58 @@ fn a_plugin_that_fails_again_and_again_is_quarantined_harms_no_other_and_comes_o
     assert!(gaps.iter().any(|g| quarantine(&g)), "{gaps:#?}");
     let counts = Unruly::counts(&stage);
     assert_eq!(counts.len(), 10, "{counts:?}");
+    assert_counts_on(&counts);
+}
+
+/// Bad lines by the hundred wait for an instance that is quarantined or rests. One restart is enough, and what is told was not said long ago.
+//= PROMISES.md#P208
+#[test]
+fn one_restart_by_hand_is_enough_however_much_bad_came_before_and_a_value_has_the_time_at_which_it_came() {
+    let folder = Folder::new("bad-lines");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let unruly = Unruly::on(&mut stage);
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "an open instance", |s| s.instances[UNRULY].state == "healthy");
+    unruly.order("count");
+    let now = || stage.gateway_status().expect("it runs").instances[UNRULY].clone();
+
+    // what comes while it rests is heard by the next run, as of when it came
+    let said_ns = loop {
+        wait_status(&stage, "an open instance", |s| s.instances[UNRULY].state == "healthy");
+        unruly.order("fatal");
+        wait_status(&stage, "its rest", |s| s.instances[UNRULY].state == "restarting");
+        let before = boottime_ns();
+        unruly.order("count");
+        if now().state == "restarting" {
+            break before;
+        }
+        assert!(now().state != "quarantined", "this machine is too slow to say a word in a rest");
+    };
+    let opened = wait_status(&stage, "an open instance", |s| s.instances[UNRULY].state == "healthy").instances[UNRULY].opened_ns;
+    // more bad lines at once than it may fault: the first ends the run, the others go with it
+    unruly.line.send(&b"fatal\n".repeat(200));
+    wait_status(&stage, "its rest", |s| s.instances[UNRULY].state == "restarting");
+    let well = wait_status(&stage, "an open instance", |s| s.instances[UNRULY].state == "healthy");
+    assert!(well.instances[UNRULY].faults < 5, "{:#?}", well.instances[UNRULY]);
+
+    while now().state != "quarantined" {
+        unruly.order("fatal");
+    }
+    unruly.line.send(&b"fatal\n".repeat(200));
+    (0..5).for_each(|_| unruly.order("count"));
+    let out = wardgate(&stage, &["instance", "restart", UNRULY]);
+    assert!(out.status.success(), "{}", said(&out));
+    (0..5).for_each(|_| unruly.order("count"));
+    assert_eq!(now().state, "healthy");
+    sleep(Duration::from_millis(1500));
+    stage.switch_off().expect("devices that listen");
+    drain_stage(&mut stage).expect("it drains");
+
+    let tracks = accountant::read_received(&stage.output(), UNRULY);
+    let moments: Vec<u64> =
+        tracks["count"].iter().filter(|(_, c)| matches!(c, Content::Number(n, 0) if *n < 100)).map(|(at, _)| *at).collect();
+    let counts = Unruly::counts(&stage);
+    assert!(moments.iter().any(|at| (said_ns..opened).contains(at)), "{moments:?} holds nothing of {said_ns}..{opened}");
     assert_counts_on(&counts);
 }
 

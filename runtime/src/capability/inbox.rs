@@ -234,10 +234,19 @@ impl Inbox {
     }
 
     /// Just before `open` of a new run: forgets the answers and timers that the run before it had waiting, and what is still on its way
-    /// to it. The bytes of the line are the device's and not that run's: they stay, up to the inbox's own bound, and where some were
-    /// dropped the mark stays too. The state of each link is told anew, at `now`, before them; nothing is told as older than that.
-    pub fn reopen(&self, now: Moment) {
+    /// to it. The bytes of the line are the device's and not that run's: they stay, up to the inbox's own bound, each with its own time, and
+    /// where some were dropped the mark stays too. The state of each link is told anew before them. The answer is when the new run begins for
+    /// its plugin: with the oldest of what waits, or else `now`. What was said a minute ago is not told as of now.
+    pub fn reopen(&self, now: Moment) -> Moment {
+        let mut begins = now;
         self.0.change(|w| {
+            if let Some(oldest) = w.queue.iter().find(|e| is_of_the_line(&e.event)).map(|e| e.moment)
+                && oldest.boot == now.boot
+            {
+                begins.monotonic_ns = oldest.monotonic_ns.min(now.monotonic_ns).max(w.last.1);
+                begins.wall = oldest.wall;
+            }
+            let now = begins;
             // a change of a link stays where it stands between what two devices said; ahead of all of it the newest state, told below, is enough
             let first = w.queue.iter().position(|e| is_of_the_line(&e.event)).unwrap_or(w.queue.len());
             let mut at = 0;
@@ -262,6 +271,24 @@ impl Inbox {
                 }
             }
         });
+        begins
+    }
+
+    /// What the line said and nobody heard is given up, and the hole in it too. What went over a bus stays: that is an archive's.
+    pub fn give_up_the_line(&self) {
+        self.0.change(|w| {
+            w.queue.retain(|e| !is_of_the_line(&e.event) || matches!(e.event, Event::ModbusFrames(_)));
+            w.events = w.queue.iter().filter(|e| e.permit.is_none()).count();
+            w.bytes = 0;
+            if w.hole {
+                w.hole_ends();
+            }
+        });
+    }
+
+    /// When the next event happened, where one waits.
+    pub fn next_ns(&self) -> Option<u64> {
+        self.0.lock().queue.front().map(|e| e.moment.monotonic_ns)
     }
 
     pub fn is_empty(&self) -> bool {

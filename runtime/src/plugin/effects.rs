@@ -65,9 +65,12 @@ impl Open {
         }
     }
 
-    /// When a timer falls due; something else is due at once.
+    /// When a timer falls due; what was told is due since then.
     pub(super) fn next_due_ns(&self) -> u64 {
-        if self.told.is_empty() { self.timers.next().map_or(u64::MAX, |(due, _)| due) } else { 0 }
+        match self.told.front() {
+            Some((told, _)) => told.monotonic_ns,
+            None => self.timers.next().map_or(u64::MAX, |(due, _)| due),
+        }
     }
 
     /// When one of them must go off at the latest.

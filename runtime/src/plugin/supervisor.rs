@@ -238,7 +238,9 @@ impl Supervisor {
             if let Some(command) = self.commands.deliver() {
                 return Next::Event(now, command);
             }
-            let inbox_first = std::mem::take(&mut self.own_went_last);
+            // What happened first is heard first: after a restart a timer of a moment ago would make old of new and new of old.
+            let earlier = self.wiring.inbox.next_ns().is_some_and(|next_ns| next_ns < self.open.next_due_ns());
+            let inbox_first = std::mem::take(&mut self.own_went_last) || earlier;
             if inbox_first && let Some((moment, event)) = self.wiring.inbox.try_recv() {
                 return Next::Event(moment, event);
             }
@@ -302,7 +304,6 @@ impl Supervisor {
 
     /// `Some` when it did not open.
     async fn opens(&mut self, mut room: Room<'_>, mut why: Option<GapReason>) -> Option<Ended> {
-        let now = self.now_forward();
         for told in std::mem::take(&mut self.told) {
             // it was about the run before, and so is the state of a call that came to nothing
             match told {
@@ -315,7 +316,9 @@ impl Supervisor {
             }
         }
         // What an earlier run asked is answered to nobody, and the links' states are told anew.
-        self.wiring.inbox.reopen(now);
+        let clock_ns = (self.wiring.clock)().monotonic_ns;
+        let begins = self.wiring.inbox.reopen((self.wiring.clock)());
+        let now = self.forward(begins);
         let start = self.posting.opening(self.kept.as_ref(), self.restarts);
         let plugin = self.posting.plugin.clone();
         let opened = async {
@@ -332,9 +335,9 @@ impl Supervisor {
                 tracing::info!(restarts = self.restarts, "opened");
                 self.running = Some(instance);
                 let opened = ToPipeline::Opened { instance: self.posting.instance.clone(), moment: now, why };
-                self.opened_ns = Some(now.monotonic_ns);
+                self.opened_ns = Some(clock_ns);
                 self.status(|s| {
-                    (s.opens, s.opened_ns) = (s.opens + 1, now.monotonic_ns);
+                    (s.opens, s.opened_ns) = (s.opens + 1, clock_ns);
                     (s.state, s.detail) = ("healthy".into(), String::new());
                 });
                 self.restart_asked.drain(..).for_each(|asker| drop(asker.send(Ok(()))));
@@ -520,6 +523,8 @@ impl Supervisor {
     /// The instance is spent. What it kept is all that stays of it.
     fn ends(&mut self, why: &str) -> Ended {
         self.run_is_over();
+        // Or each of a hundred bad lines that came with it would end a run of its own, long after the device is well again.
+        self.wiring.inbox.give_up_the_line();
         why.clone_into(&mut self.why);
         self.status(|s| {
             s.faults += 1;

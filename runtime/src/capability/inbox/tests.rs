@@ -99,15 +99,35 @@ fn after_reopening_no_answer_of_the_old_run_arrives_the_link_is_told_anew_and_by
     let late = tx.answer(&open).unwrap();
     tx.answer(&open).unwrap().give(at(2), Event::SerialWritten(1, Ok(())));
     assert!(!late.is_stale());
-    rx.reopen(at(9));
+    assert_eq!(rx.reopen(at(9)), at(1), "its time begins with what waits");
     assert!(late.is_stale());
     late.give(at(10), Event::SerialWritten(2, Ok(())));
     tx.bytes(at(11), b"new");
-    let told = [(9, UP), (9, received(b"old")), (9, OVERRUN), (11, received(b"new"))];
+    let told = [(1, UP), (1, received(b"old")), (2, OVERRUN), (11, received(b"new"))];
     assert_eq!(all(&rx), told[..3], "what came behind the hole is lost as ever");
     tx.bytes(at(11), b"new");
     assert_eq!(all(&rx), told[3..]);
     assert!(tx.answer(&open).is_some());
+}
+
+#[test]
+fn what_is_given_up_is_not_heard_and_leaves_room() {
+    let (tx, rx) = of(8);
+    let open = Quota::new(1);
+    tx.link(at(0), UP);
+    assert_eq!(rx.try_recv().unwrap().1, UP);
+    tx.bytes(at(1), b"12345678");
+    tx.fault(at(2), LineFault::Parity);
+    tx.bytes(at(3), b"too many");
+    tx.link(at(4), DOWN);
+    tx.answer(&open).unwrap().give(at(5), Event::SerialWritten(1, Ok(())));
+    rx.give_up_the_line();
+    tx.bytes(at(6), b"abcdefgh");
+    assert_eq!(all(&rx), [(4, DOWN), (5, Event::SerialWritten(1, Ok(()))), (6, received(b"abcdefgh"))]);
+    tx.bytes(at(7), b"x");
+    rx.give_up_the_line();
+    assert_eq!(rx.reopen(at(9)), at(9), "nothing waits");
+    assert_eq!(all(&rx), [(9, DOWN)]);
 }
 
 /// What two devices said on one link is told apart for a new run too: between their words it hears that the one went and the other came.

@@ -58,6 +58,7 @@ impl Supervisor {
                     Asked::Restart(answer) => {
                         tracing::info!("a person asks for a restart");
                         self.patience.forgive();
+                        self.wiring.inbox.give_up_the_line(); // hours old, and maybe what ended it
                         self.restart_asked.push(answer);
                         return true;
                     }
