@@ -91,7 +91,7 @@ pub fn page(out: &Path, choice: &Choice) -> Result<String, GapsError> {
     })?;
     let mut text = String::new();
     if found.gaps.is_empty() {
-        text += "no gaps\n";
+        text += "no gaps; one that is open now is told when it ends (`wardgate gaps` on the gateway shows it)\n";
     } else {
         let head = ["gateway", "instance", "stream", "run", "positions", "values", "from (UTC)", "for", "reason"].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(head).chain(found.gaps.iter().map(row)).collect();

@@ -122,6 +122,9 @@ pub struct Reloaded {
     pub restarted: Vec<String>,
     /// Their bed changed, and nothing else.
     pub rebound: Vec<String>,
+    /// What is said of them changed, which needs no restart.
+    #[serde(default)]
+    pub adjusted: Vec<String>,
     pub unchanged: Vec<String>,
     /// Configured, and kept from running.
     #[serde(default)]
@@ -136,6 +139,7 @@ impl fmt::Display for Reloaded {
             ("removed", &self.removed),
             ("restarted", &self.restarted),
             ("at another bed", &self.rebound),
+            ("silent after another time", &self.adjusted),
             ("withheld", &self.withheld),
         ];
         for (what, names) in changes.iter().filter(|(_, names)| !names.is_empty()) {

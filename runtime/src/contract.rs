@@ -188,7 +188,10 @@ impl Plugin {
         let begun = self.load(&mut store).await;
         match begun {
             Ok(guest) => Ok(Running { guest, store }),
-            Err(why) => Err(Failed::new(trap::read(&why), store.data_mut().take_logs())),
+            Err(why) => {
+                let logs = store.data_mut().take_logs();
+                Err(Failed::new(trap::read(&why, &logs), logs))
+            }
         }
     }
 
@@ -260,7 +263,7 @@ impl Running {
             Ok(Ok(())) => Ok(Outcome { said, logs, problem: None, bytes }),
             Ok(Err(problem)) if !problem.fatal => Ok(Outcome { said, logs, problem: Some(problem), bytes }),
             Ok(Err(problem)) => Err(Failed::new(CallError::Fatal(problem), logs)),
-            Err(why) => Err(Failed::new(trap::read(&why), logs)),
+            Err(why) => Err(Failed::new(trap::read(&why, &logs), logs)),
         }
     }
 }

@@ -89,7 +89,7 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
             _ = hangup.recv() => drop(running.orders.try_send(Order::Reload { by: None, asker: oneshot::channel().0 })),
         }
     };
-    info!("stopping: last words of the instances, last group");
+    info!(target: "wardgate::closing", "stopping: last words of the instances, last group");
     let _ = running.stop_instances.send(true);
     let ended = match early {
         Some(ended) => ended,

@@ -13,6 +13,7 @@ use rustix::process::{Signal, kill_process};
 use wardgate_lab::accountant;
 use wardgate_lab::demo::{books, boottime_ns, drain_stage};
 use wardgate_lab::process::{Process, READY_S_MAX, binary};
+use wardgate_lab::sim::Dice;
 use wardgate_lab::stage::Stage;
 
 use crate::flushed::{end_traced, traced};
@@ -34,15 +35,18 @@ const fn point(name: &'static str, call: &'static str, only: &'static str, says:
     Point { name, call, only, says }
 }
 
-const GATEWAY: [Point; 7] = [
+const GATEWAY: [Point; 8] = [
     point("before the write of a group", "pwrite64", "", "off"),
     point("after the write, before its flush", "fdatasync", "", "off"),
     point("after the flush, before anybody knows", "write", "log", "wardgate::store=debug"),
     point("when a group is sealed, states in it, before its write", "write", "log", "wardgate::gateway::scribe=debug"),
-    point("before a publish, or after an acknowledgement", "write", "log", "wardgate::uplink::session=debug"),
+    point("before a publish", "write", "log", "wardgate::uplink::publishing=debug"),
+    point("after an acknowledgement", "write", "log", "wardgate::uplink::acknowledged=debug"),
     point("at a send", "sendto,write", "socket", "off"),
     point("before a segment is deleted", "unlink,unlinkat", "state/store/0000%N.segment", "off"),
 ];
+/// After SIGTERM, before anything is done about it.
+const CLOSING: Point = point("before the close", "write", "log", "wardgate::closing=info");
 /// After SIGTERM: the last group is flushed, the farewell said.
 const CLOSED: Point = point("after the close, before the exit", "exit_group", "", "off");
 
@@ -56,6 +60,8 @@ const RECEIVER: [Point; 5] = [
 
 /// A point that is not reached by then is not reached at all; the kill comes then, somewhere.
 const POINT_MS_MAX: u64 = 30_000; // a busy machine comes late to its second deleted segment
+/// A kill at random falls within that, after ten words on the line.
+const RANDOM_MS_MAX: u64 = 2000;
 const LOOK_MS: u64 = 10; // the end of a process is seen so late at most
 
 impl Point {
@@ -84,6 +90,8 @@ struct Run {
     /// The gateway is not ready again since then.
     since: Option<u64>,
     kills: usize,
+    /// When a kill at random falls; its seed is printed.
+    dice: Dice,
     /// Point, and whether the kill fell there.
     reached: Vec<(String, bool)>,
 }
@@ -94,7 +102,9 @@ impl Run {
         let unruly = Unruly::on(&mut stage);
         stage.more += "\n[store]\nsegment_bytes = 16384\nbytes_max = 67108864\n"; // small segments: some are deleted in each life
         stage.start_all(&[]).expect("everything starts");
-        Self { stage, unruly, down: Vec::new(), since: None, kills: 0, reached: Vec::new() }
+        let seed = boottime_ns();
+        println!("seed {seed}");
+        Self { stage, unruly, down: Vec::new(), since: None, kills: 0, dice: Dice::new(seed), reached: Vec::new() }
     }
 
     /// Kills the gateway that runs, starts one that ends at `point`, and waits for that. `meanwhile`: what is done once it runs.
@@ -113,7 +123,7 @@ impl Run {
             self.down.extend(self.since.take().map(|since| (since, boottime_ns())));
             meanwhile(&mut self.stage);
         }
-        if point.is_some_and(|p| p.name == CLOSED.name) {
+        if point.is_some_and(|p| p.name == CLOSED.name || p.name == CLOSING.name) {
             self.since.get_or_insert(boottime_ns()); // what comes from here on is a closing's to tell
             _ = kill_process(traced(&gateway).expect("it runs"), Signal::TERM);
         }
@@ -121,7 +131,7 @@ impl Run {
             Some(_) => ends(&mut gateway, || self.unruly.order("count")),
             None => {
                 (0..10).for_each(|_| self.unruly.order("count"));
-                sleep(Duration::from_millis(300 * u64::from(nth)));
+                sleep(Duration::from_millis(self.dice.below(RANDOM_MS_MAX)));
                 false
             }
         };
@@ -213,6 +223,7 @@ fn a_kill_at_each_named_point_loses_nothing_unexplained() {
     for point in &GATEWAY {
         run.gateway(Some(point), 2, |_| ());
     }
+    run.gateway(Some(&CLOSING), 1, |_| ());
     run.receiver(&RECEIVER[2], 2);
     run.broker();
     run.account();
@@ -232,7 +243,8 @@ fn torture_the_whole_matrix_of_kills_loses_nothing_unexplained() {
                 run.broker();
             }
         }
-        run.gateway(None, nth as u32, |_| ());
+        run.gateway(None, 1, |_| ());
+        run.gateway(Some(&CLOSING), 1, |_| ());
     }
     for (n, point) in RECEIVER.iter().enumerate() {
         run.receiver(point, 1 + n as u32 % 3);

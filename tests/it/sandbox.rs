@@ -167,7 +167,7 @@ fn an_order_is_obeyed_in_the_order_in_which_it_was_said() {
 fn a_panic_is_told_with_its_message_and_function() {
     let spent = fails("keep then panic");
     let (kind, trace) = trap(&spent);
-    assert_eq!(*kind, Trap::Panic);
+    assert!(matches!(kind, Trap::Panic(Some(text)) if text.contains("frame 1000 has no end")), "{kind}");
     assert!(trace.iter().any(|name| name.contains("decode_frame_without_end")), "{trace:?}");
     assert!(trace.contains(&"hostile::obey".to_owned()), "{trace:?}");
     let logs: Vec<_> = spent.logs.iter().map(|log| log.text.as_str()).collect();

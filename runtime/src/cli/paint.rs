@@ -67,6 +67,24 @@ pub fn clip(text: &str, width: usize) -> String {
     clean
 }
 
+/// A line with its colours, as far as it fits: what wraps on a screen that is drawn anew pushes its head away.
+pub fn crop(line: &str, width: usize) -> String {
+    let (mut out, mut shown, mut colour) = (String::new(), 0, false);
+    for c in line.chars() {
+        if c == '\x1b' {
+            colour = true;
+        } else if !colour {
+            shown += 1;
+            if shown > width {
+                continue; // colours behind it count all the same: the last one ends them
+            }
+        }
+        out.push(c);
+        colour = colour && c != 'm';
+    }
+    out
+}
+
 /// The same on as many lines as it takes, up to `lines_max`, broken between words: an error says at its end what to do.
 pub fn wrap(text: &str, width: usize, lines_max: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -198,6 +216,14 @@ fn date(mut day: i64) -> (i64, usize, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_cropped_by_what_is_seen_of_it() {
+        assert_eq!(crop("abcdef", 6), "abcdef");
+        assert_eq!(crop("abcdef", 3), "abc");
+        assert_eq!(crop("a\x1b[1;31mbcd\x1b[0mef", 2), "a\x1b[1;31mb\x1b[0m");
+        assert_eq!(crop("ä\x1b[2mö\x1b[0mü", 2), "ä\x1b[2mö\x1b[0m");
+    }
 
     #[test]
     fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is_one() {

@@ -121,17 +121,9 @@ impl Screen {
     }
 
     fn draw(&mut self, lines: &[String]) {
-        let told = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
-        let rows = if told == 0 { 24 } else { told.max(2) }; // a serial console does not tell
-        let mut text = String::from("\x1b[H");
-        for line in lines.iter().take(rows - 1) {
-            text += line;
-            text += "\x1b[K\r\n";
-        }
-        if lines.len() > rows - 1 {
-            text += "(more: make the window taller, or use --json)\x1b[K";
-        }
-        text += "\x1b[J";
+        let told = tcgetwinsize(io::stdout()).map_or((0, 0), |size| (usize::from(size.ws_row), usize::from(size.ws_col)));
+        let or = |told: usize, usual| if told == 0 { usual } else { told.max(2) }; // a serial console does not tell
+        let text = drawn(lines, or(told.0, 24), or(told.1, 80));
         let mut out = io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
@@ -457,6 +449,20 @@ fn link(name: &str, l: &LinkStatus, up_ns: u64, paint: Paint) -> Vec<String> {
     out
 }
 
+/// As many lines of that as fit, each as far as it fits.
+fn drawn(lines: &[String], rows: usize, columns: usize) -> String {
+    let mut text = String::from("\x1b[H");
+    for line in lines.iter().take(rows - 1) {
+        text += &paint::crop(line, columns);
+        text += "\x1b[K\r\n";
+    }
+    if lines.len() > rows - 1 {
+        text += &paint::crop("(more: make the window taller, or use --json)", columns);
+        text += "\x1b[K";
+    }
+    text + "\x1b[J"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -527,6 +533,12 @@ mod tests {
             let page = page(&now, before, Paint::none());
             let wide: Vec<_> = page.iter().filter(|l| l.chars().count() > COLUMNS || l.contains('\x1b')).collect();
             assert!(before.is_some() || wide.is_empty(), "{wide:#?}");
+            for (rows, columns) in [(24, 80), (10, 40), (200, 132)] {
+                let screen = drawn(&page, rows, columns).replace("\x1b[H", "").replace("\x1b[K", "").replace("\x1b[J", "");
+                let lines: Vec<_> = screen.split("\r\n").collect();
+                assert!(lines.len() <= rows && lines.iter().all(|l| l.chars().count() <= columns), "{screen}");
+                assert_eq!(lines[0], paint::crop(&page[0], columns), "its head stays");
+            }
             let text = page.join("\n");
             for words in ["NOT CONNECTED", "UNSIGNED", "7 FAILED FLUSHES", "DOWN", "quarantined"] {
                 assert!(text.contains(words), "{words}\n{text}");

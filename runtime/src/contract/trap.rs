@@ -4,6 +4,7 @@ use std::fmt;
 
 use wasmtime::WasmBacktrace;
 
+use super::gateway::Level;
 use super::host::{Log, OverMemory, OverQuota, OverTime};
 use super::printable;
 use super::types::Problem;
@@ -13,6 +14,9 @@ const FRAMES_MAX: usize = 12; // a decoder is not deeper
 const PANICS: [&str; 6] = ["__rust", "std::panicking", "std::sys::", "std::process", "core::panicking", "rust_begin_unwind"];
 const NAME_BYTES_MAX: usize = 160; // names are the plugin's, so bounded like all its text
 const DETAIL_BYTES_MAX: usize = 300; // two lines of a log
+const PANIC_BYTES_MAX: usize = 160; // its functions are to fit beside it
+/// How names of functions begin that are no plugin author's own.
+const WRAPPERS: [&str; 6] = ["wardgate_sdk::", "<wardgate_sdk::", "core::", "<core::", "alloc::", "wardgate:device/"];
 
 /// A failed call: why, and what it logged before.
 #[derive(Debug)]
@@ -43,9 +47,9 @@ pub enum CallError {
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Trap {
-    /// A Rust panic ends like this; its text is in the log when the plugin is built with the SDK.
-    #[error("panicked (its message, if it has one, is the log line before)")]
-    Panic,
+    /// A Rust panic ends like this; a plugin that is built with the SDK logs its text last.
+    #[error("panicked{}", .0.as_ref().map(|text| format!(": {}", printable(text, PANIC_BYTES_MAX))).unwrap_or_default())]
+    Panic(Option<String>),
     #[error("used {used_ms} ms of processor time in one call, {max_ms} are allowed (manifest: limits.call_ms)")]
     Deadline { used_ms: u64, max_ms: u64 },
     #[error("said more in one call than the quota allows ({0})")]
@@ -64,14 +68,14 @@ pub enum Trap {
 #[error("no such event interface")]
 pub(super) struct Deaf;
 
-pub(super) fn read(why: &wasmtime::Error) -> CallError {
+pub(super) fn read(why: &wasmtime::Error, logs: &[Log]) -> CallError {
     if why.is::<Deaf>() {
         return CallError::Deaf;
     }
-    CallError::Trap { kind: kind(why), trace: why.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default() }
+    CallError::Trap { kind: kind(why, logs), trace: why.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default() }
 }
 
-fn kind(why: &wasmtime::Error) -> Trap {
+fn kind(why: &wasmtime::Error, logs: &[Log]) -> Trap {
     if let Some(over) = why.downcast_ref::<OverQuota>() {
         return Trap::OverQuota(over.0);
     }
@@ -82,7 +86,9 @@ fn kind(why: &wasmtime::Error) -> Trap {
         return Trap::Memory { asked_bytes: over.asked_bytes, max_bytes: over.max_bytes };
     }
     match why.downcast_ref::<wasmtime::Trap>() {
-        Some(wasmtime::Trap::UnreachableCodeReached) => Trap::Panic,
+        Some(wasmtime::Trap::UnreachableCodeReached) => {
+            Trap::Panic(logs.last().filter(|log| log.level == Level::Error).map(|log| log.text.clone()))
+        }
         Some(wasmtime::Trap::StackOverflow) => Trap::Stack,
         Some(wasmtime::Trap::MemoryOutOfBounds) => Trap::OutOfBounds,
         Some(other) => Trap::Other(other.to_string()),
@@ -98,11 +104,17 @@ fn names(trace: &WasmBacktrace) -> Vec<String> {
     own(trace.frames().iter().filter_map(|frame| frame.func_name()).map(plain).collect())
 }
 
-/// Without the panic's own on top, so that a line of a log and of a status is long enough for the plugin's.
+/// Without the panic's own on top and the SDK's in between, so that a line of a log and of a status is long enough for the plugin's.
 fn own(names: Vec<String>) -> Vec<String> {
     let panics = names.iter().take_while(|name| PANICS.iter().any(|begin| name.starts_with(begin))).count();
     let from = if panics < names.len() { panics } else { 0 };
-    names[from..].iter().take(FRAMES_MAX).map(|name| printable(name, NAME_BYTES_MAX)).collect()
+    let authors = |name: &&String| !WRAPPERS.iter().any(|begin| name.starts_with(begin));
+    let rest = if names[from..].iter().any(|name| authors(&name)) {
+        names[from..].iter().filter(authors).collect()
+    } else {
+        names[from..].iter().collect::<Vec<_>>()
+    };
+    rest.into_iter().take(FRAMES_MAX).map(|name| printable(name, NAME_BYTES_MAX)).collect()
 }
 
 /// As it stands in the source: without the mangling and the hash that tell a person nothing.
@@ -140,12 +152,21 @@ mod tests {
             "__rustc::__rust_abort std::panicking::panic_with_hook __rustc::rust_begin_unwind core::panicking::panic_fmt pump::f std::panicking::g",
         );
         assert_eq!(own(whole), ["pump::f", "std::panicking::g"]);
-        let nothing_else = names("__rustc::rust_panic core::panicking::panic_fmt");
+        let wrapped =
+            names("pump::line <wardgate_sdk::frame::Framer<F>>::feed pump::received wardgate:device/serial-events@0.1.0#received");
+        assert_eq!(own(wrapped), ["pump::line", "pump::received"]);
+        let nothing_else = names("__rustc::rust_panic std::panicking::panic_fmt");
         assert_eq!(own(nothing_else.clone()), nothing_else);
     }
 
     #[test]
     fn a_trap_is_told_with_its_functions() {
+        let panic = |text: &str| CallError::Trap { kind: Trap::Panic(Some(text.into())), trace: vec!["pump::f".into()] }.to_string();
+        assert_eq!(
+            panic("no probe of kind\u{1b}[2J T"),
+            format!("panicked: {}, in pump::f", printable("no probe of kind\u{1b}[2J T", 160))
+        );
+        assert_eq!(Trap::Panic(None).to_string(), "panicked");
         let e = CallError::Trap { kind: Trap::Stack, trace: vec!["inner".into(), "outer".into()] };
         assert_eq!(e.to_string(), "ran out of stack, in inner < outer");
     }

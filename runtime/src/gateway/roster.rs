@@ -162,9 +162,14 @@ impl Roster {
                 Some(one) => {
                     let written = |post: &Post| (post.instance.bed.clone(), post.instance.device_serial.clone());
                     let rebound = written(&one.post) != written(&post);
+                    let adjusted = one.post.silent_after_s() != post.silent_after_s();
                     one.post = post;
                     self.tell_outside(&name).await;
-                    if rebound { &mut done.rebound } else { &mut done.unchanged }.push(name);
+                    match (rebound, adjusted) {
+                        (true, _) => done.rebound.push(name),
+                        (_, true) => done.adjusted.push(name),
+                        _ => done.unchanged.push(name),
+                    }
                 }
                 None => {
                     let swapped = ending.contains_key(&name);

@@ -305,7 +305,7 @@ impl<'a> Session<'a> {
         self.news.borrow_and_update();
         let lanes = Lanes::new(self.context.shelf.held(), present);
         for key in self.window.retain(|key| lanes.holds(key)) {
-            debug!(batch = %key, "acknowledged by the receiver");
+            debug!(target: "wardgate::uplink::acknowledged", batch = %key, "acknowledged by the receiver");
         }
         self.sending.retain(|s| lanes.holds(&s.key));
         self.sending.iter_mut().for_each(|s| s.rank = Rank::of(&s.key, present));
@@ -386,7 +386,7 @@ impl<'a> Session<'a> {
             s.begun = true;
             let again = self.window.begin(s.key, s.bytes, s.total, now) || self.context.unconfirmed.remove(&s.key);
             self.context.status.uplink(|u| u.batches_repeated += u64::from(again));
-            debug!(batch = %s.key, bytes = s.bytes, messages = s.total, again, "publishing");
+            debug!(target: "wardgate::uplink::publishing", batch = %s.key, bytes = s.bytes, messages = s.total, again, "publishing");
         }
         let message = s.messages.pop().unwrap_or_default();
         let (bytes, last) = (message.len(), s.messages.is_empty());

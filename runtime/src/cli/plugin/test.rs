@@ -31,6 +31,14 @@ pub fn run(args: &Test) -> Result<(), Fault> {
         let cases = packed_cases(&plugin, &args.folder)?;
         return tell(&cases, None);
     }
+    if !args.folder.join("Cargo.toml").is_file() {
+        let what = format!("{} is a plugin that was built: its tests and golden cases lie where its source is", args.folder.display());
+        return Err(Fault::new(
+            Guilty::Plugin,
+            what,
+            "name the folder of its source, or a package file (`wardgate plugin pack` makes one)",
+        ));
+    }
     let native = cargo_test(&args.folder)?;
     let cases = trial::cases(&args.folder);
     let name = |file: &Path| file.file_name().unwrap_or_default().display().to_string();

@@ -16,6 +16,8 @@ use crate::contract::{Event, modbus};
 const BYTES_A_ROW: usize = 16; // a row of a hex dump
 /// Bytes that are tried with each of their other values: some ten thousand plays, seconds, and only where a case differs.
 const MENDED_BYTES_MAX: usize = 64;
+/// Played again to find the guilty byte: some seconds, also of a case of thousands of steps.
+const STEPS_REPLAYED_MAX: usize = 50_000;
 
 /// Where a case and the plugin part.
 #[derive(Debug)]
@@ -96,7 +98,7 @@ fn play_case(plugin: &Arc<Prepared>, text: &str, beside: Beside) -> Result<Resul
                     }
                     Ok(trial)
                 };
-                blame(event, now, &expected, &played, &before)?
+                blame(event, now, &expected, &played, Replay { before: &before, at_most: STEPS_REPLAYED_MAX / (n + 1) })?
             }
             Step::Open { .. } => None,
         };
@@ -154,8 +156,19 @@ impl Expected<'_> {
     }
 }
 
-/// Plays the case anew, up to the event in question.
-type Before<'a> = &'a dyn Fn() -> Read<Trial>;
+/// Plays the case anew, up to the event in question; so often at most.
+#[derive(Clone, Copy)]
+struct Replay<'a> {
+    before: &'a dyn Fn() -> Read<Trial>,
+    at_most: usize,
+}
+
+impl Replay<'_> {
+    fn before(&self) -> Read<Trial> {
+        (self.before)()
+    }
+}
+
 /// The same event with other bytes.
 type Rebuild = Box<dyn Fn(&[u8]) -> Event>;
 
@@ -165,11 +178,11 @@ fn blame(
     now: Moment,
     expected: &Expected<'_>,
     played: &Played,
-    before: Before<'_>,
+    replay: Replay<'_>,
 ) -> Read<Option<(Vec<u8>, Option<usize>)>> {
     if let Event::SerialReceived(bytes) = event {
-        let Some((frame, at)) = stream(bytes, now, expected, before)? else { return Ok(Some((bytes.clone(), None))) };
-        let mended = mended(bytes, frame..at + 1, now, expected, before, &|bytes| Event::SerialReceived(bytes.to_vec()))?;
+        let Some((frame, at)) = stream(bytes, now, expected, replay)? else { return Ok(Some((bytes.clone(), None))) };
+        let mended = mended(bytes, frame..at + 1, now, expected, replay, &|bytes| Event::SerialReceived(bytes.to_vec()))?;
         return Ok(Some((bytes.clone(), mended.or(Some(at)))));
     }
     let (bytes, rebuild): (Vec<u8>, Rebuild) = match event {
@@ -185,9 +198,9 @@ fn blame(
         }
         _ => return Ok(None),
     };
-    let guilty = match mended(&bytes, 0..bytes.len(), now, expected, before, &rebuild)? {
+    let guilty = match mended(&bytes, 0..bytes.len(), now, expected, replay, &rebuild)? {
         Some(at) => Some(at),
-        None => touched(&bytes, now, expected, played, before, &rebuild)?,
+        None => touched(&bytes, now, expected, played, replay, &rebuild)?,
     };
     Ok(Some((bytes, guilty)))
 }
@@ -198,16 +211,15 @@ fn mended(
     among: Range<usize>,
     now: Moment,
     expected: &Expected<'_>,
-    before: Before<'_>,
+    replay: Replay<'_>,
     rebuild: &dyn Fn(&[u8]) -> Event,
 ) -> Read<Option<usize>> {
-    for at in among.take(MENDED_BYTES_MAX) {
-        for other in 1..=u8::MAX {
-            let mut changed = bytes.to_vec();
-            changed[at] ^= other;
-            if expected.differs(&before()?.call(now, &rebuild(&changed))).is_none() {
-                return Ok(Some(at));
-            }
+    let all = among.take(MENDED_BYTES_MAX).flat_map(|at| (1..=u8::MAX).map(move |other| (at, other)));
+    for (at, other) in all.take(replay.at_most) {
+        let mut changed = bytes.to_vec();
+        changed[at] ^= other;
+        if expected.differs(&replay.before()?.call(now, &rebuild(&changed))).is_none() {
+            return Ok(Some(at));
         }
     }
     Ok(None)
@@ -215,8 +227,8 @@ fn mended(
 
 /// A stream may be cut anywhere and says the same, so it is fed byte by byte: the byte after which the first thing was said that should not be,
 /// or after which the call broke, and where what led to it begins: behind the last thing that was said rightly.
-fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, before: Before<'_>) -> Read<Option<(usize, usize)>> {
-    let (mut trial, mut said, mut frame) = (before()?, Vec::new(), 0);
+fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, replay: Replay<'_>) -> Read<Option<(usize, usize)>> {
+    let (mut trial, mut said, mut frame) = (replay.before()?, Vec::new(), 0);
     for (at, byte) in bytes.iter().enumerate() {
         let played = trial.call(now, &Event::SerialReceived(vec![*byte]));
         let (outcome, had) = (played.outcome(), said.len());
@@ -238,7 +250,7 @@ fn touched(
     now: Moment,
     expected: &Expected<'_>,
     played: &Played,
-    before: Before<'_>,
+    replay: Replay<'_>,
     rebuild: &dyn Fn(&[u8]) -> Event,
 ) -> Read<Option<usize>> {
     let wrong = |played: &Played| {
@@ -246,10 +258,10 @@ fn touched(
         (played.outcome(), expected.first_difference(&said).and_then(|at| said.get(at).cloned()))
     };
     let first = wrong(played);
-    for at in 0..bytes.len() {
+    for at in (0..bytes.len()).take(replay.at_most) {
         let mut changed = bytes.to_vec();
         changed[at] ^= 1;
-        if wrong(&before()?.call(now, &rebuild(&changed))) != first {
+        if wrong(&replay.before()?.call(now, &rebuild(&changed))) != first {
             return Ok(Some(at));
         }
     }
