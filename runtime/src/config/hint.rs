@@ -18,7 +18,7 @@ pub fn hint(message: &str, text: &str, line: Option<usize>, example: &str) -> Hi
     let culprit = quoted.next().unwrap_or_default();
     let known: Vec<&str> = quoted.collect();
     if message.starts_with("unknown field") {
-        return Hint { what: format!("nothing here is called \"{culprit}\""), remedy: instead(culprit, &known, example) };
+        return Hint { what: format!("nothing here is called \"{culprit}\""), remedy: instead(culprit, &known, table, example) };
     }
     if message.starts_with("unknown variant") {
         let remedy = match nearest(culprit, known.iter().copied()) {
@@ -28,7 +28,9 @@ pub fn hint(message: &str, text: &str, line: Option<usize>, example: &str) -> Hi
         return Hint { what: format!("\"{culprit}\" is not known here"), remedy };
     }
     if message.starts_with("missing field") {
-        return Hint { what: format!("\"{culprit}\" is missing"), remedy: format!("add {}", shown(culprit, table, example)) };
+        let add = format!("add {}", shown(culprit, table, example));
+        let remedy = misspelt(table, text).map_or_else(|| add.clone(), |meant| format!("{meant}; or {add}"));
+        return Hint { what: format!("\"{culprit}\" is missing"), remedy };
     }
     let key = key_of(line).filter(|key| line_showing(key, table, example).is_some());
     let remedy = match key {
@@ -39,13 +41,36 @@ pub fn hint(message: &str, text: &str, line: Option<usize>, example: &str) -> Hi
     Hint { what: message.to_owned(), remedy }
 }
 
-/// For a key that is not known where it stands.
-fn instead(key: &str, known: &[&str], example: &str) -> String {
-    if let Some(meant) = nearest(key, known.iter().copied()) {
-        return format!("write \"{meant}\"");
+/// Where a table of instances lacks what another one has: that one, or the head of this one, may be what was meant.
+fn misspelt(table: &str, text: &str) -> Option<String> {
+    const INSTANCE: &str = "instance";
+    let name = |head: &'_ str| head.split('.').nth(1).map(str::to_owned);
+    let mine = table.strip_prefix("instance.").and_then(|_| name(table))?;
+    let heads = || text.lines().filter_map(heading);
+    let other = |head: &&str| head.split('.').next() != Some(INSTANCE) && name(head).as_ref() == Some(&mine);
+    if let Some(head) = heads().find(|head| other(head) && nearest(head.split('.').next().unwrap_or_default(), [INSTANCE]).is_some()) {
+        let (first, rest) = head.split_once('.').unwrap_or((head, ""));
+        return Some(format!("write [{INSTANCE}.{rest}] where [{first}.{rest}] stands"));
     }
+    let others: Vec<String> =
+        heads().filter(|head| head.starts_with("instance.")).filter_map(name).filter(|other| *other != mine).collect();
+    nearest(&mine, others.iter().map(String::as_str)).map(|meant| format!("write [{}]", table.replacen(&mine, meant, 1)))
+}
+
+/// For a key that is not known where it stands, in a table of the person's own.
+fn instead(key: &str, known: &[&str], mine: &str, example: &str) -> String {
+    let near = nearest(key, known.iter().copied());
     if let Some(table) = table_of(key, example) {
-        return format!("move it below {table}, or take it out");
+        // the example's instance has another name than the one that is meant
+        let table = match (table.strip_prefix("[instance.").and_then(|rest| rest.split_once('.')), mine.strip_prefix("instance.")) {
+            (Some((_, rest)), Some(mine)) => format!("[instance.{}.{rest}", mine.split('.').next().unwrap_or_default()),
+            _ => table,
+        };
+        let or = near.map_or("take it out".to_owned(), |meant| format!("write \"{meant}\""));
+        return format!("move it below {table}, or {or}");
+    }
+    if let Some(meant) = near {
+        return format!("write \"{meant}\"");
     }
     match known {
         [] => "take it out: nothing can be set here".to_owned(),
@@ -110,7 +135,7 @@ fn key_of(line: &str) -> Option<&str> {
 
 /// Without the comment behind it.
 fn bare(line: &str) -> &str {
-    line.split(" #").next().unwrap_or_default().trim_end()
+    line.split(" #").next().unwrap_or_default().trim()
 }
 
 #[cfg(test)]
@@ -119,6 +144,18 @@ mod tests {
 
     const EXAMPLE: &str = "[gateway]\nid = \"ward-3\"   # 1 to 32\n\n[uplink]\nhost = \"b\"   # x\n# port = 8883\n# progress_s = 20   # long\n\
                            [instance.a.grants.serial]\nport = \"/dev/x\"\n";
+
+    #[test]
+    fn what_was_meant_is_named_where_a_head_is_misspelt() {
+        let missing = |text: &str| hint("missing field `package`", text, Some(text.lines().count()), EXAMPLE).remedy;
+        let text = "[instance.chiller]\npackage = \"x\"\n[instance.chiler.grants.modbus]\n";
+        assert_eq!(missing(text), "write [instance.chiller.grants.modbus]; or add package = ...");
+        let text = "[instances.chiller]\npackage = \"x\"\n[instance.chiller.grants.modbus]\n";
+        assert_eq!(missing(text), "write [instance.chiller] where [instances.chiller] stands; or add package = ...");
+        let unknown = "unknown field `port`, expected `part` or `state`";
+        let remedy = hint(unknown, "[instance.pump.grants.modbus]\nport = 1\n", Some(2), &EXAMPLE.replace("# port = 8883\n", "")).remedy;
+        assert_eq!(remedy, "move it below [instance.pump.grants.serial], or write \"part\"");
+    }
 
     #[test]
     fn every_kind_of_mistake_has_its_remedy() {
