@@ -134,7 +134,7 @@ impl PluginError {
             Self::NoFile { .. } => "make one with `wardgate plugin pack DIR`".into(),
             Self::Misnamed { holds, .. } => format!("rename it to {holds}, or make the package anew"),
             Self::NeedsGateway { .. } => "update this gateway, or ask the vendor for a package that runs on it".into(),
-            Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants] add {grant}"),
+            Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants], which takes the place of a line grants = {{}}, add {grant}"),
             Self::State { .. } => "the state folder must be writable, and its disk must have room for some MB".into(),
             Self::KeyToken { remedy, .. } => remedy.clone(),
             Self::KeyExposed { .. } | Self::KeyBroken { .. } => "remove it with the folder `compiled` beside it; both are made anew".into(),

@@ -14,11 +14,14 @@ const PERIOD_MS: u64 = 250;
 /// Readings from the steady state on.
 const FROM: usize = 20;
 
-/// It computes for as long as a call may, again and again, and is never quarantined: that one would be quiet after five faults.
-fn burning(folder: &Path) -> Done<String> {
+/// One computes for as long as a call may, again and again, and is never quarantined; one loops for ever, and is quiet after five faults.
+const ORDERS: [(&str, &str); 2] =
+    [("burn", "worst gap of others beside a burning plugin"), ("loop", "worst gap of others beside an endless loop")];
+
+fn burning(folder: &Path, order: &str) -> Done<String> {
     let guest = wardgate::plugin::build(&root().join("tests/guests/hostile")).map_err(|e| e.to_string())?.folder;
     Ok(format!(
-        "\n[instance.burning]\npackage = \"{}\"\nsettings = {{ each-second = \"burn\" }}\n[instance.burning.grants.serial]\nport = \"{}/dev/none\"\n\
+        "\n[instance.burning]\npackage = \"{}\"\nsettings = {{ each-second = \"{order}\" }}\n[instance.burning.grants.serial]\nport = \"{}/dev/none\"\n\
          [instance.burning.grants.modbus]\nbus = \"plant\"\nservers = [99]\nallow = []\n",
         guest.display(),
         folder.display()
@@ -26,19 +29,20 @@ fn burning(folder: &Path) -> Done<String> {
 }
 
 //= PROMISES.md#P92
-pub fn figure(folder: &Path, seconds: u64) -> Done<Figure> {
-    let alone = worst_gap_ms(&folder.join("alone"), seconds, false)?;
-    let beside = worst_gap_ms(&folder.join("beside"), seconds, true)?;
-    let how = format!(
-        "{beside:.0} ms beside one that burns all of a core, {alone:.0} ms without it, at a reading each {PERIOD_MS} ms; none lost"
-    );
-    Ok(Figure { what: "worst gap of others beside a burning plugin", measured: beside / alone, at_most: 1.2, unit: "x", how })
+pub fn figures(folder: &Path, seconds: u64) -> Done<Vec<Figure>> {
+    let alone = worst_gap_ms(&folder.join("alone"), seconds, None)?;
+    let figure = |(order, what): (&str, &'static str)| {
+        let beside = worst_gap_ms(&folder.join(order), seconds, Some(order))?;
+        let how = format!("{beside:.0} ms beside it, {alone:.0} ms without it, at a reading each {PERIOD_MS} ms; none lost");
+        Ok(Figure { what, measured: beside / alone, at_most: 1.2, unit: "x", how })
+    };
+    ORDERS.into_iter().map(figure).collect()
 }
 
-fn worst_gap_ms(folder: &Path, seconds: u64, with: bool) -> Done<f64> {
+fn worst_gap_ms(folder: &Path, seconds: u64, with: Option<&str>) -> Done<f64> {
     let mut text = over_tcp(device::start()).replace("server = ", &format!("period_ms = {PERIOD_MS}\nserver = "));
-    if with {
-        text += &burning(folder)?;
+    if let Some(order) = with {
+        text += &burning(folder, order)?;
     }
     let stage = stage(folder, &text)?;
     sleep(Duration::from_secs(WARM_S + seconds));

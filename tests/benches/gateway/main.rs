@@ -114,7 +114,7 @@ fn measure(folder: &Path, seconds: u64, parts: &[&str]) -> Done<Vec<Figure>> {
         figures.push(floor(&folder.join("floor"), seconds)?);
     }
     if parts.contains(&"beside") {
-        figures.push(beside::figure(&folder.join("beside"), seconds)?);
+        figures.extend(beside::figures(&folder.join("beside"), seconds)?);
     }
     if parts.contains(&"dead") {
         figures.push(dead::figure(&folder.join("dead"), seconds)?);
