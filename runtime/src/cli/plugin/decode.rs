@@ -119,6 +119,9 @@ fn tell(lines: &Lines, out: &mut impl Write) -> io::Result<()> {
     for remark in &lines.remarks {
         writeln!(io::stderr(), "{remark}")?;
     }
+    if lines.readings.is_empty() && lines.broken.is_none() {
+        writeln!(io::stderr(), "no reading came of that: is the message whole, with what ends it?")?;
+    }
     Ok(())
 }
 
