@@ -147,13 +147,28 @@ async fn an_independent_client_reads_our_simulators() {
     tasks.spawn(async { line.run(again).await.unwrap() });
     let link = scratch.file("port");
     let ways = [vec!["-m", "tcp", "-p", &port, "127.0.0.1"], vec!["-m", "rtu", "-b", "9600", "-P", "none", link.to_str().unwrap()]];
+    // what is asked, with what value where one is written, and what it says of the answer
+    let words: [(&str, &[&str], &str); 8] = [
+        ("-t 4 -r 11 -c 1", &[], "[11]: \t200"),
+        ("-t 4 -r 0 -c 9", &[], "[8]: \t0"),
+        ("-t 4 -r 11", &["210"], "Written 1 references."),
+        ("-t 4 -r 11 -c 1", &[], "[11]: \t210"),
+        ("-t 4 -r 11", &["9999"], "Illegal data value"),
+        ("-t 4 -r 3", &["1"], "Illegal data address"),
+        ("-t 4 -r 9000 -c 2", &[], "Illegal data address"),
+        ("-t 0 -r 0 -c 3", &[], "Illegal function"),
+    ];
     for way in ways {
-        let asked = tokio::process::Command::new("mbpoll")
-            .args(["-a", "1", "-t", "4", "-0", "-r", "11", "-c", "1", "-1", "-q"])
-            .args(&way)
-            .output();
-        let said = within(asked).await.expect("mbpoll runs: `make test-setup` installs it");
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(said.status.success() && text.lines().any(|l| l.starts_with("[11]:") && l.trim_end().ends_with("200")), "{way:?}: {text}");
+        for (asked, written, says) in words {
+            let mut mbpoll = tokio::process::Command::new("mbpoll");
+            mbpoll.args(["-a", "1", "-0", "-1", "-q"]).args(asked.split(' ')).args(&way).args(written);
+            let said = within(mbpoll.output()).await.expect("mbpoll runs: `make test-setup` installs it");
+            let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+            assert!(text.contains(says) && said.status.success() != says.starts_with("Illegal"), "{way:?} {asked} {written:?}: {text}");
+        }
+        // as it was, for the other way
+        let mut mbpoll = tokio::process::Command::new("mbpoll");
+        mbpoll.args(["-a", "1", "-0", "-1", "-q", "-t", "4", "-r", "11"]).args(&way).arg("200");
+        assert!(within(mbpoll.status()).await.unwrap().success());
     }
 }
