@@ -34,7 +34,7 @@ const MISDEEDS: [(&str, &str, &str, Fate); 21] = [
     ("each-second", "huge text", "a health report of 524288 bytes, 1024 are the most", Quarantined),
     ("each-second", "emit flood", "says more than 64 KiB a second", Quarantined),
     ("each-second", "log flood", "says more than 64 KiB a second", Quarantined),
-    ("each-second", "alert flood", "says more than 64 KiB a second", Quarantined),
+    ("each-second", "alert flood", "raises more than 10 alerts a second", Quarantined),
     ("each-second", "describe storm", "says more than 64 KiB a second", Quarantined),
     ("each-second", "timers", "has more than 64 timers open", Quarantined),
     ("each-second", "timer storm", "says more than 64 KiB a second", Quarantined),

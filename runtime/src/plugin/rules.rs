@@ -42,6 +42,10 @@ pub enum Breach {
     #[error("waits for more than {DURABLE_WAITING_MAX} answers to when-durable")]
     Durable,
     #[error(
+        "raises more than {a_s} alerts a second beyond what it saved up in {saved_s} s; raise an alert when it begins, changes or ends"
+    )]
+    Alerts { a_s: u64, saved_s: u64 },
+    #[error(
         "says more than {kib_s} KiB a second, its log lines included, beyond what it saved up in {saved_s} s (manifest: limits.said_kib_s); \
          say less, or less often"
     )]

@@ -22,7 +22,7 @@ use crate::capability::inbox;
 use crate::config::Link;
 use crate::contract::gateway::Level;
 use crate::contract::types::{LinkState, Moment};
-use crate::contract::{CallError, Event, Frame, Log, Outcome, ble, modbus, printable, serial};
+use crate::contract::{CallError, Event, Frame, Log, Outcome, Said, ble, modbus, printable, serial};
 use crate::fault;
 
 /// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, its bytes, what was said, and `Closed` or `Fault`.
@@ -426,7 +426,8 @@ impl Supervisor {
     fn take_effect(&mut self, room: &mut Room<'_>, moment: Moment, outcome: Outcome, before: Option<ToPipeline>) -> Result<(), Ended> {
         let instance = self.posting.instance.clone();
         before.into_iter().for_each(|first| put(room, first));
-        let admitted = self.allowance.take(moment.monotonic_ns, outcome.bytes).and_then(|()| self.open.admits(&outcome.said));
+        let alerts = outcome.said.iter().filter(|one| matches!(one, Said::Raise(_))).count();
+        let admitted = self.allowance.take(moment.monotonic_ns, outcome.bytes, alerts).and_then(|()| self.open.admits(&outcome.said));
         if let Err(breach) = admitted {
             put(room, ToPipeline::Fault { instance, moment, why: GapReason::PluginFault });
             return Err(self.fault(&Spent { why: breach.into(), logs: outcome.logs }));
