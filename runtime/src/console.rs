@@ -126,6 +126,9 @@ pub struct Reloaded {
     /// Configured, and kept from running.
     #[serde(default)]
     pub withheld: Vec<String>,
+    /// They did not run before, and come in by themselves when their plugins are compiled.
+    #[serde(default)]
+    pub compiling: Vec<String>,
 }
 
 impl fmt::Display for Reloaded {
@@ -137,6 +140,7 @@ impl fmt::Display for Reloaded {
             ("restarted", &self.restarted),
             ("at another bed", &self.rebound),
             ("withheld", &self.withheld),
+            ("still compiling", &self.compiling),
         ];
         for (what, names) in changes.iter().filter(|(_, names)| !names.is_empty()) {
             write!(f, " {what} {};", names.join(", "))?;

@@ -13,7 +13,8 @@ pub use gaps::{At, Before, GAPS_KEPT_MAX, Gap, Gaps, GapsAnswer};
 pub struct InstanceStatus {
     pub plugin: String,
     pub bed: Option<String>,
-    /// starting, healthy, degraded, failed as the plugin reports it; silent, restarting, quarantined, stopped, withheld as the gateway sees it.
+    /// starting, healthy, degraded, failed as the plugin reports it; silent, restarting, quarantined, stopped, compiling, withheld as the gateway
+    /// sees it.
     pub state: String,
     pub detail: String,
     pub link_up: bool,

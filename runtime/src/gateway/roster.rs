@@ -285,6 +285,10 @@ impl Roster {
     }
 
     fn unknown(&self, instance: &str) -> Fault {
+        if let Some(absent) = self.status.read().instances.get(instance) {
+            let what = format!("instance \"{instance}\" does not run, it is {}: {}", absent.state, absent.detail);
+            return Fault::new(Guilty::Plugin, what, format!("mend that, then `wardgate instance restart {instance}`"));
+        }
         let what = format!("there is no instance \"{instance}\"; there are {}", self.names());
         let near = config::nearest(instance, self.on_duty.keys().map(String::as_str)).unwrap_or("one of them");
         Fault::new(Guilty::Configuration, what, format!("name {near}, or add it to gateway.toml and `wardgate reload`"))
