@@ -98,13 +98,19 @@ impl InstanceStatus {
         }
     }
 
+    /// Its last value, or the moment since which it could have said one, where that is longer ago than is usual.
+    pub fn quiet_since(&self, now_ns: u64) -> Option<u64> {
+        let since = self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns);
+        let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
+        (self.silent_after_s > 0 && quiet_s >= self.silent_after_s).then_some(since)
+    }
+
     /// Looked at when somebody asks, so that nothing wakes up for it. Silent is a device that could speak and does not: its link is up, its
     /// plugin is open and complains of nothing, and its last value, or the moment since which it could have said one, is too long ago.
     fn judge(&mut self, now_ns: u64) {
-        let since = self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns);
         let listening = self.link_up && ["healthy", "starting"].contains(&self.state.as_str());
-        let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
-        if listening && self.silent_after_s > 0 && quiet_s >= self.silent_after_s {
+        if let Some(since) = self.quiet_since(now_ns).filter(|_| listening) {
+            let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
             self.silent_since_ns = Some(since);
             self.state = "silent".into();
             let said = if self.newest_monotonic_ns == 0 { "no value yet" } else { "no value" };
