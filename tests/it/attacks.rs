@@ -25,7 +25,7 @@ enum Fate {
 use Fate::{GoesOn, Quarantined};
 
 /// Setting, order, what its status says in the end, and its fate.
-const MISDEEDS: [(&str, &str, &str, Fate); 21] = [
+const MISDEEDS: [(&str, &str, &str, Fate); 22] = [
     ("each-second", "loop", "ms of processor time in one call, 100 are allowed", Quarantined),
     ("at-open", "loop", "ms of processor time in one call, 100 are allowed", Quarantined),
     ("each-second", "memory", "limits.memory_mib", Quarantined),
@@ -43,6 +43,7 @@ const MISDEEDS: [(&str, &str, &str, Fate); 21] = [
     ("each-second", "burn", "", GoesOn),
     ("each-second", "describe too many", "described more than 1 channels of kind numeric", Quarantined),
     ("each-second", "name with escapes", "without control characters", Quarantined),
+    ("each-second", "identify A1\\u001b[2J", "with control characters in it, \"A1\\u{1b}[2J\"", Quarantined),
     ("each-second", "large state", "kept a state of 65 bytes, 64 are allowed", Quarantined),
     ("each-second", "strange tags", "", GoesOn),
     ("each-second", "beyond the grant", "", GoesOn),
@@ -150,7 +151,8 @@ fn a_package_that_does_not_come_to_run_is_left_out_by_itself_and_the_ward_starts
     assert_eq!(all["deep"].state, "compiling", "nobody waits for it");
     stage.gateway.as_mut().expect("runs").wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(())).expect("it is ready");
     stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
-    let settled = |all: &BTreeMap<String, InstanceStatus>| unfit.iter().all(|(name, ..)| all.get(*name).is_some_and(|i| i.state == "withheld"));
+    let settled =
+        |all: &BTreeMap<String, InstanceStatus>| unfit.iter().all(|(name, ..)| all.get(*name).is_some_and(|i| i.state == "withheld"));
     let all = wait_to_see("all of them left out", || instances(&stage), settled);
     let log = std::fs::read_to_string(stage.folder.join("log/gateway.log")).expect("its log");
     for (name, _, says) in &unfit {

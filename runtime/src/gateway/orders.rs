@@ -19,7 +19,7 @@ use super::warden::{GATEWAY, Judge, Occasion, RELOADED, Sight, Warden, hash};
 use super::workshop::{Checked, Coming, Decided, LeftOut, Post, Posts, Workshop};
 use crate::audit::{Entry, What};
 use crate::config::{Config, OnRevoked};
-use crate::console::{self, Asker, Order, Reloaded, Window};
+use crate::console::{self, Asker, Order, Reloaded, To, Window};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{Command, Fleet, Memory};
 use crate::status::{InstanceStatus, Status};
@@ -85,13 +85,7 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub fn open(
-        since: Occasion,
-        workshop: &Arc<Workshop>,
-        config: &Config,
-        late: Vec<Vec<(String, Checked)>>,
-        status: &Status,
-    ) -> Self {
+    pub fn open(since: Occasion, workshop: &Arc<Workshop>, config: &Config, late: Vec<Vec<(String, Checked)>>, status: &Status) -> Self {
         let mut door = Self { coming: JoinSet::new(), names: BTreeMap::new(), since };
         let config = Arc::new(config.clone());
         for batch in late {
@@ -265,7 +259,8 @@ impl Orders {
         match self.warden.revoked(&post.sight).filter(|_| post.sight.revoked.is_none()) {
             None => Ok(post),
             Some(why) => {
-                let fault = Fault::new(Guilty::Plugin, why, "ask the vendor for a package by another key or of another release, and reload");
+                let fault =
+                    Fault::new(Guilty::Plugin, why, "ask the vendor for a package by another key or of another release, and reload");
                 Err(LeftOut { fault, revoked: Some(post.sight) })
             }
         }
@@ -336,6 +331,16 @@ impl Orders {
         self.warden.withhold(&withheld).await;
     }
 
+    /// It stands in the audit log before it takes effect: who stood where is what the log is asked for first.
+    async fn rebind(&mut self, instance: &str, to: To, by: Option<u32>) -> Result<String, Fault> {
+        let (binding, bound) = self.roster.rebinding(instance, to)?;
+        let who = by.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
+        self.warden.before(Entry::new(What::Bind, who, [("instance", &instance), ("bound", &bound.as_str())])).await?;
+        self.roster.rebind(instance, binding).await;
+        info!(user = by, "a person says: {bound}");
+        Ok(bound)
+    }
+
     fn is_absent(&self, instance: &str) -> bool {
         self.config.instances.contains_key(instance) && self.roster.post(instance).is_none()
     }
@@ -349,14 +354,9 @@ impl Orders {
             Order::Restart { instance, asker } if self.is_absent(&instance) => self.try_again(instance, asker).await,
             Order::Restart { instance, asker } => self.roster.restart(&instance, asker),
             Order::Bind { instance, to, by, asker } => {
-                let done = self.roster.rebind(&instance, to).await;
-                match &done {
-                    Ok(bound) => {
-                        info!(user = by, "a person says: {bound}");
-                        let who = by.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
-                        self.warden.write(Entry::new(What::Bind, who, [("instance", &instance), ("bound", bound)])).await;
-                    }
-                    Err(fault) => info!(user = by, instance, "a binding was refused: {}", fault.what),
+                let done = self.rebind(&instance, to, by).await;
+                if let Err(fault) = &done {
+                    info!(user = by, instance, "a binding was refused: {}", fault.what);
                 }
                 let _ = asker.send(done); // who asked may have gone; the log has it
             }

@@ -226,7 +226,9 @@ impl Workshop {
                 return Ok(Err(refused(e).into()));
             }
             // nor does a package that is damaged; whom a site trusts is the word of gateway.toml
-            Err(e) if alone && e.guilty() == Guilty::Plugin && !matches!(e, PluginError::Untrusted { .. } | PluginError::Unsigned { .. }) => {
+            Err(e)
+                if alone && e.guilty() == Guilty::Plugin && !matches!(e, PluginError::Untrusted { .. } | PluginError::Unsigned { .. }) =>
+            {
                 return Ok(Err(left_out(config, name, &e).into()));
             }
             other => other.map_err(refused)?,
@@ -255,7 +257,13 @@ impl Workshop {
     }
 
     /// Nothing: nobody has compiled it yet, and it may not be `compiled` now.
-    async fn prepare(&self, name: &str, instance: &Instance, package: &Package, compiled: bool) -> Result<Option<Arc<Prepared>>, PluginError> {
+    async fn prepare(
+        &self,
+        name: &str,
+        instance: &Instance,
+        package: &Package,
+        compiled: bool,
+    ) -> Result<Option<Arc<Prepared>>, PluginError> {
         let site = granted(instance);
         let ready = match compiled {
             true => Some(plugin::prepare(&self.host, &self.compiler, package, &site).await?),
