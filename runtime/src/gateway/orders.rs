@@ -245,7 +245,7 @@ impl Orders {
             self.door.answer(&name, &Ok(()));
         }
         for (name, LeftOut { fault, revoked }) in left_out {
-            self.revoked.extend(revoked.map(|sight| (name.clone(), sight)));
+            self.revoked.extend(revoked.map(|sight| (name.clone(), *sight)));
             // what keeps it out is told once
             if !self.status.instance(&name, |i| i.state == "withheld" && i.detail == fault.what) {
                 self.warden.withhold(&BTreeMap::from([(name.clone(), fault.clone())])).await;
@@ -261,7 +261,7 @@ impl Orders {
             Some(why) => {
                 let fault =
                     Fault::new(Guilty::Plugin, why, "ask the vendor for a package by another key or of another release, and reload");
-                Err(LeftOut { fault, revoked: Some(post.sight) })
+                Err(LeftOut { fault, revoked: Some(Box::new(post.sight)) })
             }
         }
     }

@@ -86,7 +86,7 @@ pub(super) struct Checked {
 pub(super) struct LeftOut {
     pub fault: Fault,
     /// It is that its key or its release was revoked.
-    pub revoked: Option<Sight>,
+    pub revoked: Option<Box<Sight>>,
 }
 
 impl From<Fault> for LeftOut {
@@ -144,7 +144,7 @@ impl Workshop {
             match self.check(config, name, instance, running.get(name), alone(name), judge)? {
                 Ok(one) => checked.push((name, instance, one)),
                 Err(left_out) => {
-                    revoked.extend(left_out.revoked.map(|sight| (name.clone(), sight)));
+                    revoked.extend(left_out.revoked.map(|sight| (name.clone(), *sight)));
                     withheld.insert(name.clone(), left_out.fault);
                 }
             }
@@ -243,7 +243,7 @@ impl Workshop {
                 let fault = refused(PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) });
                 // what is revoked leaves; what is merely not good enough does not come in, and what runs stays
                 let left_out = revoked || judge.occasion == Occasion::Start;
-                return if left_out { Ok(Err(LeftOut { fault, revoked: revoked.then_some(sight) })) } else { Err(fault) };
+                return if left_out { Ok(Err(LeftOut { fault, revoked: revoked.then(|| Box::new(sight)) })) } else { Err(fault) };
             }
         }
         package.granted(&granted(instance)).map_err(refused)?;
