@@ -21,6 +21,7 @@ mod place;
 mod plain_file;
 mod report;
 mod settings;
+mod token;
 mod trust;
 
 use hint::{Hint, hint, shown};
@@ -37,6 +38,7 @@ pub use paths::nearest_path;
 pub use plain_file::plain_file;
 pub use report::{DeadBand, Report, Terms};
 pub use settings::{Given, Shipped, TEXT_BYTES_MAX, setting_in_words};
+pub use token::{TOKEN_BYTES_MAX, token};
 pub use trust::{IMAGE_PROFILE, OnRevoked, Trust, is_production};
 
 /// Of gateway.toml: as many instances as one gateway runs have some hundred KiB.
@@ -589,6 +591,7 @@ impl Config {
             .iter()
             .find_map(|(name, instance)| self.instance_mistake(name, instance))
             .or_else(|| self.shared_port())
+            .or_else(|| self.token_mistake())
             .or_else(|| self.shared_peripheral())
             .or_else(|| self.inputs_mistake())
     }
@@ -611,6 +614,17 @@ impl Config {
             }
         }
         None
+    }
+
+    /// The same as for a person who binds.
+    fn token_mistake(&self) -> Option<Mistake> {
+        let written = self.instances.iter().flat_map(|(name, i)| [(name, "bed", &i.bed), (name, "device_serial", &i.device_serial)]);
+        let mut wrong = written.filter_map(|(name, key, text)| Some((name, key, token(text.as_deref()?).err()?)));
+        wrong.next().map(|(name, key, why)| Mistake {
+            path: ["instance", name, key].map(str::to_owned).to_vec(),
+            what: why,
+            remedy: format!("write 1 to {TOKEN_BYTES_MAX} bytes of letters, digits, punctuation and spaces, or take {key} out"),
+        })
     }
 
     /// What a peripheral tells is told to one listener.

@@ -129,6 +129,9 @@ pub struct Reloaded {
     /// Configured, and kept from running.
     #[serde(default)]
     pub withheld: Vec<String>,
+    /// They did not run before, and come in by themselves when their plugins are compiled.
+    #[serde(default)]
+    pub compiling: Vec<String>,
 }
 
 impl fmt::Display for Reloaded {
@@ -141,6 +144,7 @@ impl fmt::Display for Reloaded {
             ("at another bed", &self.rebound),
             ("silent after another time", &self.adjusted),
             ("withheld", &self.withheld),
+            ("still compiling", &self.compiling),
         ];
         for (what, names) in changes.iter().filter(|(_, names)| !names.is_empty()) {
             write!(f, " {what} {};", names.join(", "))?;

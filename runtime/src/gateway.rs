@@ -13,7 +13,7 @@ mod scribe;
 mod warden;
 mod workshop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ use crate::store::{Found, Limits, Room, Shelf, Store};
 use crate::uplink::{self, Uplink, UplinkError};
 
 use clock::{boot, moment};
-use orders::Orders;
+use orders::{Door, Orders};
 use rhythm::Rhythm;
 use roster::Roster;
 use scribe::Scribe;
@@ -61,6 +61,8 @@ const SPOKEN_WAITING_MAX: usize = 64;
 const ORDERS_WAITING_MAX: usize = 16;
 /// A bus that does not answer is given up after 3 s; what takes longer may not keep the rest waiting.
 const READY_S_MAX: u64 = 5;
+/// As long again and again while plugins are compiled: some seconds where nothing is kept yet. The others run meanwhile.
+const READY_COMPILED_S_MAX: u64 = 30;
 const DEVELOPER_MODE: &str = "DEVELOPER MODE (gateway.developer_mode): not for a ward";
 const UNSIGNED: &str =
     "UNSIGNED PLUGINS ARE ALLOWED (plugins.allow_unsigned): whoever can write to a package's folder decides what runs in its sandbox";
@@ -76,12 +78,16 @@ pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
     let mut hangup = listen(SignalKind::hangup())?;
     let links = links_of(&config);
     let running = Running::start(file, config).await?;
-    everything_tried(&running.status, &links).await;
-    // whoever waits for the gateway reads this line; a closed standard output is no reason to stop
-    let _ = writeln!(std::io::stdout(), "ready");
+    let mut ready = std::pin::pin!(everything_tried(&running.status, &links));
+    let mut told_ready = false;
     let mut scribe = running.scribe;
     let early = loop {
         tokio::select! {
+            () = &mut ready, if !told_ready => {
+                told_ready = true;
+                // whoever waits for the gateway reads this line; a closed standard output is no reason to stop
+                let _ = writeln!(std::io::stdout(), "ready");
+            }
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,
             ended = &mut scribe => break Some(ended),
@@ -134,11 +140,14 @@ async fn everything_tried(status: &Status, instances: &[(String, Vec<String>)]) 
         let withheld = |name: &String| now.instances.get(name).is_some_and(|i| i.state == "withheld");
         instances.iter().all(|(name, links)| withheld(name) || open(name) && links.iter().all(line))
     };
-    for _ in 0..READY_S_MAX * 1000 / LOOK_MS {
+    let compiling = || status.with(|s| s.instances.values().any(|i| i.state == "compiling"));
+    let (mut waited_ms, mut compiled_ms) = (0, 0);
+    while waited_ms < READY_S_MAX * 1000 && compiled_ms < READY_COMPILED_S_MAX * 1000 {
         if tried() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        *(if compiling() { &mut compiled_ms } else { &mut waited_ms }) += LOOK_MS;
     }
     warn!("not every plugin is open and not every line was tried within {READY_S_MAX} s; going on without them");
 }
@@ -168,7 +177,7 @@ impl Running {
         let key = device_key(&config)?;
         let mut warden = Warden::open(&config.gateway.state, &key, status.clone());
         let (workshop, decided) = decided(&mut warden, key, &config).await?; // before a store is touched or a port opened
-        let Decided { posts, withheld, revoked } = decided;
+        let Decided { posts, withheld, revoked, late } = decided;
         let (store, shelf, found) = open_store(&config)?;
         let heads = Heads::rebuild(&found.heads).map_err(|e| {
             let what = format!("the store in {} holds heads that cannot be read: {e}", config.gateway.state.display());
@@ -266,7 +275,9 @@ impl Running {
         roster.change_to(posts).await?;
         warden.take(&sights, Occasion::Start, GATEWAY).await;
         warden.withhold(&withheld).await;
-        let desk = Orders { roster, workshop: Arc::new(workshop), warden, file, config, life, commands: 0, revoked };
+        let workshop = Arc::new(workshop);
+        let door = Door::open(Occasion::Start, &workshop, &config, late, &status);
+        let desk = Orders { roster, workshop, warden, status: status.clone(), file, config, life, commands: 0, revoked, door };
         tasks.spawn(desk.run(ordered, stopping));
         Ok(Self { status, scribe, tasks, orders, stop_instances, stop_uplink, _lock: lock })
     }
@@ -288,7 +299,7 @@ async fn decided(warden: &mut Warden, key: DeviceKey, config: &Config) -> Result
         warden.look(config).await;
         let workshop = Workshop::open(config, key)?;
         let judge = warden.judge(config, Occasion::Start).await?;
-        let decided = workshop.posts(config, &Posts::new(), &judge).await?;
+        let decided = workshop.posts(config, &Posts::new(), &BTreeSet::new(), &judge).await?;
         Ok((workshop, decided))
     }
     .await;

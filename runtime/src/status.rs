@@ -13,8 +13,8 @@ pub use gaps::{At, Before, GAPS_KEPT_MAX, Gap, Gaps, GapsAnswer};
 pub struct InstanceStatus {
     pub plugin: String,
     pub bed: Option<String>,
-    /// starting, healthy, degraded, failed as the plugin reports it; silent, disconnected, restarting, quarantined, stopped, withheld as the
-    /// gateway sees it.
+    /// starting, healthy, degraded, failed as the plugin reports it; silent, disconnected, restarting, quarantined, stopped, compiling, withheld
+    /// as the gateway sees it.
     pub state: String,
     pub detail: String,
     pub link_up: bool,
@@ -101,21 +101,26 @@ impl InstanceStatus {
         }
     }
 
+    /// Its last value, or the moment since which it could have said one, where that is longer ago than is usual.
+    pub fn quiet_since(&self, now_ns: u64) -> Option<u64> {
+        let since = self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns);
+        let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
+        (self.silent_after_s > 0 && quiet_s >= self.silent_after_s).then_some(since)
+    }
+
     /// Looked at when somebody asks, so that nothing wakes up for it. Silent is a device that could speak and does not: its link is up, its
     /// plugin is open and complains of nothing, and its last value, or the moment since which it could have said one, is too long ago. Disconnected
     /// is one whose link is down for as long: it is not well only because its plugin has nothing to complain of.
     fn judge(&mut self, now_ns: u64) {
-        let since = self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns);
         let content = ["healthy", "starting"].contains(&self.state.as_str());
-        let listening = self.link_up && content;
         let away_s = now_ns.saturating_sub(self.link_since_ns) / 1_000_000_000;
         if content && self.linked && !self.link_up && self.silent_after_s > 0 && away_s >= self.silent_after_s {
             self.state = "disconnected".into();
             self.detail =
                 format!("its line is down for {away_s} s; the table of lines says why: look at the device, its cable and its address");
         }
-        let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
-        if listening && self.silent_after_s > 0 && quiet_s >= self.silent_after_s {
+        if let Some(since) = self.quiet_since(now_ns).filter(|_| self.link_up && content) {
+            let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
             self.silent_since_ns = Some(since);
             self.state = "silent".into();
             let said = if self.newest_monotonic_ns == 0 { "no value yet" } else { "no value" };

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use wardgate::status::InstanceStatus;
 use wardgate_lab::demo::{books, drain_stage};
-use wardgate_lab::stage::Stage;
+use wardgate_lab::process::{READY_S_MAX, binary};
+use wardgate_lab::stage::{MONITORS, Stage};
 
 use crate::reload::reload;
-use crate::sandbox::hostile_folder;
-use crate::ward::{Folder, wait};
+use crate::sandbox::{hostile_folder, unfit};
+use crate::supervision::{said, wardgate};
+use crate::ward::{Folder, wait, wait_to_see};
 
 /// What becomes of an instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +25,7 @@ enum Fate {
 use Fate::{GoesOn, Quarantined};
 
 /// Setting, order, what its status says in the end, and its fate.
-const MISDEEDS: [(&str, &str, &str, Fate); 21] = [
+const MISDEEDS: [(&str, &str, &str, Fate); 22] = [
     ("each-second", "loop", "ms of processor time in one call, 100 are allowed", Quarantined),
     ("at-open", "loop", "ms of processor time in one call, 100 are allowed", Quarantined),
     ("each-second", "memory", "limits.memory_mib", Quarantined),
@@ -41,6 +43,7 @@ const MISDEEDS: [(&str, &str, &str, Fate); 21] = [
     ("each-second", "burn", "", GoesOn),
     ("each-second", "describe too many", "described more than 1 channels of kind numeric", Quarantined),
     ("each-second", "name with escapes", "without control characters", Quarantined),
+    ("each-second", "identify A1\\u001b[2J", "with control characters in it, \"A1\\u{1b}[2J\"", Quarantined),
     ("each-second", "large state", "kept a state of 65 bytes, 64 are allowed", Quarantined),
     ("each-second", "strange tags", "", GoesOn),
     ("each-second", "beyond the grant", "", GoesOn),
@@ -107,6 +110,73 @@ fn every_misdeed_is_contained_named_and_counted_and_the_ward_loses_nothing() {
     drain_stage(&mut stage).expect("it drains");
     let log = std::fs::read_to_string(stage.folder.join("log/gateway.log")).expect("its log");
     assert!(!log.contains("\u{1b}[2J"), "an escape sequence of a plugin stands in the log");
+    for (device, account) in books(&stage) {
+        assert!(account.sent > 0 && account.sent == account.received, "{device}: {account:?}");
+        assert_eq!((account.missing, account.unexplained), (0, 0), "{device}: {account:?}");
+    }
+    assert!(stage.gateway.as_mut().expect("runs").stop().expect("it ends").success());
+}
+
+/// Packages that do not compile, link, start or fit, one that compiles for as long as it may, and one that is only half there.
+//= PROMISES.md#P210
+#[test]
+fn a_package_that_does_not_come_to_run_is_left_out_by_itself_and_the_ward_starts_and_loses_nothing() {
+    let folder = Folder::new("unfit");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let mut unfit = unfit();
+    let half = folder.0.join("hostile-0.1.0");
+    std::fs::create_dir_all(&half).expect("a folder");
+    std::fs::copy(hostile_folder().join("manifest.toml"), half.join("manifest.toml")).expect("built");
+    let whole = std::fs::read(hostile_folder().join("plugin.wasm")).expect("built");
+    std::fs::write(half.join("plugin.wasm"), &whole[..whole.len() / 2]).expect("written");
+    unfit.push(("half", half.clone(), "hostile-0.1.0"));
+    for (name, package, _) in &unfit {
+        stage.more += &format!(
+            "\n[instance.{name}]\npackage = \"{}\"\n[instance.{name}.grants.serial]\nport = \"{}/dev/none-{name}\"\n\
+             [instance.{name}.grants.modbus]\nbus = \"plant\"\nservers = [7]\nallow = []\n",
+            package.display(),
+            folder.0.display()
+        );
+    }
+    stage.start_broker().expect("the broker");
+    stage.start_ward(&[]).expect("the devices");
+    stage.start_receiver().expect("the receiver");
+    stage.write_configuration().expect("written");
+    let check = wardgate(&stage, &["check"]);
+    assert_eq!(check.status.code(), Some(4), "{}", said(&check));
+    let gateway = stage.spawn_gateway(&mut std::process::Command::new(binary("wardgate").expect("built"))).expect("it starts");
+    stage.gateway = Some(gateway);
+    let open = |all: &BTreeMap<String, InstanceStatus>| MONITORS.iter().all(|(name, _)| all.get(*name).is_some_and(|i| i.opens > 0));
+    let all = wait_to_see("monitors that are open", || instances(&stage), open);
+    assert_eq!(all["deep"].state, "compiling", "nobody waits for it");
+    stage.gateway.as_mut().expect("runs").wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(())).expect("it is ready");
+    stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
+    let settled =
+        |all: &BTreeMap<String, InstanceStatus>| unfit.iter().all(|(name, ..)| all.get(*name).is_some_and(|i| i.state == "withheld"));
+    let all = wait_to_see("all of them left out", || instances(&stage), settled);
+    let log = std::fs::read_to_string(stage.folder.join("log/gateway.log")).expect("its log");
+    for (name, _, says) in &unfit {
+        let i = &all[*name];
+        assert!(i.detail.contains(says) && i.opens == 0 && !i.detail.contains('\u{1b}'), "should say \"{says}\": {i:#?}");
+        assert!(log.contains(&format!("`wardgate instance restart {name}`")), "{name}: the log names the remedy: {log}");
+    }
+    let told = wardgate(&stage, &["instance", "restart", "half"]);
+    assert!(told.status.code() == Some(4) && said(&told).contains("hostile-0.1.0"), "{}", said(&told));
+    let command = wardgate(&stage, &["command", "half", "add"]);
+    assert!(command.status.code() == Some(4) && said(&command).contains("does not run, it is withheld"), "{}", said(&command));
+    let text = stage.configuration();
+    let done = reload(&stage, &text, 0);
+    assert!(done.contains("withheld") && done.contains("went on undisturbed"), "what was left out keeps no reload from being done: {done}");
+    // the card is mended
+    std::fs::write(half.join("plugin.wasm"), &whole).expect("written");
+    let done = wardgate(&stage, &["instance", "restart", "half"]);
+    assert!(done.status.success(), "{}", said(&done));
+    wait_to_see("the mended one", || instances(&stage), |all| all["half"].opens > 0);
+    stage.switch_off().expect("the ward is switched off");
+    stage.more.clear();
+    let text = stage.configuration();
+    reload(&stage, &text, 0);
+    drain_stage(&mut stage).expect("it drains");
     for (device, account) in books(&stage) {
         assert!(account.sent > 0 && account.sent == account.received, "{device}: {account:?}");
         assert_eq!((account.missing, account.unexplained), (0, 0), "{device}: {account:?}");

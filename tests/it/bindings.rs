@@ -13,7 +13,7 @@ use wardgate_lab::stage::Stage;
 use crate::faults::wait_status;
 use crate::reload::reload;
 use crate::supervision::{said, wardgate};
-use crate::ward::{Folder, UNRULY, Unruly};
+use crate::ward::{Folder, UNRULY, Unruly, wait_to_see};
 
 /// Lines of the instance's counts at the receiver: the value, and whether it came late.
 fn received(stage: &Stage) -> Vec<(i64, bool)> {
@@ -124,6 +124,79 @@ fn a_monitor_swapped_for_another_sends_not_one_value_to_the_old_bed() {
     }
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.unexplained == 0, "{device}: {account:?}");
+    }
+}
+
+/// Behind an adapter that holds the link up nothing tells of a pulled plug, but nobody speaks while it is pulled.
+//= PROMISES.md#P212
+#[test]
+fn a_monitor_swapped_without_a_word_of_its_link_is_parked_after_the_silence_until_it_says_who_it_is() {
+    let folder = Folder::new("bindings-silent");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let line = Unruly::on(&mut stage);
+    let package = format!("[instance.{UNRULY}]\n");
+    stage.more = stage.more.replace(&package, &format!("{package}bed = \"bed-9\"\ndevice_serial = \"A1\"\nsilent_after_s = 5\n"));
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the line", |s| s.instances.get(UNRULY).is_some_and(|i| i.link_up));
+    line.order("identify A1");
+    wait_status(&stage, "its claim", |s| !s.instances[UNRULY].unbound);
+    counts(&line, 1); // 1
+    wait_to_see("the first", || received(&stage), |all| *all == [(1, false)]);
+    // on a busy machine there was a silence before its first word, too, and what its link said then is nobody's
+    let before = stage.gateway_status().expect("it runs").instances[UNRULY].parked;
+    let silence = || {
+        wait_status(&stage, "a silence", |s| s.instances[UNRULY].state == "silent");
+    };
+
+    silence();
+    counts(&line, 2); // 2, 3: whoever that is
+    let status = wait_status(&stage, "parked values", |s| s.instances[UNRULY].parked == before + 2);
+    let i = &status.instances[UNRULY];
+    assert!(i.unbound && i.link_up && i.device_serial.is_none(), "{i:#?}");
+    line.order("identify B2");
+    wait_status(&stage, "its claim", |s| s.instances[UNRULY].device_serial.as_deref() == Some("B2"));
+    sleep(Duration::from_millis(1500));
+    assert_eq!(received(&stage), [(1, false)], "not one value of the other device");
+
+    // the right one comes back, by a line that says nothing either
+    silence();
+    line.order("identify A1");
+    wait_status(&stage, "its claim", |s| !s.instances[UNRULY].unbound);
+    counts(&line, 1); // 4
+    wait_to_see("its own value alone", || received(&stage), |all| *all == [(1, false), (4, false)]);
+    assert_eq!(stage.gateway_status().expect("it runs").instances[UNRULY].parked, before + 2);
+}
+
+/// Beds and serials are tokens that people write on labels, in gateway.toml and by hand alike.
+//= PROMISES.md#P213
+#[test]
+fn a_bed_or_a_serial_that_is_no_token_is_refused_wherever_it_is_written() {
+    let folder = Folder::new("bindings-tokens");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let _line = Unruly::on(&mut stage);
+    stage.start_all(&[]).expect("everything starts");
+    let before = stage.gateway_status().expect("it runs").instances[UNRULY].clone();
+    let long = "4".repeat(5000);
+    for (option, text, says) in [
+        ("--bed", "", "the bed is empty"),
+        ("--serial", "", "the serial is empty"),
+        ("--serial", &long, "the serial has 5000 bytes, 64 are the most"),
+        ("--serial", "A1\u{1b}[2J", "the serial holds the character U+001B"),
+        ("--bed", " bed-1", "begins or ends with a space"),
+    ] {
+        let done = wardgate(&stage, &["bind", "set", UNRULY, option, text]);
+        assert!(done.status.code() == Some(3) && said(&done).contains(says), "{says} is not in {}", said(&done));
+    }
+    assert_eq!(wardgate(&stage, &["bind", "set", UNRULY]).status.code(), Some(2), "it says nothing");
+    let after = stage.gateway_status().expect("it runs").instances[UNRULY].clone();
+    assert_eq!((before.bed, before.bound_serial), (after.bed, after.bound_serial));
+    let text = stage.configuration();
+    for (key, value, says) in [("bed", "", "is empty"), ("device_serial", "", "is empty"), ("device_serial", &long, "has 5000 bytes")] {
+        let package = format!("[instance.{UNRULY}]\n");
+        fs::write(stage.folder.join("gateway.toml"), text.replace(&package, &format!("{package}{key} = \"{value}\"\n"))).expect("written");
+        let check = wardgate(&stage, &["check"]);
+        let path = format!("instance.{UNRULY}.{key}");
+        assert!(check.status.code() == Some(3) && said(&check).contains(says) && said(&check).contains(&path), "{}", said(&check));
     }
 }
 

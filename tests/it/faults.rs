@@ -72,20 +72,29 @@ fn an_unsigned_package_needs_the_explicit_setting() {
 }
 
 #[test]
-fn a_truncated_component_is_refused_and_named() {
+fn a_truncated_component_is_left_out_and_named_and_harms_no_other_device() {
     let folder = Folder::new("truncated");
-    let stage = quiet(&folder);
+    let mut stage = quiet(&folder);
     let package = wardgate_lab::process::root().join("plugins/target/packages/ivy450c-0.1.0");
     let broken = folder.0.join("ivy450c-0.1.0");
     fs::create_dir_all(&broken).expect("a folder");
     fs::copy(package.join("manifest.toml"), broken.join("manifest.toml")).expect("built by tests/build");
     let whole = fs::read(package.join("plugin.wasm")).expect("built by tests/build");
-    let config = folder.0.join("gateway.toml");
-    fs::write(&config, stage.configuration().replace(&package.display().to_string(), &broken.display().to_string())).expect("written");
+    stage.instead = vec![(package.display().to_string(), broken.display().to_string())];
+    stage.write_configuration().expect("written");
+    stage.start_receiver().expect("the receiver");
+    stage.ward.as_mut().expect("started").tell("on").expect("devices that listen");
     for keep in [0, 7, whole.len() / 2, whole.len() - 1] {
         fs::write(broken.join("plugin.wasm"), &whole[..keep]).expect("written");
-        let said = refused(&wardgate("run", &config), 4);
+        let said = refused(&wardgate("check", &folder.0.join("gateway.toml")), 4);
         assert!(said.contains("plugin.wasm") || said.contains("ivy450c"), "{said}");
+        stage.start_gateway().expect("the chiller has another plugin");
+        let status = wait_status(&stage, "the others", |s| s.instances[wardgate_lab::stage::CHILLER].readings > 0);
+        for (name, _) in MONITORS {
+            let i = &status.instances[name];
+            assert!(i.state == "withheld" && (i.detail.contains("plugin.wasm") || i.detail.contains("ivy450c")), "{i:#?}");
+        }
+        assert!(stage.gateway.take().expect("running").stop().expect("it ends").success());
     }
 }
 

@@ -210,6 +210,13 @@ fn what_a_filter_may_not_hear_is_refused_with_the_line() {
     let to = |from: &str| listener(ECHO, &format!("value = \"{from}\""));
     refused(&mut stage, &to("unruly/count"), 0, &["where they stand whom it hears"]);
     refused(&mut stage, &to("unruly/cuont"), 0, &["WARNING", "hears nothing of it", "it describes \"count\""]);
+    let wave = "\"bed-1-monitor/ecg\" is a waveform, and the input \"value\" takes numeric".replace('"', "");
+    let shown = |text: &str| text.replace('"', "");
+    let heard = to("bed-1-monitor/ecg");
+    stage.more = format!("{others}{heard}");
+    fs::write(stage.folder.join("gateway.toml"), stage.configuration()).expect("written");
+    let check = said(&wardgate(&stage, &["check"]));
+    assert!(shown(&check).contains(&wave) && check.contains("hears nothing of it"), "{check}");
     refused(&mut stage, &to("unrly/count"), 3, &["there is no instance \"unrly\"", "write value = \"unruly/count\""]);
     refused(&mut stage, &to("unruly"), 3, &["an input is \"INSTANCE/CHANNEL\""]);
     refused(&mut stage, &listener(ECHO, ""), 3, &["needs \"value\"", "add value = \"INSTANCE/CHANNEL\""]);

@@ -70,6 +70,26 @@ impl Scene {
         assert!(status.instances[MONITORS[0].0].not_taken > 1000 && status.instances[CHILLER].not_taken > 0, "{status:#?}");
         assert!(!self.log().contains("durable 5"), "what was refused was called durable");
         self.commanded();
+        self.bound();
+    }
+
+    /// Who stands where is not changed without its record in the audit log; some may still fit into its last block.
+    fn bound(&self) {
+        const BLOCK_RECORDS_MAX: usize = 40;
+        let mut bed = self.stage.gateway_status().expect("it runs").instances[UNRULY].bed.clone();
+        for n in 0..BLOCK_RECORDS_MAX {
+            let output = wardgate(&self.stage, &["bind", "set", UNRULY, "--bed", &format!("bed-{n}")]);
+            if output.status.success() {
+                bed = Some(format!("bed-{n}"));
+                continue;
+            }
+            let words = said(&output);
+            assert!(output.status.code() == Some(5) && words.contains("nothing was changed"), "{words}");
+            assert!(words.contains("the audit log cannot be written") && words.contains("what to do: make room"), "{words}");
+            assert_eq!(self.stage.gateway_status().expect("it runs").instances[UNRULY].bed, bed);
+            return;
+        }
+        panic!("the audit log is never full");
     }
 
     /// That a command was done could not be kept, and it would be done twice.

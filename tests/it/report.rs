@@ -71,6 +71,38 @@ fn sent(stage: &Stage) -> Vec<(u64, i64)> {
     all[CHANNEL].iter().map(|(at, c)| if let Content::Number(n, -1) = c { (*at, *n) } else { panic!("{c:?}") }).collect()
 }
 
+/// What is said of a channel is true, and said once.
+//= PROMISES.md#P211
+#[test]
+fn check_says_of_each_channel_what_becomes_of_it_and_warns_where_a_rule_does_nothing() {
+    let folder = Folder::new("report-check");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.start_broker().expect("a broker, whose certificate is looked at");
+    stage.start_ward(&[]).expect("a bus with a port");
+    let monitor = "[instance.bed-1-monitor.report";
+    stage.more = format!(
+        "\n{monitor}.ecg]\ndead_band = \"1\"\n{monitor}.hr-none]\nwindow_s = 5\n[instance.{CHILLER}.report.{CHANNEL}]\npreview_every = 10\n"
+    );
+    let monitor = "[instance.bed-1-monitor]\n";
+    stage.instead = vec![(monitor.into(), format!("{monitor}device_serial = \"A1\"\n"))];
+    stage.write_configuration().expect("written");
+    let check = wardgate(&stage, &["check"]);
+    assert!(check.status.success(), "{}", said(&check));
+    let check = said(&check);
+    for says in [
+        "  ecg: everything is sent as it comes, it is a waveform\n",
+        "no such rule is for a channel that is a waveform",
+        "  hr-none: nothing of it is known, so nothing is sent or thrown away\n",
+        "describes no channel \"hr-none\" when it opens",
+        "  temperature: everything is sent as it comes, it is numeric\n",
+        "no such rule is for a channel that is numeric",
+        "ivy450c-0.1.0 did not say who its device is when it was opened",
+    ] {
+        assert!(check.contains(says), "{says} is not in {check}");
+    }
+    assert!(!check.contains("THROWN AWAY") && !check.contains(".preview"), "{check}");
+}
+
 //= PROMISES.md#P124
 #[test]
 fn in_windows_what_arrives_is_what_the_values_come_to_and_a_preview_goes_beside_the_whole() {

@@ -7,6 +7,8 @@ mod build;
 mod cache;
 mod supervisor;
 
+pub use cache::unfit;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;

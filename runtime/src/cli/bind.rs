@@ -4,9 +4,14 @@ use clap::{Args, Subcommand};
 
 use super::Whom;
 use super::paint::{Paint, Tone, left, plain, right, table};
+use crate::config::TOKEN_BYTES_MAX;
 use crate::console::{self, ORDER_S_MAX, Question, To};
+use crate::contract::printable;
 use crate::fault::Fault;
 use crate::status::{InstanceStatus, Snapshot};
+
+/// A sentence with an instance, a bed and a serial in it.
+const ANSWER_BYTES_MAX: usize = 1000;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -41,6 +46,7 @@ enum Verb {
         whom: Whom,
     },
     /// Another bed, or another device
+    #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["bed", "no_bed", "serial", "any_device"])))]
     Set {
         /// As `wardgate status` and gateway.toml call it
         instance: String,
@@ -80,7 +86,7 @@ pub fn run(args: &Bind) -> Result<(), Fault> {
         }
     };
     let question = Question::Bind { instance: instance.clone(), to };
-    println!("{}", console::ask_within::<String>(&whom.state()?, &question, ORDER_S_MAX)?);
+    println!("{}", printable(&console::ask_within::<String>(&whom.state()?, &question, ORDER_S_MAX)?, ANSWER_BYTES_MAX));
     Ok(())
 }
 
@@ -93,7 +99,8 @@ fn as_json(name: &str, i: &InstanceStatus) -> serde_json::Value {
 
 fn page(s: &Snapshot, paint: Paint) -> Vec<String> {
     let columns = [left("instance", 16), left("bed", 12), left("must be", 12), left("says it is", 12), left("counts", 6), right("parked")];
-    let text = |text: &Option<String>, none: &str| plain(text.as_deref().unwrap_or(none));
+    // whoever reads this decides who stands at a bed: what devices say of themselves is shown, and nothing of it is done
+    let text = |text: &Option<String>, none: &str| plain(text.as_deref().map_or_else(|| none.to_owned(), shown));
     let rows: Vec<_> = (s.instances.iter())
         .map(|(name, i)| {
             [
@@ -114,14 +121,42 @@ fn page(s: &Snapshot, paint: Paint) -> Vec<String> {
     out
 }
 
+fn shown(text: &str) -> String {
+    printable(text, TOKEN_BYTES_MAX)
+}
+
 /// Why an instance's values are parked, and what a person can do.
 pub fn waits(name: &str, i: &InstanceStatus) -> String {
     // out of a pool, and nobody has said yet which one
-    let must = i.bound_serial.as_deref().filter(|serial| !serial.is_empty()).unwrap_or("none of its pool");
-    match &i.device_serial {
+    let must = i.bound_serial.as_deref().filter(|serial| !serial.is_empty()).map_or_else(|| "none of its pool".to_owned(), shown);
+    match i.device_serial.as_deref().map(shown) {
         Some(says) => format!(
             "{name} says it is {says}, and {must} is bound: what it says is parked. If {says} does stand there: `wardgate bind confirm {name}`"
         ),
-        None => format!("{name} has not said who it is, and {must} is bound: what it says is parked until it does"),
+        None => format!(
+            "{name} has not said who it is, and {must} is bound: what it says is parked until it does. If its plugin never \
+             does, or whatever stands there is right: `wardgate bind set {name} --any-device`"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_says_of_itself_does_nothing_to_the_terminal_of_whoever_decides() {
+        let mut s = Snapshot::default();
+        let i = InstanceStatus {
+            bed: Some("bed-1\u{9b}2J".into()),
+            unbound: true,
+            bound_serial: Some("A1\u{202e}".into()),
+            device_serial: Some(format!("A1\u{1b}[2J\u{1b}[H{}", "x".repeat(5000))),
+            ..InstanceStatus::default()
+        };
+        s.instances.insert("bed-1-monitor".into(), i);
+        let page = page(&s, Paint::none()).join("\n");
+        assert!(!page.contains(['\u{1b}', '\u{9b}', '\u{202e}']) && page.len() < 1000, "{page:?}");
+        assert!(page.contains("says it is A1\\u{1b}[2J\\u{1b}[Hxxx"), "{page}");
     }
 }

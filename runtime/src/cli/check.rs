@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::capability::{ble, modbus, serial};
-use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Transaction, Uplink, nearest, nearest_path};
-use crate::contract::types::Kind;
+use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Tap, Transaction, Uplink, nearest, nearest_path};
+use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::trial::{self, Unopened};
 use crate::plugin::{self, Admission, Host, Package, PluginError, Prepared, at_once};
@@ -48,13 +48,14 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     }
     let mut wrong = crate::gateway::secrets(&config).err();
     let mut sandbox = Sandbox { fleet: fleet(&config), ..Sandbox::default() };
-    let (mut asks, mut channels) = (BTreeMap::new(), BTreeMap::new());
+    let (mut asks, mut channels, mut taps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (name, instance) in &config.instances {
         println!();
         match instance_in_words(&config, name, instance, &mut sandbox) {
             Ok(seen) => {
                 asks.insert(name.as_str(), seen.transactions);
                 channels.insert(name.as_str(), seen.channels);
+                taps.insert(name.as_str(), seen.taps);
             }
             Err(fault) => {
                 println!("  REFUSED: {fault}");
@@ -62,7 +63,7 @@ pub fn run(args: &Check) -> Result<(), Fault> {
             }
         }
     }
-    for unheard in unheard(&config, &channels) {
+    for unheard in unheard(&config, &channels, &taps) {
         println!("\nWARNING: {unheard}");
     }
     for name in config.buses.keys() {
@@ -111,25 +112,37 @@ fn bus_in_words(config: &Config, name: &str, asks: &BTreeMap<&str, Vec<Transacti
 struct Seen {
     /// What it asks of its bus again and again.
     transactions: Vec<Transaction>,
-    /// Their names.
-    channels: Vec<String>,
+    channels: Vec<(String, Kind)>,
+    /// What it hears of others.
+    taps: Vec<Tap>,
 }
 
-/// Inputs of filters that name a channel which its instance does not describe when it opens.
-fn unheard(config: &Config, channels: &BTreeMap<&str, Vec<String>>) -> Vec<ConfigError> {
+/// Inputs of filters that name a channel which its instance does not describe when it opens, or one of another kind.
+fn unheard(config: &Config, channels: &BTreeMap<&str, Vec<(String, Kind)>>, taps: &BTreeMap<&str, Vec<Tap>>) -> Vec<ConfigError> {
     let mut unheard = Vec::new();
-    for (name, instance) in &config.instances {
-        for (input, from) in &instance.inputs {
-            let Some(known) = channels.get(from.instance.as_str()).filter(|known| !known.contains(&from.channel)) else { continue };
-            let near = nearest(&from.channel, known.iter().map(String::as_str))
-                .map(|near| format!("; it describes \"{near}\""))
-                .unwrap_or_default();
-            let what = format!(
-                "\"{}\" describes no channel \"{}\" when it opens, so \"{name}\" hears nothing of it until it does{near}",
-                from.instance, from.channel
-            );
-            unheard.push(config.wrong(&["instance", name, "inputs", input], what, ""));
+    for (name, tap) in taps.iter().flat_map(|(name, taps)| taps.iter().map(move |tap| (*name, tap))) {
+        let (input, from) = (&tap.input, &tap.from);
+        let Some(known) = channels.get(from.instance.as_str()) else { continue };
+        if let Some((_, kind)) = known.iter().find(|(channel, _)| *channel == from.channel) {
+            let takes = tap.kind.of_contract();
+            if *kind != takes {
+                let what = format!(
+                    "{from} is {}, and the input \"{input}\" takes {}, so \"{name}\" hears nothing of it",
+                    kind_in_words(*kind),
+                    kind_in_words(takes)
+                );
+                unheard.push(config.wrong(&["instance", name, "inputs", input], what, ""));
+            }
+            continue;
         }
+        let near = nearest(&from.channel, known.iter().map(|(channel, _)| channel.as_str()))
+            .map(|near| format!("; it describes \"{near}\""))
+            .unwrap_or_default();
+        let what = format!(
+            "\"{}\" describes no channel \"{}\" when it opens, so \"{name}\" hears nothing of it until it does{near}",
+            from.instance, from.channel
+        );
+        unheard.push(config.wrong(&["instance", name, "inputs", input], what, ""));
     }
     unheard
 }
@@ -156,7 +169,8 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     }
     package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
     let settings = config.settings(name, &package.manifest, &package.shipped)?;
-    for tap in config.taps(name, &package.manifest)?.iter().flatten() {
+    let taps: Vec<Tap> = config.taps(name, &package.manifest)?.into_iter().flatten().collect();
+    for tap in &taps {
         println!("  hears {} ({}); what it makes of that is marked derived", tap.from, tap.input);
     }
     let grants = &instance.grants;
@@ -190,10 +204,6 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
             println!("  what goes over its Modbus bus for it leaves byte for byte, WHOEVER IT IS ABOUT");
         }
     }
-    for (channel, rule) in &instance.report {
-        println!("  {channel}: {}", in_words(channel, rule));
-    }
-    println!("  {}everything is sent as it comes", if instance.report.is_empty() { "" } else { "of all other channels " });
     match (&instance.bed, &instance.device_serial) {
         (_, Some(serial)) => println!("  counts only from the device {serial}: until it says that it is this one, its values are parked"),
         (_, None) if instance.is_of_a_pool() => {} // said above
@@ -201,24 +211,57 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         (None, None) => {}
     }
     let plugin = sandbox.ready(&package).map_err(refused)?;
-    let described = trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
+    let opened = trial::opens(&plugin, &settings).map_err(|e| unopened(config, name, instance, &e))?;
+    reports_in_words(config, name, instance, &opened.channels);
+    if instance.device_serial.is_some() && !opened.identifies {
+        let what = format!(
+            "{} did not say who its device is when it was opened. It may do so once the device speaks; one that never does has every value of \
+             \"{name}\" parked, and lost after store.park_s = {} s: see its README",
+            package.manifest.full_name(),
+            config.store.park_s
+        );
+        println!("  WARNING: {}", config.wrong(&["instance", name, "device_serial"], what, ""));
+    }
     let polls = at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref()));
     for refusal in &polls.refused {
         println!("  WARNING: with these settings it {refusal}");
     }
-    let channels: Vec<String> = described.iter().map(|meaning| meaning.name.clone()).collect();
+    let channels = opened.channels.into_iter().map(|meaning| (meaning.name, meaning.kind)).collect();
+    Ok(Seen { transactions: polls.transactions, channels, taps })
+}
+
+/// One line for each channel with a rule, which is true, and the line of gateway.toml where the rule does nothing.
+fn reports_in_words(config: &Config, name: &str, instance: &Instance, described: &[Description]) {
     for (channel, rule) in &instance.report {
-        let idle = match described.iter().find(|meaning| meaning.name == *channel) {
-            Some(meaning) if rule.suits(meaning.kind == Kind::Numeric, meaning.kind == Kind::Waveform) => continue,
-            Some(_) => format!("a channel of the kind of \"{channel}\" has no such rule, so everything of it is sent"),
+        let (words, idle) = match described.iter().find(|meaning| meaning.name == *channel) {
+            Some(meaning) if rule.suits(meaning.kind == Kind::Numeric, meaning.kind == Kind::Waveform) => (in_words(channel, rule), None),
+            Some(meaning) => {
+                let kind = kind_in_words(meaning.kind);
+                (format!("everything is sent as it comes, it is {kind}"), Some(format!("no such rule is for a channel that is {kind}")))
+            }
             None => {
-                let near = nearest(channel, channels.iter().map(String::as_str)).map(|near| format!("; it describes \"{near}\""));
-                format!("\"{name}\" describes no channel \"{channel}\" when it opens{}", near.unwrap_or_default())
+                let near = nearest(channel, described.iter().map(|m| m.name.as_str())).map(|near| format!("; it describes \"{near}\""));
+                let idle = format!("\"{name}\" describes no channel \"{channel}\" when it opens{}", near.unwrap_or_default());
+                ("nothing of it is known, so nothing is sent or thrown away".to_owned(), Some(idle))
             }
         };
-        println!("  WARNING: {}", config.wrong(&["instance", name, "report", channel], idle, ""));
+        println!("  {channel}: {words}");
+        if let Some(idle) = idle {
+            println!("  WARNING: {}", config.wrong(&["instance", name, "report", channel], idle, ""));
+        }
     }
-    Ok(Seen { transactions: polls.transactions, channels })
+    println!("  {}everything is sent as it comes", if instance.report.is_empty() { "" } else { "of all other channels " });
+}
+
+fn kind_in_words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Numeric => "numeric",
+        Kind::Enumeration => "an enumeration",
+        Kind::Bits => "bits",
+        Kind::Text => "text",
+        Kind::Octets => "octets",
+        Kind::Waveform => "a waveform",
+    }
 }
 
 /// What of a channel is sent, and what is not.

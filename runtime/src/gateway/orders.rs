@@ -1,6 +1,6 @@
 //! What people ask of the running gateway: lets askers in, and does what they order, one order at a time. A reload compiles beside that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use wardgate_wire as wire;
 use super::roster::Roster;
 use super::told;
 use super::warden::{GATEWAY, Judge, Occasion, RELOADED, Sight, Warden, hash};
-use super::workshop::{Decided, Posts, Workshop};
+use super::workshop::{Checked, Coming, Decided, LeftOut, Post, Posts, Workshop};
 use crate::audit::{Entry, What};
 use crate::config::{Config, OnRevoked};
-use crate::console::{self, Asker, Order, Reloaded, Window};
+use crate::console::{self, Asker, Order, Reloaded, To, Window};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{Command, Fleet, Memory};
+use crate::status::{InstanceStatus, Status};
 
 /// People and scripts that ask at once; the next one waits to be let in.
 const ASKERS_MAX: usize = 32;
@@ -56,14 +57,13 @@ struct Reload {
     ready: JoinHandle<Result<(Config, Decided), Fault>>,
     askers: Vec<Asker<Reloaded>>,
     by: String,
-    /// Only these come in; everything else is as it was.
-    only: Option<BTreeSet<String>>,
 }
 
 pub(super) struct Orders {
     pub roster: Roster,
     pub workshop: Arc<Workshop>,
     pub warden: Warden,
+    pub status: Status,
     /// What runs was read from here.
     pub file: PathBuf,
     pub config: Config,
@@ -72,6 +72,49 @@ pub(super) struct Orders {
     pub commands: u64,
     /// Instances that do not run because of a revocation.
     pub revoked: BTreeMap<String, Sight>,
+    pub door: Door,
+}
+
+/// Who comes in by itself while the others run, once its plugin is compiled.
+pub(super) struct Door {
+    coming: JoinSet<Vec<Coming>>,
+    /// Their names, and who asked for them.
+    names: BTreeMap<String, Vec<Asker<()>>>,
+    /// When the configuration that names them was read.
+    since: Occasion,
+}
+
+impl Door {
+    pub fn open(since: Occasion, workshop: &Arc<Workshop>, config: &Config, late: Vec<Vec<(String, Checked)>>, status: &Status) -> Self {
+        let mut door = Self { coming: JoinSet::new(), names: BTreeMap::new(), since };
+        let config = Arc::new(config.clone());
+        for batch in late {
+            for (name, _) in &batch {
+                door.names.insert(name.clone(), Vec::new());
+                status.instance(name, compiling);
+            }
+            let (workshop, config) = (workshop.clone(), config.clone());
+            door.coming.spawn(async move { workshop.compile(&config, batch).await });
+        }
+        door
+    }
+
+    fn answer(&mut self, name: &str, done: &Result<(), Fault>) {
+        for asker in self.names.remove(name).unwrap_or_default() {
+            let _ = asker.send(done.clone()); // who asked may have gone; the log has it
+        }
+    }
+
+    /// One that does not run; an asker waits for what becomes of it.
+    fn again(&mut self, workshop: &Arc<Workshop>, config: &Config, name: &str, judge: Judge, asker: Option<Asker<()>>) {
+        self.names.insert(name.to_owned(), asker.into_iter().collect());
+        let (workshop, config, name) = (workshop.clone(), config.clone(), name.to_owned());
+        self.coming.spawn(async move { workshop.again(&config, &name, &judge).await });
+    }
+}
+
+fn compiling(i: &mut InstanceStatus) {
+    (i.state, i.detail) = ("compiling".into(), "its plugin is being compiled; the others run meanwhile".into());
 }
 
 impl Orders {
@@ -88,14 +131,7 @@ impl Orders {
                 () = told(stopping.clone()) => break,
                 Some(order) = orders.recv() => self.take(order, &mut next).await,
                 ready = ready(&mut reload), if reload.is_some() => {
-                    let (by, only) = reload.as_mut().map(|r| (r.by.clone(), r.only.take())).unwrap_or_default();
-                    if let Some(only) = only {
-                        reload = None;
-                        if let Err(fault) = self.give_back(ready, &only).await {
-                            error!("it is allowed again, and does not start: {fault}");
-                        }
-                        continue;
-                    }
+                    let by = reload.as_ref().map(|r| r.by.clone()).unwrap_or_default();
                     let done = self.change_to(ready, &by).await;
                     match &done {
                         Ok(done) => info!("{done}"),
@@ -106,7 +142,8 @@ impl Orders {
                         let _ = asker.send(done.clone()); // who asked may have gone; the log has it
                     }
                 }
-                _ = look.tick(), if reload.is_none() => reload = self.look(&mut on_disk).await,
+                Some(coming) = self.door.coming.join_next(), if reload.is_none() => self.come_in(coming).await,
+                _ = look.tick(), if reload.is_none() => self.look(&mut on_disk).await,
             }
             if reload.is_none() && !next.is_empty() {
                 reload = Some(self.reload(std::mem::take(&mut next)).await);
@@ -125,12 +162,13 @@ impl Orders {
         let askers = askers.into_iter().map(|(asker, _)| asker).collect();
         let judged = self.reread().await;
         let (workshop, running) = (self.workshop.clone(), self.roster.posts());
+        let alone = self.config.instances.keys().filter(|name| !running.contains_key(*name)).cloned().collect();
         let ready = tokio::spawn(async move {
             let (config, judge) = judged?;
-            let decided = workshop.posts(&config, &running, &judge).await?;
+            let decided = workshop.posts(&config, &running, &alone, &judge).await?;
             Ok((config, decided))
         });
-        Reload { ready, askers, by, only: None }
+        Reload { ready, askers, by }
     }
 
     /// The file as it is now, and what is known for judging it.
@@ -146,52 +184,119 @@ impl Orders {
 
     /// Where the site's rule stopped what was revoked at once, it lets it in again as soon as it is allowed again; under the other rules that is for
     /// the next reload or restart. What runs is not touched, and gateway.toml is not read: a reload is a person's.
-    async fn allowed_again(&mut self) -> Option<Reload> {
-        let allowed = self.revoked.iter().filter(|(name, sight)| self.roster.post(name).is_none() && self.warden.revoked(sight).is_none());
-        let gone: BTreeSet<String> = allowed.map(|(name, _)| name.clone()).collect();
-        if gone.is_empty() || self.config.trust.on_revoked != OnRevoked::StopNow {
-            return None;
+    async fn allowed_again(&mut self) {
+        let absent = |name: &String| self.roster.post(name).is_none() && !self.door.names.contains_key(name);
+        let allowed = self.revoked.iter().filter(|(name, sight)| absent(name) && self.warden.revoked(sight).is_none());
+        let gone: Vec<String> = allowed.map(|(name, _)| name.clone()).collect();
+        if self.config.trust.on_revoked != OnRevoked::StopNow {
+            return;
         }
-        let judge = self.warden.judge(&self.config, Occasion::Start).await.ok()?;
-        let (workshop, running, config) = (self.workshop.clone(), self.roster.posts(), self.config.clone());
-        let ready = tokio::spawn(async move {
-            let decided = workshop.posts(&config, &running, &judge).await?;
-            Ok((config, decided))
-        });
-        Some(Reload { ready, askers: Vec::new(), by: GATEWAY.into(), only: Some(gone) })
+        for name in gone {
+            let Ok(judge) = self.warden.judge(&self.config, Occasion::Start).await else { return };
+            self.door.again(&self.workshop, &self.config, &name, judge, None);
+        }
     }
 
-    async fn give_back(&mut self, ready: Ready, gone: &BTreeSet<String>) -> Result<(), Fault> {
-        let ready = ready.map_err(|e| Fault::new(Guilty::Internal, format!("the check ended: {e}"), "please report this"))?;
-        let (_, decided) = ready?;
-        let back: Posts = decided.posts.into_iter().filter(|(name, _)| gone.contains(name)).collect();
-        if back.is_empty() {
-            return Ok(()); // something else keeps it from running now
+    /// A person wants one that is configured and does not run.
+    async fn try_again(&mut self, name: String, asker: Asker<()>) {
+        if let Some(askers) = self.door.names.get_mut(&name) {
+            askers.truncate(ASKERS_MAX - 1);
+            return askers.push(asker); // it is on its way already
         }
-        let sights: BTreeMap<String, Sight> = back.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
+        match self.warden.judge(&self.config, Occasion::Start).await {
+            Ok(judge) => {
+                info!(instance = %name, "a person wants it tried again");
+                self.status.instance(&name, compiling);
+                self.door.again(&self.workshop, &self.config, &name, judge, Some(asker));
+            }
+            Err(fault) => drop(asker.send(Err(fault))),
+        }
+    }
+
+    /// Those whose plugin is compiled, beside all who run; or why not.
+    async fn come_in(&mut self, coming: Result<Vec<Coming>, JoinError>) {
+        let coming = match coming {
+            Ok(coming) => coming,
+            Err(e) => {
+                self.door.names.retain(|_, _| !self.door.coming.is_empty()); // whose it was is not known
+                return error!("the compiling of a plugin ended by itself: {e}; please report this");
+            }
+        };
+        let (mut posts, mut left_out) = (Posts::new(), BTreeMap::new());
+        for (name, done) in coming {
+            match done.and_then(|post| self.still_allowed(post)) {
+                Ok(post) => drop(posts.insert(name, post)),
+                Err(why) => drop(left_out.insert(name, why)),
+            }
+        }
+        let names: Vec<String> = posts.keys().cloned().collect();
+        match self.take_in(posts.clone()).await {
+            Ok(()) => {}
+            Err(_) if posts.len() > 1 => {
+                for (name, post) in posts {
+                    if let Err(fault) = self.take_in(Posts::from([(name.clone(), post)])).await {
+                        left_out.insert(name, fault.into());
+                    }
+                }
+            }
+            Err(fault) => left_out.extend(names.first().map(|name| (name.clone(), fault.into()))),
+        }
+        for name in names.into_iter().filter(|name| !left_out.contains_key(name)).collect::<Vec<_>>() {
+            self.door.answer(&name, &Ok(()));
+        }
+        for (name, LeftOut { fault, revoked }) in left_out {
+            self.revoked.extend(revoked.map(|sight| (name.clone(), *sight)));
+            // what keeps it out is told once
+            if !self.status.instance(&name, |i| i.state == "withheld" && i.detail == fault.what) {
+                self.warden.withhold(&BTreeMap::from([(name.clone(), fault.clone())])).await;
+            }
+            self.door.answer(&name, &Err(fault));
+        }
+    }
+
+    /// It may have been revoked while it was compiled.
+    fn still_allowed(&self, post: Post) -> Result<Post, LeftOut> {
+        match self.warden.revoked(&post.sight).filter(|_| post.sight.revoked.is_none()) {
+            None => Ok(post),
+            Some(why) => {
+                let fault =
+                    Fault::new(Guilty::Plugin, why, "ask the vendor for a package by another key or of another release, and reload");
+                Err(LeftOut { fault, revoked: Some(Box::new(post.sight)) })
+            }
+        }
+    }
+
+    /// Beside all who run, or none of these.
+    async fn take_in(&mut self, those: Posts) -> Result<(), Fault> {
+        if those.is_empty() {
+            return Ok(());
+        }
+        let sights: BTreeMap<String, Sight> = those.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
         let mut posts = self.roster.posts();
-        posts.extend(back);
+        posts.extend(those);
+        self.workshop.buses(&self.config, &posts).await?;
         self.roster.change_to(posts).await?;
         for name in sights.keys() {
-            self.revoked.remove(name);
-            self.warden.tell_allowed(name).await;
+            if self.revoked.remove(name).is_some() {
+                self.warden.tell_allowed(name).await;
+            }
         }
-        self.warden.take(&sights, Occasion::Reload, GATEWAY).await;
+        self.warden.take(&sights, self.door.since, GATEWAY).await;
         Ok(())
     }
 
     /// What may have changed while nobody gave an order.
-    async fn look(&mut self, on_disk: &mut OnDisk) -> Option<Reload> {
+    async fn look(&mut self, on_disk: &mut OnDisk) {
         let now = OnDisk::of(&self.config, on_disk.anew);
         if now == *on_disk {
             on_disk.anew = on_disk.anew.saturating_sub(1);
-            return None;
+            return;
         }
         *on_disk = OnDisk { anew: LOOK_ANEW_S * 1000 / LOOK_MS, ..now };
         self.warden.look_at_file(&self.config).await;
         self.warden.look(&self.config).await;
         self.take_back().await;
-        self.allowed_again().await
+        self.allowed_again().await;
     }
 
     /// What the fleet revokes of what runs, by the rule of the site.
@@ -226,22 +331,32 @@ impl Orders {
         self.warden.withhold(&withheld).await;
     }
 
+    /// It stands in the audit log before it takes effect: who stood where is what the log is asked for first.
+    async fn rebind(&mut self, instance: &str, to: To, by: Option<u32>) -> Result<String, Fault> {
+        let (binding, bound) = self.roster.rebinding(instance, to)?;
+        let who = by.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
+        self.warden.before(Entry::new(What::Bind, who, [("instance", &instance), ("bound", &bound.as_str())])).await?;
+        self.roster.rebind(instance, binding).await;
+        info!(user = by, "a person says: {bound}");
+        Ok(bound)
+    }
+
+    fn is_absent(&self, instance: &str) -> bool {
+        self.config.instances.contains_key(instance) && self.roster.post(instance).is_none()
+    }
+
     async fn take(&mut self, order: Order, reloads: &mut Vec<(Asker<Reloaded>, Option<u32>)>) {
         match order {
             Order::Reload { by, asker } => {
                 reloads.truncate(RELOADS_WAITING_MAX - 1); // one reload is for all of them; those beyond ask again
                 reloads.push((asker, by));
             }
+            Order::Restart { instance, asker } if self.is_absent(&instance) => self.try_again(instance, asker).await,
             Order::Restart { instance, asker } => self.roster.restart(&instance, asker),
             Order::Bind { instance, to, by, asker } => {
-                let done = self.roster.rebind(&instance, to).await;
-                match &done {
-                    Ok(bound) => {
-                        info!(user = by, "a person says: {bound}");
-                        let who = by.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
-                        self.warden.write(Entry::new(What::Bind, who, [("instance", &instance), ("bound", bound)])).await;
-                    }
-                    Err(fault) => info!(user = by, instance, "a binding was refused: {}", fault.what),
+                let done = self.rebind(&instance, to, by).await;
+                if let Err(fault) = &done {
+                    info!(user = by, instance, "a binding was refused: {}", fault.what);
                 }
                 let _ = asker.send(done); // who asked may have gone; the log has it
             }
@@ -275,7 +390,7 @@ impl Orders {
     /// All of it is ready: what runs is changed, and from here on this is the configuration.
     async fn change_to(&mut self, ready: Ready, by: &str) -> Result<Reloaded, Fault> {
         let ready = ready.map_err(|e| Fault::new(Guilty::Internal, format!("the check ended: {e}"), "please report this"))?;
-        let (config, Decided { posts, withheld, revoked }) = match ready {
+        let (config, Decided { posts, withheld, revoked, late }) = match ready {
             Ok(ready) => ready,
             Err(fault) => {
                 self.warden.write(Entry::new(What::Refuse, GATEWAY, [("what", &"reload"), ("why", &fault.what)]).and("asked", by)).await;
@@ -286,6 +401,7 @@ impl Orders {
         let sights: BTreeMap<String, Sight> = posts.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
         self.config = config;
         self.revoked = revoked;
+        self.door = Door::open(Occasion::Reload, &self.workshop, &self.config, late, &self.status); // whoever comes in by now is among these
         let mut done = self.roster.change_to(posts).await?;
         done.file = self.file.display().to_string();
         if changed {
@@ -297,7 +413,8 @@ impl Orders {
         self.warden.take(&sights, Occasion::Reload, by).await;
         self.warden.withhold(&withheld).await;
         self.warden.look_at_file(&self.config).await;
-        done.withheld = withheld.keys().cloned().collect();
+        done.withheld = withheld.into_keys().collect();
+        done.compiling = self.door.names.keys().cloned().collect();
         Ok(done)
     }
 }

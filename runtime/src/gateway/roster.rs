@@ -247,8 +247,8 @@ impl Roster {
         }
     }
 
-    /// A person says whose device it is; what that means, in words.
-    pub async fn rebind(&mut self, name: &str, to: To) -> Result<String, Fault> {
+    /// What holds where a person says whose device it is, and what that means, in words. Nothing is done.
+    pub fn rebinding(&self, name: &str, to: To) -> Result<(Binding, String), Fault> {
         let Some(one) = self.on_duty.get(name) else { return Err(self.unknown(name)) };
         if one.post.is_filter() {
             let heard: BTreeSet<_> = self.roots(&one.post).into_iter().map(|(name, _)| name).collect();
@@ -256,10 +256,13 @@ impl Roster {
             let what = format!("\"{name}\" has no device of its own: it stands where {heard} stands");
             return Err(Fault::new(Guilty::Configuration, what, format!("bind {heard}")));
         }
-        let (was, written) = (self.bindings.of(name, &one.post.instance), one.post.instance.clone());
+        let was = self.bindings.of(name, &one.post.instance);
         let shown = self.status.instance(name, |i| i.clone());
         let binding = match to {
             To::Set { bed, no_bed, serial, any_device } => {
+                for (what, said) in [("bed", &bed), ("serial", &serial)] {
+                    said.as_deref().map_or(Ok(()), |text| token(what, text))?;
+                }
                 Binding { bed: bed.or(was.bed.clone()).filter(|_| !no_bed), serial: serial.or(was.serial.clone()).filter(|_| !any_device) }
             }
             To::Confirm if !shown.unbound => {
@@ -267,15 +270,17 @@ impl Roster {
                 return Err(Fault::new(Guilty::Configuration, what, "`wardgate bind list` shows what waits"));
             }
             To::Confirm => match shown.device_serial.clone() {
-                Some(serial) => Binding { serial: Some(serial), ..was.clone() },
+                Some(serial) => {
+                    token("serial", &serial)?;
+                    Binding { serial: Some(serial), ..was.clone() }
+                }
                 None => {
-                    let what = format!("the device of \"{name}\" has not said who it is since its link came up");
+                    let what = format!("the device of \"{name}\" has not said who it is since its link came up or a silence ended");
                     let remedy = format!("look at the device; if whatever stands there is right: wardgate bind set {name} --any-device");
                     return Err(Fault::new(Guilty::Configuration, what, remedy));
                 }
             },
         };
-        let kept = self.bindings.say(name, &written, &binding);
         let at = binding.bed.as_ref().map_or("at no bed".to_owned(), |bed| format!("at bed {bed}"));
         let who = match binding.serial.as_deref() {
             None => "any device".to_owned(),
@@ -283,13 +288,23 @@ impl Roster {
             Some(serial) => format!("the device {serial}"),
         };
         let known = binding.serial.is_none() || binding.serial == shown.device_serial;
+        let late = if shown.parked > 0 && known { "; what it said while that was not known goes out, marked late" } else { "" };
+        Ok((binding, format!("{name}: {who} stands {at}{late}")))
+    }
+
+    /// It takes effect, and is kept.
+    pub async fn rebind(&mut self, name: &str, binding: Binding) {
+        let written = &self.on_duty[name].post.instance;
+        let kept = self.bindings.say(name, written, &binding);
         self.bind(name, binding, Some(kept)).await;
         self.bind_filters().await;
-        let late = if shown.parked > 0 && known { "; what it said while that was not known goes out, marked late" } else { "" };
-        Ok(format!("{name}: {who} stands {at}{late}"))
     }
 
     fn unknown(&self, instance: &str) -> Fault {
+        if let Some(absent) = self.status.read().instances.get(instance) {
+            let what = format!("instance \"{instance}\" does not run, it is {}: {}", absent.state, absent.detail);
+            return Fault::new(Guilty::Plugin, what, format!("mend that, then `wardgate instance restart {instance}`"));
+        }
         let what = format!("there is no instance \"{instance}\"; there are {}", self.names());
         let near = config::nearest(instance, self.on_duty.keys().map(String::as_str)).unwrap_or("one of them");
         Fault::new(Guilty::Configuration, what, format!("name {near}, or add it to gateway.toml and `wardgate reload`"))
@@ -454,6 +469,15 @@ impl Roster {
         };
         let _ = tokio::time::timeout(Duration::from_secs(STOP_S_MAX), all).await;
     }
+}
+
+fn token(what: &str, text: &str) -> Result<(), Fault> {
+    config::token(text).map_err(|why| {
+        let most = config::TOKEN_BYTES_MAX;
+        let remedy =
+            format!("say 1 to {most} bytes of letters, digits, punctuation and spaces; whatever stands there is right with --any-device");
+        Fault::new(Guilty::Configuration, format!("the {what} {why}"), remedy)
+    })
 }
 
 /// A link whose owner has gone ends by itself; what does not is cut off, and has nothing in hand.

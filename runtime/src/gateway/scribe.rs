@@ -133,6 +133,10 @@ impl Scribe {
                 self.pipeline.relinked(&instance, link, moment);
                 self.show_claim(&instance);
             }
+            ToPipeline::Quiet { instance, moment } => {
+                self.pipeline.quiet(&instance, moment);
+                self.show_claim(&instance);
+            }
             ToPipeline::Opened { instance, moment, why } => {
                 self.pipeline.opened(&instance, moment, why);
                 self.show_claim(&instance);

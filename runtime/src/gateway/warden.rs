@@ -48,21 +48,34 @@ impl Warden {
 
     // ---------- the audit log
 
-    /// The card may take seconds.
+    /// The card may take seconds. What is not written is told.
     pub async fn write(&self, entry: Entry) {
-        let (audit, what, at) = (self.audit.clone(), entry.what, now());
-        let done = tokio::task::spawn_blocking(move || audit.append(entry, at)).await;
-        self.tell_of_audit(what, done.unwrap_or_else(|e| Err(std::io::Error::other(e))));
+        let _ = self.written(entry).await; // a ward goes on without its log
     }
 
-    fn tell_of_audit(&self, what: What, done: std::io::Result<u64>) {
+    /// For what a person wants: it is not done where nobody could prove it.
+    pub async fn before(&self, entry: Entry) -> Result<(), Fault> {
+        self.written(entry).await.map_err(|why| {
+            let what = format!("nothing was changed, because the audit log cannot be written: {why}");
+            Fault::new(Guilty::Store, what, "make room in the state folder, or look at the card under it; then say it again")
+        })
+    }
+
+    async fn written(&self, entry: Entry) -> Result<(), String> {
+        let (audit, what, at) = (self.audit.clone(), entry.what, now());
+        let done = tokio::task::spawn_blocking(move || audit.append(entry, at)).await;
+        let done = done.unwrap_or_else(|e| Err(std::io::Error::other(e))).map(drop).map_err(|why| why.to_string());
+        self.tell_of_audit(what, &done);
+        done
+    }
+
+    fn tell_of_audit(&self, what: What, done: &Result<(), String>) {
         let newest = self.audit.newest();
         self.status.with(|s| {
             s.audit.key = self.audit.key();
             match done {
-                Ok(_) => s.audit.last_error.clear(),
+                Ok(()) => s.audit.last_error.clear(),
                 Err(why) => {
-                    // a ward goes on without its log, and says so
                     s.audit.last_error = format!("{} is not in the audit log: {why}", what.name());
                     error!("{}", s.audit.last_error);
                 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 use tracing::info;
 
@@ -69,8 +70,12 @@ impl Post {
 /// What a plugin will ask of its bus is seen in some milliseconds; one that needs longer keeps nobody waiting, and is not reckoned with.
 const WATCHED_MS_MAX: u64 = 500;
 
+/// Plugins that are compiled while others run already: a second one, so that one that takes long holds up nobody. Each may take half a small
+/// gateway's memory, so no more.
+const COMPILED_AT_ONCE_MAX: usize = 2;
+
 /// A package, the settings that its plugin gets, what it hears, and how it stands with those who are trusted.
-struct Checked {
+pub(super) struct Checked {
     package: Package,
     settings: BTreeMap<String, String>,
     taps: Vec<Option<Tap>>,
@@ -78,24 +83,37 @@ struct Checked {
 }
 
 /// What keeps one instance from running, and nobody else.
-struct LeftOut {
-    fault: Fault,
+pub(super) struct LeftOut {
+    pub fault: Fault,
     /// It is that its key or its release was revoked.
-    revoked: Option<Sight>,
+    pub revoked: Option<Box<Sight>>,
 }
+
+impl From<Fault> for LeftOut {
+    fn from(fault: Fault) -> Self {
+        Self { fault, revoked: None }
+    }
+}
+
+/// One instance that comes in by itself, or stays out.
+pub(super) type Coming = (String, Result<Post, LeftOut>);
 
 /// What a configuration comes to.
 pub(super) struct Decided {
     pub posts: Posts,
-    /// Configured, and kept from running by those who are trusted.
+    /// Configured, and kept from running: by those who are trusted, or because its package does not do.
     pub withheld: BTreeMap<String, Fault>,
     /// Of those, what was revoked: it may be allowed again.
     pub revoked: BTreeMap<String, Sight>,
+    /// Nobody has compiled these yet, and the others do not wait for them. Those of one plugin stand together.
+    pub late: Vec<Vec<(String, Checked)>>,
 }
 
 pub(super) struct Workshop {
     host: Arc<Host>,
     compiler: Compiler,
+    /// For what is compiled while others run.
+    turns: Semaphore,
 }
 
 impl Workshop {
@@ -104,52 +122,59 @@ impl Workshop {
         let host = Arc::new(Host::probe().map_err(refused)?);
         let program = std::env::current_exe().map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
         let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default());
-        Ok(Self { host, compiler: compiler.map_err(refused)?.at(config.plugins.compiler.clone()) })
+        let compiler = compiler.map_err(refused)?.at(config.plugins.compiler.clone());
+        Ok(Self { host, compiler, turns: Semaphore::new(COMPILED_AT_ONCE_MAX) })
     }
 
     pub fn profile(&self) -> plugin::Profile {
         self.host.profile
     }
 
-    /// Everything is checked before a second is spent on compiling. What runs already and needs no other plugin keeps the one it has.
-    pub async fn posts(&self, config: &Config, running: &Posts, judge: &Judge) -> Result<Decided, Fault> {
+    /// Everything is checked before a second is spent on compiling. What runs already and needs no other plugin keeps the one it has. Whoever is
+    /// `alone`, configured before and not running, holds up nobody and is held against nobody; at a start everybody is.
+    pub async fn posts(&self, config: &Config, running: &Posts, alone: &BTreeSet<String>, judge: &Judge) -> Result<Decided, Fault> {
         let most = INSTANCES_MAX as usize;
         if config.instances.len() > most {
             let what = format!("gateway.toml configures {} instances; one gateway runs at most {most}", config.instances.len());
             return Err(Fault::new(Guilty::Configuration, what, "give some of them to another gateway"));
         }
+        let alone = |name: &str| judge.occasion == Occasion::Start || alone.contains(name);
         let (mut checked, mut withheld, mut revoked) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for (name, instance) in &config.instances {
-            match self.check(config, name, instance, running.get(name), judge)? {
+            match self.check(config, name, instance, running.get(name), alone(name), judge)? {
                 Ok(one) => checked.push((name, instance, one)),
                 Err(left_out) => {
-                    revoked.extend(left_out.revoked.map(|sight| (name.clone(), sight)));
+                    revoked.extend(left_out.revoked.map(|sight| (name.clone(), *sight)));
                     withheld.insert(name.clone(), left_out.fault);
                 }
             }
         }
-        let mut posts = Posts::new();
-        for (name, instance, Checked { package, settings, taps, sight }) in checked {
-            let before = running.get(name).filter(|post| post.same_plugin(instance, &package.manifest, package.hash));
+        let (mut posts, mut late) = (Posts::new(), Vec::<Vec<(String, Checked)>>::new());
+        for (name, instance, one) in checked {
+            let before = running.get(name).filter(|post| post.same_plugin(instance, &one.package.manifest, one.package.hash));
             let plugin = match before {
-                Some(post) => post.plugin.clone(),
-                None => self.prepare(config, name, instance, &package).await?,
+                Some(post) => Ok(Some(post.plugin.clone())),
+                None => self.prepare(name, instance, &one.package, !alone(name)).await,
             };
-            let grants = &instance.grants;
-            let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-            let bus = |g: &crate::config::ModbusGrant| {
-                Ok((modbus::Grant::new(name, g)?.keeping_raw(grants.keep_raw), config.buses[&g.bus].clone()))
-            };
-            let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: GrantError| wrong_grant(e))?;
-            let ble = grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-            let ble = ble.map(|grant| (grant, config.ble.clone()));
-            posts.insert(
-                name.clone(),
-                Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, ble, sight },
-            );
+            match plugin {
+                Ok(Some(plugin)) => drop(posts.insert(name.clone(), post(config, name, one, plugin)?)),
+                Ok(None) => match late.iter_mut().find(|batch| batch[0].1.same_plugin(&config.instances[&batch[0].0], &one, instance)) {
+                    Some(batch) => batch.push((name.clone(), one)),
+                    None => late.push(vec![(name.clone(), one)]),
+                },
+                Err(e) if alone(name) && e.guilty() == Guilty::Plugin => drop(withheld.insert(name.clone(), left_out(config, name, &e))),
+                Err(e) => return Err(wrong_package(config, name, &e)),
+            }
         }
+        late.sort_by_key(|batch| batch[0].1.package.component.len()); // what takes long is large
+        self.buses(config, &posts).await?;
+        Ok(Decided { posts, withheld, revoked, late })
+    }
+
+    /// Whether each bus can do what these ask of it.
+    pub async fn buses(&self, config: &Config, posts: &Posts) -> Result<(), Fault> {
         let mut asks = BTreeMap::new();
-        for (name, post) in &posts {
+        for (name, post) in posts {
             let grant = post.modbus.as_ref().map(|(grant, _)| grant);
             let watched = timeout(Duration::from_millis(WATCHED_MS_MAX), trial::transactions(&post.plugin, &post.settings, grant)).await;
             asks.insert(name.as_str(), watched.unwrap_or_default().transactions);
@@ -157,23 +182,54 @@ impl Workshop {
         for bus in config.buses.keys() {
             admitted(config, bus, |name| asks.get(name).cloned().unwrap_or_default())?;
         }
-        Ok(Decided { posts, withheld, revoked })
+        Ok(())
     }
 
-    /// The inner error: trust keeps it from running, and only it.
+    /// Compiles one plugin for all who wait for it, beside what runs.
+    pub async fn compile(&self, config: &Config, batch: Vec<(String, Checked)>) -> Vec<Coming> {
+        let _turn = self.turns.acquire().await.expect("never closed");
+        let (first, one) = &batch[0];
+        let made = self.prepare(first, &config.instances[first], &one.package, true).await;
+        let each = |(name, one): (String, Checked)| {
+            let done = match &made {
+                Ok(plugin) => post(config, &name, one, plugin.clone().expect("it may be compiled")).map_err(LeftOut::from),
+                Err(e) => Err(left_out(config, &name, e).into()),
+            };
+            (name, done)
+        };
+        batch.into_iter().map(each).collect()
+    }
+
+    /// One that does not run is tried again, by itself.
+    pub async fn again(&self, config: &Config, name: &str, judge: &Judge) -> Vec<Coming> {
+        match self.check(config, name, &config.instances[name], None, true, judge) {
+            Ok(Ok(checked)) => self.compile(config, vec![(name.to_owned(), checked)]).await,
+            Ok(Err(left_out)) => vec![(name.to_owned(), Err(left_out))],
+            Err(fault) => vec![(name.to_owned(), Err(fault.into()))],
+        }
+    }
+
+    /// The inner error: those who are trusted or its package keep it from running, and only it.
     fn check(
         &self,
         config: &Config,
         name: &str,
         instance: &Instance,
         running: Option<&Post>,
+        alone: bool,
         judge: &Judge,
     ) -> Result<Result<Checked, LeftOut>, Fault> {
         let refused = |e| wrong_package(config, name, &e);
         let package = match Package::admit(&instance.package, &judge.admission) {
             // a vendor that lost its place while no gateway ran takes nobody else down with it
             Err(e @ PluginError::Untrusted { .. }) if judge.occasion == Occasion::Start && judge.with_fleet() => {
-                return Ok(Err(LeftOut { fault: refused(e), revoked: None }));
+                return Ok(Err(refused(e).into()));
+            }
+            // nor does a package that is damaged; whom a site trusts is the word of gateway.toml
+            Err(e)
+                if alone && e.guilty() == Guilty::Plugin && !matches!(e, PluginError::Untrusted { .. } | PluginError::Unsigned { .. }) =>
+            {
+                return Ok(Err(left_out(config, name, &e).into()));
             }
             other => other.map_err(refused)?,
         };
@@ -187,7 +243,7 @@ impl Workshop {
                 let fault = refused(PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) });
                 // what is revoked leaves; what is merely not good enough does not come in, and what runs stays
                 let left_out = revoked || judge.occasion == Occasion::Start;
-                return if left_out { Ok(Err(LeftOut { fault, revoked: revoked.then_some(sight) })) } else { Err(fault) };
+                return if left_out { Ok(Err(LeftOut { fault, revoked: revoked.then(|| Box::new(sight)) })) } else { Err(fault) };
             }
         }
         package.granted(&granted(instance)).map_err(refused)?;
@@ -200,14 +256,52 @@ impl Workshop {
         Ok(Ok(Checked { package, settings, taps, sight }))
     }
 
-    async fn prepare(&self, config: &Config, name: &str, instance: &Instance, package: &Package) -> Result<Arc<Prepared>, Fault> {
-        let refused = |e| wrong_package(config, name, &e);
-        let (plugin, origin) = plugin::prepare(&self.host, &self.compiler, package, &granted(instance)).await.map_err(refused)?;
+    /// Nothing: nobody has compiled it yet, and it may not be `compiled` now.
+    async fn prepare(
+        &self,
+        name: &str,
+        instance: &Instance,
+        package: &Package,
+        compiled: bool,
+    ) -> Result<Option<Arc<Prepared>>, PluginError> {
+        let site = granted(instance);
+        let ready = match compiled {
+            true => Some(plugin::prepare(&self.host, &self.compiler, package, &site).await?),
+            false => plugin::prepare_kept(&self.host, &self.compiler, package, &site).await?,
+        };
+        let Some((plugin, origin)) = ready else { return Ok(None) };
         let signed = package.signed.as_ref();
         let (vendor, key) = (signed.map(|by| by.vendor.as_str()), signed.map(|by| by.key.id()));
         info!(instance = name, plugin = %package.manifest.full_name(), ?origin, vendor, key, "plugin is ready");
-        Ok(plugin)
+        Ok(Some(plugin))
     }
+}
+
+impl Checked {
+    fn same_plugin(&self, instance: &Instance, other: &Self, its: &Instance) -> bool {
+        self.package.hash == other.package.hash && self.package.manifest == other.package.manifest && granted(instance) == granted(its)
+    }
+}
+
+/// The grants were looked at when it was checked.
+fn post(config: &Config, name: &str, checked: Checked, plugin: Arc<Prepared>) -> Result<Post, Fault> {
+    let instance = &config.instances[name];
+    let Checked { package, settings, taps, sight } = checked;
+    let grants = &instance.grants;
+    let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+    let bus =
+        |g: &crate::config::ModbusGrant| Ok((modbus::Grant::new(name, g)?.keeping_raw(grants.keep_raw), config.buses[&g.bus].clone()));
+    let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: GrantError| wrong_grant(e))?;
+    let ble = grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+    let ble = ble.map(|grant| (grant, config.ble.clone()));
+    Ok(Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, ble, sight })
+}
+
+/// As [`wrong_package`], for one that the others do not wait for.
+fn left_out(config: &Config, name: &str, e: &PluginError) -> Fault {
+    let fault = wrong_package(config, name, e);
+    let remedy = format!("{}; then `wardgate instance restart {name}`", fault.remedy);
+    Fault { remedy, ..fault }
 }
 
 /// What a bus is asked for in its worst case, when it can do that; and the instances that ask nothing by themselves, with which it is not reckoned.

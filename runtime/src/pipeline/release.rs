@@ -42,6 +42,15 @@ impl Pipeline {
         }
     }
 
+    /// What it says may be another device's from now on: it said nothing for longer than is usual.
+    pub fn quiet(&mut self, instance: &Arc<str>, now: types::Moment) {
+        let of = self.instances.entry(instance.clone()).or_default();
+        of.parking.whose.quiet();
+        if of.parking.bound.serial.is_some() {
+            self.begin_session(instance, convert::moment(now));
+        }
+    }
+
     /// What the store held of an instance's parked output when this life began; how many bytes of it cannot be read.
     pub fn restore_parked(&mut self, instance: &Arc<str>, chunks: Vec<Vec<u8>>, now: types::Moment) -> usize {
         self.instances.entry(instance.clone()).or_default().parking.restore(chunks, now.monotonic_ns)

@@ -48,6 +48,11 @@ pub enum ToPipeline {
         link: Link,
         moment: Moment,
     },
+    /// It said nothing for longer than is usual: it may be another device.
+    Quiet {
+        instance: Arc<str>,
+        moment: Moment,
+    },
     /// What went over its line, byte for byte, whatever the plugin makes of it.
     Raw {
         instance: Arc<str>,

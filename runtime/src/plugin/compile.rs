@@ -84,6 +84,14 @@ impl Compiler {
 
     pub const VERB: &'static str = VERB;
 
+    /// A package's code, where it was compiled before.
+    pub fn kept(&self, host: &Host, package: &Package) -> Option<Component> {
+        match self.cache.load(host, CacheKey::of(host, package)) {
+            Found::Code(component) => Some(component),
+            Found::Nothing | Found::Refused(_) | Found::Unusable(_) => None, // who compiles it tells
+        }
+    }
+
     /// A package's code, from the cache where it is there and ours.
     pub async fn code(&self, host: &Host, package: &Package) -> Result<(Component, Origin), PluginError> {
         let plugin = package.manifest.full_name();

@@ -96,9 +96,30 @@ pub async fn prepare(
         return Ok((running, super::Origin::Shared));
     }
     let (code, origin) = compiler.code(host, package).await?;
-    let prepared = Prepared::new(host.clone(), package, &code, site).await?;
+    Ok((linked(host, package, &code, site).await?, origin))
+}
+
+/// As [`prepare`], from what runs or was compiled before; nothing: it takes the compiler.
+pub async fn prepare_kept(
+    host: &Arc<Host>,
+    compiler: &super::Compiler,
+    package: &Package,
+    site: &BTreeSet<Link>,
+) -> Result<Option<(Arc<Prepared>, super::Origin)>, PluginError> {
+    package.granted(site)?;
+    if let Some(running) = host.alive(package, site) {
+        return Ok(Some((running, super::Origin::Shared)));
+    }
+    match compiler.kept(host, package) {
+        Some(code) => Ok(Some((linked(host, package, &code, site).await?, super::Origin::Cache))),
+        None => Ok(None),
+    }
+}
+
+async fn linked(host: &Arc<Host>, package: &Package, code: &Component, site: &BTreeSet<Link>) -> Result<Arc<Prepared>, PluginError> {
+    let prepared = Prepared::new(host.clone(), package, code, site).await?;
     host.remember(&prepared);
-    Ok((prepared, origin))
+    Ok(prepared)
 }
 
 /// One running instance. After a call that came to nothing it is spent: drop it.

@@ -36,7 +36,7 @@ pub use compile::{CompileLimits, Compiler, child_main};
 pub use componentise::{BuildError, Built, build, componentise};
 pub use device_key::DeviceKey;
 pub use engine::{Host, INSTANCES_MAX, Profile};
-pub use instance::{Fault, Instance, Prepared, Spent, at_once, prepare};
+pub use instance::{Fault, Instance, Prepared, Spent, at_once, prepare, prepare_kept};
 pub use kept::{Kept, KeptBroken};
 pub use package::pack::{PackError, Packed, pack};
 pub use package::{

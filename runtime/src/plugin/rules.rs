@@ -29,6 +29,8 @@ pub enum Breach {
         "described channel {channel} as \"{name}\"; a name is 1 to {CHANNEL_NAME_BYTES_MAX} bytes without control characters and \"/\", and no other channel has it"
     )]
     Name { channel: Channel, name: String },
+    #[error("said {what} with control characters in it, \"{text}\"; a text that people read has none")]
+    Text { what: &'static str, text: String },
     #[error("described channel {channel} {what}")]
     Shape { channel: Channel, what: &'static str },
     #[error("emitted samples from {first} on channel {channel}, where {next} or more must follow; indices go up until the next describe")]
@@ -86,7 +88,10 @@ impl Rules {
             Said::Missed(channel, ..) => self.described(*channel).map(drop),
             // An alarm is worth more than its label: a channel that nobody described does not hold it up.
             Said::Raise(alert) => small("an alert", alert.held_bytes()),
-            Said::Identify(facts) => small("facts about the device", facts.held_bytes()),
+            Said::Identify(facts) => {
+                small("facts about the device", facts.held_bytes())?;
+                legible("facts about the device", facts.iter().flat_map(|f| [&f.name, &f.value]))
+            }
             Said::Report(_, detail) => bounded("a health report", detail.len(), REPORT_BYTES_MAX),
             Said::Keep(state) if state.len() as u64 > self.state_bytes_max => {
                 Err(Breach::State { bytes: state.len(), max: self.state_bytes_max })
@@ -104,6 +109,7 @@ impl Rules {
 
     fn describe(&mut self, channel: Channel, meaning: &Description) -> Result<(), Breach> {
         small("a description", meaning.held_bytes())?;
+        legible("a description", meaning.facts.iter().flat_map(|f| [&f.name, &f.value]).chain([&meaning.unit]))?;
         if channel >= CHANNELS_MAX {
             return Err(Breach::Number { channel });
         }
@@ -168,6 +174,14 @@ impl Rules {
     }
 }
 
+/// Whoever decides on what a device says reads it on a terminal.
+fn legible<'a>(what: &'static str, texts: impl IntoIterator<Item = &'a String>) -> Result<(), Breach> {
+    match texts.into_iter().find(|text| text.chars().any(char::is_control)) {
+        Some(text) => Err(Breach::Text { what, text: printable(text, CHANNEL_NAME_BYTES_MAX) }),
+        None => Ok(()),
+    }
+}
+
 fn small(what: &'static str, bytes: usize) -> Result<(), Breach> {
     bounded(what, bytes, THING_BYTES_MAX)
 }
@@ -217,6 +231,10 @@ mod tests {
 
     fn describe(channel: Channel, name: &str, kind: Kind) -> Said {
         Said::Describe(channel, meaning(name, kind))
+    }
+
+    fn fact(name: &str, value: &str) -> crate::contract::types::Fact {
+        crate::contract::types::Fact { name: name.into(), value: value.into() }
     }
 
     fn emit(channel: Channel, value: Value) -> Said {
@@ -270,6 +288,13 @@ mod tests {
             (vec![hr(), describe(1, "hr", Kind::Numeric)], "no other channel has it"),
             (vec![describe(0, "../etc", Kind::Numeric)], "\"../etc\""),
             (vec![describe(0, "a\nb", Kind::Numeric)], "a\\nb"),
+            (vec![Said::Identify(vec![fact("serial", "A\u{1b}[2J")])], "control characters in it, \"A\\u{1b}[2J\""),
+            (vec![Said::Identify(vec![fact("a\nb", "")])], "said facts about the device with control characters"),
+            (
+                vec![Said::Describe(0, Description { facts: vec![fact("site", "\u{7}")], ..meaning("hr", Kind::Numeric) })],
+                "said a description with",
+            ),
+            (vec![Said::Describe(0, Description { unit: "\u{9b}31m".into(), ..meaning("hr", Kind::Numeric) })], "said a description with"),
             (vec![describe(0, "", Kind::Numeric)], "1 to 64 bytes"),
             (vec![describe(0, &"n".repeat(65), Kind::Numeric)], "1 to 64 bytes"),
             (vec![shapeless], "without its shape"),

@@ -25,7 +25,7 @@ use crate::contract::types::{LinkState, Moment};
 use crate::contract::{CallError, Event, Frame, Log, Outcome, Said, ble, modbus, printable, serial};
 use crate::fault;
 
-/// Messages that one event can bring to the pipeline: what was lost before it or `Opened`, its bytes, what was said, and `Closed` or `Fault`.
+/// Messages that one event can bring to the pipeline: a silence, what was lost before it, `Opened` or its bytes, what was said, and `Closed` or `Fault`.
 /// Each instance holds room for so many while it waits, so the channel needs more than this for every instance.
 pub const PIPELINE_ROOM: usize = 4;
 
@@ -68,6 +68,8 @@ pub struct Supervisor {
     refusals_in_a_row: u32,
     /// What is heard now was an indication: its peripheral takes it as delivered.
     confirmed: bool,
+    /// The silence that was told last, by its beginning.
+    quiet_since_ns: Option<u64>,
 }
 
 /// How a run ended.
@@ -122,6 +124,7 @@ impl Supervisor {
             last_events: LAST_EVENTS_MAX,
             refusals_in_a_row: 0,
             confirmed: false,
+            quiet_since_ns: None,
         }
     }
 
@@ -365,6 +368,7 @@ impl Supervisor {
             Event::ModbusLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Modbus, moment }),
             _ => None,
         };
+        self.look_for_silence(&mut room, moment);
         match &before {
             Some(ToPipeline::Lost { .. }) => self.wiring.taps.lost(&instance, moment),
             Some(ToPipeline::Relinked { link, .. }) => self.wiring.taps.relinked(&instance, *link, moment),
@@ -395,6 +399,27 @@ impl Supervisor {
                 Err(self.fault(&spent))
             }
         }
+    }
+
+    /// A device that was swapped on a line which nothing tells of a pulled plug: it must say anew who it is. A peripheral is known by its address.
+    fn look_for_silence(&mut self, room: &mut Room<'_>, moment: Moment) {
+        if self.wiring.links.serial.is_none() && self.wiring.links.modbus.is_none() {
+            return;
+        }
+        let instance = self.posting.instance.clone();
+        let (since, claimed) = self
+            .wiring
+            .status
+            .instance(&instance, |i| (i.quiet_since(moment.monotonic_ns), i.bound_serial.is_some() && i.device_serial.is_some()));
+        if since.is_none() || since == self.quiet_since_ns {
+            return;
+        }
+        self.quiet_since_ns = since;
+        if claimed {
+            tracing::warn!("it was silent for longer than silent_after_s: what it says is parked until its device says anew who it is");
+        }
+        put(room, ToPipeline::Quiet { instance: instance.clone(), moment });
+        self.wiring.taps.quiet(&instance, moment);
     }
 
     /// There is no word for it in what a plugin hears: its packet counters show it the hole, and the ledger has the reason.

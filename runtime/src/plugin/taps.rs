@@ -99,6 +99,11 @@ impl Taps {
         });
     }
 
+    /// A source said nothing for longer than is usual: it may be another device.
+    pub fn quiet(&self, source: &str, now: Moment) {
+        self.lock().change(source, now, |s| s.whose.quiet());
+    }
+
     /// Something of a source was lost before what comes next.
     pub fn lost(&self, source: &str, now: Moment) {
         self.lock().each(source, |listener, input, _| listener.inbox.tapped(now, Event::FilterMissed(input, None, Missing::Overrun)));
@@ -257,7 +262,7 @@ impl Listener {
 
     fn may_hear(&self, tap: &Tap, meaning: &Description) -> bool {
         let who = self.inbox.instance();
-        if kind(tap.kind) != meaning.kind {
+        if tap.kind.of_contract() != meaning.kind {
             tracing::warn!(instance = %who, "input {} takes {:?}, and {} is {:?}: it is not bound", tap.input, tap.kind, tap.from, meaning.kind);
             return false;
         }
@@ -280,14 +285,17 @@ impl Listener {
     }
 }
 
-fn kind(of: ChannelKind) -> Kind {
-    match of {
-        ChannelKind::Numeric => Kind::Numeric,
-        ChannelKind::Enumeration => Kind::Enumeration,
-        ChannelKind::Bits => Kind::Bits,
-        ChannelKind::Text => Kind::Text,
-        ChannelKind::Octets => Kind::Octets,
-        ChannelKind::Waveform => Kind::Waveform,
+impl ChannelKind {
+    /// As plugins write it.
+    pub fn of_contract(self) -> Kind {
+        match self {
+            Self::Numeric => Kind::Numeric,
+            Self::Enumeration => Kind::Enumeration,
+            Self::Bits => Kind::Bits,
+            Self::Text => Kind::Text,
+            Self::Octets => Kind::Octets,
+            Self::Waveform => Kind::Waveform,
+        }
     }
 }
 
@@ -387,6 +395,11 @@ mod tests {
         assert_eq!(heard(&inbox), ["bound 0 t", "missed 0 Missing::Unknown", "seen [0]"]);
         taps.relinked("a", Link::Serial, now(2));
         taps.said("a", now(2), &[emit(&[0]), is("B2"), emit(&[0])]);
+        assert_eq!(heard(&inbox), ["unbound 0"]);
+        taps.said("a", now(2), &[is("A1"), emit(&[0])]);
+        assert_eq!(heard(&inbox), ["bound 0 t", "missed 0 Missing::Unknown", "seen [0]"]);
+        taps.quiet("a", now(2));
+        taps.said("a", now(2), &[emit(&[0])]);
         assert_eq!(heard(&inbox), ["unbound 0"]);
         taps.bind("a", None, now(3)); // any device, a person says
         taps.said("a", now(3), &[emit(&[0])]);

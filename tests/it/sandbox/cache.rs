@@ -170,11 +170,30 @@ fn with_module(name: &str, functions: usize, body: &[u8]) -> Package {
     Package::open(&folder, true).unwrap()
 }
 
+/// local.get 0, then over and over: local.get 0, i32.mul, i32.const 3, i32.add
+fn body(times: usize) -> Vec<u8> {
+    [vec![0x20, 0], [0x20, 0, 0x6c, 0x41, 3, 0x6a].repeat(times), vec![0x0b]].concat()
+}
+
+/// Packages that pass for packages and do not come to run, and what is said of each.
+pub fn unfit() -> Vec<(&'static str, PathBuf, &'static str)> {
+    let of = |package: Package| package.path;
+    let renamed = |name, what, to: &'static str| {
+        changed(name, move |c| super::renamed(&c, &format!("wardgate:device/{what}"), to), |manifest| manifest)
+    };
+    vec![
+        ("deep", of(with_module("ward-deep", 1, &body(600_000))), "took more than it may"),
+        ("broken", of(with_module("ward-broken", 1, &[0x6a, 0x0b])), "type mismatch"),
+        ("endless", of(with_start("ward-endless", 0, &[0x03, 0x40, 0x0c, 0, 0x0b, 0x0b])), "ms of processor time in one call"),
+        ("second-memory", of(with_start("ward-second-memory", 1, &[0x0b])), "contains 2 Wasm linear memories"),
+        ("wasi", renamed("ward-wasi", "serial@0.1.0", "wasi:filesystem/types@0.2.10"), "imports wasi:filesystem/types@0.2.10"),
+        ("mute", renamed("ward-mute", "lifecycle@0.1.0", "wardgate:device/lifecycla@0.1.0"), "does not export wardgate:device/lifecycle"),
+    ]
+}
+
 #[tokio::test]
 async fn a_compilation_over_a_limit_is_named() {
     let usual = CompileLimits::default();
-    // local.get 0, then over and over: local.get 0, i32.mul, i32.const 3, i32.add
-    let body = |times| [vec![0x20, 0], [0x20, 0, 0x6c, 0x41, 3, 0x6a].repeat(times), vec![0x0b]].concat();
     let (long, deep) = (with_module("long", 330, &body(1500)), with_module("deep", 1, &body(300_000)));
     for (package, limits, says) in [
         (&deep, CompileLimits { address_bytes: 128 << 20, ..usual }, "128 MiB of memory"),

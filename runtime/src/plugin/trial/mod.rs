@@ -18,6 +18,7 @@ use super::{Fault, Host, Instance, Package, PluginError, Prepared};
 use crate::contract::lifecycle::Opening;
 use crate::contract::types::{Description, Fact, Moment};
 use crate::contract::{CallError, Event, Log, Said, printable};
+use crate::whose::SERIAL;
 
 pub use decode::{Input, Lines, Script, reply, uuid};
 pub use golden::{Difference, case, cases, packed_case, replay};
@@ -111,15 +112,25 @@ impl Trial {
     }
 }
 
-/// Opens it once with these settings, as the gateway would: the channels that it describes, or what it says against them in its own words.
-pub fn opens(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>) -> Result<Vec<Description>, Unopened> {
+/// What a plugin says of its device when it is opened.
+pub struct Opened {
+    pub channels: Vec<Description>,
+    /// It says who its device is.
+    pub identifies: bool,
+}
+
+/// Opens it once with these settings, as the gateway would: what it says of its device, or what it says against them in its own words.
+pub fn opens(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>) -> Result<Opened, Unopened> {
     let facts = settings.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect();
     let now = Moment { boot: 1, monotonic_ns: 0, wall: None };
     let who = || plugin.manifest.full_name();
     let Played { said, outcome, .. } = Trial::new(plugin.clone(), facts, 1).open(now, false);
     let described = |said| if let Said::Describe(_, meaning) = said { Some(meaning) } else { None };
     match outcome {
-        Outcome::Ok => Ok(said.into_iter().filter_map(described).collect()),
+        Outcome::Ok => {
+            let identifies = said.iter().any(|one| matches!(one, Said::Identify(facts) if facts.iter().any(|f| f.name == SERIAL)));
+            Ok(Opened { channels: said.into_iter().filter_map(described).collect(), identifies })
+        }
         Outcome::Problem(problem) => Err(Unopened::Refuses { plugin: who(), says: printable(&problem.detail, SAID_BYTES_MAX) }),
         Outcome::Broken(why) => Err(Unopened::Fails { plugin: who(), why: printable(&why, SAID_BYTES_MAX) }),
     }
