@@ -49,6 +49,7 @@ pub(super) fn serial(port: &Path, protocol: &str) -> config::Bus {
         gap_us: 0,
         timeout_ms: TIMEOUT_MS,
         pause_ms: 1,
+        answer_ms: 20,
     }
 }
 

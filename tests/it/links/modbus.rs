@@ -51,6 +51,7 @@ pub(super) fn tcp(target: SocketAddr) -> config::Bus {
         gap_us: 0,
         timeout_ms: TIMEOUT_MS,
         pause_ms: 1,
+        answer_ms: 20,
     }
 }
 
