@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     const EXAMPLE: &str = "[gateway]\nid = \"ward-3\"   # 1 to 32\n\n[uplink]\nhost = \"b\"   # x\n# port = 8883\n# progress_s = 20   # long\n\
-                           [instance.a.grants.serial]\nport = \"/dev/x\"\n";
+                           [instance.b]\ngrants = {}\n[instance.a.grants.serial]\nport = \"/dev/x\"\n";
 
     #[test]
     fn every_kind_of_mistake_has_its_remedy() {
