@@ -13,6 +13,7 @@ use crate::fault::{Fault, Guilty};
 mod ble;
 mod hint;
 mod inputs;
+mod line;
 mod lock;
 mod manifest;
 mod nearest;
@@ -217,6 +218,9 @@ pub struct Bus {
     /// Rest between two transactions: the turn-around time of the slowest driver on the line.
     #[serde(default = "d::pause_ms")]
     pub pause_ms: u64,
+    /// Until its slowest server begins to answer: what `check` reckons with.
+    #[serde(default = "d::answer_ms")]
+    pub answer_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -395,6 +399,9 @@ mod d {
     }
     pub fn pause_ms() -> u64 {
         0
+    }
+    pub fn answer_ms() -> u64 {
+        20 // slow controllers answer within their own scan, 10 to 20 ms
     }
     pub fn requests_max() -> u16 {
         16
@@ -596,21 +603,31 @@ impl Config {
             .or_else(|| self.inputs_mistake())
     }
 
-    /// Two instances on one serial line would each get some of its bytes. One device may have two names: where it is there, they are followed.
+    /// Two instances on one serial line would each get some of its bytes, and two owners of one bus each other's answers. One line may have
+    /// several names.
     fn shared_port(&self) -> Option<Mistake> {
-        let buses = self.buses.iter().filter_map(|(name, bus)| Some(("bus", name, bus.serial.as_deref()?, &["serial"][..])));
+        let buses = self.buses.iter().filter_map(|(name, bus)| match (&bus.serial, &bus.tcp) {
+            (Some(port), _) => Some(("bus", name, port.as_path(), line::of_port(port), &["serial"][..])),
+            (None, Some(at)) => Some(("bus", name, Path::new(at), line::of_address(at), &["tcp"][..])),
+            (None, None) => None,
+        });
         let instances = self.instances.iter().filter_map(|(name, i)| {
-            let serial = i.grants.serial.as_ref()?;
-            Some(("instance", name, serial.port.as_path(), &["grants", "serial", "port"][..]))
+            let port = i.grants.serial.as_ref()?.port.as_path();
+            Some(("instance", name, port, line::of_port(port), &["grants", "serial", "port"][..]))
         });
         let mut taken: BTreeMap<PathBuf, (&str, &str, &Path)> = BTreeMap::new();
-        for (kind, name, port, key) in buses.chain(instances) {
-            let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
-            if let Some((whose, other, theirs)) = taken.insert(device, (kind, name, port)) {
+        for (kind, name, port, line, key) in buses.chain(instances) {
+            if let Some((whose, other, theirs)) = taken.insert(line, (kind, name, port)) {
                 let path = [&[kind, name], key].concat().into_iter().map(str::to_owned).collect();
                 let of = if theirs == port { "the port".into() } else { format!("the device {}, which is the port", theirs.display()) };
-                let what = format!("this is {of} of {whose} \"{other}\" already, and a serial line has one reader");
-                return Some(Mistake { path, what, remedy: format!("name another port, or take out one of \"{other}\" and \"{name}\"") });
+                let (what, remedy) = if (kind, whose) == ("bus", "bus") {
+                    let what = format!("this is {of} of bus \"{other}\" already, and a bus has one owner");
+                    (what, format!("take out one of \"{other}\" and \"{name}\": the grants of several instances may name one bus"))
+                } else {
+                    let what = format!("this is {of} of {whose} \"{other}\" already, and a serial line has one reader");
+                    (what, format!("name another port, or take out one of \"{other}\" and \"{name}\""))
+                };
+                return Some(Mistake { path, what, remedy });
             }
         }
         None
@@ -681,7 +698,9 @@ impl Config {
         if self.buses.contains_key(bus) {
             return None;
         }
-        let add = format!("add [bus.{bus}]\n    {}", shown("tcp", "bus.plant", EXAMPLE));
+        let mut addresses = (20..u8::MAX).map(|n| format!("192.0.2.{n}:502"));
+        let is_free = |at: &String| self.buses.values().all(|b| b.tcp.as_ref() != Some(at));
+        let add = format!("add [bus.{bus}]\n    tcp = \"{}\"", addresses.find(is_free).unwrap_or_default());
         let remedy = match nearest(bus, self.buses.keys().map(String::as_str)) {
             Some(meant) => format!("write bus = \"{meant}\", or {add}"),
             None => add,

@@ -10,6 +10,7 @@ mod orders;
 mod rhythm;
 mod roster;
 mod scribe;
+mod wants;
 mod warden;
 mod workshop;
 
@@ -50,8 +51,9 @@ use warden::{GATEWAY, Occasion, Sight, Warden};
 use workshop::{Decided, Posts, Workshop};
 
 pub use clock::{boottime_ns, random};
+pub use wants::Wants;
 pub use warden::{audit_moment, recollect, vouched};
-pub use workshop::{admitted, granted, wrong_package};
+pub use workshop::{Admitted, admitted, bus_grant, granted, wants, wrong_package};
 
 /// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
 pub const BLOCKING_THREADS_MAX: usize = 8;

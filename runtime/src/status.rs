@@ -150,6 +150,9 @@ pub struct LinkStatus {
     pub skipped: u64,
     /// Servers that are set aside now, and probed at intervals.
     pub aside: Vec<u8>,
+    /// Of those, the ones that answer other instances: for whom they are set aside.
+    #[serde(default)]
+    pub aside_for: BTreeMap<u8, Vec<String>>,
     /// How long the bus was taken by transactions; against the gateway's run time this is its utilisation.
     pub busy_us: u64,
     /// The longest that a request waited for its turn.

@@ -128,6 +128,7 @@ fn check_names_file_line_and_remedy_of_every_slip() {
 }
 
 /// One serial line has one reader, whatever names it has.
+//= PROMISES.md#P236
 #[test]
 fn check_refuses_one_port_for_two_instances() {
     let folder = Folder::new("one-port");
@@ -157,6 +158,79 @@ fn check_refuses_one_port_for_two_instances() {
     let output = check(&config);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(3) && said.contains("of bus \"line\""), "a Modbus bus has its line alone: {said}");
+}
+
+/// Two owners of one bus would hear each other's answers.
+//= PROMISES.md#P236
+#[test]
+fn check_refuses_two_owners_of_one_bus() {
+    let folder = Folder::new("two-owners");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let good = site(&folder.0);
+    let config = folder.0.join("gateway.toml");
+    let port = "/dev/ttyS99"; // not there: names are compared as they are written
+    for (one, two, taken) in [
+        ("tcp = \"192.0.2.9:502\"", "tcp = \"192.0.2.9:503\"", false),
+        ("tcp = \"192.0.2.9:502\"", "tcp = \"192.0.2.9:502\"", true),
+        ("tcp = \"192.0.2.9:502\"\nprotocol = \"rtu\"", "tcp = \"192.0.2.9:502\"\nprotocol = \"rtu\"", true),
+        ("serial = \"tcp://moxa:4001\"", "serial = \"rfc2217://MOXA:4001\"", true),
+        ("tcp = \"moxa:4001\"\nprotocol = \"rtu\"", "serial = \"tcp://moxa:4001\"", true),
+        (&format!("serial = \"{port}\""), "serial = \"/dev/../dev/ttyS99\"", true),
+        (&format!("serial = \"{port}\""), "serial = \"/dev/ttyS98\"", false),
+    ] {
+        let text = format!("{good}[bus.one]\n{one}\n[bus.two]\n{two}\n");
+        fs::write(&config, &text).expect("written");
+        let output = check(&config);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(if taken { 3 } else { 0 }), "{one} {two}: {said}");
+        let line = text.lines().position(|l| l == "[bus.two]").expect("it is there") + 2;
+        assert!(!taken || said.contains(&format!("line {line}: ")) && said.contains("of bus \"one\" already"), "{one} {two}: {said}");
+        assert!(!taken || said.contains("the grants of several instances may name one bus"), "{said}");
+    }
+}
+
+/// What a grant or a bus says that cannot be, and what is only doubtful.
+//= PROMISES.md#P83
+#[test]
+fn check_names_what_a_bus_cannot_do() {
+    let folder = Folder::new("misfits");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let good = site(&folder.0);
+    let config = folder.0.join("gateway.toml");
+    let run = |text: &str| {
+        fs::write(&config, text).expect("written");
+        let output = check(&config);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let tcp = "tcp = \"192.0.2.20:502\"";
+    let rtu = good.replace(tcp, "serial = \"/etc/passwd\"");
+    let line = |text: &str, begins: &str| format!("line {}: ", text.lines().position(|l| l.starts_with(begins)).expect("there") + 1);
+    let (code, said, _) = run(&rtu);
+    assert!(code == Some(0) && said.contains(&(line(&rtu, "serial") + "/etc/passwd is no character device")), "{said}");
+    let quirk = good.clone() + "checksum_quirk = true\n";
+    let (code, _, said) = run(&quirk);
+    assert!(code == Some(3) && said.contains(&(line(&quirk, "checksum_quirk") + "the wrong checksum that it takes")), "{said}");
+    let all = rtu.replace("servers = [1]", "servers = [0, 1]");
+    let (code, _, said) = run(&all);
+    assert!(code == Some(3) && said.contains(&(line(&all, "servers") + "server 0 of a serial line is all servers at once")), "{said}");
+    let (_, before) = good.split_once("[instance.chiller.grants.modbus]\n").expect("there");
+    let inline = format!("grants = {{ modbus = {{ {} }} }}\n[instance.chiller.settings]", before.trim_end().replace('\n', ", "));
+    let inline = good.replace(before, "").replace("[instance.chiller.grants.modbus]\n", "").replace("[instance.chiller.settings]", &inline);
+    assert_eq!(run(&inline).0, Some(0), "{inline}");
+    let (code, _, said) = run(&inline.replace("servers = [1]", "servers = [1, 300]"));
+    assert!(code == Some(3) && said.contains("write 0 to 255 in the place of 300") && !said.contains("grants = {}"), "{said}");
+    // A declaration that says less than what the plugin is seen to ask is no way around.
+    let less =
+        good.replace(tcp, "serial = \"/dev/none\"\nbaud = 300") + "transactions = [{ function = 3, count = 1, period_ms = 60000 }]\n";
+    let (code, said, whole) = run(&less);
+    assert!(code == Some(3) && whole.contains(&line(&less, "[bus.plant]")) && whole.contains("cannot serve chiller"), "{said} {whole}");
+    assert!(whole.matches("poll less often").count() == 1 && !said.contains("poll less often"), "the remedy is said once: {said} {whole}");
+    assert!(!whole.contains("another bus") && !whole.contains("timeout_ms"), "no remedy that changes nothing: {whole}");
+    let less = less.replace("baud = 300", "baud = 115200");
+    let (code, said, _) = run(&less);
+    let warned = line(&less, "transactions") + "chiller: it is seen to ask for more than its transactions declare";
+    assert!(code == Some(0) && said.contains(&warned) && said.contains("(answer_ms)"), "{said}");
 }
 
 /// Nobody declared what a register map polls: it is seen by letting the plugin ask.

@@ -37,6 +37,10 @@ pub struct Poller {
     down: bool,
     /// For each request: why its readings are missing since its last answer.
     missing: Vec<Option<Missing>>,
+    /// For each request: rounds since its last answer in which it was not asked, because it waited still.
+    skipped: Vec<u64>,
+    /// For each request: whether it was ever answered, be it with an exception.
+    heard: Vec<bool>,
     /// For each request: what is wrong with it now.
     wrong: Vec<Option<(Health, String)>>,
     told: Option<(Health, String)>,
@@ -70,6 +74,8 @@ impl Poller {
             due_ns: plan.periods_ms.iter().map(|ms| now.monotonic_ns + ms * NS_PER_MS).collect(),
             down: false,
             missing: vec![None; plan.requests.len()],
+            skipped: vec![0; plan.requests.len()],
+            heard: vec![false; plan.requests.len()],
             wrong: vec![None; plan.requests.len()],
             told: None,
             rows,
@@ -92,10 +98,13 @@ impl Poller {
     pub fn timer(&mut self, now: Moment, tag: Tag, out: &mut Outbox) {
         let Some(group) = (tag as usize).checked_sub(1).filter(|g| *g < self.due_ns.len()) else { return };
         let period_ns = self.plan.periods_ms[group] * NS_PER_MS;
-        // from due moment to due moment, so that lateness does not add up; rounds that are past are not made up for
+        // from due moment to due moment, so that lateness does not add up; rounds that are past are not made up for, they are missed
         self.due_ns[group] = match self.due_ns[group] + period_ns {
             next if next > now.monotonic_ns => next,
-            _ => now.monotonic_ns + period_ns,
+            past => {
+                self.skip(group, 1 + (now.monotonic_ns - past) / period_ns);
+                now.monotonic_ns + period_ns
+            }
         };
         out.set_timer(tag, ((self.due_ns[group] - now.monotonic_ns) / NS_PER_MS).max(TIMER_MS_MIN));
         if let Some(stuck) = self.pending.take_if(|p| now.monotonic_ns.saturating_sub(p.since.monotonic_ns) > STUCK_NS) {
@@ -142,15 +151,26 @@ impl Poller {
         (0..self.plan.requests.len()).for_each(|request| self.say_missing(request, out));
     }
 
+    /// One that waits still is not asked twice: it misses this round.
     fn enqueue(&mut self, group: usize) {
         if self.down {
             return;
         }
-        for (n, request) in self.plan.requests.iter().enumerate() {
-            let waits = self.queue.contains(&n) || self.pending.as_ref().is_some_and(|p| p.request == n);
-            if request.group == group && !waits {
+        for (n, _) in self.plan.requests.iter().enumerate().filter(|(_, request)| request.group == group) {
+            if self.queue.contains(&n) || self.pending.as_ref().is_some_and(|p| p.request == n) {
+                self.skipped[n] += 1;
+            } else {
                 self.queue.push_back(n);
             }
+        }
+    }
+
+    fn skip(&mut self, group: usize, rounds: u64) {
+        if self.down {
+            return;
+        }
+        for (skipped, _) in self.skipped.iter_mut().zip(&self.plan.requests).filter(|(_, request)| request.group == group) {
+            *skipped += rounds;
         }
     }
 
@@ -201,6 +221,7 @@ impl Poller {
     fn answered(&mut self, request: usize, words: &[u16], out: &mut Outbox) {
         self.say_missing(request, out);
         self.wrong[request] = None;
+        self.heard[request] = true;
         let (mut readings, mut changed) = (Vec::new(), false);
         for n in self.plan.requests[request].rows.clone() {
             let row = &self.rows[n];
@@ -230,6 +251,7 @@ impl Poller {
     /// The device answered, and not with values.
     fn refused(&mut self, request: usize, code: u8, out: &mut Outbox) {
         self.say_missing(request, out);
+        self.heard[request] = true;
         let rows = &self.plan.requests[request].rows;
         let channels = rows.iter().filter(|n| matches!(self.rows[**n].used, Use::Channel(_)));
         let readings: Vec<_> = channels.map(|n| reading(*n as Channel, Absence::DeviceError)).collect();
@@ -266,12 +288,18 @@ impl Poller {
         self.wrong[request] = Some(wrong);
     }
 
-    /// Said when the device answers again: then the gap has both its ends. How many readings it would have had nobody knows.
+    /// Said when the device answers again: then the gap has both its ends. How many readings there would have been while it did not answer nobody
+    /// knows; rounds in which it was not asked are counted, where that is all.
     fn say_missing(&mut self, request: usize, out: &mut Outbox) {
-        let Some(why) = self.missing[request].take() else { return };
+        let (why, skipped) = (self.missing[request].take(), std::mem::take(&mut self.skipped[request]));
+        let (count, why) = match why {
+            Some(why) => (None, why),
+            None if skipped > 0 => (Some(skipped), Missing::NotSent),
+            None => return,
+        };
         for n in &self.plan.requests[request].rows {
             if let Use::Channel(_) = self.rows[*n].used {
-                out.missed(*n as Channel, None, why);
+                out.missed(*n as Channel, count, why);
             }
         }
     }
@@ -279,7 +307,7 @@ impl Poller {
     /// Healthy once every request has been answered and none is wrong.
     fn report(&mut self, out: &mut Outbox) {
         let worst = self.wrong.iter().flatten().max_by_key(|(health, _)| *health == Health::Failed);
-        let waiting = || self.told.is_none() && (self.pending.is_some() || !self.queue.is_empty());
+        let waiting = || self.told.is_none() && self.heard.contains(&false);
         let state = match worst {
             Some(wrong) => wrong.clone(),
             None if waiting() => return,

@@ -53,6 +53,51 @@ fn rounds_keep_their_cadence_and_late_ones_are_not_made_up() {
     assert!(said.iter().any(|s| matches!(s, Said::Report(Health::Degraded, _))));
 }
 
+/// A bus that brings each answer after its next round has begun: never idle, and what it leaves out is told.
+//= PROMISES.md#P239
+#[test]
+fn rounds_that_a_slow_bus_leaves_out_are_told_as_missed_and_it_is_healthy_all_the_same() {
+    let (mut plugin, mut said) = open(&[("map", "x holding 0 u16 every 1s\ny holding 9 u16 every 1s")], None);
+    let words = |said: &[Said]| {
+        let told = said.iter().filter(|s| matches!(s, Said::Missed(..) | Said::Emit(_) | Said::Report(..)));
+        told.map(|s| match s {
+            Said::Missed(channel, count, why) => format!("missed {channel} {count:?} {why:?}"),
+            Said::Report(health, _) => format!("{health:?}"),
+            _ => "values".to_owned(),
+        })
+        .map(|word| word.replace("Missing::", "").replace("Health::", ""))
+        .collect::<Vec<_>>()
+    };
+    let mut heard = Vec::new();
+    for second in 1..=6 {
+        let before = timer(&mut plugin, second * 1000, 1);
+        assert_eq!(words(&before), Vec::<String>::new(), "said when it is answered: then it has both its ends");
+        let tag = asked(&said)[0].0;
+        said = reply(&mut plugin, second * 1000 + 600, tag, Ok(Response::Registers(vec![1])));
+        heard.push(words(&said));
+    }
+    assert_eq!(heard[0], ["missed 0 Some(1) NotSent", "values"]);
+    assert_eq!(heard[1], ["missed 1 Some(2) NotSent", "values", "Healthy"]);
+    for (n, heard) in heard.iter().enumerate().skip(2) {
+        assert_eq!(*heard, [format!("missed {} Some(1) NotSent", n % 2), "values".into()], "answer {n}");
+    }
+    // the plugin itself was kept from its timer: three rounds are past
+    let said = timer(&mut plugin, 10_100, 1);
+    assert!(words(&said).is_empty());
+    let (mut plugin, said) = open(&[("map", "x holding 0 u16 every 1s")], None);
+    reply(&mut plugin, 5, asked(&said)[0].0, Ok(Response::Registers(vec![1])));
+    let said = timer(&mut plugin, 4100, 1);
+    let said = reply(&mut plugin, 4200, asked(&said)[0].0, Ok(Response::Registers(vec![1])));
+    assert_eq!(words(&said), ["missed 0 Some(3) NotSent", "values"]);
+    // one reason for one gap: a device that does not answer is not also a bus that is slow
+    let said = timer(&mut plugin, 5100, 1);
+    timer(&mut plugin, 6100, 1);
+    reply(&mut plugin, 6200, asked(&said)[0].0, Err(Failure::LinkDown));
+    let said = timer(&mut plugin, 7100, 1);
+    let said = reply(&mut plugin, 7200, asked(&said)[0].0, Ok(Response::Registers(vec![1])));
+    assert_eq!(words(&said), ["missed 0 None DeviceOff", "values", "Healthy"]);
+}
+
 #[test]
 fn only_the_open_request_is_answered() {
     let (mut plugin, said) = open(&[("map", "x holding 0 u16\ny holding 9 u16")], None);

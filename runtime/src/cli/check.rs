@@ -2,15 +2,17 @@
 //! what each instance may reach.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::capability::{ble, modbus, serial};
-use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Tap, Transaction, Uplink, nearest, nearest_path};
+use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Tap, Uplink, nearest, nearest_path};
 use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
+use crate::gateway::{Admitted, Wants};
 use crate::plugin::trial::{self, Unopened};
 use crate::plugin::{self, Admission, Host, Package, PluginError, Prepared, at_once};
 
@@ -53,14 +55,11 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         println!();
         match instance_in_words(&config, name, instance, &mut sandbox) {
             Ok(seen) => {
-                asks.insert(name.as_str(), seen.transactions);
+                asks.insert(name.as_str(), seen.wants);
                 channels.insert(name.as_str(), seen.channels);
                 taps.insert(name.as_str(), seen.taps);
             }
-            Err(fault) => {
-                println!("  REFUSED: {fault}");
-                wrong = wrong.or(Some(fault));
-            }
+            Err(fault) => refuse(fault, &mut wrong),
         }
     }
     for unheard in unheard(&config, &channels, &taps) {
@@ -68,11 +67,20 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     }
     for name in config.buses.keys() {
         if let Err(fault) = bus_in_words(&config, name, &asks) {
-            println!("\n  REFUSED: {fault}");
-            wrong = wrong.or(Some(fault));
+            println!();
+            refuse(fault, &mut wrong);
         }
     }
     wrong.map_or(Ok(()), Err)
+}
+
+/// Here it stands among what it is about; the first one leaves with its remedy when all is told.
+fn refuse(fault: Fault, first: &mut Option<Fault>) {
+    match first {
+        None => println!("  REFUSED: {}", fault.what),
+        Some(_) => println!("  REFUSED: {fault}"),
+    }
+    first.get_or_insert(fault);
 }
 
 /// What the fleet's metadata say now; what this gateway remembers of older ones is for `run`.
@@ -96,9 +104,15 @@ fn thinnest_link(uplink: &Uplink) -> String {
 }
 
 /// Whether the bus can do what its instances declare.
-fn bus_in_words(config: &Config, name: &str, asks: &BTreeMap<&str, Vec<Transaction>>) -> Result<(), Fault> {
-    let (cycle, silent) = crate::gateway::admitted(config, name, |instance| asks.get(instance).cloned().unwrap_or_default())?;
+fn bus_in_words(config: &Config, name: &str, asks: &BTreeMap<&str, Wants>) -> Result<(), Fault> {
+    let Admitted { cycle, silent, understated } = crate::gateway::admitted(config, name, asks)?;
     println!("\nbus \"{name}\", {}: {cycle}", modbus::target(&config.buses[name]));
+    for less in understated {
+        println!("  WARNING: {less}");
+    }
+    if let Some(doubt) = config.buses[name].serial.as_deref().and_then(doubt) {
+        println!("  WARNING: {}", config.wrong(&["bus", name, "serial"], doubt, ""));
+    }
     if !silent.is_empty() {
         println!(
             "  not reckoned with, because they ask nothing by themselves and their grants declare no transactions: {}",
@@ -108,10 +122,25 @@ fn bus_in_words(config: &Config, name: &str, asks: &BTreeMap<&str, Vec<Transacti
     Ok(())
 }
 
+/// Why this may be no port: it may come later, all the same.
+fn doubt(port: &Path) -> Option<String> {
+    if !port.is_absolute() {
+        return None; // a terminal server is no path
+    }
+    match port.metadata() {
+        Ok(about) if about.file_type().is_char_device() => None,
+        Ok(_) => Some(format!("{} is no character device, so nothing can be heard on it", port.display())),
+        Err(_) => {
+            let near = nearest_path(port).map(|near| format!("; {} is there", near.display())).unwrap_or_default();
+            Some(format!("{} is not there now{near}", port.display()))
+        }
+    }
+}
+
 /// What is seen of a plugin that is opened once in its sandbox.
 struct Seen {
     /// What it asks of its bus again and again.
-    transactions: Vec<Transaction>,
+    wants: Wants,
     channels: Vec<(String, Kind)>,
     /// What it hears of others.
     taps: Vec<Tap>,
@@ -177,13 +206,11 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
     if let Some(grant) = &grants.serial {
         println!("  {}", serial::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
-        // a terminal server is no path
-        if grant.port.is_absolute() && !grant.port.exists() {
-            let near = nearest_path(&grant.port).map(|near| format!("; {} is there", near.display())).unwrap_or_default();
-            println!("  WARNING: {}: {} is not there now{near}", grant.at, grant.port.display());
+        if let Some(doubt) = doubt(&grant.port) {
+            println!("  WARNING: {}: {doubt}", grant.at);
         }
     }
-    let bus_grant = grants.modbus.as_ref().map(|grant| modbus::Grant::new(name, grant)).transpose().map_err(|e| wrong(&e))?;
+    let bus_grant = crate::gateway::bus_grant(config, name, instance)?;
     if let Some(grant) = &bus_grant {
         println!("  {} (bus \"{}\" is {})", grant.explain(), grant.bus(), modbus::target(&config.buses[grant.bus()]));
     }
@@ -227,7 +254,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         println!("  WARNING: with these settings it {refusal}");
     }
     let channels = opened.channels.into_iter().map(|meaning| (meaning.name, meaning.kind)).collect();
-    Ok(Seen { transactions: polls.transactions, channels, taps })
+    Ok(Seen { wants: crate::gateway::wants(instance, &package.manifest, polls.seen), channels, taps })
 }
 
 /// One line for each channel with a rule, which is true, and the line of gateway.toml where the rule does nothing.

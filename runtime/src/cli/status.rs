@@ -440,7 +440,11 @@ fn link(name: &str, l: &LinkStatus, up_ns: u64, paint: Paint) -> Vec<String> {
     words.extend(troubles.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", short(*n))));
     out.extend(below("", &words.join(", "), Tone::Plain, paint));
     if !l.aside.is_empty() {
-        let servers: Vec<String> = l.aside.iter().map(u8::to_string).collect();
+        let one = |server: &u8| match l.aside_for.get(server) {
+            Some(whom) => format!("{server} (for {} only)", whom.join(", ")),
+            None => server.to_string(),
+        };
+        let servers: Vec<String> = l.aside.iter().map(one).collect();
         out.extend(below("set aside, because they do not answer: ", &servers.join(", "), Tone::Warn, paint));
     }
     if !l.last_error.is_empty() {
@@ -499,6 +503,7 @@ mod tests {
             questionable: u64::MAX,
             skipped: u64::MAX,
             aside: (0..=247).collect(),
+            aside_for: [(1, vec![long.clone(); 8])].into(),
             busy_us: u64::MAX,
             worst_wait_ms: u64::MAX,
             bytes_in: u64::MAX,

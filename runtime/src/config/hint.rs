@@ -32,13 +32,28 @@ pub fn hint(message: &str, text: &str, line: Option<usize>, example: &str) -> Hi
         let remedy = misspelt(table, text).map_or_else(|| add.clone(), |meant| format!("{meant}; or {add}"));
         return Hint { what: format!("\"{culprit}\" is missing"), remedy };
     }
-    let key = key_of(line).filter(|key| line_showing(key, table, example).is_some());
+    // a line that holds a table may hold the grants of somebody: an example in its place would take them away
+    let inline = line.split_once('=').is_some_and(|(_, value)| value.trim_start().starts_with('{'));
+    let key = key_of(line).filter(|key| !inline && line_showing(key, table, example).is_some());
     let remedy = match key {
+        None if message.starts_with("invalid value: integer") => match (culprit, most(message)) {
+            (value, Some(most)) => format!("write 0 to {most} in the place of {value}"),
+            _ => "correct that line".to_owned(),
+        },
         Some(key) if message.starts_with("invalid ") => format!("write it like: {}", shown(key, table, example)),
         _ if message.starts_with("duplicate key") => "it is set twice: take one of them out".to_owned(),
         _ => "correct that line".to_owned(),
     };
     Hint { what: message.to_owned(), remedy }
+}
+
+/// What a whole number of the expected kind may be.
+fn most(message: &str) -> Option<u64> {
+    let (_, kind) = message.rsplit_once("expected ")?;
+    [("u8", u8::MAX.into()), ("u16", u16::MAX.into()), ("u32", u32::MAX.into())]
+        .into_iter()
+        .find(|(name, _)| *name == kind.trim())
+        .map(|(_, most)| most)
 }
 
 /// Where a table of instances lacks what another one has: that one, or the head of this one, may be what was meant.
@@ -143,7 +158,7 @@ mod tests {
     use super::*;
 
     const EXAMPLE: &str = "[gateway]\nid = \"ward-3\"   # 1 to 32\n\n[uplink]\nhost = \"b\"   # x\n# port = 8883\n# progress_s = 20   # long\n\
-                           [instance.a.grants.serial]\nport = \"/dev/x\"\n";
+                           [instance.b]\ngrants = {}\n[instance.a.grants.serial]\nport = \"/dev/x\"\n";
 
     #[test]
     fn what_was_meant_is_named_where_a_head_is_misspelt() {
@@ -192,6 +207,18 @@ mod tests {
                 "progress_s = \"soon\"",
                 "invalid type: string \"soon\", expected u64",
                 "write it like: progress_s = 20",
+            ),
+            (
+                "invalid value: integer `300`, expected u8",
+                "grants = { serial = 1, servers = [1, 300] }",
+                "invalid value: integer `300`, expected u8",
+                "write 0 to 255 in the place of 300",
+            ),
+            (
+                "invalid type: string \"x\", expected u8",
+                "grants = { serial = 1, servers = [\"x\"] }",
+                "invalid type: string \"x\", expected u8",
+                "correct that line",
             ),
             ("duplicate key", "id = 1", "duplicate key", "it is set twice: take one of them out"),
             ("string values must be quoted", "id = x", "string values must be quoted", "correct that line"),

@@ -112,6 +112,9 @@ pub struct Transaction {
     pub count: u64,
     #[serde(deserialize_with = "within::<_, 10, 86_400_000>")]
     pub period_ms: u64,
+    /// Which server it goes to, where a trial has seen it.
+    #[serde(skip)]
+    pub server: Option<u8>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]

@@ -82,7 +82,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "timeout_ms = 1000",
         "colour = 1000",
         "nothing here is called \"colour\"",
-        "take it out; what can be set here: tcp, serial, protocol, baud, framing, echo, gap_us, timeout_ms, pause_ms",
+        "take it out; what can be set here: tcp, serial, protocol, baud, framing, echo, gap_us, timeout_ms, pause_ms, answer_ms",
     ),
     ("id = \"ward-3-east\"", "", "\"id\" is missing", "add id = \"ward-3-east\""),
     ("host = \"broker.hospital.example\"", "", "\"host\" is missing", "add host = \"broker.hospital.example\""),
@@ -140,13 +140,13 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "bus = \"plant\"",
         "bus = \"plan\"",
         "instance.ct-chiller.grants.modbus.bus: there is no bus \"plan\"",
-        "write bus = \"plant\", or add [bus.plan]\n    tcp = \"192.0.2.20:502\"",
+        "write bus = \"plant\", or add [bus.plan]\n    tcp = \"192.0.2.21:502\"",
     ),
     (
         "bus = \"plant\"",
         "bus = \"cellar\"",
         "instance.ct-chiller.grants.modbus.bus: there is no bus \"cellar\"",
-        "add [bus.cellar]\n    tcp = \"192.0.2.20:502\"",
+        "add [bus.cellar]\n    tcp = \"192.0.2.21:502\"",
     ),
 ];
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
-use tracing::info;
+use tracing::{info, warn};
 
+use super::wants::Wants;
 use super::warden::{Judge, Occasion, Sight};
-use crate::capability::{GrantError, ble, modbus, serial};
-use crate::config::{self, Bus, Config, Instance, Link, Tap, Terms, Transaction};
+use crate::capability::{ble, modbus, serial};
+use crate::config::{self, Bus, Config, ConfigError, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, Verdict, trial};
 
@@ -177,10 +178,12 @@ impl Workshop {
         for (name, post) in posts {
             let grant = post.modbus.as_ref().map(|(grant, _)| grant);
             let watched = timeout(Duration::from_millis(WATCHED_MS_MAX), trial::transactions(&post.plugin, &post.settings, grant)).await;
-            asks.insert(name.as_str(), watched.unwrap_or_default().transactions);
+            asks.insert(name.as_str(), wants(&post.instance, &post.plugin.manifest, watched.unwrap_or_default().seen));
         }
         for bus in config.buses.keys() {
-            admitted(config, bus, |name| asks.get(name).cloned().unwrap_or_default())?;
+            for less in admitted(config, bus, &asks)?.understated {
+                warn!("{less}");
+            }
         }
         Ok(())
     }
@@ -251,7 +254,7 @@ impl Workshop {
         let taps = config.taps(name, &package.manifest)?;
         let grants = &instance.grants;
         grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-        grants.modbus.as_ref().map(|g| modbus::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+        bus_grant(config, name, instance)?;
         grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
         Ok(Ok(Checked { package, settings, taps, sight }))
     }
@@ -289,9 +292,10 @@ fn post(config: &Config, name: &str, checked: Checked, plugin: Arc<Prepared>) ->
     let Checked { package, settings, taps, sight } = checked;
     let grants = &instance.grants;
     let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-    let bus =
-        |g: &crate::config::ModbusGrant| Ok((modbus::Grant::new(name, g)?.keeping_raw(grants.keep_raw), config.buses[&g.bus].clone()));
-    let modbus = grants.modbus.as_ref().map(bus).transpose().map_err(|e: GrantError| wrong_grant(e))?;
+    let modbus = bus_grant(config, name, instance)?.map(|grant| {
+        let bus = config.buses[grant.bus()].clone();
+        (grant, bus)
+    });
     let ble = grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
     let ble = ble.map(|grant| (grant, config.ble.clone()));
     Ok(Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, ble, sight })
@@ -304,33 +308,61 @@ fn left_out(config: &Config, name: &str, e: &PluginError) -> Fault {
     Fault { remedy, ..fault }
 }
 
-/// What a bus is asked for in its worst case, when it can do that; and the instances that ask nothing by themselves, with which it is not reckoned.
-/// `asks`: of an instance whose grant does not say it.
-pub fn admitted<'a>(
-    config: &'a Config,
-    bus: &str,
-    asks: impl Fn(&str) -> Vec<Transaction>,
-) -> Result<(modbus::Cycle, Vec<&'a str>), Fault> {
-    let (mut all, mut silent) = (Vec::new(), Vec::new());
+/// What is known of what this instance asks of its bus.
+pub fn wants(instance: &Instance, manifest: &config::Manifest, seen: Vec<Transaction>) -> Wants {
+    let stated = instance.grants.modbus.as_ref().map_or(&[][..], |grant| &grant.transactions);
+    let declared = if stated.is_empty() { &manifest.transactions } else { stated };
+    Wants { declared: declared.to_vec(), seen }
+}
+
+/// A bus that can do what it is asked for.
+pub struct Admitted<'a> {
+    /// In the worst case.
+    pub cycle: modbus::Cycle,
+    /// They ask nothing by themselves: they are not reckoned with.
+    pub silent: Vec<&'a str>,
+    /// They declare less than they do.
+    pub understated: Vec<ConfigError>,
+}
+
+/// `asks`: by the instance's name.
+pub fn admitted<'a>(config: &'a Config, bus: &str, asks: &BTreeMap<&str, Wants>) -> Result<Admitted<'a>, Fault> {
+    let (mut all, mut silent, mut understated) = (Vec::new(), Vec::new(), Vec::new());
     for (instance, granted) in &config.instances {
         let Some(grant) = granted.grants.modbus.as_ref().filter(|g| g.bus == *bus) else { continue };
-        let declared = match &grant.transactions[..] {
-            [] => asks(instance),
-            stated => stated.to_vec(),
-        };
-        if declared.is_empty() {
+        let wants = asks.get(instance.as_str()).cloned().unwrap_or_default();
+        let transactions = wants.all();
+        if transactions.is_empty() {
             silent.push(instance.as_str());
         }
-        all.extend(declared.iter().map(|t| modbus::Transaction {
+        let at = ["instance", instance, "grants", "modbus", "transactions"];
+        understated.extend(wants.understated().map(|less| config.wrong(&at, format!("{instance}: {less}"), "")));
+        all.extend(transactions.iter().map(|t| modbus::Transaction {
             instance: instance.clone(),
+            servers: t.server.map_or_else(|| grant.servers.clone(), |server| vec![server]),
             function: t.function as u8, // the manifest's reader bounds both
             count: t.count as u16,
             period_ms: t.period_ms,
         }));
     }
-    let cycle = modbus::admit(bus, &config.buses[bus], &all)
-        .map_err(|e| Fault::new(Guilty::Configuration, e, "correct the bus or its instances in gateway.toml"))?;
-    Ok((cycle, silent))
+    let cycle = modbus::admit(bus, &config.buses[bus], &all).map_err(|refused| {
+        let (key, remedy) = match &refused {
+            modbus::Refused::Bus(e) => (e.key, "correct that line"),
+            modbus::Refused::Overload(o) => (o.key, o.remedy.as_str()),
+        };
+        config.wrong(&["bus", bus, key], &refused, remedy)
+    })?;
+    Ok(Admitted { cycle, silent, understated })
+}
+
+/// What the site allows an instance on its bus, where its bus can do that.
+pub fn bus_grant(config: &Config, name: &str, instance: &Instance) -> Result<Option<modbus::Grant>, Fault> {
+    let Some(grant) = &instance.grants.modbus else { return Ok(None) };
+    let read = modbus::Grant::new(name, grant).map_err(wrong_grant)?;
+    match read.misfit(&config.buses[&grant.bus]) {
+        Some((key, what, remedy)) => Err(config.wrong(&["instance", name, "grants", "modbus", key], what, remedy).into()),
+        None => Ok(Some(read.keeping_raw(instance.grants.keep_raw))),
+    }
 }
 
 /// What keeps an instance's plugin from running, with the line of gateway.toml that names its package or its grants.

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wardgate::config::{self, ModbusGrant};
 use wardgate::contract::Event;
-use wardgate::contract::modbus::{Failure, Register, Request, Response};
+use wardgate::contract::modbus::{Coils, Failure, Register, Registers, Request, Response, Span};
 use wardgate_lab::sim::modbus::serial::{Framing, SerialServer};
 use wardgate_lab::sim::modbus::{Control, Fault, Options};
 
@@ -49,6 +49,7 @@ pub(super) fn serial(port: &Path, protocol: &str) -> config::Bus {
         gap_us: 0,
         timeout_ms: TIMEOUT_MS,
         pause_ms: 1,
+        answer_ms: 20,
     }
 }
 
@@ -199,6 +200,29 @@ async fn an_adapter_that_hears_itself_is_understood_and_one_that_does_not_is_nam
     }
 }
 
+/// The site does not say that its adapter hears itself: no answer is taken for one that was never given, and the setting is named. A write of one
+/// coil or register is answered with the very same bytes: there nothing can be told.
+//= PROMISES.md#P237
+#[tokio::test]
+async fn an_adapter_that_hears_itself_unknown_to_the_site_is_named() {
+    let coils = Request::WriteMultipleCoils(Coils { address: 0, on: vec![true; 9] });
+    let words = Request::WriteMultipleRegisters(Registers { address: 0, values: vec![7; 3] });
+    let asks = [holding(11, 1), Request::ReadCoils(Span { address: 0x0301, count: 17 }), coils, words];
+    for (framing, name) in BOTH {
+        for (n, ask) in asks.iter().enumerate() {
+            for fault in [None, Some(Fault::Silence)] {
+                let bed = Bed::new(&format!("own-{name}-{n}-{}", fault.is_some()), framing, true, |_, _| ()).await;
+                bed.befall([fault]);
+                assert_eq!(bed.ask(1, ask.clone()).await, Err(Failure::Malformed), "{name} {ask:?} {fault:?}");
+                assert!(bed.counted().last_error.contains("set echo = true"), "{name} {ask:?}: {}", bed.counted().last_error);
+            }
+        }
+        let bed = Bed::new(&format!("own-{name}-write"), framing, true, |_, _| ()).await;
+        let write = Request::WriteSingleRegister(Register { address: 11, value: 210 });
+        assert_eq!(bed.ask(1, write).await, Ok(Response::Written), "its own words, or the answer");
+    }
+}
+
 #[tokio::test]
 async fn the_checksum_quirk_is_refused_and_counted_or_taken_and_marked() {
     let bed = Bed::new("quirk-off", Framing::Ascii, false, |_, _| ()).await;
@@ -218,9 +242,15 @@ async fn the_checksum_quirk_is_refused_and_counted_or_taken_and_marked() {
 //= PROMISES.md#P81
 #[tokio::test]
 async fn a_dead_server_is_set_aside_and_heard_again_when_it_is_back() {
-    let scratch = Scratch::new("aside");
-    let device = Device::new(&scratch.file("port"), Framing::Rtu, false, &[1, 2, 3, 4, 5, 6, 7]);
-    let bus = config::Bus { timeout_ms: 50, ..serial(&scratch.file("port"), "rtu") };
+    for (framing, name) in BOTH {
+        dead_and_back(framing, name).await;
+    }
+}
+
+async fn dead_and_back(framing: Framing, name: &str) {
+    let scratch = Scratch::new(&format!("aside-{name}"));
+    let device = Device::new(&scratch.file("port"), framing, false, &[1, 2, 3, 4, 5, 6, 7]);
+    let bus = config::Bus { timeout_ms: 50, ..serial(&scratch.file("port"), name) };
     let rig = Rig::on(&bus, &["ct"], &grant());
     let ct = rig.only();
     ct.is_up().await;
@@ -248,7 +278,7 @@ async fn a_dead_server_is_set_aside_and_heard_again_when_it_is_back() {
     assert!(counted.busy_us > 0);
     device.unplug().await;
     ct.is_down().await;
-    let _device = Device::new(&scratch.file("port"), Framing::Rtu, false, &[8]);
+    let _device = Device::new(&scratch.file("port"), framing, false, &[8]);
     ct.is_up().await;
     while ct.ask(8, holding(11, 1)).await != Ok(Response::Registers(vec![200])) {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -258,16 +288,18 @@ async fn a_dead_server_is_set_aside_and_heard_again_when_it_is_back() {
 
 #[tokio::test]
 async fn an_unplugged_bus_is_told_at_once_and_its_return_too() {
-    let Bed { rig, device, scratch } = Bed::new("unplug", Framing::Rtu, false, |_, _| ()).await;
-    let ct = rig.only();
-    assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);
-    device.unplug().await;
-    ct.is_down().await;
-    assert_eq!(ct.ask(1, holding(11, 1)).await, Err(Failure::LinkDown));
-    let _device = Device::new(&scratch.file("port"), Framing::Rtu, false, &[1]);
-    ct.is_up().await;
-    assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);
-    assert_eq!(rig.status.read().links["plant"].reconnects, 1);
+    for (framing, name) in BOTH {
+        let Bed { rig, device, scratch } = Bed::new(&format!("unplug-{name}"), framing, false, |_, _| ()).await;
+        let ct = rig.only();
+        assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);
+        device.unplug().await;
+        ct.is_down().await;
+        assert_eq!(ct.ask(1, holding(11, 1)).await, Err(Failure::LinkDown));
+        let _device = Device::new(&scratch.file("port"), framing, false, &[1]);
+        ct.is_up().await;
+        assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);
+        assert_eq!(rig.status.read().links["plant"].reconnects, 1);
+    }
 }
 
 #[tokio::test]

@@ -43,12 +43,12 @@ async fn what_goes_over_a_bus_is_kept_as_it_was_on_the_wire_and_nothing_that_is_
     assert_eq!(both(&frames), [(true, &ASKED[..]), (false, &ANSWERED[..])]);
     assert!(kept.reply().await.1.is_ok());
 
-    // another server's answer before its own is another's, and so may be what is damaged
+    // another server's answer before its own is another's, and so may be what is damaged; never three failures in a row, which set it aside
     for (fault, came, outcome) in [
         (Fault::Noise, Some(&ANSWERED[..]), Ok(())),
-        (Fault::Joined, Some(&ANSWERED[..]), Ok(())),
         (Fault::WrongUnit, None, Err(Failure::Malformed)),
         (Fault::WrongChecksum, None, Err(Failure::Malformed)),
+        (Fault::Joined, Some(&ANSWERED[..]), Ok(())),
         (Fault::Half, None, Err(Failure::Malformed)),
         (Fault::Silence, None, Err(Failure::Timeout)),
     ] {

@@ -51,6 +51,19 @@ pub(super) fn tcp(target: SocketAddr) -> config::Bus {
         gap_us: 0,
         timeout_ms: TIMEOUT_MS,
         pause_ms: 1,
+        answer_ms: 20,
+    }
+}
+
+fn grant(allow: Vec<ModbusRule>, requests_max: u16) -> ModbusGrant {
+    ModbusGrant {
+        bus: "plant".into(),
+        servers: vec![1, 2, 9],
+        allow,
+        requests_max,
+        transactions: vec![],
+        checksum_quirk: false,
+        at: Default::default(),
     }
 }
 
@@ -60,16 +73,7 @@ impl Rig {
     }
 
     fn granted(target: SocketAddr, names: &[&str], allow: Vec<ModbusRule>, requests_max: u16) -> Self {
-        let config = ModbusGrant {
-            bus: "plant".into(),
-            servers: vec![1, 2, 9],
-            allow,
-            requests_max,
-            transactions: vec![],
-            checksum_quirk: false,
-            at: Default::default(),
-        };
-        Self::on(&tcp(target), names, &config)
+        Self::on(&tcp(target), names, &grant(allow, requests_max))
     }
 
     /// A bus of any kind.
@@ -295,6 +299,66 @@ async fn no_instance_starves_another() {
         let why = if tag < 3 { Failure::Timeout } else { Failure::LinkDown }; // then its server is set aside
         assert_eq!(greedy.reply().await, (tag, Err(why)));
     }
+}
+
+/// As on a serial line: the dead one is asked three times, and heard again when it is back.
+#[tokio::test]
+async fn a_dead_server_is_set_aside_over_tcp_too() {
+    let mut device = Device::new(&[1]).await;
+    let at = device.at;
+    let rig = Rig::on(&config::Bus { timeout_ms: 100, ..tcp(at) }, &["ct"], &grant(allow_all(), 8));
+    let ct = rig.only();
+    ct.is_up().await;
+    assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);
+    for why in [Failure::Timeout, Failure::Timeout, Failure::Timeout, Failure::LinkDown] {
+        assert_eq!(ct.ask(9, holding(11, 1)).await, Err(why));
+        assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);
+    }
+    assert_eq!(rig.status.read().links["plant"].aside, [9]);
+    device.tasks.shutdown().await;
+    drop(device);
+    let _device = Device::at(at, &[1, 9]).await;
+    let mut links = 0;
+    loop {
+        ct.handle.submit(5, 9, holding(11, 1)).unwrap();
+        let outcome = loop {
+            match ct.event().await {
+                Event::ModbusReply(5, outcome) => break outcome,
+                Event::ModbusLink(_) => links += 1, // as it comes: it was away for a moment
+                other => panic!("{other:?}"),
+            }
+        };
+        if outcome.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(links % 2 == 0 && rig.status.read().links["plant"].aside.is_empty());
+}
+
+/// One instance asks, within its grant, what the server does not answer: a wrong map, or malice. Its server is set aside for it alone.
+//= PROMISES.md#P238
+#[tokio::test]
+async fn an_instance_that_is_not_answered_takes_its_server_from_nobody_else() {
+    let device = Device::new(&[1, 2]).await;
+    let rig = Rig::new(device.at, &["good", "evil"]);
+    let [good, evil] = &rig.instances[..] else { unreachable!() };
+    good.is_up().await;
+    evil.is_up().await;
+    for server in [1, 2] {
+        assert_eq!(registers(good.ask(server, holding(11, 1)).await), [200]);
+    }
+    for _ in 0..3 {
+        device.control.befall([Some(Fault::Silence)]);
+        assert_eq!(evil.ask(1, holding(0, 1)).await, Err(Failure::Timeout));
+    }
+    for _ in 0..5 {
+        assert_eq!(evil.ask(1, holding(0, 1)).await, Err(Failure::LinkDown), "set aside");
+        assert_eq!(registers(good.ask(1, holding(11, 1)).await), [200]);
+    }
+    let counted = rig.status.read().links["plant"].clone();
+    assert_eq!((counted.aside, counted.skipped), (vec![1], 5));
+    assert_eq!(counted.aside_for, [(1, vec!["evil".to_owned()])].into());
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Ask;
-use super::aside::{Aside, FAILURES_MAX, PROBE_TIMEOUTS};
+use super::aside::{Aside, FAILURES_MAX};
 use super::desk::{Desk, Job};
 use super::exchange::Fault;
 use super::line::{Answered, Line};
@@ -128,14 +129,15 @@ impl Bus {
 
     async fn serve(&mut self, job: Job) {
         let begun = Instant::now();
-        if !self.aside.may_ask(job.server, begun) {
+        let whose = self.desk.whose().expect("it is under way").clone();
+        if !self.aside.may_ask(&whose, job.server, begun) {
             self.status.link(&self.name, |l| l.skipped += 1);
             return self.desk.finish((self.clock)(), Err(Failure::LinkDown), false);
         }
         let outcome = attend(&mut self.asks, &mut self.desk, self.clock, self.line.ask(&job)).await;
         let now = (self.clock)();
         self.count(&job, &outcome, now);
-        self.judge(job.server, &outcome);
+        self.judge(&whose, job.server, &outcome);
         let answered = self.line.has_answered();
         if answered {
             self.backoff_ms = BACKOFF_MS_MIN;
@@ -163,29 +165,38 @@ impl Bus {
         });
     }
 
-    /// Whether the server is to be asked on.
-    fn judge(&mut self, server: u8, outcome: &Result<Answered, Fault>) {
+    /// Whether the server is to be asked on for this instance.
+    fn judge(&mut self, whose: &Arc<str>, server: u8, outcome: &Result<Answered, Fault>) {
+        let timeout = self.settings.timeout;
         let changed = match outcome {
-            Ok(_) | Err(Fault::Exception(_)) => self.aside.answered(server),
-            Err(Fault::Timeout | Fault::Malformed(_)) => self.aside.failed(server, Instant::now(), self.settings.timeout),
+            Ok(_) | Err(Fault::Exception(_)) => self.aside.answered(whose, server),
+            Err(Fault::Timeout | Fault::Malformed(_)) => {
+                self.aside.keep(|instance| self.members.has(instance));
+                self.aside.failed(whose, server, Instant::now(), timeout)
+            }
             Err(Fault::LinkDown(_)) => false,
         };
         if !changed {
             return;
         }
-        let aside = self.aside.list();
-        if aside.contains(&server) {
-            let probe_s = (self.settings.timeout * PROBE_TIMEOUTS * aside.len() as u32).as_secs();
+        if let Err(fault) = outcome {
             tracing::warn!(
                 bus = self.name,
                 server,
-                probe_s,
+                instance = %whose,
+                probe_s = self.aside.between(whose, timeout).as_secs(),
+                %fault,
                 "server is set aside after {FAILURES_MAX} failures; it is probed at intervals"
             );
         } else {
-            tracing::info!(bus = self.name, server, "server answers again");
+            tracing::info!(bus = self.name, server, instance = %whose, "server answers again");
         }
-        self.status.link(&self.name, |l| l.aside = aside);
+        let mut aside_for = self.aside.list();
+        self.status.link(&self.name, |l| {
+            l.aside = aside_for.keys().copied().collect();
+            aside_for.retain(|_, whom| !whom.is_empty());
+            l.aside_for = aside_for;
+        });
     }
 
     /// The connection is no more, though nothing was asked.

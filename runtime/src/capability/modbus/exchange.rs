@@ -6,11 +6,15 @@ use tokio_modbus::prelude::ReadDeviceIdentificationResponse;
 use crate::contract::modbus::{Failure, Object, Raw, Request, Response};
 
 /// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
+    #[error("exception {0}")]
     Exception(u8),
+    #[error("{0}")]
     Malformed(String),
+    #[error("no answer")]
     Timeout,
+    #[error("{0}")]
     LinkDown(String),
 }
 

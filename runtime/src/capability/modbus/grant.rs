@@ -4,8 +4,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::handle::CANCELS_WAITING_MAX;
+use super::settings::{Protocol, Settings};
 use crate::capability::GrantError;
-use crate::config::ModbusGrant;
+use crate::config::{self, ModbusGrant};
 use crate::contract::modbus::Request;
 
 /// Open requests that a grant may give one instance.
@@ -20,6 +21,7 @@ const WRITE_REGISTERS_MAX: usize = 123;
 const OTHER_BYTES_MAX: usize = 252; // a PDU is 253 bytes
 
 const READ_IDENTIFICATION: u8 = 0x2B;
+const BROADCAST: u8 = 0;
 /// Functions that have a request kind of their own: `other` must not reach them, or it would reach around their address ranges.
 const TYPED: [u8; 10] = [1, 2, 3, 4, 5, 6, 15, 16, 22, READ_IDENTIFICATION];
 
@@ -116,6 +118,24 @@ impl Grant {
 
     pub(super) fn keeps_raw(&self) -> bool {
         self.keep_raw
+    }
+
+    /// What it grants and its bus cannot do: the key, what is wrong, and the remedy. A bus that is wrong itself is told elsewhere.
+    pub fn misfit(&self, bus: &config::Bus) -> Option<(&'static str, String, String)> {
+        let protocol = Settings::read(&self.bus, bus).ok()?.protocol;
+        if self.quirk && protocol != Protocol::Ascii {
+            let what = format!("the wrong checksum that it takes is one of Modbus ASCII, and bus \"{}\" speaks another protocol", self.bus);
+            return Some(("checksum_quirk", what, "take it out, or write protocol = \"ascii\" where the bus is".into()));
+        }
+        let reads = self.rules.iter().find(|rule| !writes_to_device(rule.function));
+        if let Some(rule) = reads.filter(|_| protocol != Protocol::Tcp && self.servers.contains(&BROADCAST)) {
+            let what = format!(
+                "server 0 of a serial line is all servers at once, and none of them answers: function {} reads nothing from it",
+                rule.function
+            );
+            return Some(("servers", what, "take 0 out of servers, and name the servers that are to be read".into()));
+        }
+        None
     }
 
     /// Places that this instance needs in the channel to its bus: at most [`ROOM_MAX`].

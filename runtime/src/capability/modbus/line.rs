@@ -13,15 +13,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::desk::Job;
 use super::exchange::{self, Brought, Fault};
 use super::frame::{Awaited, Look};
-use super::settings::{Protocol, Settings};
+use super::settings::{Protocol, SILENCE, Settings};
 use crate::capability::Clock;
 use crate::capability::serial::{Came, Wire};
 use crate::contract::Frame;
 use crate::contract::modbus::{Request, Response};
 
 const IDENTIFICATION_PARTS_MAX: usize = 32; // 256 objects of some 30 bytes; each part is a transaction that others wait for
-/// Silence that ends a frame whose function does not say how long it is.
-const SILENCE_MS: u64 = 50; // USB adapters hand bytes on every 16 ms, terminal servers every 20
+const HEARS_ITSELF: &str = "what was sent came back, byte for byte: the adapter hears itself; set echo = true on this bus";
 const UNASKED: &str = "it sends what nobody asked for";
 const NOISE_BYTES_MAX: usize = 4096; // a line that babbles without end is not drained for ever
 
@@ -65,6 +64,8 @@ struct Reply {
     held: Vec<u8>,
     /// Bytes of the request that the adapter is still to give back.
     echo: Vec<u8>,
+    /// The request, where the site says that the adapter does not give it back.
+    sent: Vec<u8>,
     strays: u64,
     /// Why the newest stray was none of ours.
     stray: String,
@@ -173,18 +174,27 @@ impl Line {
         if job.keep_raw {
             self.tally.frames.push(Frame { moment: (self.clock)(), sent: true, bytes: frame.clone() });
         }
-        let echo = if settings.echo { frame } else { Vec::new() };
-        let mut reply = Reply { echo, ..Reply::default() };
+        let mut reply = match (settings.protocol, settings.echo) {
+            (Protocol::Tcp, _) => Reply::default(),
+            (_, true) => Reply { echo: frame, ..Reply::default() },
+            (_, false) => Reply { sent: frame, ..Reply::default() },
+        };
         let found = open.reply(settings, &mut reply, job, (self.next_id, pdu[0]), until, &mut self.tally.bytes_in).await;
         self.tally.strays += reply.strays + u64::from(!reply.held.is_empty());
         let Found { pdu, questionable, frame, .. } = found?;
+        let brought = match exchange::answer(&job.request, &pdu) {
+            // bits may have the very values that make the request a right answer: better none than an invented one
+            Err(Fault::Malformed(_)) | Ok(Brought::Whole(Response::Bits(_))) if frame == reply.sent => {
+                Err(Fault::Malformed(HEARS_ITSELF.into()))
+            }
+            brought => brought,
+        };
         // Of what is damaged or another's nothing is kept: whose it is nobody can tell.
         if job.keep_raw {
             self.tally.frames.push(Frame { moment: (self.clock)(), sent: false, bytes: frame });
         } else {
             self.tally.bytes_withheld += frame.len() as u64;
         }
-        let brought = exchange::answer(&job.request, &pdu);
         open.answered |= matches!(brought, Ok(_) | Err(Fault::Exception(_)));
         // What stands behind the answer is not ours: on a connection with numbers it is given up, elsewhere it is drained.
         if !reply.held.is_empty() && settings.protocol == Protocol::Tcp {
@@ -210,7 +220,7 @@ impl Line {
             return Ok(true);
         }
         let Some(open) = &mut self.open else { return Ok(true) };
-        let silence = self.settings.gap.max(Duration::from_millis(SILENCE_MS));
+        let silence = self.settings.drain();
         let mut drained = 0;
         while drained < NOISE_BYTES_MAX {
             match timeout(silence, open.read()).await {
@@ -301,7 +311,7 @@ impl Open {
                     return Err(Fault::Malformed(std::mem::take(&mut reply.stray))); // the connection is given up anyway
                 }
             }
-            let wait = if silent || reply.held.is_empty() { until } else { until.min(Instant::now() + Duration::from_millis(SILENCE_MS)) };
+            let wait = if silent || reply.held.is_empty() { until } else { until.min(Instant::now() + SILENCE) };
             match timeout_at(wait, self.read()).await {
                 Ok(Ok(read)) => {
                     *bytes_in += read.bytes.len() as u64;
@@ -325,8 +335,12 @@ impl Reply {
         if !self.echo.is_empty() || self.held.is_empty() {
             return Ok(None);
         }
+        if !silent && self.held.len() < self.sent.len() && self.sent.starts_with(&self.held) {
+            return Ok(None); // our own request may be coming back; of an answer that begins like it nothing else tells it
+        }
         match protocol.look(&self.held, Awaited { server: job.server, quirk: job.quirk, silent }) {
             Look::More => Ok(None),
+            Look::Wrong(_) if !self.sent.is_empty() && self.held.starts_with(&self.sent) => Err(Fault::Malformed(HEARS_ITSELF.into())),
             Look::Wrong(why) => Err(Fault::Malformed(why)),
             Look::Frame { server, pdu, id, taken, noise, questionable } => {
                 let frame = self.held.drain(..taken).skip(noise).collect();

@@ -32,6 +32,10 @@ impl Members {
         self.lock().inboxes.retain(|i| &**i.instance() != instance);
     }
 
+    pub(super) fn has(&self, instance: &str) -> bool {
+        self.lock().inboxes.iter().any(|i| &**i.instance() == instance)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.lock().inboxes.is_empty()
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::capability::serial::{self, BAUD_MAX, BAUD_MIN, Flow, Framing, Place, is_host_and_port};
 use crate::config;
 
-const TIMEOUT_MS_MIN: u64 = 10; // a local network and a device's own loop take some milliseconds
+pub(super) const TIMEOUT_MS_MIN: u64 = 10; // a local network and a device's own loop take some milliseconds
 const TIMEOUT_MS_MAX: u64 = 60_000; // for so long one dead server keeps the others waiting
+/// Silence that ends a frame whose function does not say how long it is, and whatever else is on the line.
+pub(super) const SILENCE: Duration = Duration::from_millis(50); // USB adapters hand bytes on every 16 ms, terminal servers every 20
 const PAUSE_MS_MAX: u64 = 10_000; // slower than any device must be spoken to
 const GAP_US_MAX: u64 = 1_000_000; // a second of silence between two frames: no device needs it
 /// Above this speed the protocol fixes the silence between frames, because 3.5 characters are too short for interrupts.
@@ -39,6 +41,8 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     pub(super) pause: Duration,
     pub(super) gap: Duration,
+    /// Until a server begins to answer, as the site says: what is reckoned with.
+    pub(super) answer: Duration,
     pub(super) echo: bool,
 }
 
@@ -77,6 +81,9 @@ impl Settings {
         if from.pause_ms > PAUSE_MS_MAX {
             return Err(fail("pause_ms", format!("{} is more than {PAUSE_MS_MAX}", from.pause_ms)));
         }
+        if from.answer_ms > TIMEOUT_MS_MAX {
+            return Err(fail("answer_ms", format!("{} is more than {TIMEOUT_MS_MAX}", from.answer_ms)));
+        }
         if from.gap_us > GAP_US_MAX {
             return Err(fail("gap_us", format!("{} is more than {GAP_US_MAX}", from.gap_us)));
         }
@@ -92,8 +99,14 @@ impl Settings {
             timeout: Duration::from_millis(from.timeout_ms),
             pause: Duration::from_millis(from.pause_ms),
             gap: Duration::from_micros(gap_us),
+            answer: Duration::from_millis(from.answer_ms.min(from.timeout_ms)), // one that comes later is none
             echo: from.echo,
         })
+    }
+
+    /// Without a byte for so long nothing is under way any more; over TCP a new connection is made instead.
+    pub(super) fn drain(&self) -> Duration {
+        if self.protocol == Protocol::Tcp { Duration::ZERO } else { self.gap.max(SILENCE) }
     }
 
     /// The end of a connection is the end of the link. Behind a socket the next request may well make another.
@@ -144,6 +157,7 @@ pub(super) mod tests {
             gap_us: 0,
             timeout_ms: 1000,
             pause_ms: 0,
+            answer_ms: 20,
         }
     }
 
@@ -168,6 +182,7 @@ pub(super) mod tests {
             (config::Bus { timeout_ms: 9, ..tcp() }, "timeout_ms"),
             (config::Bus { timeout_ms: 60_001, ..tcp() }, "timeout_ms"),
             (config::Bus { pause_ms: 10_001, ..tcp() }, "pause_ms"),
+            (config::Bus { answer_ms: 60_001, ..tcp() }, "answer_ms"),
             (config::Bus { gap_us: 1_000_001, ..tty() }, "gap_us"),
             (config::Bus { baud: 49, ..tty() }, "baud"),
             (config::Bus { framing: "9N1".into(), ..tty() }, "framing"),

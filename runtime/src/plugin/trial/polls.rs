@@ -22,25 +22,21 @@ const REFUSED_MAX: usize = 8;
 /// What one instance does to its bus.
 #[derive(Debug, Default)]
 pub struct Polls {
-    pub transactions: Vec<Transaction>,
+    pub seen: Vec<Transaction>,
     /// What it was seen to ask and is not granted: each once, with the line that would allow it.
     pub refused: Vec<String>,
 }
 
-/// As the manifest declares it; where it declares nothing, as the plugin does with these settings on a bus that answers everything with zeros. What
-/// it is not granted it is refused, as it will be: that takes none of the bus's time.
+/// As the plugin does with these settings on a bus that answers everything with zeros. What it is not granted it is refused, as it will be: that
+/// takes none of the bus's time.
 /// It pauses at each tick as any guest call does: whoever has not the time for a plugin that burns it gives it up.
 pub async fn transactions(plugin: &Arc<Prepared>, settings: &BTreeMap<String, String>, grant: Option<&modbus::Grant>) -> Polls {
-    let manifest = &plugin.manifest;
-    if !manifest.transactions.is_empty() || !manifest.links.contains(&Link::Modbus) {
-        return Polls { transactions: manifest.transactions.clone(), refused: Vec::new() };
-    }
+    let Some(grant) = grant.filter(|_| plugin.manifest.links.contains(&Link::Modbus)) else { return Polls::default() };
     let facts = settings.iter().map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect();
     let (mut seen, mut refused) = (BTreeMap::new(), Vec::new());
-    let Some(grant) = grant else { return Polls::default() };
     // what it did until it failed is what is known; that it fails is told elsewhere
     let _ = watch(plugin, facts, grant, &mut seen, &mut refused).await;
-    Polls { transactions: seen.values().map(Seen::transaction).collect(), refused }
+    Polls { seen: seen.iter().map(|((server, _), one)| one.transaction(*server)).collect(), refused }
 }
 
 /// Server, and the request as bytes would tell it apart.
@@ -55,12 +51,12 @@ struct Seen {
 }
 
 impl Seen {
-    fn transaction(&self) -> Transaction {
+    fn transaction(&self, server: u8) -> Transaction {
         let period_ms = match self.times {
             1 => WATCHED_S * 1000,
             n => (self.last_ns - self.first_ns) / (n - 1) / 1_000_000,
         };
-        Transaction { function: self.function, count: self.count, period_ms: period_ms.max(1) }
+        Transaction { function: self.function, count: self.count, period_ms: period_ms.max(1), server: Some(server) }
     }
 }
 

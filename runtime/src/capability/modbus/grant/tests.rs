@@ -172,3 +172,25 @@ fn check_says_in_words_what_it_may() {
         "{writes}"
     );
 }
+
+#[test]
+fn what_its_bus_cannot_do_is_named_by_its_key() {
+    use super::super::settings::tests::bus;
+    let misfit = |servers: &[u8], function, quirk, bus: &crate::config::Bus| {
+        let rule = ModbusRule { function, addresses: if function == 43 { vec![] } else { vec!["0..9".into()] } };
+        let from = ModbusGrant { servers: servers.to_vec(), checksum_quirk: quirk, allow: vec![rule], ..config(&[]) };
+        Grant::new("ct", &from).unwrap().misfit(bus).map(|(key, ..)| key)
+    };
+    let (tcp, rtu) = (bus(Some("h:1"), None), bus(None, Some("/dev/x")));
+    let ascii = crate::config::Bus { protocol: Some("ascii".into()), ..rtu.clone() };
+    for bus in [&tcp, &rtu] {
+        assert_eq!(misfit(&[1], 3, true, bus), Some("checksum_quirk"));
+    }
+    assert_eq!((misfit(&[1], 3, true, &ascii), misfit(&[1], 3, false, &rtu)), (None, None));
+    for bus in [&rtu, &ascii] {
+        assert_eq!(misfit(&[1, 0], 3, false, bus), Some("servers"), "nobody answers");
+        assert_eq!(misfit(&[0], 43, false, bus), Some("servers"));
+        assert_eq!(misfit(&[0], 6, false, bus), None, "all are told");
+    }
+    assert_eq!(misfit(&[0], 3, false, &tcp), None, "over TCP it is a device that has no number");
+}
