@@ -194,7 +194,7 @@ fn child_on_a_full_disk() {
 
 fn balance(scene: &Scene, which: &str) {
     let stage = &scene.stage;
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     let reasons: &[&str] = if which == "killed" { &["disk-full", "gateway-restart"] } else { &["disk-full"] };
     let why: Vec<_> = gaps.iter().filter(|g| reasons.contains(&g.reason.as_str())).cloned().collect();
     for (device, account) in books(stage) {
@@ -303,7 +303,7 @@ fn a_disk_that_stalls_for_ten_seconds_costs_nothing() {
     sleep(Duration::from_secs(2));
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.is_empty(), "{gaps:#?}");
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing == 0 && account.sent > 0, "{device}: {account:#?}");

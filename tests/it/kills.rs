@@ -10,7 +10,6 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
-use wardgate_lab::accountant;
 use wardgate_lab::demo::{books, boottime_ns, drain_stage};
 use wardgate_lab::process::{Process, READY_S_MAX, binary};
 use wardgate_lab::sim::Dice;
@@ -178,7 +177,7 @@ impl Run {
         let status = self.stage.gateway.as_mut().expect("running").stop().expect("a clean stop");
         assert!(status.success(), "{status}");
 
-        let gaps = accountant::read_gaps(&self.stage.output());
+        let gaps = crate::ward::lost(&self.stage.output());
         for (device, account) in books(&self.stage) {
             assert!(account.adds_up(), "{device}: {account:#?}\n{gaps:#?}");
             println!("{device}: sent {} received {} missing {}", account.sent, account.received, account.missing);

@@ -90,7 +90,7 @@ fn adding_swapping_rebinding_and_removing_one_leaves_no_gap_on_the_rest() {
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}");
     }
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.iter().all(|g| g.instance == UNRULY), "{gaps:#?}");
     let counts = Unruly::counts(&stage);
     assert!(counts.len() >= 15, "{counts:?}");
@@ -124,7 +124,7 @@ fn devices_that_are_swapped_while_they_speak_keep_exact_books() {
     sleep(Duration::from_millis(2500));
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     for (device, account) in books(&stage) {
         assert!(account.adds_up(), "{device}: {account:#?}\n{gaps:#?}");
         println!("{device}: sent {} received {} missing {}", account.sent, account.received, account.missing);
@@ -212,7 +212,7 @@ fn a_gateway_without_instances_runs_and_takes_the_first_one() {
     sleep(Duration::from_millis(2500));
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     for (device, account) in books(&stage) {
         assert!(account.adds_up(), "{device}: {account:#?}\n{gaps:#?}");
     }

@@ -42,7 +42,7 @@ fn on_change_what_arrives_is_what_changed() {
     let got: Vec<i64> = received[CHANNEL].iter().map(|(_, c)| if let Content::Number(n, -1) = c { *n } else { panic!("{c:?}") }).collect();
     assert_eq!(got, due, "of {:?}", all[CHANNEL]);
     assert!(got.len() >= 3 && got.len() < all[CHANNEL].len(), "a run in which nothing is left out proves nothing: {got:?}");
-    assert!(accountant::read_gaps(&stage.output()).is_empty(), "what was no change is not lost");
+    assert!(crate::ward::lost(&stage.output()).is_empty(), "what was no change is not lost");
     for (device, account) in books(&stage).into_iter().filter(|(device, _)| device != CHILLER) {
         assert!(account.adds_up() && account.missing == 0, "{device}: {account:?}");
     }
@@ -127,7 +127,7 @@ fn in_windows_what_arrives_is_what_the_values_come_to_and_a_preview_goes_beside_
     // each mean is rounded by half of its last digit at most
     let apart = (told.iter().map(|w| w[2] * w[3]).sum::<i64>() - 100 * values().sum::<i64>()).abs();
     assert!(apart <= all.len() as i64, "{told:?} of {all:?}");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     let lost: Vec<_> = gaps.iter().filter(|g| g.instance == CHILLER && g.indices > 0).collect();
     assert!(lost.is_empty(), "what is summed up is not lost: {lost:?}");
     let whole = accountant::read_received(&stage.output(), "bed-1-monitor");
@@ -162,7 +162,7 @@ fn a_window_that_was_open_at_a_power_cut_is_told() {
     assert_eq!(told.len(), 2, "what was before the cut, and what was after it: {told:?}");
     let before = sent(&stage).into_iter().filter(|(at, _)| *at < killed_at).count() as i64;
     assert!(durable > 0 && (durable..=before).contains(&told[0][3]), "{durable} to {before}: {told:?}");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.iter().any(|g| g.channel == format!("{CHANNEL}.mean") && g.reason == "gateway-restart"), "{gaps:?}");
     assert!(gaps.iter().all(|g| g.reason != "unknown"), "{gaps:?}");
 }

@@ -60,7 +60,7 @@ fn a_plugin_that_fails_again_and_again_is_quarantined_harms_no_other_and_comes_o
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
 
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}");
     }
@@ -143,7 +143,7 @@ fn the_gap_of_an_instance_that_does_not_come_back_is_told_when_the_gateway_stops
     assert!(stage.gateway.take().expect("running").stop().expect("SIGTERM ends it").success());
     stage.start_gateway().expect("it starts again");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.iter().any(|g| g.instance == UNRULY && g.channel == "count" && g.reason == "plugin-fault"), "{gaps:#?}");
 }
 

@@ -1,6 +1,6 @@
 //! The whole system: the demo's books, and the same books after kills of every process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -33,6 +33,12 @@ impl Drop for Folder {
             let _ = std::fs::remove_dir_all(&self.0);
         }
     }
+}
+
+/// Every gap in which something can be lost. A round of polls for which a starved simulator left no time was never asked: that is told as well, and
+/// nothing of it was ever sent.
+pub fn lost(output: &Path) -> Vec<Gap> {
+    accountant::read_gaps(output).into_iter().filter(|gap| gap.reason != "device-skipped").collect()
 }
 
 /// Looks until it is so; names it when it never is.
@@ -172,7 +178,7 @@ fn a_plugin_that_traps_harms_no_other_and_goes_on_from_what_it_kept() {
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
 
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = lost(&stage.output());
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}");
     }
@@ -248,7 +254,7 @@ fn over_mosquitto_the_ward_loses_nothing_also_when_it_is_killed() {
         assert!(account.adds_up() && account.missing == 0 && account.sent > 0, "{device}: {account:#?}");
         println!("{device}: {} of {}", account.received, account.sent);
     }
-    assert!(accountant::read_gaps(&stage.output()).is_empty());
+    assert_eq!(lost(&stage.output()).len(), 0);
 }
 
 /// Down from, ready again at; CLOCK_BOOTTIME ns.
@@ -290,7 +296,7 @@ fn kills_of_every_process_lose_nothing_unexplained() {
     let status = stage.gateway.as_mut().expect("running").stop().expect("a clean stop");
     assert!(status.success(), "{status}");
 
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = lost(&stage.output());
     for (device, account) in books(&stage) {
         assert!(account.adds_up(), "{device}: {account:#?}\n{gaps:#?}");
         println!("{device}: sent {} received {} missing {}", account.sent, account.received, account.missing);
