@@ -35,6 +35,7 @@ Examples:
   wardgate reload --config gateway.toml        take over a changed configuration without stopping what did not change
 
 Exit codes: 0 well, 1 a fault of ours, 2 wrong usage, 3 configuration, 4 plugin, 5 store or disk, 6 port or address, 7 uplink credentials.
+`run` starts beside a package that does not come to run and shows it as withheld; `check` gives 4 for it.
 Logs go to standard error; RUST_LOG=wardgate=debug shows more.";
 
 #[derive(Subcommand)]
