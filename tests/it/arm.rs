@@ -276,7 +276,7 @@ fn on_arm_every_plugin_says_to_the_byte_what_it_says_here() {
         let words = |verb: &str| vec![verb.to_owned(), package.display().to_string()];
         let golden = trial::cases(&plugin).len();
         let said = same(Profile::Compact, &words("test"));
-        assert!(said.contains(&format!("{golden} golden cases say the same in the sandbox")), "{name}: {said}");
+        assert!(said.contains(&format!("{golden} golden cases of the package say the same here")), "{name}: {said}");
         cases += golden;
 
         let (option, inputs) = match name.as_str() {

@@ -70,7 +70,6 @@ impl Scene {
         assert!(status.instances[MONITORS[0].0].not_taken > 1000 && status.instances[CHILLER].not_taken > 0, "{status:#?}");
         assert!(!self.log().contains("durable 5"), "what was refused was called durable");
         self.commanded();
-        self.bound();
     }
 
     /// Who stands where is not changed without its record in the audit log; some may still fit into its last block.
@@ -170,7 +169,8 @@ fn child_on_a_full_disk() {
             scene.full();
         }
         "spent" => scene.spent(),
-        _ => {}
+        "ext4" | "ext2" => {} // it keeps blocks for root, and the audit log of a gateway that root runs takes them
+        _ => scene.bound(),
     }
     fs::remove_file(filler).expect("room is made");
     wait_room(&scene.stage, "ample");

@@ -271,6 +271,7 @@ fn logs_are_json_for_machines_and_a_watch_is_lines_on_a_pipe() {
     let lines: Vec<_> = BufReader::new(watch.stdout.take().expect("piped")).lines().take(2).map_while(Result::ok).collect();
     let _ = watch.kill();
     let _ = watch.wait();
+    until("an open monitor", || fs::read_to_string(&log).is_ok_and(|told| told.contains("\"opened\"")));
     a_terminal_is_given_back(&folder.0);
     let _ = gateway.kill();
     let _ = gateway.wait();

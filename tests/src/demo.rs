@@ -20,6 +20,8 @@ use crate::ward;
 const DRAIN_S_MAX: u64 = 60;
 /// Nothing new for this long, with nothing waiting at the gateway: all has arrived.
 const QUIET_MS: u64 = 2500;
+/// The receiver waits ten seconds for the clock of a gateway that never knew the time.
+const CLOCK_WAIT_MS: u64 = 12_000;
 
 pub struct Options {
     pub seconds: Option<u64>,
@@ -244,12 +246,18 @@ fn drain(stage: &mut Stage, meter: &mut Meter) -> Result<(), String> {
         let size = size_of(&stage.output());
         if size != last || waiting > 0 {
             (last, still_since) = (size, Instant::now());
-        } else if still_since.elapsed() > Duration::from_millis(QUIET_MS) {
+        } else if still_since.elapsed() > Duration::from_millis(if held_back(stage) { CLOCK_WAIT_MS } else { QUIET_MS }) {
             return Ok(());
         }
     }
     let why = stage.gateway_status().map_or_else(|| "the gateway does not answer".to_owned(), |s| undrained(&s));
     Err(format!("the ward does not drain within {DRAIN_S_MAX} s: {why}"))
+}
+
+/// What the receiver has and does not write yet, because no clock of its gateway is known.
+fn held_back(stage: &Stage) -> bool {
+    let status = stage.receiver_status();
+    status["gateways"].as_object().is_some_and(|all| all.values().any(|gateway| gateway["waiting"].as_u64() > Some(0)))
 }
 
 fn undrained(gateway: &Snapshot) -> String {

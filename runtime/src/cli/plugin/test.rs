@@ -31,7 +31,9 @@ pub fn run(args: &Test) -> Result<(), Fault> {
         let cases = packed_cases(&plugin, &args.folder)?;
         return tell(&cases, None);
     }
-    if !args.folder.join("Cargo.toml").is_file() {
+    let cases = trial::cases(&args.folder);
+    let source = args.folder.join("Cargo.toml").is_file();
+    if !source && cases.is_empty() {
         let what = format!("{} is a plugin that was built: its tests and golden cases lie where its source is", args.folder.display());
         return Err(Fault::new(
             Guilty::Plugin,
@@ -39,10 +41,9 @@ pub fn run(args: &Test) -> Result<(), Fault> {
             "name the folder of its source, or a package file (`wardgate plugin pack` makes one)",
         ));
     }
-    let native = cargo_test(&args.folder)?;
-    let cases = trial::cases(&args.folder);
+    let native = if source { Some(cargo_test(&args.folder)?) } else { None };
     let name = |file: &Path| file.file_name().unwrap_or_default().display().to_string();
-    tell(&cases.iter().map(|file| (name(file), trial::case(&plugin, file))).collect::<Vec<_>>(), Some(native))
+    tell(&cases.iter().map(|file| (name(file), trial::case(&plugin, file))).collect::<Vec<_>>(), native)
 }
 
 fn packed_cases(plugin: &Arc<Prepared>, file: &Path) -> Result<Vec<(String, Played)>, Fault> {
