@@ -202,9 +202,20 @@ fn on_a_real_bluez_every_notification_comes_once() {
     pair(&mut guest, &mut peripherals);
     took("paired by passkey, by comparison, and by nothing but being there");
 
+    // nobody is near while the guest's one emulated processor compiles four plugins: a link made meanwhile is lost again, and that may leave
+    // BlueZ deaf for that peripheral (tests/ble/README.md)
+    WARD.iter().for_each(|bound| peripherals.tell(&format!("vanish {}", bound.name)).unwrap());
+    guest.well(RUN).unwrap();
+    let compiled = |(text, code): &(String, i32)| {
+        let status: Json = serde_json::from_str(text).unwrap_or_default();
+        let settled = |i: &Json| i["opens"].as_u64() > Some(0);
+        *code == 0 && status["instances"].as_object().is_some_and(|all| all.len() == WARD.len() && all.values().all(settled))
+    };
+    wait_to_see("every plugin to be open", || guest.run("wardgate status --json --config /mnt/gateway.toml").unwrap(), compiled);
+    took("every plugin is open");
     let mark = peripherals.mark();
     peripherals.tell(&format!("cut meter {RECORDS_BEFORE_THE_CUT}")).unwrap();
-    guest.well(RUN).unwrap();
+    WARD.iter().for_each(|bound| peripherals.tell(&format!("return {}", bound.name)).unwrap());
     let said = || {
         format!(
             "{}\n{}",
@@ -212,8 +223,7 @@ fn on_a_real_bluez_every_notification_comes_once() {
             fs::read_to_string(share.join("gateway.log")).unwrap_or_default()
         )
     };
-    // a peripheral that was just paired is connected already
-    for bound in WARD.iter().filter(|b| !PAIRED.iter().any(|(name, _)| *name == b.name)) {
+    for bound in WARD {
         peripherals.event(mark, bound.name, "connected").unwrap_or_else(|why| panic!("{why}\n{}", said()));
     }
     took("all connected");
