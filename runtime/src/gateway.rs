@@ -151,7 +151,11 @@ async fn everything_tried(status: &Status, instances: &[(String, Vec<String>)]) 
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
         *(if compiling() { &mut compiled_ms } else { &mut waited_ms }) += LOOK_MS;
     }
-    warn!("not every plugin is open and not every line was tried within {READY_S_MAX} s; going on without them");
+    warn!(
+        "not every plugin is open and every line tried within {} s, of which plugins were compiled for {}; `wardgate status` names them; going on without them",
+        (waited_ms + compiled_ms) / 1000,
+        compiled_ms / 1000
+    );
 }
 
 /// Everything that runs.

@@ -18,10 +18,7 @@ pub struct InstanceStatus {
     pub state: String,
     pub detail: String,
     pub link_up: bool,
-    /// A link of its own was told of; a filter has none.
-    #[serde(default)]
-    pub linked: bool,
-    /// CLOCK_BOOTTIME nanoseconds.
+    /// CLOCK_BOOTTIME nanoseconds; 0: no link of its own was told of, as of a filter.
     pub link_since_ns: u64,
     /// When the running plugin was opened.
     pub opened_ns: u64,
@@ -96,8 +93,8 @@ pub struct InstanceStatus {
 impl InstanceStatus {
     /// One of its links went up or down.
     pub fn link(&mut self, up: bool, now_ns: u64) {
-        if self.link_up != up || !self.linked {
-            (self.link_up, self.link_since_ns, self.linked) = (up, now_ns, true);
+        if self.link_up != up || self.link_since_ns == 0 {
+            (self.link_up, self.link_since_ns) = (up, now_ns);
         }
     }
 
@@ -114,7 +111,7 @@ impl InstanceStatus {
     fn judge(&mut self, now_ns: u64) {
         let content = ["healthy", "starting"].contains(&self.state.as_str());
         let away_s = now_ns.saturating_sub(self.link_since_ns) / 1_000_000_000;
-        if content && self.linked && !self.link_up && self.silent_after_s > 0 && away_s >= self.silent_after_s {
+        if content && self.link_since_ns > 0 && !self.link_up && self.silent_after_s > 0 && away_s >= self.silent_after_s {
             self.state = "disconnected".into();
             self.detail =
                 format!("its line is down for {away_s} s; the table of lines says why: look at the device, its cable and its address");

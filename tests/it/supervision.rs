@@ -16,7 +16,7 @@ use crate::faults::wait_status;
 use crate::reload::{at, newer};
 use crate::sandbox::hostile_folder;
 use crate::seeing::metrics;
-use crate::ward::{Folder, UNRULY, Unruly, assert_counts_on};
+use crate::ward::{Folder, UNRULY, Unruly, assert_counts_on, wait_to_see};
 
 /// A verb of the gateway that asks the running one.
 pub fn wardgate(stage: &Stage, words: &[&str]) -> Output {
@@ -103,9 +103,14 @@ fn one_restart_by_hand_is_enough_however_much_bad_came_before_and_a_value_has_th
     let well = wait_status(&stage, "an open instance", |s| s.instances[UNRULY].state == "healthy");
     assert!(well.instances[UNRULY].faults < 5, "{:#?}", well.instances[UNRULY]);
 
-    while now().state != "quarantined" {
-        unruly.order("fatal");
-    }
+    wait_to_see(
+        "the quarantine",
+        || {
+            unruly.order("fatal");
+            now().state
+        },
+        |state| state == "quarantined",
+    );
     unruly.line.send(&b"fatal\n".repeat(200));
     (0..5).for_each(|_| unruly.order("count"));
     let out = wardgate(&stage, &["instance", "restart", UNRULY]);

@@ -21,7 +21,7 @@ Examples:
 
 Exit codes: 0 well, 2 wrong usage, 3 configuration, 4 refused, 5 disk, 6 address or link, 7 password or certificate.";
 
-/// A verb whose reader has gone (`| head`) ends as any program does, with no word of a panic.
+/// A verb whose reader has gone (`| head`) ends as any program does, with no word of a panic. As in the gateway's program, which links nothing of this one.
 fn end_with_the_reader() {
     const CODE: i32 = 128 + 13; // what a shell says of a program that SIGPIPE ended
     let usual = std::panic::take_hook();

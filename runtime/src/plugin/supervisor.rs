@@ -319,8 +319,8 @@ impl Supervisor {
             }
         }
         // What an earlier run asked is answered to nobody, and the links' states are told anew.
-        let clock_ns = (self.wiring.clock)().monotonic_ns;
-        let begins = self.wiring.inbox.reopen((self.wiring.clock)());
+        let opened_at = (self.wiring.clock)();
+        let begins = self.wiring.inbox.reopen(opened_at);
         let now = self.forward(begins);
         let start = self.posting.opening(self.kept.as_ref(), self.restarts);
         let plugin = self.posting.plugin.clone();
@@ -338,9 +338,10 @@ impl Supervisor {
                 tracing::info!(restarts = self.restarts, "opened");
                 self.running = Some(instance);
                 let opened = ToPipeline::Opened { instance: self.posting.instance.clone(), moment: now, why };
-                self.opened_ns = Some(clock_ns);
+                let opened_ns = opened_at.monotonic_ns; // not when what waits was said, or a minute of rest would count as a minute of life
+                self.opened_ns = Some(opened_ns);
                 self.status(|s| {
-                    (s.opens, s.opened_ns) = (s.opens + 1, clock_ns);
+                    (s.opens, s.opened_ns) = (s.opens + 1, opened_ns);
                     (s.state, s.detail) = ("healthy".into(), String::new());
                 });
                 self.restart_asked.drain(..).for_each(|asker| drop(asker.send(Ok(()))));
