@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Guilty {
     /// A bug of ours.
     Internal,
+    /// The words of a command that was given.
+    Usage,
     #[default]
     Configuration,
     Plugin,
@@ -21,10 +23,11 @@ pub enum Guilty {
 }
 
 impl Guilty {
-    /// 2 is left to wrong usage of the command line.
+    /// 2 is also what the reader of the command line itself ends with.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Internal => 1,
+            Self::Usage => 2,
             Self::Configuration => 3,
             Self::Plugin => 4,
             Self::Store => 5,

@@ -143,6 +143,8 @@ fn given_bytes_become_readings_exactly_as_the_device_coded_them() {
     assert!(refused.contains("--reply is for modbus, and this plugin hears serial"), "{refused}");
     let refused = outside.badly(&format!("wardgate plugin decode {} --hex 0g", template("serial")));
     assert!(refused.contains("two digits a byte"), "{refused}");
+    let ended = outside.bash(&format!("wardgate plugin decode {} --hex 0g", template("serial")));
+    assert_eq!(ended.status.code(), Some(2), "wrong words of a command, not of a configuration");
 }
 
 //= PROMISES.md#P22
@@ -164,8 +166,22 @@ fn a_golden_case_that_differs_shows_its_guilty_byte_and_a_trap_its_words_and_fun
         "{said}"
     );
     let shown: Vec<_> = said.lines().skip_while(|line| !line.contains("000000")).take(2).collect();
-    assert!(shown[0].contains("37 0a") && shown[1].ends_with("^^ byte 0"), "{said}");
-    assert_eq!(shown[0].find("37"), shown[1].find("^^"), "{said}");
+    assert!(shown[0].contains("37 0a") && shown[1].ends_with("^^ byte 5"), "{said}");
+    assert_eq!(shown[0].find("37 0a"), shown[1].find("^^"), "{said}");
+    assert!(said.contains("came in pieces, from step 1 on"), "{said}");
+    // the first piece, which says nothing by itself: 36.5 becomes 37.5
+    fs::write(&case, text.replace("\"543d33362e\"", "\"543d33372e\"")).unwrap();
+    let said = String::from_utf8(outside.bash("wardgate plugin test pump").stdout).unwrap();
+    assert!(said.contains("DIFFERS\n  step 2: ") && said.contains("^^ byte 3\n"), "{said}");
+
+    // two bytes of one notification, its mantissa's and its exponent's: 36.5 becomes 3.66, and the exponent is compared first
+    outside.well("wardgate plugin new patch --link ble");
+    let case = outside.0.join("patch/golden/notifies.json");
+    let text = fs::read_to_string(&case).unwrap();
+    assert!(text.contains("\"006d0100ff\""), "{text}");
+    fs::write(&case, text.replace("\"006d0100ff\"", "\"006e0100fe\"")).unwrap();
+    let said = String::from_utf8(outside.bash("wardgate plugin test patch").stdout).unwrap();
+    assert!(said.contains("DIFFERS\n  step 3: ") && said.contains("^^ byte 4\n"), "{said}");
 
     let decode = outside.0.join("pump/src/decode.rs");
     let source = fs::read_to_string(&decode).unwrap();

@@ -184,6 +184,7 @@ fn page(answer: &GapsAnswer, paint: Paint) -> Vec<String> {
 fn row(g: &Gap, answer: &GapsAnswer) -> [Cell; 8] {
     let run = g.before.as_ref().map_or_else(|| g.run.to_string(), |b| format!("{}>{}", b.run, g.run));
     let positions = match (g.indices, g.before.as_ref().map_or(g.first, |b| b.next)) {
+        (0, 0) if g.to.is_none() => "from 0".to_owned(), // nothing has ever come
         (0, 0) => "before 0".to_owned(),
         (0, next) => format!("after {}", next - 1),
         (1, _) => g.first.to_string(),
@@ -258,7 +259,7 @@ mod tests {
             "3 more are in the cloud only",
             "4000000000+…",
             "1>2    after 3999",
-            "OPEN  01-01 00:01:40  15 min",
+            "from 0       OPEN  01-01 00:01:40  15 min",
             "3 gaps, 1 open: gateway-overrun 3",
         ] {
             assert!(text.contains(words), "{words}\n{text}");

@@ -51,7 +51,7 @@ pub struct Decode {
 }
 
 pub fn run(args: &Decode) -> Result<(), Fault> {
-    let inputs = inputs(args).map_err(|why| Fault::new(Guilty::Configuration, why, "`wardgate plugin decode --help` has examples"))?;
+    let inputs = inputs(args).map_err(|why| Fault::new(Guilty::Usage, why, "`wardgate plugin decode --help` has examples"))?;
     let package = admitted(&args.folder)?;
     fits(args, &package.manifest.links)?;
     let settings = settings(&args.setting, &package)?;
@@ -66,7 +66,7 @@ pub fn run(args: &Decode) -> Result<(), Fault> {
 
 fn settings(words: &[String], package: &Package) -> Result<Vec<Fact>, Fault> {
     let one = |words: &String| setting_in_words(words, &package.manifest, &package.shipped).map(|(name, value)| Fact { name, value });
-    let wrong = |(what, remedy)| Fault::new(Guilty::Configuration, format!("--setting {what}"), remedy);
+    let wrong = |(what, remedy)| Fault::new(Guilty::Usage, format!("--setting {what}"), remedy);
     words.iter().map(one).collect::<Result<_, _>>().map_err(wrong)
 }
 
@@ -109,7 +109,7 @@ fn fits(args: &Decode, links: &std::collections::BTreeSet<Link>) -> Result<(), F
         (Some(Link::Modbus), _) => "give --reply instead, with the registers that the device answers",
         (Some(Link::Serial), _) => "give --hex alone",
     };
-    Err(Fault::new(Guilty::Plugin, format!("{given} is for {link}, and this plugin hears {heard}"), remedy))
+    Err(Fault::new(Guilty::Usage, format!("{given} is for {link}, and this plugin hears {heard}"), remedy))
 }
 
 fn tell(lines: &Lines, out: &mut impl Write) -> io::Result<()> {

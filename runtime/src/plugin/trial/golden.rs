@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::read::{self, Read, Step};
-use super::{Played, Prepared, Trial};
+use super::{Outcome, Played, Prepared, Trial};
 use crate::contract::types::{Fact, Moment};
-use crate::contract::{Event, modbus};
+use crate::contract::{Event, Log, modbus};
 
 const BYTES_A_ROW: usize = 16; // a row of a hex dump
 /// Bytes that are tried with each of their other values: some ten thousand plays, seconds, and only where a case differs.
@@ -28,8 +28,17 @@ pub struct Difference {
     pub got: String,
     /// What the plugin logged in that call: a panic's text is there.
     pub logs: Vec<String>,
-    /// What came in, and the byte that is to blame; none: the input ended and what was expected was not said.
-    pub input: Option<(Vec<u8>, Option<usize>)>,
+    pub input: Option<Blamed>,
+}
+
+/// What came in, and the byte that is to blame.
+#[derive(Debug)]
+pub struct Blamed {
+    bytes: Vec<u8>,
+    /// None: the input ended and what was expected was not said.
+    guilty: Option<usize>,
+    /// Steps whose bytes these are: a message may have come in pieces.
+    steps: Range<usize>,
 }
 
 /// The cases of a plugin's folder, by name.
@@ -91,14 +100,34 @@ fn play_case(plugin: &Arc<Prepared>, text: &str, beside: Beside) -> Result<Resul
         let Some((expected_text, got)) = expected.differs(&played) else { continue };
         let input = match &event {
             Step::Event(event) => {
-                let before = || {
-                    let mut trial = begin();
-                    for step in &steps[..n] {
-                        play(&mut trial, read::moment(&step["at"])?, &read::step(&step["event"])?);
-                    }
-                    Ok(trial)
+                let said_nothing = |step: &Json| step["said"].as_array().is_some_and(Vec::is_empty);
+                let piece = |step: &Json| match read::step(&step["event"]) {
+                    Ok(Step::Event(Event::SerialReceived(bytes))) => read::moment(&step["at"]).ok().map(|at| (at, bytes)),
+                    _ => None,
                 };
-                blame(event, now, &expected, &played, Replay { before: &before, at_most: STEPS_REPLAYED_MAX / (n + 1) })?
+                let quiet = steps[..n].iter().rev().map_while(|step| piece(step).filter(|_| said_nothing(step)));
+                let input = match event {
+                    Event::SerialReceived(bytes) => {
+                        let mut pieces: Vec<_> = quiet.collect();
+                        pieces.reverse();
+                        pieces.push((now, bytes.clone()));
+                        Some(Input::pieces(pieces))
+                    }
+                    other => Input::message(now, other),
+                };
+                let blame = |input: Input| {
+                    let first = n + 1 - input.events;
+                    let before = || {
+                        let mut trial = begin();
+                        for step in &steps[..first] {
+                            play(&mut trial, read::moment(&step["at"])?, &read::step(&step["event"])?);
+                        }
+                        Ok(trial)
+                    };
+                    let guilty = input.guilty(&expected, Replay { before: &before, at_most: STEPS_REPLAYED_MAX / (n + 1) })?;
+                    Read::Ok(Blamed { bytes: input.bytes, guilty, steps: first..n + 1 })
+                };
+                input.map(blame).transpose()?
             }
             Step::Open { .. } => None,
         };
@@ -169,68 +198,137 @@ impl Replay<'_> {
     }
 }
 
-/// The same event with other bytes.
-type Rebuild = Box<dyn Fn(&[u8]) -> Event>;
-
-/// The input's bytes and the guilty one among them; nothing for an event that carries no bytes.
-fn blame(
-    event: &Event,
-    now: Moment,
-    expected: &Expected<'_>,
-    played: &Played,
-    replay: Replay<'_>,
-) -> Read<Option<(Vec<u8>, Option<usize>)>> {
-    if let Event::SerialReceived(bytes) = event {
-        let Some((frame, at)) = stream(bytes, now, expected, replay)? else { return Ok(Some((bytes.clone(), None))) };
-        let mended = mended(bytes, frame..at + 1, now, expected, replay, &|bytes| Event::SerialReceived(bytes.to_vec()))?;
-        return Ok(Some((bytes.clone(), mended.or(Some(at)))));
-    }
-    let (bytes, rebuild): (Vec<u8>, Rebuild) = match event {
-        Event::BleNotified(handle, bytes) => {
-            let handle = *handle;
-            (bytes.clone(), Box::new(move |bytes| Event::BleNotified(handle, bytes.to_vec())))
-        }
-        Event::ModbusReply(tag, Ok(modbus::Response::Registers(registers))) => {
-            let tag = *tag;
-            let words = |bytes: &[u8]| bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-            let bytes = registers.iter().flat_map(|word| word.to_be_bytes()).collect();
-            (bytes, Box::new(move |bytes| Event::ModbusReply(tag, Ok(modbus::Response::Registers(words(bytes))))))
-        }
-        _ => return Ok(None),
-    };
-    let guilty = match mended(&bytes, 0..bytes.len(), now, expected, replay, &rebuild)? {
-        Some(at) => Some(at),
-        None => touched(&bytes, now, expected, played, replay, &rebuild)?,
-    };
-    Ok(Some((bytes, guilty)))
+/// The bytes that a step brought, and how the plugin is given others in their place.
+struct Input {
+    bytes: Vec<u8>,
+    events: usize,
+    /// A stream may be cut anywhere and says the same: it can be fed byte by byte, each at its moment. A message cannot.
+    moments: Option<Vec<Moment>>,
+    given: Box<dyn Fn(&mut Trial, &[u8]) -> Played>,
 }
 
-/// The byte among these that, were it another, would make the plugin say just what is expected.
-fn mended(
-    bytes: &[u8],
-    among: Range<usize>,
-    now: Moment,
-    expected: &Expected<'_>,
-    replay: Replay<'_>,
-    rebuild: &dyn Fn(&[u8]) -> Event,
-) -> Read<Option<usize>> {
-    let all = among.take(MENDED_BYTES_MAX).flat_map(|at| (1..=u8::MAX).map(move |other| (at, other)));
-    for (at, other) in all.take(replay.at_most) {
-        let mut changed = bytes.to_vec();
-        changed[at] ^= other;
-        if expected.differs(&replay.before()?.call(now, &rebuild(&changed))).is_none() {
-            return Ok(Some(at));
-        }
+impl Input {
+    /// Pieces of a stream; all but the last said nothing.
+    fn pieces(pieces: Vec<(Moment, Vec<u8>)>) -> Self {
+        let bytes = pieces.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        let moments = pieces.iter().flat_map(|(at, bytes)| bytes.iter().map(|_| *at)).collect();
+        let events = pieces.len();
+        let given = move |trial: &mut Trial, bytes: &[u8]| {
+            let (mut all, mut rest) = (Played::default(), bytes);
+            for (at, piece) in &pieces {
+                let (these, others) = rest.split_at(piece.len());
+                let played = trial.call(*at, &Event::SerialReceived(these.to_vec()));
+                let had = all.said.len();
+                all.said.extend(played.said);
+                all.logs.extend(played.logs.into_iter().map(|log| Log { after: had + log.after, ..log }));
+                (all.outcome, rest) = (played.outcome, others);
+                if !matches!(all.outcome, Outcome::Ok) {
+                    break;
+                }
+            }
+            all
+        };
+        Self { bytes, events, moments: Some(moments), given: Box::new(given) }
     }
-    Ok(None)
+
+    /// None for an event that carries no bytes.
+    fn message(now: Moment, event: &Event) -> Option<Self> {
+        let (bytes, rebuild): (Vec<u8>, Box<dyn Fn(&[u8]) -> Event>) = match event {
+            Event::BleNotified(handle, bytes) => {
+                let handle = *handle;
+                (bytes.clone(), Box::new(move |bytes| Event::BleNotified(handle, bytes.to_vec())))
+            }
+            Event::ModbusReply(tag, Ok(modbus::Response::Registers(registers))) => {
+                let tag = *tag;
+                let words = |bytes: &[u8]| bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+                let bytes = registers.iter().flat_map(|word| word.to_be_bytes()).collect();
+                (bytes, Box::new(move |bytes| Event::ModbusReply(tag, Ok(modbus::Response::Registers(words(bytes))))))
+            }
+            _ => return None,
+        };
+        let given = move |trial: &mut Trial, bytes: &[u8]| trial.call(now, &rebuild(bytes));
+        Some(Self { bytes, events: 1, moments: None, given: Box::new(given) })
+    }
+
+    fn guilty(&self, expected: &Expected<'_>, replay: Replay<'_>) -> Read<Option<usize>> {
+        let Some(moments) = &self.moments else {
+            let mended = self.mended(0..self.bytes.len(), expected, replay)?;
+            return mended.map_or_else(|| self.touched(expected, replay), |at| Ok(Some(at)));
+        };
+        let Some((frame, at)) = stream(&self.bytes, moments, expected, replay)? else { return Ok(None) };
+        Ok(self.mended(frame..at + 1, expected, replay)?.or(Some(at)))
+    }
+
+    /// The byte among these that, were it another, would make the plugin say just what is expected; or else the first that would make right
+    /// what is wrong first: a message may be wrong in several places.
+    fn mended(&self, among: Range<usize>, expected: &Expected<'_>, replay: Replay<'_>) -> Read<Option<usize>> {
+        let right = leaves(expected.said);
+        let first_wrong = |played: &Played| parting(&right, &leaves(&played.said()));
+        let wrong = first_wrong(&(self.given)(&mut replay.before()?, &self.bytes));
+        let all = among.take(MENDED_BYTES_MAX).flat_map(|at| (1..=u8::MAX).map(move |other| (at, other)));
+        let mut in_part = None;
+        for (at, other) in all.take(replay.at_most) {
+            let mut changed = self.bytes.clone();
+            changed[at] ^= other;
+            let played = (self.given)(&mut replay.before()?, &changed);
+            if expected.differs(&played).is_none() {
+                return Ok(Some(at));
+            }
+            let righter = wrong.is_some_and(|wrong| first_wrong(&played).is_none_or(|now| now > wrong));
+            if in_part.is_none() && righter && !matches!(played.outcome, Outcome::Broken(_)) {
+                in_part = Some(at);
+            }
+        }
+        Ok(in_part)
+    }
+
+    /// A message has no order of time: guilty is the first byte that, changed, changes what is wrong first and as little else as may be. The
+    /// byte of flags that says how all is read changes more.
+    fn touched(&self, expected: &Expected<'_>, replay: Replay<'_>) -> Read<Option<usize>> {
+        let first = (self.given)(&mut replay.before()?, &self.bytes);
+        let was = leaves(&first.said());
+        let wrong = parting(&leaves(expected.said), &was);
+        let mut least: Option<(usize, usize)> = None;
+        for at in (0..self.bytes.len()).take(replay.at_most) {
+            let mut changed = self.bytes.clone();
+            changed[at] ^= 1;
+            let played = (self.given)(&mut replay.before()?, &changed);
+            let said = leaves(&played.said());
+            let touches = wrong.map_or(played.outcome() != first.outcome(), |n| said.get(n) != was.get(n));
+            let others = (0..was.len().max(said.len())).filter(|n| said.get(*n) != was.get(*n)).count();
+            if touches && least.is_none_or(|(fewest, _)| others < fewest) {
+                least = Some((others, at));
+            }
+        }
+        Ok(least.map(|(_, at)| at))
+    }
 }
 
-/// A stream may be cut anywhere and says the same, so it is fed byte by byte: the byte after which the first thing was said that should not be,
-/// or after which the call broke, and where what led to it begins: behind the last thing that was said rightly.
-fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, replay: Replay<'_>) -> Read<Option<(usize, usize)>> {
+/// Each single value that was said, with its place: one message may say several, of which one is wrong.
+fn leaves(said: &[Json]) -> Vec<String> {
+    fn gather(json: &Json, place: &str, into: &mut Vec<String>) {
+        match json {
+            Json::Array(list) => list.iter().enumerate().for_each(|(n, one)| gather(one, &format!("{place}/{n}"), into)),
+            Json::Object(fields) => fields.iter().for_each(|(name, one)| gather(one, &format!("{place}/{name}"), into)),
+            value => into.push(format!("{place} {value}")),
+        }
+    }
+    let mut all = Vec::new();
+    said.iter().enumerate().for_each(|(n, one)| gather(one, &n.to_string(), &mut all));
+    all
+}
+
+/// Where two lists differ first.
+fn parting(one: &[String], other: &[String]) -> Option<usize> {
+    (0..one.len().max(other.len())).find(|n| one.get(*n) != other.get(*n))
+}
+
+/// The byte after which the first thing was said that should not be, or after which the call broke, and where what led to it begins: behind
+/// the last thing that was said rightly.
+fn stream(bytes: &[u8], moments: &[Moment], expected: &Expected<'_>, replay: Replay<'_>) -> Read<Option<(usize, usize)>> {
     let (mut trial, mut said, mut frame) = (replay.before()?, Vec::new(), 0);
-    for (at, byte) in bytes.iter().enumerate() {
-        let played = trial.call(now, &Event::SerialReceived(vec![*byte]));
+    for (at, (byte, now)) in bytes.iter().zip(moments).enumerate() {
+        let played = trial.call(*now, &Event::SerialReceived(vec![*byte]));
         let (outcome, had) = (played.outcome(), said.len());
         said.extend(played.said());
         let wrong = (0..said.len()).any(|n| expected.said.get(n) != said.get(n));
@@ -244,30 +342,6 @@ fn stream(bytes: &[u8], now: Moment, expected: &Expected<'_>, replay: Replay<'_>
     Ok(None)
 }
 
-/// A message has no order of time: guilty is the first byte that, changed, changes what is wrong.
-fn touched(
-    bytes: &[u8],
-    now: Moment,
-    expected: &Expected<'_>,
-    played: &Played,
-    replay: Replay<'_>,
-    rebuild: &dyn Fn(&[u8]) -> Event,
-) -> Read<Option<usize>> {
-    let wrong = |played: &Played| {
-        let said = played.said();
-        (played.outcome(), expected.first_difference(&said).and_then(|at| said.get(at).cloned()))
-    };
-    let first = wrong(played);
-    for at in (0..bytes.len()).take(replay.at_most) {
-        let mut changed = bytes.to_vec();
-        changed[at] ^= 1;
-        if wrong(&replay.before()?.call(now, &rebuild(&changed))) != first {
-            return Ok(Some(at));
-        }
-    }
-    Ok(None)
-}
-
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "step {}: {}", self.step, shortened(&self.event))?;
@@ -276,7 +350,12 @@ impl fmt::Display for Difference {
         }
         writeln!(f, "    expected  {}\n    got       {}", self.expected, self.got)?;
         match &self.input {
-            Some((bytes, guilty)) => f.write_str(&dump(bytes, *guilty)),
+            Some(Blamed { bytes, guilty, steps }) => {
+                if steps.len() > 1 {
+                    writeln!(f, "    came in pieces, from step {} on; these are the bytes of all:", steps.start)?;
+                }
+                f.write_str(&dump(bytes, *guilty))
+            }
             None => Ok(()),
         }
     }
