@@ -131,7 +131,7 @@ fn a_bad_line_loses_what_it_damaged_and_nothing_else_and_no_alarm() {
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
 
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.iter().all(|g| g.reason == "line-fault"), "{gaps:#?}");
     let (mut lost, mut taken_with_wrong_bits, mut ended) = (0, 0, 0);
     for (device, _) in MONITORS {

@@ -149,8 +149,8 @@ fn a_monitor_swapped_without_a_word_of_its_link_is_parked_after_the_silence_unti
     };
 
     silence();
-    counts(&line, 2); // 2, 3: whoever that is
-    let status = wait_status(&stage, "parked values", |s| s.instances[UNRULY].parked == before + 2);
+    counts(&line, 2); // 2, 3: whoever that is; before them its plugin is told of its link, which it answers with a value each time
+    let status = wait_status(&stage, "parked values", |s| s.instances[UNRULY].parked == before + 4);
     let i = &status.instances[UNRULY];
     assert!(i.unbound && i.link_up && i.device_serial.is_none(), "{i:#?}");
     line.order("identify B2");
@@ -164,7 +164,32 @@ fn a_monitor_swapped_without_a_word_of_its_link_is_parked_after_the_silence_unti
     wait_status(&stage, "its claim", |s| !s.instances[UNRULY].unbound);
     counts(&line, 1); // 4
     wait_to_see("its own value alone", || received(&stage), |all| *all == [(1, false), (4, false)]);
-    assert_eq!(stage.gateway_status().expect("it runs").instances[UNRULY].parked, before + 2);
+    assert!(stage.gateway_status().expect("it runs").instances[UNRULY].parked >= before + 4, "what the other said waits");
+}
+
+/// A plugin that identifies whenever its link comes up: after a silence too, so that its device's values wait for nobody.
+//= PROMISES.md#P212
+#[test]
+fn after_a_silence_a_plugin_hears_of_its_link_anew_and_says_again_who_its_device_is() {
+    let folder = Folder::new("bindings-relinked");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let line = Unruly::on(&mut stage);
+    let package = format!("[instance.{UNRULY}]\n");
+    stage.more = stage.more.replace(&package, &format!("{package}bed = \"bed-9\"\ndevice_serial = \"A1\"\nsilent_after_s = 5\n"));
+    stage.more += &format!("[instance.{UNRULY}.settings]\nat-link = \"identify A1\"\n");
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "its claim", |s| s.instances.get(UNRULY).is_some_and(|i| i.link_up && !i.unbound));
+    counts(&line, 1); // 1
+    wait_to_see("the first", || received(&stage), |all| *all == [(1, false)]);
+    for n in [2, 3] {
+        wait_status(&stage, "a silence", |s| s.instances[UNRULY].state == "silent");
+        counts(&line, 1); // what breaks the silence is its own too
+        let seen = || (received(&stage), stage.gateway_status().expect("it runs").instances[UNRULY].clone());
+        wait_to_see("what broke the silence", seen, |(all, _)| all.len() == n);
+    }
+    assert!(received(&stage).iter().all(|(_, late)| !late), "{:?}", received(&stage));
+    // this plugin also says something of a line that goes down, before it says whose device it is: once for each silence
+    assert_eq!(stage.gateway_status().expect("it runs").instances[UNRULY].parked, 2);
 }
 
 /// Beds and serials are tokens that people write on labels, in gateway.toml and by hand alike.

@@ -72,7 +72,7 @@ fn arrives_whole(capture: &Path, messages: usize, name: &str) -> (Alerts, Alerts
         let got: Vec<Content> = received[channel].iter().map(|(_, c)| c.clone()).collect();
         assert_eq!(sent, got, "{channel}");
     }
-    assert!(accountant::read_gaps(&stage.output()).is_empty(), "nothing was lost");
+    assert!(crate::ward::lost(&stage.output()).is_empty(), "nothing was lost");
     // the other devices of the ward were generated: the same way, held by the send logs
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing == 0, "{device}: {account:#?}");

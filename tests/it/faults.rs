@@ -150,7 +150,7 @@ fn a_full_disk_loses_nothing_that_was_taken() {
     sleep(Duration::from_secs(3));
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     for (device, account) in books(&stage) {
         assert!(account.adds_up(), "{device}: {account:#?}\n{gaps:#?}");
     }
@@ -180,7 +180,7 @@ fn a_stop_without_a_disk_says_what_was_not_stored() {
     sleep(Duration::from_secs(2));
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing > 0 && account.received > 0, "{device}: {account:#?}\n{gaps:#?}");
     }
@@ -205,7 +205,7 @@ fn a_stop_on_a_full_disk_is_in_order() {
     assert!(stage.gateway.take().expect("running").stop().expect("it ends").success());
     stage.start_gateway().expect("its opening tells which gaps were still open");
     drain_stage(&mut stage).expect("it drains");
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.iter().any(|g| g.reason == "disk-full"), "{gaps:#?}");
     for (device, account) in books(&stage) {
         assert!(account.adds_up() && account.missing > 0 && account.received > 0, "{device}: {account:#?}\n{gaps:#?}");

@@ -50,7 +50,7 @@ fn parity_framing_and_break_cost_the_message_that_they_fall_into_and_are_told() 
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
 
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.iter().all(|g| g.instance == NAME && g.reason == "line-fault"), "{gaps:#?}");
     let account = accountant::compare(NAME, &read_sent(&stage.folder, NAME), &accountant::read_received(&stage.output(), NAME), &gaps);
     assert!(account.adds_up() && account.unexplained == 0, "{account:#?}");

@@ -35,6 +35,7 @@ mod line_faults;
 mod links;
 mod long_run;
 mod maps;
+mod outages;
 mod packages;
 mod proxy;
 mod raw;

@@ -39,7 +39,7 @@ fn what_the_proxy_takes_from_a_monitor_lies_in_gaps_and_the_others_lose_nothing(
     proxy.stop().expect("it ends");
 
     let told = proxy.lines();
-    let gaps = accountant::read_gaps(&stage.output());
+    let gaps = crate::ward::lost(&stage.output());
     assert!(gaps.iter().all(|g| g.instance == name), "another device has a gap: {gaps:#?}");
     let (mut sent, got) = (read_sent(&stage.folder, name), accountant::read_received(&stage.output(), name));
     // the end of a gap is known with the next good message: what was sent after the last one is not judged

@@ -53,7 +53,15 @@ fn log(folder: &Path, device: &str) -> PathBuf {
 }
 
 /// Lines are plugged in at once; the devices talk from `on` to `off` on standard input.
+const PANICKED: i32 = 101; // as a program ends whose main thread panics
+
 pub fn main(folder: &Path, options: &Options) -> Result<(), String> {
+    // a device that a panic ended would just be silent, and nothing of it missing
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        std::process::exit(PANICKED);
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|e| e.to_string())?;
     let guest = options.guest.as_deref().and_then(|words| Some((words.first()?, words.get(1)?)));
     let guest = guest.map(|(name, text)| Repeater::new(&folder.join("dev").join(name), text)).transpose()?;

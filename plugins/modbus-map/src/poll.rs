@@ -1,5 +1,5 @@
 //! Asks in turn, one request at a time, and says what the answers say. A failed request is never hidden: an exception makes its
-//! readings absent, silence makes them missing as soon as the device is back.
+//! readings absent, silence makes them missing: said at once, again while it lasts, and once more when the device is back.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -15,12 +15,26 @@ const PERIODS_MAX: usize = 8; // each is a timer
 const TIMER_MS_MIN: u64 = 10; // the gateway's shortest
 const STUCK_NS: u64 = 60_000_000_000; // no bus takes a minute for one request, retries and queue included: give it up
 const NS_PER_MS: u64 = 1_000_000;
+/// What is still missing is said again after a minute, then two, four and so on: what happens meanwhile to the gateway must not explain the
+/// hole, and a device that is away for a month must not fill the ledger.
+const AGAIN_NS: u64 = 60_000_000_000;
+const AGAIN_NS_MAX: u64 = 3_600_000_000_000;
 
 struct Pending {
     request: usize,
     tag: Tag,
     tries: u8,
     since: Moment,
+}
+
+/// Readings that are missing, from the last that was said to the next.
+struct Hole {
+    why: Missing,
+    /// Not told yet, or lengthened since.
+    open: bool,
+    told_ns: u64,
+    /// Until it is told again.
+    rest_ns: u64,
 }
 
 pub struct Poller {
@@ -36,7 +50,7 @@ pub struct Poller {
     due_ns: Vec<u64>,
     down: bool,
     /// For each request: why its readings are missing since its last answer.
-    missing: Vec<Option<Missing>>,
+    missing: Vec<Option<Hole>>,
     /// For each request: rounds since its last answer in which it was not asked, because it waited still.
     skipped: Vec<u64>,
     /// For each request: whether it was ever answered, be it with an exception.
@@ -73,7 +87,7 @@ impl Poller {
             next_tag: REQUEST_TAGS,
             due_ns: plan.periods_ms.iter().map(|ms| now.monotonic_ns + ms * NS_PER_MS).collect(),
             down: false,
-            missing: vec![None; plan.requests.len()],
+            missing: plan.requests.iter().map(|_| None).collect(),
             skipped: vec![0; plan.requests.len()],
             heard: vec![false; plan.requests.len()],
             wrong: vec![None; plan.requests.len()],
@@ -113,6 +127,7 @@ impl Poller {
         }
         self.enqueue(group);
         self.ask_next(now, out);
+        self.tell_holes(now, out);
         self.report(out);
     }
 
@@ -128,6 +143,7 @@ impl Poller {
             (0..self.plan.periods_ms.len()).for_each(|group| self.enqueue(group));
             self.ask_next(now, out);
         }
+        self.tell_holes(now, out);
         self.report(out);
     }
 
@@ -144,6 +160,7 @@ impl Poller {
             Err(why) => self.failed(pending.request, why),
         }
         self.ask_next(now, out);
+        self.tell_holes(now, out);
         self.report(out);
     }
 
@@ -151,9 +168,11 @@ impl Poller {
         (0..self.plan.requests.len()).for_each(|request| self.say_missing(request, out));
     }
 
-    /// One that waits still is not asked twice: it misses this round.
+    /// One that waits still is not asked twice: it misses this round. While the link is down each round lengthens the hole.
     fn enqueue(&mut self, group: usize) {
         if self.down {
+            let of_group = self.missing.iter_mut().zip(&self.plan.requests).filter(|(_, request)| request.group == group);
+            of_group.filter_map(|(hole, _)| hole.as_mut()).for_each(|hole| hole.open = true);
             return;
         }
         for (n, _) in self.plan.requests.iter().enumerate().filter(|(_, request)| request.group == group) {
@@ -273,7 +292,8 @@ impl Poller {
     fn failed(&mut self, request: usize, why: Failure) {
         let (health, missing, what) = match why {
             Failure::Timeout => (Health::Degraded, Missing::DeviceOff, "no answer"),
-            Failure::LinkDown => (Health::Degraded, Missing::DeviceOff, "the link is down"),
+            // the link is up, or nothing would have been asked
+            Failure::LinkDown => (Health::Degraded, Missing::DeviceOff, "it does not answer, and is asked now and then until it does"),
             Failure::Malformed => (Health::Degraded, Missing::Corrupted, "the answer does not fit the request"),
             Failure::NotGranted => (Health::Failed, Missing::NotSent, "not granted; gateway.toml must allow it"),
             Failure::OverRate => (Health::Degraded, Missing::NotSent, "more requests than the grant allows"),
@@ -284,19 +304,38 @@ impl Poller {
     }
 
     fn lost(&mut self, request: usize, why: Missing, wrong: (Health, String)) {
-        self.missing[request].get_or_insert(why);
+        let hole = self.missing[request].get_or_insert(Hole { why, open: true, told_ns: 0, rest_ns: 0 });
+        hole.open = true;
         self.wrong[request] = Some(wrong);
     }
 
-    /// Said when the device answers again: then the gap has both its ends. How many readings there would have been while it did not answer nobody
-    /// knows; rounds in which it was not asked are counted, where that is all.
+    /// What is missing: at once, and again while it lasts.
+    fn tell_holes(&mut self, now: Moment, out: &mut Outbox) {
+        for request in 0..self.missing.len() {
+            let Some(hole) = &mut self.missing[request] else { continue };
+            if hole.open && now.monotonic_ns >= hole.told_ns + hole.rest_ns {
+                hole.open = false;
+                hole.told_ns = now.monotonic_ns;
+                hole.rest_ns = (hole.rest_ns * 2).clamp(AGAIN_NS, AGAIN_NS_MAX);
+                let why = hole.why;
+                self.skipped[request] = 0;
+                self.missed(request, None, why, out);
+            }
+        }
+    }
+
+    /// Said when the device answers again: then the last gap has both its ends. How many readings there would have been while it did not answer
+    /// nobody knows; rounds in which it was not asked are counted, where that is all.
     fn say_missing(&mut self, request: usize, out: &mut Outbox) {
-        let (why, skipped) = (self.missing[request].take(), std::mem::take(&mut self.skipped[request]));
-        let (count, why) = match why {
-            Some(why) => (None, why),
-            None if skipped > 0 => (Some(skipped), Missing::NotSent),
-            None => return,
-        };
+        let (hole, skipped) = (self.missing[request].take(), std::mem::take(&mut self.skipped[request]));
+        match hole {
+            Some(hole) if hole.open => self.missed(request, None, hole.why, out),
+            _ if skipped > 0 => self.missed(request, Some(skipped), Missing::NotSent, out),
+            _ => {}
+        }
+    }
+
+    fn missed(&self, request: usize, count: Option<u64>, why: Missing, out: &mut Outbox) {
         for n in &self.plan.requests[request].rows {
             if let Use::Channel(_) = self.rows[*n].used {
                 out.missed(*n as Channel, count, why);

@@ -92,10 +92,44 @@ fn rounds_that_a_slow_bus_leaves_out_are_told_as_missed_and_it_is_healthy_all_th
     // one reason for one gap: a device that does not answer is not also a bus that is slow
     let said = timer(&mut plugin, 5100, 1);
     timer(&mut plugin, 6100, 1);
-    reply(&mut plugin, 6200, asked(&said)[0].0, Err(Failure::LinkDown));
+    let said = reply(&mut plugin, 6200, asked(&said)[0].0, Err(Failure::LinkDown));
+    assert_eq!(words(&said), ["missed 0 None DeviceOff", "Degraded"], "as soon as it is known");
     let said = timer(&mut plugin, 7100, 1);
     let said = reply(&mut plugin, 7200, asked(&said)[0].0, Ok(Response::Registers(vec![1])));
-    assert_eq!(words(&said), ["missed 0 None DeviceOff", "values", "Healthy"]);
+    assert_eq!(words(&said), ["values", "Healthy"], "nothing else was missed");
+}
+
+/// A device that is away for an hour: whatever happens to the gateway meanwhile, the ledger knows why its values are missing.
+//= PROMISES.md#P84
+#[test]
+fn what_is_missing_is_told_at_once_and_ever_more_rarely_while_it_lasts_and_once_when_it_is_over() {
+    let missed = |said: &[Said]| said.iter().filter(|s| matches!(s, Said::Missed(0, None, Missing::DeviceOff))).count();
+    for down in [false, true] {
+        let (mut plugin, said) = open(&[("map", "x holding 0 u16 every 1s")], None);
+        reply(&mut plugin, 5, asked(&said)[0].0, Ok(Response::Registers(vec![1])));
+        let mut told = Vec::new();
+        if down {
+            let mut out = Outbox::default();
+            plugin.link_changed(at(900), LinkState::Down, &mut out).expect("no problem");
+            told.extend(vec![0; missed(&out.take())]);
+        }
+        for second in 1..=3600 {
+            let said = timer(&mut plugin, second * 1000, 1);
+            told.extend(vec![second; missed(&said)]);
+            for (tag, _) in asked(&said) {
+                let said = reply(&mut plugin, second * 1000 + 300, tag, Err(Failure::LinkDown));
+                told.extend(vec![second; missed(&said)]);
+            }
+        }
+        let expected = if down { [0, 61, 181, 421, 901, 1861] } else { [1, 61, 181, 421, 901, 1861] };
+        assert_eq!(told, expected, "down: {down}");
+        let mut out = Outbox::default();
+        plugin.link_changed(at(3_600_500), LinkState::Up, &mut out).expect("no problem");
+        let tag = asked(&[out.take(), timer(&mut plugin, 3_601_000, 1)].concat())[0].0;
+        assert_eq!(missed(&reply(&mut plugin, 3_601_100, tag, Ok(Response::Registers(vec![1])))), 1, "the rest of it");
+        let said = timer(&mut plugin, 3_602_000, 1);
+        assert_eq!(missed(&reply(&mut plugin, 3_602_100, asked(&said)[0].0, Ok(Response::Registers(vec![1])))), 0);
+    }
 }
 
 #[test]

@@ -249,6 +249,14 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         );
         println!("  WARNING: {}", config.wrong(&["instance", name, "device_serial"], what, ""));
     }
+    let silent_after_s = instance.silent_after_s.unwrap_or(package.manifest.silent_after_s);
+    if instance.device_serial.is_some() && silent_after_s == 0 && (grants.serial.is_some() || grants.modbus.is_some()) {
+        let what = format!(
+            "a device that is swapped where the link stays up (on a bus, behind an adapter or a terminal server) is noticed by a silence only, and \
+             \"{name}\" has no silent_after_s"
+        );
+        println!("  WARNING: {}", config.wrong(&["instance", name, "device_serial"], what, "set silent_after_s to some of its periods"));
+    }
     let polls = at_once(trial::transactions(&plugin, &settings, bus_grant.as_ref()));
     for refusal in &polls.refused {
         println!("  WARNING: with these settings it {refusal}");
@@ -261,7 +269,9 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
 fn reports_in_words(config: &Config, name: &str, instance: &Instance, described: &[Description]) {
     for (channel, rule) in &instance.report {
         let (words, idle) = match described.iter().find(|meaning| meaning.name == *channel) {
-            Some(meaning) if rule.suits(meaning.kind == Kind::Numeric, meaning.kind == Kind::Waveform) => (in_words(channel, rule), None),
+            Some(meaning) if rule.suits(meaning.kind == Kind::Numeric, meaning.kind == Kind::Waveform) => {
+                (in_words(channel, rule, meaning.kind), None)
+            }
             Some(meaning) => {
                 let kind = kind_in_words(meaning.kind);
                 (format!("everything is sent as it comes, it is {kind}"), Some(format!("no such rule is for a channel that is {kind}")))
@@ -292,8 +302,11 @@ fn kind_in_words(kind: Kind) -> &'static str {
 }
 
 /// What of a channel is sent, and what is not.
-fn in_words(channel: &str, rule: &Report) -> String {
+fn in_words(channel: &str, rule: &Report, kind: Kind) -> String {
     match rule {
+        Report::OnChange { heartbeat_s, .. } if kind != Kind::Numeric => {
+            format!("sent when it changes, and every {heartbeat_s} s; the rest is THROWN AWAY")
+        }
         Report::OnChange { dead_band, heartbeat_s } => format!(
             "sent when it differs by more than {dead_band} from what was sent last, and every {heartbeat_s} s; the rest is THROWN AWAY"
         ),

@@ -1,5 +1,6 @@
-//! Gives back the memory that only the start needed: the code that read the configuration, made the engine and shook hands is mapped long after
-//! nothing runs it. What is still needed comes back from the page cache by itself, a few hundred microseconds once.
+//! Gives back the memory of code that runs seldom: what read the configuration, made the engine and shook hands stays mapped long after nothing
+//! runs it, and so does what looks once a minute whether anything changed. What is still needed comes back from the page cache by itself, a few
+//! hundred microseconds each time.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ pub(super) async fn settle() {
     give_back();
 }
 
-fn give_back() {
+pub(super) fn give_back() {
     let (Ok(program), Ok(maps)) = (std::env::current_exe(), std::fs::read_to_string("/proc/self/maps")) else { return };
     for (from, to) in code(&maps, &program) {
         // SAFETY: these pages are mapped from the program's file, not writable, and hold no relocations: each is read again from there.

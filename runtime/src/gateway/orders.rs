@@ -13,6 +13,7 @@ use tokio::time::{Duration, MissedTickBehavior};
 use tracing::{error, info};
 use wardgate_wire as wire;
 
+use super::lean;
 use super::roster::Roster;
 use super::told;
 use super::warden::{GATEWAY, Judge, Occasion, RELOADED, Sight, Warden, hash};
@@ -297,6 +298,7 @@ impl Orders {
         self.warden.look(&self.config).await;
         self.take_back().await;
         self.allowed_again().await;
+        lean::give_back(); // what reads a configuration runs once a minute
     }
 
     /// What the fleet revokes of what runs, by the rule of the site.

@@ -1,5 +1,6 @@
 //! Device clocks: how what a device calls now maps to the gateway's monotonic clock, and when that changes. Pure; nothing that a device said is rewritten.
 //!
+//! Nothing is told of a clock before some stamps over some seconds agree: the first may be the past.
 //! A stamp is older than its arrival by the time that the message took, so the least difference of many is the best. A device that hands over its memory
 //! stamps the past: that shows as a lag that is never the same twice, where a clock that was set lags by the same from then on.
 
@@ -16,6 +17,8 @@ const REFINE_NS: i128 = 50_000_000;
 /// A lag is believed when so many stamps over so long have it.
 const STAMPS_MIN: u32 = 3;
 const STEADY_NS: u64 = 10_000_000_000;
+/// As above, of a clock of which nothing was told yet: records of a memory come faster than they were made.
+const FIRST_STEADY_NS: u64 = 3_000_000_000;
 /// Counters of so many bits, each with so many nanoseconds a count, begin anew at 0: microseconds, milliseconds, 1/1024 s, 1/128 s, 10 ms, seconds.
 const WRAP_BITS: [u32; 3] = [16, 24, 32];
 const WRAP_COUNT_NS: [i128; 6] = [1000, 1_000_000, 976_562, 7_812_500, 10_000_000, 1_000_000_000];
@@ -36,6 +39,8 @@ pub(super) struct Clocks(BTreeMap<u8, Clock>);
 #[derive(Debug)]
 struct Clock {
     boot: u64,
+    /// Something was told of it.
+    known: bool,
     /// Gateway less device, as told.
     told: i128,
     uncertainty: i128,
@@ -101,7 +106,7 @@ impl Clocks {
             Some(clock) => clock.hear(ahead, device_ns, moment.monotonic_ns, kind)?,
             None => {
                 self.0.insert(kind, Clock::new(ahead, device_ns, moment));
-                ClockChange::First
+                return None;
             }
         };
         let clock = &self.0[&kind];
@@ -115,18 +120,24 @@ impl Clock {
     fn new(ahead: i128, device_ns: i128, moment: Moment) -> Self {
         Self {
             boot: moment.boot,
+            known: false,
             told: ahead,
             uncertainty: STEP_NS,
             least: ahead,
             most: ahead,
             since_ns: moment.monotonic_ns,
             resolution: resolution(device_ns),
-            lag: None,
+            lag: Some(Lag { least: ahead, since_ns: moment.monotonic_ns, stamps: 1 }),
         }
     }
 
     fn hear(&mut self, ahead: i128, device_ns: i128, now_ns: u64, kind: u8) -> Option<ClockChange> {
         self.resolution = self.resolution.min(resolution(device_ns));
+        if !self.known {
+            self.lags(ahead, now_ns, kind)?;
+            self.known = true;
+            return Some(ClockChange::First);
+        }
         if ahead < self.told - STEP_NS {
             self.set(ahead, now_ns); // nothing is stamped before it happens: its clock went forward
             return Some(ClockChange::Step);
@@ -152,7 +163,8 @@ impl Clock {
         match &mut self.lag {
             Some(lag) if (lag.least - ahead).abs() <= STEP_NS => {
                 (lag.least, lag.stamps) = (lag.least.min(ahead), lag.stamps + 1);
-                if lag.stamps < STAMPS_MIN || now_ns.saturating_sub(lag.since_ns) < STEADY_NS {
+                let steady_ns = if self.known { STEADY_NS } else { FIRST_STEADY_NS };
+                if lag.stamps < STAMPS_MIN || now_ns.saturating_sub(lag.since_ns) < steady_ns {
                     return None;
                 }
                 let (least, by) = (lag.least, lag.least - self.told);
@@ -193,7 +205,9 @@ mod tests {
     fn a_steady_clock_is_told_once_and_then_as_well_as_it_is_known() {
         let mut clocks = Clocks::default();
         let told = run(&mut clocks, 10..400, |s| DeviceTime::Utc((s * S) as i64 + 1_795_000_000_123_000_000));
-        let [(10, ClockChange::First, 2_000_000_000), (70, ClockChange::Refined, uncertainty)] = told[..] else { panic!("{told:?}") };
+        let [(13..=14, ClockChange::First, 2_000_000_000), (73..=75, ClockChange::Refined, uncertainty)] = told[..] else {
+            panic!("{told:?}")
+        };
         assert!((90_000_000..110_000_000).contains(&uncertainty), "the spread of the delays and a millisecond: {uncertainty}");
         let told = clocks.hear(DeviceTime::Utc(0), at(0)); // 1970: the past, and not believed
         assert_eq!(told, None);
@@ -235,6 +249,16 @@ mod tests {
         assert_eq!((memory.len(), live.iter().filter(|t| t.1 == ClockChange::Step).count()), (0, 0), "{memory:?} {live:?}");
     }
 
+    /// A meter that hands over its memory first: nothing is told of its clock, until it speaks of now.
+    #[test]
+    fn the_past_that_is_heard_first_is_no_clock() {
+        let mut clocks = Clocks::default();
+        let memory = run(&mut clocks, 0..60, |s| DeviceTime::Local(((s * 300) * S) as i64 - 1_000_000 * S as i64));
+        assert_eq!(memory, []);
+        let live = run(&mut clocks, 60..100, |s| DeviceTime::Local((s * S) as i64));
+        assert!(matches!(live[..], [(63..=64, ClockChange::First, 2_000_000_000)]), "{live:?}");
+    }
+
     #[test]
     fn a_counter_that_begins_anew_is_a_wrap_and_one_that_was_reset_a_step() {
         let ms_32 = (1_u64 << 32) * 1_000_000;
@@ -267,10 +291,13 @@ mod tests {
                 clocks.hear(DeviceTime::Counter(a as u64), at(ns));
             }
         }
-        let told = clocks.hear(DeviceTime::Utc(5), Moment { boot: 8, monotonic_ns: 5 });
-        assert_eq!(told.map(|t| t.change), Some(ClockChange::First), "another boot, another clock");
+        let first = |clocks: &mut Clocks, boot: u64| {
+            let heard = |s: u64| clocks.hear(DeviceTime::Utc((5 + s * S) as i64), Moment { boot, monotonic_ns: s * S });
+            (1..30).filter_map(heard).map(|told| told.change).collect::<Vec<_>>()
+        };
+        assert_eq!(first(&mut clocks, 8), [ClockChange::First], "another boot, another clock");
         clocks.forget();
-        assert!(clocks.hear(DeviceTime::Utc(5), at(5)).is_some());
+        assert_eq!(first(&mut clocks, 8), [ClockChange::First]);
         assert_eq!(clocks.hear(DeviceTime::NotTold, at(5)), None);
     }
 }

@@ -26,8 +26,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use wardgate_wire::{
-    BatchKey, ClockQuality, DeviceTime, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, Parked, Piece, Predecessor, Raw, Source,
-    WireError,
+    Alert, BatchKey, ClockQuality, DeviceTime, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, Parked, Piece, Predecessor, Raw,
+    Source, WireError,
 };
 
 use crate::config::{Report, Terms};
@@ -52,6 +52,8 @@ const WAITING_BYTES_MAX: usize = 1 << 20;
 /// A plugin that describes itself over and over makes runs over and over. From here on the epoch is changed without being asked, so that its
 /// closing stays far under the 65,536 rows that the wire allows, also with what a full memory can add.
 const RUNS_IN_EPOCH_MAX: usize = 4096;
+/// In the place of an alert's own words.
+const WITHHELD: &str = "personal, and not granted";
 
 /// What stays the same for a whole life.
 pub struct Setup {
@@ -474,7 +476,9 @@ impl Pipeline {
                 missed(book, &mut voice, number, channel, count, reason)
             }
             Step::Raise(alert) => {
-                book.alert(&mut voice, alert);
+                let withheld = alert.channel.and_then(|c| of.channels.get(&c)).is_some_and(|c| c.withheld);
+                of.withheld += u64::from(withheld);
+                book.alert(&mut voice, if withheld { without_its_matter(alert) } else { alert });
                 Urgency::Now
             }
             Step::Keep(state) => {
@@ -498,6 +502,11 @@ fn device_time(step: &Step) -> Option<DeviceTime> {
         Step::Raise(alert) => Some(alert.at),
         _ => None,
     }
+}
+
+/// That an alarm was raised, and how urgent it is, and nothing of what is personal and not granted.
+fn without_its_matter(alert: Alert) -> Alert {
+    Alert { channel: None, code: None, low: None, high: None, text: WITHHELD.into(), ..alert }
 }
 
 /// The streams in which what a channel says travels.

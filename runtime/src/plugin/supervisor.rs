@@ -2,6 +2,7 @@
 
 mod between;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{PermitIterator, Sender};
@@ -70,6 +71,10 @@ pub struct Supervisor {
     confirmed: bool,
     /// The silence that was told last, by its beginning.
     quiet_since_ns: Option<u64>,
+    /// Heard before anything else: what a silence comes to for the plugin, and what ended the silence.
+    ahead: VecDeque<(Moment, Event)>,
+    /// Since a silence: its device said before who it is, and may be another now.
+    must_identify: bool,
 }
 
 /// How a run ended.
@@ -125,6 +130,8 @@ impl Supervisor {
             refusals_in_a_row: 0,
             confirmed: false,
             quiet_since_ns: None,
+            ahead: VecDeque::new(),
+            must_identify: false,
         }
     }
 
@@ -233,6 +240,9 @@ impl Supervisor {
                 Some(FromPipeline::Behind { kept }) => return Next::Behind(kept),
                 Some(FromPipeline::Durable(_)) | None => {}
             }
+            if let Some((moment, event)) = self.ahead.pop_front() {
+                return Next::Event(moment, event);
+            }
             let stopping = *self.wiring.stop.borrow();
             if let Some(why) = stopping {
                 return self.still_waiting().map_or(Next::Stop(why), |(moment, event)| Next::Event(moment, event));
@@ -319,6 +329,8 @@ impl Supervisor {
             }
         }
         // What an earlier run asked is answered to nobody, and the links' states are told anew.
+        self.ahead.clear();
+        self.must_identify = false;
         let opened_at = (self.wiring.clock)();
         let begins = self.wiring.inbox.reopen(opened_at);
         let now = self.forward(begins);
@@ -370,6 +382,14 @@ impl Supervisor {
             _ => None,
         };
         self.look_for_silence(&mut room, moment);
+        if self.must_identify && is_of_the_device(&event) {
+            self.must_identify = false;
+            let links = &self.wiring.links;
+            let kinds = [(links.serial.is_some(), Event::SerialLink as fn(_) -> _), (links.modbus.is_some(), Event::ModbusLink)];
+            let told = kinds.iter().filter(|(has, _)| *has).flat_map(|(_, of)| [of(LinkState::Down), of(LinkState::Up)]);
+            self.ahead.extend(told.chain([event]).map(|event| (moment, event)));
+            return Ok(());
+        }
         match &before {
             Some(ToPipeline::Lost { .. }) => self.wiring.taps.lost(&instance, moment),
             Some(ToPipeline::Relinked { link, .. }) => self.wiring.taps.relinked(&instance, *link, moment),
@@ -403,6 +423,7 @@ impl Supervisor {
     }
 
     /// A device that was swapped on a line which nothing tells of a pulled plug: it must say anew who it is. A peripheral is known by its address.
+    /// So the plugin hears that its link was down and is up again before the next that the device says: then it identifies.
     fn look_for_silence(&mut self, room: &mut Room<'_>, moment: Moment) {
         if self.wiring.links.serial.is_none() && self.wiring.links.modbus.is_none() {
             return;
@@ -421,6 +442,7 @@ impl Supervisor {
         }
         put(room, ToPipeline::Quiet { instance: instance.clone(), moment });
         self.wiring.taps.quiet(&instance, moment);
+        self.must_identify |= claimed;
     }
 
     /// There is no word for it in what a plugin hears: its packet counters show it the hole, and the ledger has the reason.
@@ -563,6 +585,10 @@ impl Supervisor {
     fn status<T>(&self, change: impl FnOnce(&mut crate::status::InstanceStatus) -> T) -> T {
         self.wiring.status.instance(&self.posting.instance, change)
     }
+}
+
+fn is_of_the_device(event: &Event) -> bool {
+    matches!(event, Event::SerialReceived(_) | Event::ModbusReply(_, Ok(_) | Err(modbus::Failure::Exception(_))))
 }
 
 fn put(room: &mut Room<'_>, message: ToPipeline) {

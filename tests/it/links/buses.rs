@@ -1,12 +1,14 @@
 //! Buses on serial lines, RTU and ASCII, against a device that misbehaves on demand; each fault as docs/faults.md has it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wardgate::config::{self, ModbusGrant};
 use wardgate::contract::Event;
 use wardgate::contract::modbus::{Coils, Failure, Register, Registers, Request, Response, Span};
+use wardgate_lab::pty::Pty;
 use wardgate_lab::sim::modbus::serial::{Framing, SerialServer};
 use wardgate_lab::sim::modbus::{Control, Fault, Options};
 
@@ -236,6 +238,79 @@ async fn the_checksum_quirk_is_refused_and_counted_or_taken_and_marked() {
     bed.befall([Some(Fault::WrongChecksum)]);
     assert_eq!(bed.ask(1, holding(10, 2)).await, Err(Failure::Malformed), "no other wrong checksum passes");
     assert_eq!((bed.counted().malformed, bed.counted().questionable), (1, 1));
+}
+
+/// A stuck driver, or a pair without bias: bytes come without end, and no pause lets a drain end. Counted by what the babbler says meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_is_never_silent_is_named_and_costs_each_request_one_more_timeout() {
+    const ASKED: usize = 5;
+    const EACH_MS: u64 = 20;
+    let scratch = Scratch::new("babbles");
+    let line = std::sync::Arc::new(Pty::plug_in(&scratch.file("port")).unwrap());
+    let rig = Rig::on(&serial(&scratch.file("port"), "rtu"), &["ct"], &grant());
+    let ct = rig.only();
+    ct.is_up().await;
+    let (said, stop) = (std::sync::Arc::new(AtomicU64::new(0)), std::sync::Arc::new(AtomicBool::new(false)));
+    let babbler = std::thread::spawn({
+        let (line, said, stop) = (line.clone(), said.clone(), stop.clone());
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                line.send(&[0x55]);
+                said.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(std::time::Duration::from_millis(EACH_MS));
+            }
+        }
+    });
+    let before = said.load(Ordering::Relaxed);
+    for _ in 0..ASKED {
+        let none = ct.ask(1, holding(11, 1)).await;
+        assert!(matches!(none, Err(Failure::Malformed | Failure::Timeout)), "{none:?}");
+    }
+    let meanwhile = said.load(Ordering::Relaxed) - before;
+    // two timeouts each and the time that it is left alone; without a bound of time each drain lasts for thousands of bytes
+    let at_most = ASKED as u64 * (4 * TIMEOUT_MS / EACH_MS);
+    assert!(meanwhile <= at_most, "{meanwhile} bytes for {ASKED} requests, {at_most} are allowed");
+    let counted = rig.status.read().links["plant"].clone();
+    assert!(counted.last_error.contains("never silent") && counted.strays > 0, "{counted:#?}");
+    stop.store(true, Ordering::Relaxed);
+    babbler.join().unwrap();
+}
+
+/// Three in a row are a bad contact; a server that says nothing else costs its bus as a dead one does.
+#[tokio::test]
+async fn a_server_that_never_gives_a_whole_answer_is_set_aside_and_a_bad_contact_is_not() {
+    for (framing, name) in BOTH {
+        let bed = Bed::new(&format!("contact-{name}"), framing, false, |_, _| ()).await;
+        assert_eq!(registers(bed.ask(2, holding(11, 1)).await), [200], "there is another one, who would have to wait");
+        bed.befall([Some(Fault::WrongChecksum); 9]);
+        for _ in 0..9 {
+            assert_eq!(bed.ask(1, holding(11, 1)).await, Err(Failure::Malformed));
+        }
+        bed.is_right("nine damaged answers").await;
+        bed.befall([Some(Fault::WrongChecksum); 10]);
+        for _ in 0..10 {
+            assert_eq!(bed.ask(1, holding(11, 1)).await, Err(Failure::Malformed));
+        }
+        assert_eq!(bed.ask(1, holding(11, 1)).await, Err(Failure::LinkDown), "{name}: it is set aside");
+        let counted = bed.counted();
+        assert_eq!((counted.malformed, counted.skipped, counted.aside.contains(&1)), (19, 1, true));
+    }
+}
+
+/// Nobody answers server 0, and the next request waits until all have done it.
+#[tokio::test]
+async fn what_is_written_to_all_servers_is_done_when_it_is_sent() {
+    for (framing, name) in BOTH {
+        let bed = Bed::new(&format!("all-{name}"), framing, false, |_, _| ()).await;
+        for _ in 0..4 {
+            let write = Request::WriteSingleRegister(Register { address: 3, value: 7 });
+            assert_eq!(bed.ask(0, write).await, Ok(Response::Written), "{name}");
+        }
+        bed.is_right("four broadcasts").await;
+        let counted = bed.counted();
+        assert_eq!((counted.timeouts, counted.skipped, counted.requests, counted.answered), (0, 0, 5, 5));
+        assert_eq!(bed.device.control.asked().iter().filter(|(unit, _)| *unit == 0).count(), 4, "{name}");
+    }
 }
 
 /// Eight servers, one of them dead. What counts is the wire: the dead one is asked a few times, and then only to see whether it is back.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Tests that stand among those of docs/faults.md and prove what is no fault of a line.
-const NO_FAULTS: [&str; 18] = [
+const NO_FAULTS: [&str; 19] = [
     "ble::a_peripheral_is_found_and_each_of_its_values_comes_once",
+    "buses::what_is_written_to_all_servers_is_done_when_it_is_sent",
     "ble::an_indication_is_told_from_a_notification",
     "ble::a_pool_takes_what_is_alike_and_each_peripheral_once",
     "ble::the_grant_that_each_plugin_asks_for_is_one_that_can_be_written",
@@ -26,7 +27,7 @@ const NO_FAULTS: [&str; 18] = [
 ];
 
 /// Of docs/faults.md.
-const ROWS: usize = 54;
+const ROWS: usize = 56;
 
 /// The rows of a table, each with so many cells, none of them empty; the last one names a test below `folder`. Those tests.
 fn each_row_is_a_test(table: &str, cells: usize, count: usize, folder: &str) -> BTreeSet<String> {

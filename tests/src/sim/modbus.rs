@@ -353,7 +353,7 @@ impl State {
                 return None;
             }
             // each kind in its turn, from one that the seed chose: none is left out
-            let befallen = self.befallen.fetch_add(1, Ordering::Relaxed) + self.options.faults.unwrap_or(0) as usize;
+            let befallen = (self.options.faults.unwrap_or(0) as usize).wrapping_add(self.befallen.fetch_add(1, Ordering::Relaxed));
             let fault = FAULTS[befallen % FAULTS.len()];
             let _ = self.log.lock().unwrap().line(&serde_json::json!({ "fault": format!("{fault:?}") })); // a full disk shows in the books
             return Some(fault);

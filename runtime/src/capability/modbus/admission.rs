@@ -1,7 +1,7 @@
 //! Whether a bus can do what its instances declare: the worst cycle, from speed, lengths and times, before anything is asked. Pure.
 //!
 //! Members are served in turn, one transaction each. The worst case is that in each period every transaction of every instance wants
-//! the bus at once; and that servers are dead and take one timeout every [`PROBE_TIMEOUTS`] timeouts. The sum of all transactions'
+//! the bus at once; and that servers are dead and take one probe in [`PROBE_COSTS`] times what it costs. The sum of all transactions'
 //! times over their periods is the bus's load: above [`LOAD_MAX`] queues grow without end. And while all servers answer no transaction
 //! may wait for its turn longer than its own period, or it is skipped. A server that has just died costs one timeout for each instance that
 //! asks it between two turns of another, three times over until it is set aside, and once with each probe: that may keep a transaction of a
@@ -10,8 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
-use super::aside::PROBE_TIMEOUTS;
+use super::aside::PROBE_COSTS;
 use super::settings::{BusError, Protocol, Settings, TIMEOUT_MS_MIN};
 use crate::config;
 
@@ -95,7 +96,7 @@ pub fn admit(name: &str, bus: &config::Bus, all: &[Transaction]) -> Result<Cycle
     let most = askers.values().map(BTreeSet::len).max().unwrap_or(0) as u64;
     let cycle = Cycle {
         transactions: all.len(),
-        load: declared + if all.is_empty() { 0.0 } else { 1.0 / f64::from(PROBE_TIMEOUTS) },
+        load: declared + if all.is_empty() { 0.0 } else { 1.0 / f64::from(PROBE_COSTS) },
         worst_us,
         worst_wait_us: worst_us + most * silent_us,
         all_dead_wait_us: worst_us + instances * silent_us,
@@ -176,7 +177,16 @@ impl Settings {
     /// What it costs where no answer comes.
     fn silent_us(&self, t: &Transaction) -> u64 {
         let request = self.line_us(self.protocol.frame_bytes(request_bytes(t)));
-        request + (self.timeout + self.drain() + self.pause).as_micros() as u64
+        request + self.silence_us()
+    }
+
+    fn silence_us(&self) -> u64 {
+        (self.timeout + self.drain() + self.pause).as_micros() as u64
+    }
+
+    /// As above, of a request that reads.
+    pub(super) fn silent(&self) -> Duration {
+        Duration::from_micros(self.line_us(self.protocol.frame_bytes(READ_BYTES)) + self.silence_us())
     }
 
     /// What helps a bus that has too much to do: only what does something on this one.
@@ -198,11 +208,13 @@ impl Settings {
     }
 }
 
+const READ_BYTES: usize = 5; // function, address and count
+
 /// Of a PDU. Functions that are not known take the longest.
 fn request_bytes(t: &Transaction) -> usize {
     let n = usize::from(t.count);
     match t.function {
-        1..=6 => 5,
+        1..=6 => READ_BYTES,
         15 => 6 + n.div_ceil(8),
         16 => 6 + 2 * n,
         22 => 7,
@@ -226,7 +238,7 @@ impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} declared transactions, worst cycle {} ms where servers begin to answer within {} ms (answer_ms), at most {:.0} % of its time, \
+            "{} transactions, worst cycle {} ms where servers begin to answer within {} ms (answer_ms), at most {:.0} % of its time, \
              longest wait {} ms when a server has just died, {} ms when all others have",
             self.transactions,
             self.worst_us.div_ceil(1000),

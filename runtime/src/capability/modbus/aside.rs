@@ -1,11 +1,12 @@
 //! Which servers are set aside because they do not answer, for whom, and when each is probed. Pure: the clock is an argument.
 //!
 //! It is counted by instance: what one asks in vain, be it a register that the device leaves unanswered, says nothing of what another asks.
-//! A server that fails an instance [`FAILURES_MAX`] times in a row is not asked by it any more, except for a probe. Instances share the probes
-//! evenly, and each shares its own among its servers: with n instances that wait for a probe, k servers of one are each probed every
-//! [`PROBE_TIMEOUTS`] * n * k timeouts. All probes of a bus together take at most 1 / `PROBE_TIMEOUTS` of its time, however many instances ask
-//! however many dead servers; to find that a server is dead costs [`FAILURES_MAX`] timeouts for each instance that asks it. Where nothing
-//! on the bus answers nobody else has to wait, and all is asked as ever.
+//! A server that is silent for an instance [`SILENT_MAX`] times in a row, or whose answers are damaged [`DAMAGED_MAX`] times in a row, is not asked
+//! by it any more, except for a probe. Instances share the probes evenly, and each shares its own among its servers: with n instances
+//! that wait for a probe, k servers of one are each probed every [`PROBE_COSTS`] * n * k times what a request costs that nobody answers (its
+//! own time on the line, the timeout, the silence after it). All probes of a bus together take at most 1 / `PROBE_COSTS` of its time, however many
+//! instances ask however many dead servers; to find that a server is dead costs [`SILENT_MAX`] such requests for each instance that
+//! asks it. Where nothing on the bus answers nobody else has to wait, and all is asked as ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,9 +15,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// In a row, until a server is set aside.
-pub(super) const FAILURES_MAX: u32 = 3; // a device that restarts misses one or two polls; each costs the others one timeout
-/// Between two probes, in timeouts of the bus.
-pub(super) const PROBE_TIMEOUTS: u32 = 20; // a twentieth of the bus; with a timeout of 1 s a device that is back is heard within 20 s
+pub(super) const SILENT_MAX: u32 = 3; // a device that restarts misses one or two polls; each costs the others one timeout
+/// As above, of answers that are damaged: it is there, and a bad contact comes and goes. One that never says a whole answer is set aside too.
+pub(super) const DAMAGED_MAX: u32 = 10;
+/// Between two probes, in what one costs.
+pub(super) const PROBE_COSTS: u32 = 20; // a twentieth of the bus; with a timeout of 1 s a device that is back is heard within some 20 s
+
+/// What there was in the place of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    Silent,
+    Damaged,
+}
 
 #[derive(Default)]
 pub(super) struct Aside {
@@ -28,7 +38,10 @@ pub(super) struct Aside {
 /// One instance and one server that it asks.
 #[derive(Default)]
 struct Pair {
-    failures: u32,
+    /// In a row.
+    silent: u32,
+    /// Since its last whole answer.
+    damaged: u32,
     /// Of one that is set aside.
     probe_at: Option<Instant>,
     /// The server answers somebody again: its next probe is made now, in the place of that at `probe_at`.
@@ -45,7 +58,7 @@ impl Aside {
         asked || self.pairs.values().all(|p| p.probe_at.is_some())
     }
 
-    /// It answered, be it with an exception or with nonsense: it is there. True when it was set aside. Those who wait for their probe of it need
+    /// It answered, be it with an exception: it is there. True when it was set aside. Those who wait for their probe of it need
     /// not wait for long, unless they have had one early already.
     pub(super) fn answered(&mut self, instance: &Arc<str>, server: u8) -> bool {
         let before = self.pairs.insert((instance.clone(), server), Pair::default());
@@ -57,27 +70,31 @@ impl Aside {
         was_aside
     }
 
-    /// It did not answer. True when it is set aside from now on.
-    pub(super) fn failed(&mut self, instance: &Arc<str>, server: u8, now: Instant, timeout: Duration) -> bool {
+    /// It did not answer, or not with a whole answer; that cost so much. True when it is set aside from now on.
+    pub(super) fn failed(&mut self, instance: &Arc<str>, server: u8, lack: Lack, now: Instant, cost: Duration) -> bool {
         let pair = self.pairs.entry((instance.clone(), server)).or_default();
-        pair.failures = pair.failures.saturating_add(1);
-        if pair.failures < FAILURES_MAX {
+        match lack {
+            Lack::Silent => pair.silent = pair.silent.saturating_add(1),
+            // it is there: what is counted as silence begins anew
+            Lack::Damaged => (pair.silent, pair.damaged) = (0, pair.damaged.saturating_add(1)),
+        }
+        if pair.silent < SILENT_MAX && pair.damaged < DAMAGED_MAX && pair.probe_at.is_none() {
             return false;
         }
         let before = pair.probe_at.replace(now);
         pair.was_early = std::mem::take(&mut pair.early);
         let since = if pair.was_early { before.unwrap_or(now).max(now) } else { now };
-        let next = since + self.between(instance, timeout);
+        let next = since + self.between(instance, cost);
         self.pairs.get_mut(&(instance.clone(), server)).expect("just made").probe_at = Some(next);
         before.is_none()
     }
 
     /// From one probe that an instance makes of a server to the next.
-    pub(super) fn between(&self, instance: &Arc<str>, timeout: Duration) -> Duration {
+    pub(super) fn between(&self, instance: &Arc<str>, cost: Duration) -> Duration {
         let waiting = || self.pairs.iter().filter(|(_, p)| p.probe_at.is_some()).map(|((i, _), _)| i);
         let instances = waiting().collect::<BTreeSet<_>>().len() as u32;
         let servers = waiting().filter(|i| *i == instance).count() as u32;
-        timeout * PROBE_TIMEOUTS * instances.max(1) * servers.max(1)
+        cost * PROBE_COSTS * instances.max(1) * servers.max(1)
     }
 
     /// Who has gone waits for nothing.
@@ -137,7 +154,7 @@ mod tests {
                     if dead(i, server) {
                         now += TIMEOUT;
                         lost += if now < begin + SETTLED { Duration::ZERO } else { TIMEOUT };
-                        aside.failed(name, server, now, TIMEOUT);
+                        aside.failed(name, server, Lack::Silent, now, TIMEOUT);
                     } else {
                         now += TIMEOUT / 50;
                         aside.answered(name, server);
@@ -149,8 +166,8 @@ mod tests {
     }
 
     fn fail(aside: &mut Aside, instance: &Arc<str>, server: u8, now: Instant) {
-        for _ in 0..FAILURES_MAX {
-            aside.failed(instance, server, now, TIMEOUT);
+        for _ in 0..SILENT_MAX {
+            aside.failed(instance, server, Lack::Silent, now, TIMEOUT);
         }
     }
 
@@ -169,18 +186,30 @@ mod tests {
     #[test]
     fn a_few_failures_in_a_row_set_aside_and_one_answer_brings_back() {
         let (mut aside, now, me) = (Aside::default(), Instant::now(), Arc::from("me"));
-        let failed = |aside: &mut Aside| aside.failed(&me, 1, now, TIMEOUT);
+        let failed = |aside: &mut Aside| aside.failed(&me, 1, Lack::Silent, now, TIMEOUT);
         assert!(aside.may_ask(&me, 1, now) && aside.may_ask(&me, 2, now));
         assert!(!failed(&mut aside) && !failed(&mut aside));
         assert!(!aside.answered(&me, 1), "it was not set aside yet");
         assert!(!failed(&mut aside) && !failed(&mut aside) && failed(&mut aside));
         assert!(!aside.may_ask(&me, 1, now) && aside.may_ask(&me, 2, now));
         assert_eq!(aside.list(), [(1, vec![])].into());
-        let probe = now + TIMEOUT * PROBE_TIMEOUTS;
+        let probe = now + TIMEOUT * PROBE_COSTS;
         assert!(!aside.may_ask(&me, 1, probe - TIMEOUT) && aside.may_ask(&me, 1, probe));
-        assert!(!aside.failed(&me, 1, probe, TIMEOUT), "it was already");
+        assert!(!aside.failed(&me, 1, Lack::Silent, probe, TIMEOUT), "it was already");
         assert!(!aside.may_ask(&me, 1, probe));
         assert!(aside.answered(&me, 1) && aside.may_ask(&me, 1, probe));
+    }
+
+    #[test]
+    fn damaged_answers_set_aside_later_than_silence_and_begin_its_count_anew() {
+        let (mut aside, now, me) = (Aside::default(), Instant::now(), Arc::from("me"));
+        let mut failed = |lack| aside.failed(&me, 1, lack, now, TIMEOUT);
+        let heard = [Lack::Damaged, Lack::Silent, Lack::Silent, Lack::Damaged, Lack::Silent, Lack::Silent];
+        assert!(!heard.into_iter().any(&mut failed), "never three times silent in a row");
+        let more = DAMAGED_MAX - 2;
+        assert_eq!((1..=more).find(|_| failed(Lack::Damaged)), Some(more));
+        aside.answered(&me, 1);
+        assert!(!(1..DAMAGED_MAX).any(|_| aside.failed(&me, 1, Lack::Damaged, now, TIMEOUT)), "a whole answer forgets them");
     }
 
     //= PROMISES.md#P238
@@ -191,7 +220,7 @@ mod tests {
         assert!(aside.may_ask(&good, 1, now));
         for server in 1..=20 {
             for _ in 0..100 {
-                aside.failed(&evil, server, now, TIMEOUT);
+                aside.failed(&evil, server, Lack::Silent, now, TIMEOUT);
             }
         }
         assert!(aside.may_ask(&good, 1, now) && !aside.may_ask(&evil, 1, now));
@@ -199,9 +228,9 @@ mod tests {
         // Of the probes it gets half, with however many servers.
         fail(&mut aside, &good, 2, now);
         aside.answered(&good, 1);
-        assert_eq!(aside.between(&good, TIMEOUT), TIMEOUT * PROBE_TIMEOUTS * 2);
+        assert_eq!(aside.between(&good, TIMEOUT), TIMEOUT * PROBE_COSTS * 2);
         aside.keep(|instance| instance != "evil");
-        assert_eq!(aside.between(&good, TIMEOUT), TIMEOUT * PROBE_TIMEOUTS);
+        assert_eq!(aside.between(&good, TIMEOUT), TIMEOUT * PROBE_COSTS);
     }
 
     #[test]
@@ -214,7 +243,7 @@ mod tests {
         }
         assert!(!aside.may_ask(&b, 1, now));
         assert!(aside.answered(&a, 1) && aside.may_ask(&b, 1, now), "it is back");
-        aside.failed(&b, 1, now, TIMEOUT); // not for this one
+        aside.failed(&b, 1, Lack::Silent, now, TIMEOUT); // not for this one
         fail(&mut aside, &a, 1, now);
         assert!(aside.answered(&a, 1));
         assert!(!aside.may_ask(&b, 1, now), "it had its probe");
@@ -226,8 +255,8 @@ mod tests {
         let [a, b] = ["a", "b"].map(Arc::<str>::from);
         for _ in 0..100 {
             assert!(aside.may_ask(&a, 1, now) && aside.may_ask(&b, 2, now));
-            aside.failed(&a, 1, now, TIMEOUT);
-            aside.failed(&b, 2, now, TIMEOUT);
+            aside.failed(&a, 1, Lack::Silent, now, TIMEOUT);
+            aside.failed(&b, 2, Lack::Silent, now, TIMEOUT);
         }
         aside.answered(&b, 2);
         assert!(!aside.may_ask(&a, 1, now), "now somebody would wait");

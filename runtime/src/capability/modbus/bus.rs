@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Ask;
-use super::aside::{Aside, FAILURES_MAX};
+use super::aside::{Aside, DAMAGED_MAX, Lack, SILENT_MAX};
 use super::desk::{Desk, Job};
 use super::exchange::Fault;
-use super::line::{Answered, Line};
+use super::line::{Answered, BABBLES, Line, Rest};
 use super::members::Members;
 use super::settings::{BusError, Settings};
 use crate::capability::Clock;
@@ -40,6 +40,8 @@ pub struct Bus {
     desk: Desk,
     line: Line,
     aside: Aside,
+    /// The line was not to be silenced after the newest request that was not answered.
+    noisy: bool,
     settings: Settings,
     /// None: not yet tried.
     up: Option<bool>,
@@ -69,6 +71,7 @@ impl Bus {
             desk: Desk::default(),
             line: Line::new(settings.clone(), clock),
             aside: Aside::default(),
+            noisy: false,
             settings,
             up: None,
             connect_at: Instant::now(),
@@ -150,8 +153,14 @@ impl Bus {
         self.desk.finish(now, outcome.map(|a| a.response).map_err(|fault| fault.failure()), questionable);
         if doubtful {
             match attend(&mut self.asks, &mut self.desk, self.clock, self.line.in_doubt()).await {
-                Ok(true) => {}
-                Ok(false) => self.aside.hush(job.server, Instant::now() + self.settings.timeout),
+                Ok(Rest::Nothing) => {}
+                Ok(rest) => {
+                    self.aside.hush(job.server, Instant::now() + self.settings.timeout);
+                    self.noisy = rest == Rest::Noise;
+                    if self.noisy {
+                        self.status.link(&self.name, |l| l.last_error = format!("server {}: {BABBLES}", job.server));
+                    }
+                }
                 Err(why) => self.ended(&why), // it was unplugged meanwhile
             }
         }
@@ -167,13 +176,15 @@ impl Bus {
 
     /// Whether the server is to be asked on for this instance.
     fn judge(&mut self, whose: &Arc<str>, server: u8, outcome: &Result<Answered, Fault>) {
-        let timeout = self.settings.timeout;
+        let cost = self.settings.silent();
+        let mut failed = |lack| {
+            self.aside.keep(|instance| self.members.has(instance));
+            self.aside.failed(whose, server, lack, Instant::now(), cost)
+        };
         let changed = match outcome {
             Ok(_) | Err(Fault::Exception(_)) => self.aside.answered(whose, server),
-            Err(Fault::Timeout | Fault::Malformed(_)) => {
-                self.aside.keep(|instance| self.members.has(instance));
-                self.aside.failed(whose, server, Instant::now(), timeout)
-            }
+            Err(Fault::Timeout) => failed(Lack::Silent),
+            Err(Fault::Malformed(_)) => failed(Lack::Damaged),
             Err(Fault::LinkDown(_)) => false,
         };
         if !changed {
@@ -184,9 +195,9 @@ impl Bus {
                 bus = self.name,
                 server,
                 instance = %whose,
-                probe_s = self.aside.between(whose, timeout).as_secs(),
+                probe_s = self.aside.between(whose, cost).as_secs(),
                 %fault,
-                "server is set aside after {FAILURES_MAX} failures; it is probed at intervals"
+                "server is set aside: {SILENT_MAX} times in a row it was silent, or {DAMAGED_MAX} times damaged; it is probed at intervals"
             );
         } else {
             tracing::info!(bus = self.name, server, instance = %whose, "server answers again");
@@ -266,17 +277,22 @@ impl Bus {
             l.strays += tally.strays;
             match outcome {
                 Ok(answer) => {
+                    self.noisy = false;
                     l.answered += 1;
                     l.questionable += u64::from(answer.questionable);
                 }
                 Err(Fault::Exception(_)) => l.exceptions += 1,
                 Err(Fault::Timeout) => {
                     l.timeouts += 1;
-                    l.last_error = format!("server {server} did not answer within {} ms", self.settings.timeout.as_millis());
+                    if !self.noisy {
+                        l.last_error = format!("server {server} did not answer within {} ms", self.settings.timeout.as_millis());
+                    }
                 }
                 Err(Fault::Malformed(why)) => {
                     l.malformed += 1;
-                    l.last_error = format!("server {server}: {why}");
+                    if !self.noisy {
+                        l.last_error = format!("server {server}: {why}");
+                    }
                 }
                 Err(Fault::LinkDown(why)) => l.last_error = format!("server {server}: {why}"),
             }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::grant::BROADCAST;
 use super::handle::{Ask, What};
+use super::settings::Protocol;
 use crate::capability::inbox::{Answer, Sender};
 use crate::contract::modbus::{Failure, Request, Response};
 use crate::contract::types::{Moment, Tag};
@@ -42,6 +44,13 @@ pub(super) struct Job {
     /// As the site says: what goes over the bus for it is wanted, byte for byte.
     pub(super) keep_raw: bool,
     pub(super) since: Instant,
+}
+
+impl Job {
+    /// To all servers of a serial line at once: none of them answers. Over TCP 0 is a server like another.
+    pub(super) fn is_broadcast(&self, protocol: Protocol) -> bool {
+        self.server == BROADCAST && protocol != Protocol::Tcp
+    }
 }
 
 struct UnderWay {

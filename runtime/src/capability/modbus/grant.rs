@@ -21,7 +21,7 @@ const WRITE_REGISTERS_MAX: usize = 123;
 const OTHER_BYTES_MAX: usize = 252; // a PDU is 253 bytes
 
 const READ_IDENTIFICATION: u8 = 0x2B;
-const BROADCAST: u8 = 0;
+pub(super) const BROADCAST: u8 = 0;
 /// Functions that have a request kind of their own: `other` must not reach them, or it would reach around their address ranges.
 const TYPED: [u8; 10] = [1, 2, 3, 4, 5, 6, 15, 16, 22, READ_IDENTIFICATION];
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::desk::Job;
 use super::exchange::{self, Brought, Fault};
@@ -19,10 +19,12 @@ use crate::capability::serial::{Came, Wire};
 use crate::contract::Frame;
 use crate::contract::modbus::{Request, Response};
 
+/// After a broadcast, before the next request: the specification of the serial line asks for 100 to 200 ms.
+const TURNAROUND: Duration = Duration::from_millis(200);
 const IDENTIFICATION_PARTS_MAX: usize = 32; // 256 objects of some 30 bytes; each part is a transaction that others wait for
 const HEARS_ITSELF: &str = "what was sent came back, byte for byte: the adapter hears itself; set echo = true on this bus";
 const UNASKED: &str = "it sends what nobody asked for";
-const NOISE_BYTES_MAX: usize = 4096; // a line that babbles without end is not drained for ever
+pub(super) const BABBLES: &str = "the line is never silent: a driver that is stuck, or a pair without bias, or another sender";
 
 pub(super) struct Line {
     settings: Settings,
@@ -56,6 +58,16 @@ struct Open {
 pub(super) struct Answered {
     pub(super) response: Response,
     pub(super) questionable: bool,
+}
+
+/// What may still come after a request that was not answered.
+#[derive(Debug, PartialEq)]
+pub(super) enum Rest {
+    Nothing,
+    /// The line is silent; the answer may be late.
+    Late,
+    /// As above, and it was not to be silenced.
+    Noise,
 }
 
 /// What of the bytes after a request is not the answer to it.
@@ -174,6 +186,14 @@ impl Line {
         if job.keep_raw {
             self.tally.frames.push(Frame { moment: (self.clock)(), sent: true, bytes: frame.clone() });
         }
+        if job.is_broadcast(settings.protocol) {
+            // nobody answers; whoever was asked next might still be busy with it
+            sleep(Duration::from_micros(settings.line_us(frame.len())) + TURNAROUND.max(settings.pause)).await;
+            if let Some(Err(gone)) = open.wire.throw_away() {
+                return Err(Fault::LinkDown(gone.to_string())); // an adapter without a device; what it heard itself say is nobody's
+            }
+            return Ok((Brought::Whole(Response::Written), false));
+        }
         let mut reply = match (settings.protocol, settings.echo) {
             (Protocol::Tcp, _) => Reply::default(),
             (_, true) => Reply { echo: frame, ..Reply::default() },
@@ -208,29 +228,33 @@ impl Line {
         self.open.as_ref().is_some_and(|o| o.answered)
     }
 
-    /// After a timeout or a malformed reply: an answer may still be under way. True when nothing of it can arrive any more.
+    /// After a timeout or a malformed reply: an answer may still be under way.
     ///
     /// Over TCP the transaction id of the next request would tell it from the right one, if devices could be trusted with it; but
     /// converters to a serial bus put the id of the newest request on whatever comes from the serial side, and cheap devices always send
-    /// the same. On a new connection nothing old can arrive. A line without connections is drained until it is silent; the server that
-    /// owes an answer is to be left alone for a while. An error is why there is no line any more.
-    pub(super) async fn in_doubt(&mut self) -> Result<bool, String> {
+    /// the same. On a new connection nothing old can arrive. A line without connections is drained until it is silent, for one more timeout at
+    /// most; the server that owes an answer is to be left alone for a while. An error is why there is no line any more.
+    pub(super) async fn in_doubt(&mut self) -> Result<Rest, String> {
         if self.settings.protocol == Protocol::Tcp {
             self.open = None;
-            return Ok(true);
+            return Ok(Rest::Nothing);
         }
-        let Some(open) = &mut self.open else { return Ok(true) };
-        let silence = self.settings.drain();
-        let mut drained = 0;
-        while drained < NOISE_BYTES_MAX {
-            match timeout(silence, open.read()).await {
-                Ok(Ok(came)) => drained += came.bytes.len().max(1),
+        let Some(open) = &mut self.open else { return Ok(Rest::Nothing) };
+        let (silence, until) = (self.settings.drain(), Instant::now() + self.settings.timeout);
+        loop {
+            let wait = until.min(Instant::now() + silence);
+            match timeout_at(wait, open.read()).await {
+                Ok(Ok(came)) => self.tally.bytes_in += came.bytes.len() as u64,
                 Ok(Err(why)) => return Err(why),
+                Err(_) if wait < until || silence >= self.settings.timeout => return Ok(Rest::Late),
                 Err(_) => break,
             }
+            if Instant::now() >= until {
+                break; // a sender without a pause never lets the clock win
+            }
         }
-        self.tally.bytes_in += drained as u64;
-        Ok(false)
+        self.tally.strays += 1;
+        Ok(Rest::Noise)
     }
 
     pub(super) fn close(&mut self) {

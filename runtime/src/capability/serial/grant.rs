@@ -9,6 +9,7 @@ use crate::capability::GrantError;
 use crate::config::SerialGrant;
 
 /// What the inbox of a port holds.
+const RAW_BAUD: u32 = 115_200; // the fastest of the shelf's devices
 pub const INBOX_S: u32 = 10; // SD cards stall for seconds while they flush, and a device never waits
 pub(in crate::capability) const BAUD_MIN: u32 = 50; // below, no line works; and 0 hangs up
 pub(in crate::capability) const BAUD_MAX: u32 = 4_000_000; // the fastest USB adapters; it bounds the inbox to 4 MB
@@ -82,9 +83,11 @@ impl Grant {
         &self.settings
     }
 
-    /// Bytes that the line brings in [`INBOX_S`] seconds.
+    /// Bytes that the line brings in [`INBOX_S`] seconds. How fast the line behind a terminal server is it need not say here.
     pub fn inbox_bytes(&self) -> usize {
-        (u64::from(self.settings.baud) * u64::from(INBOX_S)).div_ceil(self.settings.framing.bits().into()) as usize
+        let behind_a_server = matches!(self.settings.place, Place::Raw(_));
+        let baud = if behind_a_server { self.settings.baud.max(RAW_BAUD) } else { self.settings.baud };
+        (u64::from(baud) * u64::from(INBOX_S)).div_ceil(self.settings.framing.bits().into()) as usize
     }
 
     /// One write is one frame: it matches one pattern from its first byte to its last, or it is not written.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wardgate_wire::{
-    Batch, BatchKey, Class, Content, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, NumberedReading, Source, decode,
+    Alert, Batch, BatchKey, Class, Content, Digest, Entry, GapReason, GatewayId, Key, Life, Moment, NumberedReading, Source, decode,
 };
 
 use super::{Heads, Pipeline, PipelineError, Sealed, Setup};
@@ -182,6 +182,14 @@ impl Group {
             _ => None,
         });
         instances.flatten().flat_map(|i| &i.observations).flat_map(|o| &o.readings).collect()
+    }
+
+    pub fn alerts(&self) -> Vec<&Alert> {
+        let instances = self.batches.iter().filter_map(|(_, _, b)| match &b.content {
+            Content::Alerts(instances) => Some(instances),
+            _ => None,
+        });
+        instances.flatten().flat_map(|i| &i.alerts).map(|a| &a.alert).collect()
     }
 
     pub fn keys(&self) -> Vec<(u32, Class, u32)> {

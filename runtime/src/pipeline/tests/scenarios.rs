@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wardgate_wire::{Class, ClockQuality, Content, Entry, GapReason, LastKnown, Run, Source, Stream};
+use wardgate_wire::{Alert, Class, ClockQuality, Content, Entry, GapReason, LastKnown, Run, Source, Stream};
 
 use super::*;
 use crate::config::{DeadBand, Report};
@@ -294,6 +294,26 @@ fn personal_channels_stay_here_unless_granted() {
     }
 }
 
+/// Limits, code and words of an alert say what the channel would have said.
+#[test]
+fn an_alert_about_a_personal_channel_says_that_it_was_raised_and_no_more() {
+    for (instance, granted) in [("a", false), ("granted", true)] {
+        let mut b = Bench::new();
+        b.open(instance, vec![describe_as(0, "sleep", Kind::Numeric, true), describe(1, "hr", Kind::Numeric)]);
+        let limit = Some(types::Decimal { mantissa: 90, exponent: 0 });
+        let code = Some(types::Coding { scheme: "mdc".into(), value: "1".into() });
+        let of = |channel| types::Alert { channel, low: limit, high: limit, code: code.clone(), ..alert(7) };
+        b.say(instance, vec![Said::Raise(of(Some(0))), Said::Raise(of(Some(1))), Said::Raise(of(None))]).expect("in order");
+        assert_eq!(b.pipeline.withheld(instance), u64::from(!granted));
+        let group = b.seal();
+        let said = group.alerts();
+        let whole = |a: &&Alert| a.low.is_some() && a.high.is_some() && a.code.is_some() && a.text == "HR HIGH";
+        assert_eq!(said.iter().map(whole).collect::<Vec<_>>(), [granted, true, true], "{said:#?}");
+        assert_eq!((said[0].id, said[0].priority, said[0].channel), (7, said[1].priority, granted.then_some(0)));
+        assert_eq!(said[0].text == "HR HIGH" || said[0].low.is_some() || said[0].code.is_some(), granted);
+    }
+}
+
 #[test]
 fn an_epoch_changes_inside_one_group() {
     let mut b = Bench::new();
@@ -521,16 +541,17 @@ fn a_devices_clock_is_told_when_it_is_heard_first_when_it_is_set_and_anew_for_an
     };
     let utc = |b: &Bench, ahead: i64| types::DeviceTime::Utc(b.ns as i64 + ahead);
     let hour = 3600 * SECOND as i64;
-    for ahead in [0, 0, hour, hour] {
-        let at = utc(&b, ahead);
+    let says = |b: &mut Bench, ahead: i64| {
+        b.ns += SECOND;
+        let at = utc(b, ahead);
         b.say("a", stamped(at)).unwrap();
-    }
+    };
+    [0, 0, 0, 0, 0, hour, hour].into_iter().for_each(|ahead| says(&mut b, ahead));
     b.say("a", vec![emit(&[(0, 1)])]).unwrap(); // tells none
     let now = b.tick();
     b.pipeline.relinked(&"a".into(), crate::config::Link::Serial, now);
     b.pipeline.relinked(&"a".into(), crate::config::Link::Serial, now);
-    let at = utc(&b, 0);
-    b.say("a", stamped(at)).unwrap();
+    (0..5).for_each(|_| says(&mut b, 0));
     let told: Vec<_> = (b.seal().entries().into_iter())
         .filter_map(|e| if let Entry::DeviceClock { change, uncertainty_ns, .. } = e { Some((*change, *uncertainty_ns)) } else { None })
         .collect();

@@ -28,6 +28,8 @@ thread_local! {
     /// The newest command that was done.
     static DONE: RefCell<String> = const { RefCell::new(String::new()) };
     static EACH_SECOND: RefCell<String> = const { RefCell::new(String::new()) };
+    /// What is obeyed whenever a line comes up.
+    static AT_LINK: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 struct Hostile;
@@ -190,6 +192,11 @@ fn stamped(order: &str) {
     }
 }
 
+/// Each line that comes up may lead to another device.
+fn at_link(state: LinkState) -> Done {
+    AT_LINK.with_borrow(|order| if order.is_empty() || state == LinkState::Down { Ok(()) } else { obey(order) })
+}
+
 fn alarm(id: u32) -> Alert {
     Alert {
         id,
@@ -233,6 +240,7 @@ impl lifecycle::Guest for Hostile {
             EACH_SECOND.set(order.to_owned());
             gateway::set_timer(SECOND, 1000);
         }
+        AT_LINK.set(setting("at-link").unwrap_or_default().to_owned());
         setting("at-open").map_or(Ok(()), obey)
     }
     fn timer(_: Moment, tag: Tag) -> Done {
@@ -276,8 +284,8 @@ impl lifecycle::Guest for Hostile {
 }
 
 impl modbus_events::Guest for Hostile {
-    fn link_changed(_: Moment, _: LinkState) -> Done {
-        Ok(())
+    fn link_changed(_: Moment, state: LinkState) -> Done {
+        at_link(state)
     }
     fn reply(_: Moment, tag: Tag, outcome: Result<Response, Failure>) -> Done {
         say(&format!("reply {tag} {outcome:?}"));
@@ -289,7 +297,7 @@ impl modbus_events::Guest for Hostile {
 impl serial_events::Guest for Hostile {
     fn link_changed(_: Moment, state: LinkState) -> Done {
         emit(0, if state == LinkState::Up { 100 } else { 101 });
-        Ok(())
+        at_link(state)
     }
     fn written(_: Moment, tag: Tag, outcome: Result<(), serial::Failure>) -> Done {
         say(&format!("written {tag} {outcome:?}"));

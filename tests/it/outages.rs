@@ -1,0 +1,119 @@
+//! What the faults of a Modbus bus come to in the ledger: through the plugin, the gateway and the receiver. What they come to on the line is `links`'.
+
+use tokio::sync::watch;
+use wardgate_lab::accountant;
+use wardgate_lab::process::root;
+use wardgate_lab::sim::modbus::serial::{Framing, SerialServer};
+use wardgate_lab::sim::modbus::{Control, Fault, Options, Server};
+use wardgate_lab::stage::Stage;
+
+use crate::faults::wait_status;
+use crate::ward::{Folder, wait_to_see};
+
+const TCP: &str = "plant-tcp";
+const RTU: &str = "plant-rtu";
+const LOST: usize = 600; // requests that stay without an answer: more than are made
+
+/// The devices of both buses, until they are dropped.
+struct Plant {
+    runtime: Option<tokio::runtime::Runtime>,
+    tcp: Control,
+    rtu: Control,
+    stop_rtu: watch::Sender<bool>,
+}
+
+impl Plant {
+    fn on(stage: &mut Stage) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let port = stage.folder.join("dev").join(RTU);
+        let (stop_rtu, stopped) = watch::channel(false);
+        let (tcp, rtu, at) = runtime.block_on(async {
+            let server = Server::new(Options::new("127.0.0.1:0".parse().unwrap())).await.expect("a server");
+            let serial = SerialServer::new(&port, Framing::Rtu, false, Options::new("127.0.0.1:0".parse().unwrap())).expect("a pty");
+            let (tcp, rtu, at) = (server.control(), serial.control(), server.address());
+            let (hold, never) = watch::channel(false);
+            tokio::spawn(async move {
+                let _hold = hold;
+                server.run(never).await.expect("it serves");
+            });
+            tokio::spawn(async move { serial.run(stopped).await.expect("it serves") });
+            (tcp, rtu, at)
+        });
+        let package = root().join("plugins/target/packages/modbus-map-0.1.0");
+        let instance = |name: &str, bus: &str| {
+            format!(
+                "[bus.{name}]\n{bus}\ntimeout_ms = 300\n[instance.{name}]\npackage = \"{}\"\n\
+                 grants.modbus = {{ bus = \"{name}\", servers = [1], allow = [{{ function = 3, addresses = [\"0..11\"] }}] }}\n\
+                 settings = {{ map = {{ shipped = \"smc-hrs\" }}, period_ms = 500, tries = 1 }}\n",
+                package.display()
+            )
+        };
+        stage.more += "\n";
+        stage.more += &instance(TCP, &format!("tcp = \"{at}\""));
+        stage.more += &instance(RTU, &format!("serial = \"{}\"\nbaud = 115200", port.display()));
+        Self { runtime: Some(runtime), tcp, rtu, stop_rtu }
+    }
+
+    fn befall(&self, instance: &str, faults: impl IntoIterator<Item = Fault>) {
+        let control = if instance == TCP { &self.tcp } else { &self.rtu };
+        control.befall(faults.into_iter().map(Some));
+    }
+}
+
+impl Drop for Plant {
+    fn drop(&mut self) {
+        self.runtime.take().expect("once").shutdown_background();
+    }
+}
+
+/// Why something of this instance is missing, as the receiver has it: each gap of one channel, in order.
+fn reasons(stage: &Stage, instance: &str) -> Vec<String> {
+    let gaps = accountant::read_gaps(&stage.output());
+    gaps.into_iter().filter(|g| g.instance == instance && g.channel == "temperature").map(|g| g.reason).collect()
+}
+
+/// Each gap has the reason that docs/faults.md tells for the fault, as soon as the fault is there and not when it is over.
+//= PROMISES.md#P84
+#[test]
+fn each_fault_of_a_bus_is_a_gap_with_its_reason_while_it_lasts() {
+    let folder = Folder::new("outages");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    let plant = Plant::on(&mut stage);
+    stage.start_all(&[]).expect("everything starts");
+    for instance in [TCP, RTU] {
+        let well = |stage: &Stage| wait_status(stage, "answers", |s| s.instances.get(instance).is_some_and(|i| i.state == "healthy"));
+        well(&stage);
+        let mut told = reasons(&stage, instance).len();
+        for (fault, reason) in [
+            (Fault::Silence, "device-off"),
+            (Fault::Short, "line-fault"),
+            (Fault::WrongCount, "line-fault"),
+            (Fault::Half, "line-fault"),
+            (Fault::WrongFunction, "line-fault"),
+            (Fault::Late, "device-off"),
+        ] {
+            plant.befall(instance, [fault]);
+            told += 1;
+            let all = wait_to_see("its gap", || reasons(&stage, instance), |all| all.len() >= told);
+            assert_eq!(all[told - 1..], [reason], "{instance} {fault:?}: one gap, and not another when it answers");
+            well(&stage);
+        }
+        plant.befall(instance, [Fault::Exception(4)]);
+        wait_status(&stage, "the exception", |s| s.links[instance].exceptions > 0 && s.instances[instance].state == "healthy");
+        assert_eq!(reasons(&stage, instance).len(), told, "{instance}: an exception is an absent value and no gap");
+        // dead: told while it is, and the restart of the gateway explains nothing of it
+        plant.befall(instance, std::iter::repeat_n(Fault::Silence, LOST));
+        let all = wait_to_see("the gap of one that is dead", || reasons(&stage, instance), |all| all.len() > told);
+        assert_eq!(all[told], "device-off");
+    }
+    let before: Vec<_> = [TCP, RTU].map(|instance| reasons(&stage, instance).len()).into();
+    let status = stage.gateway.as_mut().expect("running").stop().expect("a clean stop");
+    assert!(status.success(), "{status}");
+    plant.stop_rtu.send(true).expect("it runs"); // and that line is unplugged
+    stage.start_gateway().expect("it comes back");
+    wait_status(&stage, "both down", |s| [TCP, RTU].iter().all(|i| s.instances.get(*i).is_some_and(|i| i.state == "degraded")));
+    for (instance, before) in [TCP, RTU].into_iter().zip(before) {
+        let told = |all: &Vec<String>| all[before..].iter().any(|reason| reason == "device-off");
+        wait_to_see("that its device is off, besides the restart", || reasons(&stage, instance), told);
+    }
+}
