@@ -141,6 +141,11 @@ impl Instance {
     pub fn is_of_a_pool(&self) -> bool {
         self.grants.ble.as_ref().is_some_and(|grant| grant.pool.is_some())
     }
+
+    /// As the grant has it: `address` is one peripheral for ever, of a `pool` it may be another each time.
+    pub fn ble_binding(&self) -> Option<&'static str> {
+        self.grants.ble.as_ref().map(|_| if self.is_of_a_pool() { "pool" } else { "address" })
+    }
 }
 
 /// Six octets in hexadecimal, with colons between them.
