@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wardgate_sdk::gatt::{Profile, polar};
+use wardgate_sdk::gatt::{Profile, Stamp, Waves, polar};
 use wardgate_sdk::*;
 
 use crate::ble::{Value128, lines, said, said_every};
@@ -201,4 +201,18 @@ fn damaged_messages_are_survived_and_indices_never_go_back() {
             }
         }
     }
+}
+
+#[test]
+fn another_devices_clock_says_nothing_about_what_is_missing_of_the_one_before() {
+    let mut out = Outbox::default();
+    let mut waves = Waves::new(0, Stamp::First);
+    let messages = [(Some("A"), 1000), (Some("A"), 1128), (None, 1256), (Some("B"), 1384), (Some("B"), 1512)];
+    for (n, (who, at_ms)) in messages.into_iter().enumerate() {
+        waves.of(who, &mut out);
+        let now = crate::ble::at(128 * n as u64);
+        waves.say(now, at_ms * 1_000_000, vec![vec![0; 16]], (8_000_000, 1), Quality::empty(), &mut out);
+    }
+    let told = out.take().into_iter().filter(|said| !matches!(said, Said::EmitWaveform(_))).collect::<Vec<_>>();
+    assert_eq!(told, [Said::Missed(0, None, Missing::DeviceOff)]);
 }

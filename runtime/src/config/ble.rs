@@ -175,4 +175,12 @@ mod tests {
             assert!(why.contains(says), "{text}: {why}");
         }
     }
+
+    #[test]
+    fn a_plugin_is_told_how_its_peripheral_is_bound() {
+        let binding = |grants: &str| toml::from_str::<Instance>(&format!("package = \"p\"\n[grants]\n{grants}")).unwrap().ble_binding();
+        assert_eq!(binding("ble = { address = \"C0:98:e5:00:00:01\" }"), Some("address"));
+        assert_eq!(binding("ble = { pool = { service = \"1808\" } }"), Some("pool"));
+        assert_eq!(binding(""), None);
+    }
 }
