@@ -15,6 +15,7 @@ use wardgate_lab::process::root;
 use wardgate_lab::stage::{GATEWAY, Stage};
 
 use crate::ble_stack::PAIRED;
+use crate::ble_ward::once;
 use crate::ward::{Folder, wait_to_see};
 
 /// What a plugin may use of the processor in one call, the most that a manifest may say: everything is emulated there.
@@ -260,9 +261,12 @@ fn on_a_real_bluez_every_notification_comes_once() {
 
     peripherals.tell("hush").unwrap();
     std::thread::sleep(Duration::from_secs(1)); // what is on its way in the radio arrives
-    let (mut notified, mut received) = (0, 0);
+    let (mut notified, mut received, mut again) = (0, 0, 0);
     for bound in &WARD {
-        let out = went(&sent, bound);
+        let all = went(&sent, bound);
+        // a meter is asked for its last records on each link, to see that it numbers as it did
+        let out = if bound.name == "meter" { once(all.clone()) } else { all.clone() };
+        again += all.len() - out.len();
         let got = wait_to_see(&format!("what is on its way of {}", bound.name), || came(&stage, bound), |came| came.len() >= out.len());
         assert_eq!(got, out, "{}: what came, what went out", bound.name);
         notified += out.len();
@@ -270,7 +274,7 @@ fn on_a_real_bluez_every_notification_comes_once() {
     }
     let books = peripherals.books().unwrap();
     let counted: u64 = books["notified"].as_object().unwrap().values().filter_map(Json::as_u64).sum();
-    assert_eq!(counted, notified as u64, "{books}");
+    assert_eq!(counted, (notified + again) as u64, "{books}");
     let writes = books["writes"]["meter"].as_array().unwrap();
     assert!(writes.iter().all(|w| !w.as_str().unwrap().starts_with("02")), "nothing may be deleted: {writes:?}");
     guest.well("kill $(pidof wardgate); for n in $(seq 100); do pidof wardgate >/dev/null || exit 0; sleep 0.2; done; exit 1").unwrap();

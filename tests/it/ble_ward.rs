@@ -1,5 +1,6 @@
 //! A ward whose Bluetooth devices are simulated (`wardgate-lab bluez`), with gateway, broker and receiver as they are: for tests of the whole way.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -84,9 +85,10 @@ impl Ward {
         ble::read(&self.sent, device)
     }
 
-    /// The values of one channel that went out, in order.
+    /// The values of one channel that went out, in order; each record of a meter once, though it is told again on each link.
     pub fn went(&self, device: &str, channel: &str) -> Vec<Content> {
-        self.said(device).into_iter().filter_map(|said| said.says.get(channel).map(content)).collect()
+        let went = self.said(device).into_iter().filter_map(|said| said.says.get(channel).map(content)).collect();
+        if channel == "sequence" { once(went) } else { went }
     }
 
     /// The values of one channel that came, in order.
@@ -110,4 +112,10 @@ fn content(value: &Value) -> Content {
         Value::Number(mantissa, exponent) => Content::Number(*mantissa, *exponent),
         Value::Code(code) => Content::Code(*code),
     }
+}
+
+/// Each value where it came first.
+pub fn once(values: Vec<Content>) -> Vec<Content> {
+    let mut seen = BTreeSet::new();
+    values.into_iter().filter(|value| seen.insert(value.clone())).collect()
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 /// A value's moment at the gateway may seem this much earlier than the simulator's note of it: both read the same clock, the note comes after the write.
-const NOTE_LATE_NS: u64 = 100_000_000;
+pub const NOTE_LATE_NS: u64 = 100_000_000;
 /// A gateway that stamps a message later than this was not running; what it then says is not taken for that message.
 const STAMP_LATE_NS_MAX: u64 = 5_000_000_000;
 

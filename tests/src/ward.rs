@@ -1,5 +1,6 @@
 //! The process of the simulated devices, and what they say that they sent.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::accountant::{Content, Tracks};
+use crate::accountant::{Content, NOTE_LATE_NS, Tracks};
 use crate::sim::serial::capture::Capture;
 use crate::sim::serial::repeat::Repeater;
 use crate::sim::{ble, modbus, serial};
@@ -190,6 +191,24 @@ pub fn read_sent_over_faults(folder: &Path, device: &str, received: &Tracks) -> 
     monitor_tracks(fates.iter().map(|fate| match fate {
         Fate::Arrived(said) | Fate::Lost(said) => said,
     }))
+}
+
+/// On each link a glucose meter is asked for the last records once more, to see that it numbers as it did, and they are to come once. Of
+/// several sendings of one record that counts which came, else the first.
+pub fn tell_once(sent: &mut Tracks, received: &Tracks) {
+    let Some(numbers) = sent.get("sequence") else { return };
+    let came = |number: &Content| received.get("sequence")?.iter().find(|(_, content)| content == number).map(|(at, _)| *at);
+    let (mut counts, mut again) = (BTreeMap::<&Content, u64>::new(), BTreeSet::new());
+    for (at, number) in numbers {
+        let before = counts.insert(number, *at);
+        if let Some(before) = before {
+            let this_came = came(number).is_some_and(|came| *at <= came + NOTE_LATE_NS);
+            let (counted, not) = if this_came { (*at, before) } else { (before, *at) };
+            counts.insert(number, counted);
+            again.insert(not);
+        }
+    }
+    sent.values_mut().for_each(|track| track.retain(|(at, _)| !again.contains(at)));
 }
 
 /// The send log of a monitor.

@@ -121,29 +121,39 @@ const MINUTE_NS: u64 = 60_000_000_000;
 const QUARTER_MIN: i64 = 15; // the time zone counts quarters of an hour
 const ZONE_UNKNOWN: i8 = -128;
 
+const NO_CHECKSUM_THERE: &[u8] = &[0xff, 0xff];
 const NO_CHECKSUM: Damage = Damage("its checksum is missing, and the device says that it sends one");
 const WRONG_CHECKSUM: Damage = Damage("its checksum is wrong");
 const WRONG_SIZE: Damage = Damage("its size does not fit its flags");
 
-/// `checksums`: the device's features say that it sends them.
-pub fn decode(from: u128, bytes: &[u8], checksums: bool) -> Read<Vec<Message>> {
+/// `checksums`: whether the device's features say that it sends them. While they were not read, a value without one may be damaged:
+/// it is `questionable`.
+pub fn decode(from: u128, bytes: &[u8], checksums: Option<bool>) -> Read<Vec<Message>> {
     match from {
         MEASUREMENT => measurements(bytes, checksums),
         FEATURE => feature(bytes).map(|(message, _)| vec![message]),
-        STATUS => {
-            let mut fields = checked(bytes, 5, checksums)?;
+        STATUS => one(bytes, 5, checksums, |mut fields| {
             let offset = fields.u16()?;
             let mut message = Message::of(vec![reading(SENSOR_STATUS, Value::Bits(fields.u24()?.into()))]);
             since_start(&mut message, offset);
-            Ok(vec![message])
-        }
-        SESSION_START => session_start(checked(bytes, 9, checksums)?).map(|message| vec![message]),
-        _ => Ok(vec![Message::of(vec![reading(SESSION_LENGTH, u32::from(checked(bytes, 2, checksums)?.u16()?))])]),
+            Ok(message)
+        }),
+        SESSION_START => one(bytes, 9, checksums, session_start),
+        _ => one(bytes, 2, checksums, |mut fields| Ok(Message::of(vec![reading(SESSION_LENGTH, u32::from(fields.u16()?))]))),
     }
 }
 
+fn one(bytes: &[u8], length: usize, checksums: Option<bool>, read: impl Fn(Fields<'_>) -> Read<Message>) -> Read<Vec<Message>> {
+    let (fields, sure) = checked(bytes, length, checksums)?;
+    let mut message = read(fields)?;
+    if !sure {
+        message.mark(Quality::QUESTIONABLE);
+    }
+    Ok(vec![message])
+}
+
 /// One or more records, each with its size; all of them count, or none.
-fn measurements(mut bytes: &[u8], checksums: bool) -> Read<Vec<Message>> {
+fn measurements(mut bytes: &[u8], checksums: Option<bool>) -> Read<Vec<Message>> {
     let mut messages = Vec::new();
     loop {
         let size = usize::from(Fields::new(bytes).u8()?);
@@ -156,11 +166,11 @@ fn measurements(mut bytes: &[u8], checksums: bool) -> Read<Vec<Message>> {
     }
 }
 
-fn measurement(record: &[u8], checksums: bool) -> Read<Message> {
+fn measurement(record: &[u8], checksums: Option<bool>) -> Read<Message> {
     let flags = *record.get(1).ok_or(WRONG_SIZE)?;
     let octets = (flags & (WARNING_PRESENT | CALIBRATION_PRESENT | STATUS_PRESENT)).count_ones() as usize;
     let floats = (flags & (TREND_PRESENT | QUALITY_PRESENT)).count_ones() as usize;
-    let mut fields = checked(record, 6 + octets + 2 * floats, checksums)?;
+    let (mut fields, sure) = checked(record, 6 + octets + 2 * floats, checksums)?;
     fields.take(2)?;
     let (value, offset) = (fields.sfloat()?, fields.u16()?);
     let mut status = 0;
@@ -170,8 +180,8 @@ fn measurement(record: &[u8], checksums: bool) -> Read<Message> {
     }
     let mut message = Message::of(vec![reading(GLUCOSE, value)]);
     message.push_some(TREND, fields.when(flags & TREND_PRESENT != 0, Fields::sfloat)?);
-    for (bits, quality) in [(DOUBTFUL, Quality::QUESTIONABLE), (ALARMING, Quality::IN_ALARM)] {
-        if status & bits != 0 {
+    for (applies, quality) in [(status & DOUBTFUL != 0 || !sure, Quality::QUESTIONABLE), (status & ALARMING != 0, Quality::IN_ALARM)] {
+        if applies {
             message.mark(quality);
         }
     }
@@ -209,8 +219,10 @@ pub fn feature(bytes: &[u8]) -> Read<(Message, bool)> {
     let mut fields = Fields::new(bytes);
     let (features, sampled) = (fields.u24()?, fields.u8()?);
     let checksums = features & CHECKSUMS != 0;
-    if checksums {
-        checked(bytes, 4, true)?;
+    match fields.left() {
+        _ if checksums => drop(checked(bytes, 4, Some(true))?),
+        [] | NO_CHECKSUM_THERE => {}
+        _ => return Err(WRONG_CHECKSUM), // one bit that fell would take away all the others' checksums
     }
     let mut message = Message::of(vec![reading(FEATURES, Value::Bits(features.into()))]);
     message.push(SAMPLE_TYPE, Value::Code((sampled & 15).into()));
@@ -218,14 +230,14 @@ pub fn feature(bytes: &[u8]) -> Read<(Message, bool)> {
     Ok((message, checksums))
 }
 
-/// A value of `length` octets, and perhaps a checksum behind it, which is right.
-fn checked(bytes: &[u8], length: usize, checksums: bool) -> Read<Fields<'_>> {
+/// A value of `length` octets, and perhaps a checksum behind it, which is right. `false`: one should perhaps stand there.
+fn checked(bytes: &[u8], length: usize, checksums: Option<bool>) -> Read<(Fields<'_>, bool)> {
     let mut fields = Fields::new(bytes);
     let value = fields.take(length)?;
     match fields.left() {
-        [] if checksums => Err(NO_CHECKSUM),
-        [] => Ok(Fields::new(value)),
-        [low, high] if u16::from_le_bytes([*low, *high]) == crc(value) => Ok(Fields::new(value)),
+        [] if checksums == Some(true) => Err(NO_CHECKSUM),
+        [] => Ok((Fields::new(value), checksums.is_some())),
+        [low, high] if u16::from_le_bytes([*low, *high]) == crc(value) => Ok((Fields::new(value), true)),
         [_, _] => Err(WRONG_CHECKSUM),
         _ => Err(WRONG_SIZE),
     }

@@ -44,12 +44,13 @@ impl Strap {
         self.speaks..self.speaks + 1
     }
 
-    pub fn heard(&mut self, peer: &mut Peer, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+    pub fn heard(&mut self, peer: &mut Peer, now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
         match from {
             polar::DATA => {
                 self.speaks = ECG;
                 if let Some(samples) = decode::polar_ecg(bytes)? {
-                    self.polar.say(samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, Quality::empty(), out);
+                    self.polar.of(peer.who(), out);
+                    self.polar.say(now, samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, Quality::empty(), out);
                 }
             }
             OPEN_ECG => {
@@ -57,7 +58,8 @@ impl Strap {
                 let samples = decode::open_ecg(bytes)?;
                 let quality = validity(&samples.counts);
                 let period_ns = (u64::from(self.interval_ms) * 1_000_000, 1);
-                self.open.say(samples.at_ns, vec![samples.counts], period_ns, quality, out);
+                self.open.of(peer.who(), out);
+                self.open.say(now, samples.at_ns, vec![samples.counts], period_ns, quality, out);
             }
             OPEN_INTERVAL => self.interval(decode::interval(bytes)?, out),
             _ => polar::answered(bytes, polar::ECG, peer, out)?,

@@ -137,6 +137,8 @@ const EXERCISE_OVERRUN: u16 = u16::MAX;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub sequence: u16,
+    /// Of when it was measured and how much: two records of one number that differ in it are not the same.
+    pub mark: u32,
     pub message: Message,
     pub context_follows: bool,
 }
@@ -184,7 +186,19 @@ pub fn measurement(bytes: &[u8]) -> Read<Record> {
     message.push_some(TIME_OFFSET, offset.map(minutes));
     message.stamp(Some(base), DEVICE_TIME);
     message.at = user_facing(&base, offset);
-    Ok(Record { sequence, message, context_follows: flags & CONTEXT_FOLLOWS != 0 })
+    Ok(Record { sequence, mark: mark(bytes, flags), message, context_follows: flags & CONTEXT_FOLLOWS != 0 })
+}
+
+/// FNV-1a of the base time, and of the concentration with its type and site. What a meter may tell otherwise the next time (its status,
+/// the offset of its clock) is left out.
+fn mark(measurement: &[u8], flags: u8) -> u32 {
+    const TIME: std::ops::Range<usize> = 3..10; // behind the flags and the number
+    const SAMPLE_BYTES: usize = 3;
+    let time = measurement.get(TIME).unwrap_or_default();
+    let sample = TIME.end + if flags & OFFSET_PRESENT != 0 { 2 } else { 0 };
+    let sample = Some(sample).filter(|_| flags & CONCENTRATION_PRESENT != 0).and_then(|at| measurement.get(at..at + SAMPLE_BYTES));
+    let bytes = time.iter().chain(sample.unwrap_or_default());
+    bytes.fold(0x811c_9dc5, |mark, byte| (mark ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The time that the device shows its user: its base time moved by the offset. Both can be had back, since the offset is told too.
@@ -255,7 +269,7 @@ pub fn context(bytes: &[u8]) -> Read<Record> {
         message.push(amount, fields.sfloat()?);
     }
     message.push_some(HBA1C, fields.when(flags & HBA1C_PRESENT != 0, Fields::sfloat)?);
-    Ok(Record { sequence, message, context_follows: false })
+    Ok(Record { sequence, mark: 0, message, context_follows: false })
 }
 
 const COUNT_ANSWER: u8 = 5;

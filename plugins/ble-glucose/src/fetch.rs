@@ -1,13 +1,17 @@
-//! Brings each stored record of a meter once, over lost links and restarts: count, report, settle, and (when the site wants it) delete.
+//! Brings each stored record of a meter once, over lost links and restarts: report, count, settle, and (when the site wants it) delete.
 //!
 //! A record and the place reached go out in one call, so that both are on flash or neither. A record whose context follows waits
 //! for it; when the link is lost in between, both come again.
+//!
+//! A meter's numbers are not taken on trust: a battery may be changed, and they begin anew. So the first report on a link begins with
+//! the last records that were taken, and they must be the same. Nothing is deleted but what was reported on this very link, and then
+//! only when the meter counts no more in its whole memory.
 
 use wardgate_sdk::gatt::{Peer, refusal};
 use wardgate_sdk::*;
 
 use crate::decode::{Answer, CHANNELS, CONTEXT, CONTROL_POINT, GLUCOSE, MEASUREMENT, Record};
-use crate::places::{Place, Places};
+use crate::places::{Place, Places, Runs};
 
 const PATIENCE: Tag = 1;
 const PATIENCE_MS: u64 = 30_000; // what the Glucose Profile gives a procedure before the collector may think it lost
@@ -31,25 +35,58 @@ const OPERATOR_NOT_SUPPORTED: u8 = 4;
 const NO_RECORDS: u8 = 6;
 const OPERAND_NOT_SUPPORTED: u8 = 9;
 
+const NO_COUNT: &str = "it does not count its records";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doing {
     Nothing,
+    /// Later on one link it is only counted what is new.
+    Looking,
+    /// Before what is to be deleted is reported: what a person deletes meanwhile must not make up for what was lost on the way.
+    Sizing,
+    Reporting,
     Counting,
-    /// Whether the meter can count: then it is counted once more behind the report.
-    Reporting(bool),
     Deleting(u16),
+}
+
+/// Whether the meter numbers its records as it did when they were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    Unknown,
+    /// One of the last records that were taken is there, and is the same.
+    Same,
+    /// None of them is there, but others are: one that was taken, by its number, is a new one.
+    Gone,
+    /// They began anew, or the meter is.
+    Anew,
 }
 
 pub struct Fetch {
     places: Places,
+    /// Of a meter that does not say who it is: it holds as long as the link.
+    nameless: Place,
+    /// The site bound one peripheral by its address: then it needs no name to be known again.
+    one: bool,
     delete: bool,
     again_ms: u64,
     doing: Doing,
+    numbers: Numbers,
     rounds: u32,
+    /// Counted before it was reported.
+    size: u32,
+    /// Reported since it was last asked, and taken since the link came up.
+    seen: Runs,
+    fresh: Runs,
+    /// What was taken while it was not known whether the numbers began anew is there, and is the same.
+    later_same: bool,
+    /// All that the meter has was taken, since the link came up.
+    whole: bool,
     /// That records are missing was said since the link came up.
     missed: bool,
     /// The meter knows no "from here on": everything is asked for, and what was taken before is passed over.
     all_only: bool,
+    /// Why nothing is deleted on this link, though the site wants it.
+    keeps: Option<String>,
     /// Waits for its context.
     held: Option<Record>,
     /// Said without its context.
@@ -67,12 +104,21 @@ impl Fetch {
         });
         Ok(Self {
             places,
+            nameless: Place::default(),
+            one: start.about.iter().any(|fact| fact.name == "binding" && fact.value == "address"),
             delete: settings.yes_or_no("delete", false)?,
             again_ms: settings.number("every_s", 300, 10..=86_400)? * 1000,
             doing: Doing::Nothing,
+            numbers: Numbers::Unknown,
             rounds: 0,
+            size: 0,
+            seen: Runs::default(),
+            fresh: Runs::default(),
+            later_same: false,
+            whole: false,
             missed: false,
             all_only: false,
+            keeps: None,
             held: None,
             said: None,
             cleared: None,
@@ -80,35 +126,105 @@ impl Fetch {
     }
 
     fn place(&mut self, peer: &Peer) -> &mut Place {
-        let meter = peer.fact("serial").or_else(|| peer.fact("system-id")).unwrap_or_default();
-        self.places.of(meter)
+        match peer.who() {
+            Some(meter) => self.places.of(meter),
+            None if self.one => self.places.of(""),
+            None => &mut self.nameless,
+        }
+    }
+
+    fn keep(&self, peer: &Peer, out: &mut Outbox) {
+        if peer.who().is_some() || self.one {
+            out.keep(&self.places.to_bytes());
+        }
     }
 
     pub fn start(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        self.rounds = 0;
-        self.ask(peer, out);
-    }
-
-    /// First it is counted, from the first that may be missing.
-    fn ask(&mut self, peer: &mut Peer, out: &mut Outbox) {
         if peer.handle(MEASUREMENT).is_none() || peer.handle(CONTROL_POINT).is_none() {
             return; // a meter that only tells what it measures now, or it is not granted
         }
-        self.rounds += 1;
-        if self.all_only {
-            return self.report(peer, false, out);
+        if peer.is_unread() {
+            // as somebody else it would tell everything once more
+            let detail = "who the meter is could not be read: its stored records wait for the next link";
+            out.log(Level::Warn, detail);
+            return peer.report(Health::Degraded, detail, out);
         }
+        if peer.who().is_none() {
+            self.keep_them("it does not say who it is");
+            if !self.one {
+                let detail = "the meter does not say who it is, and may be another each time: what it stores comes again on each link";
+                out.log(Level::Warn, detail);
+            }
+        }
+        let place = self.place(peer);
+        let (new, marked) = (place.is_new(), place.first_marked().is_some());
+        if new {
+            self.numbers = Numbers::Anew;
+        } else if !marked {
+            self.numbers = Numbers::Same; // kept by a version that took them on trust
+            self.keep_them("what was taken of it was not marked yet");
+        }
+        self.ask(peer, out);
+    }
+
+    fn keep_them(&mut self, why: &str) {
+        self.keeps.get_or_insert_with(|| format!("the meter's memory is not cleared: {why}"));
+    }
+
+    fn clears(&self) -> bool {
+        self.delete && self.keeps.is_none()
+    }
+
+    fn ask(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        if self.whole && !self.all_only {
+            self.doing = Doing::Looking;
+            let from = self.place(peer).settled();
+            return self.request(peer, COUNT, from, out);
+        }
+        self.begin(peer, out);
+    }
+
+    fn begin(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        (self.rounds, self.size, self.seen) = (1, 0, Runs::default());
+        if self.clears() {
+            self.doing = Doing::Sizing;
+            return self.request(peer, COUNT, 0, out);
+        }
+        self.begin_report(peer, out);
+    }
+
+    /// Nobody knows how much there is.
+    fn unsized_report(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        self.keep_them(NO_COUNT);
+        self.begin_report(peer, out);
+    }
+
+    fn begin_report(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        let place = self.place(peer);
+        let (next, marked) = (place.next(), place.first_marked());
+        let from = match self.numbers {
+            Numbers::Unknown => marked.map_or(0, u32::from),
+            Numbers::Same => next,
+            Numbers::Gone | Numbers::Anew => 0,
+        };
+        self.report(peer, from, out);
+    }
+
+    fn report(&mut self, peer: &mut Peer, from: u32, out: &mut Outbox) {
+        self.doing = Doing::Reporting;
+        self.request(peer, REPORT, if self.all_only { 0 } else { from }, out);
+    }
+
+    /// A record may have come into the meter, and another been lost on the way: only a count tells.
+    fn count(&mut self, peer: &mut Peer, out: &mut Outbox) {
         self.doing = Doing::Counting;
-        let from = self.place(peer).settled();
+        let from = if self.counts_all() { 0 } else { self.place(peer).settled() };
         self.request(peer, COUNT, from, out);
     }
 
-    /// A report goes on behind what came. When then fewer came than were counted, the next begins where the first may be missing.
-    fn report(&mut self, peer: &mut Peer, counts: bool, out: &mut Outbox) {
-        let (first, place) = (self.rounds == 1, self.place(peer));
-        let from = if first { place.next() } else { place.settled() };
-        self.doing = Doing::Reporting(counts);
-        self.request(peer, REPORT, if self.all_only { 0 } else { from }, out);
+    /// What was taken before stands for itself only where the numbers are the same, and nothing is to be deleted.
+    fn counts_all(&self) -> bool {
+        self.clears() || self.all_only || self.numbers != Numbers::Same
     }
 
     fn request(&mut self, peer: &mut Peer, procedure: u8, from: u32, out: &mut Outbox) {
@@ -117,6 +233,7 @@ impl Fetch {
             Ok(from) => self.write(peer, &by_sequence(procedure, FROM, from), out),
             Err(_) => {
                 self.doing = Doing::Nothing;
+                out.cancel_timer(PATIENCE);
                 peer.report(Health::Degraded, "the meter has used up its sequence numbers: it must be cleared by its maker's means", out);
             }
         }
@@ -134,10 +251,11 @@ impl Fetch {
         if tag != WRITE || self.doing == Doing::Nothing {
             return;
         }
-        let detail = match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Deleting(_) => format!("the meter's memory cannot be cleared: {}", refusal(&why)),
-            _ => format!("stored records cannot be asked for: {}", refusal(&why)),
-        };
+        if matches!(self.doing, Doing::Deleting(_)) {
+            return self.not_cleared(peer, &refusal(&why), out);
+        }
+        self.doing = Doing::Nothing;
+        let detail = format!("stored records cannot be asked for: {}", refusal(&why));
         out.cancel_timer(PATIENCE);
         out.log(Level::Warn, &detail);
         peer.report(Health::Degraded, &detail, out);
@@ -148,18 +266,68 @@ impl Fetch {
 
     pub fn measured(&mut self, peer: &mut Peer, record: Record, out: &mut Outbox) {
         self.release(peer, out);
-        if matches!(self.doing, Doing::Reporting(_)) {
+        if self.doing == Doing::Reporting {
             out.set_timer(PATIENCE, PATIENCE_MS);
         }
-        if peer.handle(CONTROL_POINT).is_some() && self.place(peer).has(record.sequence) {
+        if peer.handle(CONTROL_POINT).is_some() && !self.is_new(peer, &record, out) {
             self.said = None;
-            return; // it was taken before: the meter tells it again
+            return;
         }
         if record.context_follows && peer.handle(CONTEXT).is_some() {
             self.held = Some(record);
         } else {
             self.say(peer, record, out);
         }
+    }
+
+    /// Otherwise it was taken before, and the meter tells it again.
+    fn is_new(&mut self, peer: &mut Peer, record: &Record, out: &mut Outbox) -> bool {
+        if peer.is_unread() {
+            return false; // nobody asked; it will come when it is known of whom
+        }
+        let (sequence, later_same) = (record.sequence, self.later_same);
+        let place = self.place(peer);
+        let (taken, mark, doubtful) = (place.has(sequence), place.mark(sequence), place.doubtful().has(sequence));
+        let is_new = match mark {
+            _ if !taken || self.fresh.has(sequence) => !taken,
+            Some(mark) if mark == record.mark => {
+                self.known(peer, doubtful, out);
+                false
+            }
+            Some(_) => self.anew(peer, &format!("its record {sequence} is not the one that was taken"), out),
+            None if doubtful && later_same => false,
+            None if self.numbers == Numbers::Gone => self.anew(peer, "none of the records that were taken last is in it", out),
+            None if self.numbers == Numbers::Unknown => return false, // nor is it counted as seen: it may be another of that number
+            None => false,
+        };
+        self.seen.take(sequence);
+        is_new
+    }
+
+    /// One that was marked is the same.
+    fn known(&mut self, peer: &mut Peer, doubtful: bool, out: &mut Outbox) {
+        self.later_same |= doubtful;
+        if !doubtful && self.numbers == Numbers::Unknown {
+            self.numbers = Numbers::Same;
+            if self.place(peer).trust() {
+                self.keep(peer, out);
+            }
+        }
+    }
+
+    fn anew(&mut self, peer: &mut Peer, why: &str, out: &mut Outbox) -> bool {
+        if self.numbers == Numbers::Same {
+            self.keep_them("it tells records of one number in two ways");
+        }
+        out.log(Level::Warn, &format!("the meter's numbers began anew ({why}): all that it has is fetched"));
+        self.numbers = Numbers::Anew;
+        let later_same = std::mem::take(&mut self.later_same);
+        let fresh = self.fresh.clone();
+        let place = self.place(peer);
+        let there = if later_same { place.doubtful().clone() } else { fresh.clone() };
+        place.begin_anew(&there);
+        self.seen = fresh; // what was passed over is to come again
+        true
     }
 
     pub fn context(&mut self, peer: &mut Peer, context: Record, out: &mut Outbox) {
@@ -177,7 +345,7 @@ impl Fetch {
 
     /// It was told with its record, or will be: the record is still to be fetched.
     fn comes_again(&mut self, peer: &Peer, sequence: u16) -> bool {
-        peer.handle(CONTROL_POINT).is_some() && (matches!(self.doing, Doing::Reporting(_)) || self.place(peer).has(sequence))
+        peer.handle(CONTROL_POINT).is_some() && (self.doing == Doing::Reporting || self.place(peer).has(sequence))
     }
 
     /// A context that was announced did not come: the record goes out without.
@@ -194,45 +362,64 @@ impl Fetch {
         if peer.handle(CONTROL_POINT).is_none() {
             return out.emit(&[record.message.observation()]);
         }
-        self.place(peer).take(record.sequence);
-        out.emit_and_keep(&[record.message.observation()], &self.places.to_bytes());
+        self.fresh.take(record.sequence);
+        let doubted = matches!(self.numbers, Numbers::Unknown | Numbers::Gone);
+        self.place(peer).take(record.sequence, record.mark, doubted);
+        out.emit(&[record.message.observation()]);
+        self.keep(peer, out);
     }
 
     pub fn answered(&mut self, peer: &mut Peer, answer: Answer, out: &mut Outbox) {
         self.release(peer, out);
         peer.say(CHANNELS, vec![answer.message()], out);
+        let not_known = |result| matches!(result, OPERATOR_NOT_SUPPORTED | OPERAND_NOT_SUPPORTED);
         match (self.doing, answer) {
+            (Doing::Looking, Answer::Count(0) | Answer::Result { procedure: COUNT, result: NO_RECORDS }) => self.rest(peer, out),
+            (Doing::Looking, Answer::Count(_) | Answer::Result { procedure: COUNT, .. }) => self.begin(peer, out),
+            (Doing::Sizing, Answer::Count(count)) => {
+                self.size = count.into();
+                self.begin_report(peer, out);
+            }
+            (Doing::Sizing, Answer::Result { procedure: COUNT, result: NO_RECORDS }) => self.begin_report(peer, out),
+            (Doing::Sizing, Answer::Result { procedure: COUNT, .. }) => self.unsized_report(peer, out),
             (Doing::Counting, Answer::Count(count)) => self.counted(peer, count.into(), out),
-            (Doing::Counting, Answer::Result { procedure: COUNT, result: NO_RECORDS }) => self.complete(peer, out),
-            // it cannot count: what it reports is then all there is
-            (Doing::Counting, Answer::Result { procedure: COUNT, .. }) => self.report(peer, false, out),
-            (Doing::Reporting(counts), Answer::Result { procedure: REPORT, result }) => match result {
-                // a record may have come into the meter, and another been lost on the way: only a new count tells
-                SUCCESS | NO_RECORDS if counts => self.ask(peer, out),
-                SUCCESS | NO_RECORDS => self.complete(peer, out),
-                OPERATOR_NOT_SUPPORTED | OPERAND_NOT_SUPPORTED if !self.all_only => {
+            (Doing::Counting, Answer::Result { procedure: COUNT, result: NO_RECORDS }) => self.counted(peer, 0, out),
+            (Doing::Counting, Answer::Result { procedure: COUNT, result }) if not_known(result) && !self.counts_all() => {
+                self.all_only = true;
+                self.count(peer, out);
+            }
+            (Doing::Counting, Answer::Result { procedure: COUNT, .. }) => self.uncounted(peer, out),
+            (Doing::Reporting, Answer::Result { procedure: REPORT, result }) => match result {
+                SUCCESS | NO_RECORDS => self.count(peer, out),
+                result if not_known(result) && !self.all_only => {
                     self.all_only = true;
-                    self.ask(peer, out);
+                    self.begin(peer, out);
                 }
                 _ => self.later(peer, RETRY_MS, &format!("the meter could not report its records (result {result})"), out),
             },
-            (Doing::Deleting(_), Answer::Result { procedure: DELETE, result }) => {
-                if !matches!(result, SUCCESS | NO_RECORDS) {
-                    out.log(Level::Warn, &format!("the meter does not clear its memory (result {result})"));
-                }
-                self.rest(peer, out);
-            }
+            (Doing::Deleting(_), Answer::Result { procedure: DELETE, result }) => match result {
+                SUCCESS | NO_RECORDS => self.rest(peer, out),
+                _ => self.not_cleared(peer, &format!("it refused (result {result})"), out),
+            },
             _ => {}
         }
     }
 
     fn counted(&mut self, peer: &mut Peer, count: u32, out: &mut Outbox) {
-        let missing = count.saturating_sub(self.place(peer).count());
+        let known = if self.counts_all() { self.seen.count() } else { self.place(peer).count() };
+        let size = std::mem::replace(&mut self.size, count); // for the next round
+        let missing = if self.clears() { count.max(size) } else { count }.saturating_sub(known);
         if missing == 0 {
             return self.complete(peer, out);
         }
+        if self.numbers == Numbers::Unknown {
+            self.numbers = Numbers::Gone;
+            return self.report(peer, 0, out);
+        }
+        self.rounds += 1;
         if self.rounds <= ROUNDS_MAX {
-            return self.report(peer, true, out);
+            let from = if self.counts_all() { 0 } else { self.place(peer).settled() };
+            return self.report(peer, from, out);
         }
         // nothing is deleted and nothing settled: the next round begins where the first is missing
         let detail = format!("{missing} stored records were counted and did not come");
@@ -242,17 +429,32 @@ impl Fetch {
         self.later(peer, self.again_ms, &detail, out);
     }
 
+    /// What it reports is then all there is; that a record was lost on the way nobody knows.
+    fn uncounted(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        self.keep_them(NO_COUNT);
+        if self.numbers == Numbers::Unknown {
+            self.numbers = Numbers::Gone;
+            return self.report(peer, 0, out);
+        }
+        self.complete(peer, out);
+    }
+
     /// Everything that the meter has is said. Whether it is on flash is told by `durable`.
     fn complete(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        let (seen, unknown) = (self.seen.clone(), matches!(self.numbers, Numbers::Unknown | Numbers::Gone));
         let place = self.place(peer);
         let before = place.clone();
-        place.settle();
-        let (last, changed) = (place.last(), *place != before);
-        if changed {
-            out.keep(&self.places.to_bytes());
+        if unknown {
+            // none of the last is there: whatever numbers come next, all that can come again was seen just now
+            place.begin_anew(&seen);
         }
-        self.doing = Doing::Nothing;
-        match last.filter(|_| self.delete && self.cleared != last) {
+        place.settle();
+        if *place != before {
+            self.keep(peer, out);
+        }
+        (self.whole, self.numbers) = (true, Numbers::Same);
+        // what was not reported on this link is never deleted: nothing tells that it was taken
+        match self.seen.last().filter(|last| self.clears() && self.cleared != Some(*last)) {
             Some(last) => {
                 self.doing = Doing::Deleting(last);
                 out.cancel_timer(PATIENCE);
@@ -269,11 +471,20 @@ impl Fetch {
         }
     }
 
+    fn not_cleared(&mut self, peer: &mut Peer, why: &str, out: &mut Outbox) {
+        self.keep_them(why);
+        out.log(Level::Warn, self.keeps.as_deref().unwrap_or_default());
+        self.rest(peer, out);
+    }
+
     fn rest(&mut self, peer: &mut Peer, out: &mut Outbox) {
         self.doing = Doing::Nothing;
         out.cancel_timer(PATIENCE);
         out.set_timer(AGAIN, self.again_ms);
-        peer.report(Health::Healthy, "", out);
+        match &self.keeps {
+            Some(why) if self.delete => peer.report(Health::Degraded, why, out),
+            _ => peer.report(Health::Healthy, "", out),
+        }
     }
 
     fn later(&mut self, peer: &mut Peer, after_ms: u64, why: &str, out: &mut Outbox) {
@@ -287,12 +498,14 @@ impl Fetch {
     pub fn timer(&mut self, peer: &mut Peer, tag: Tag, out: &mut Outbox) {
         match tag {
             // it may not even refuse to count
-            PATIENCE if self.doing == Doing::Counting => self.report(peer, false, out),
+            PATIENCE if self.doing == Doing::Counting => self.uncounted(peer, out),
+            PATIENCE if self.doing == Doing::Looking => self.begin(peer, out),
+            PATIENCE if self.doing == Doing::Sizing => self.unsized_report(peer, out),
             PATIENCE if self.doing != Doing::Nothing => {
                 self.write(peer, &[ABORT, 0], out);
                 self.later(peer, RETRY_MS, "the meter fell silent over its stored records", out);
             }
-            AGAIN if self.doing == Doing::Nothing => self.start(peer, out),
+            AGAIN if self.doing == Doing::Nothing => self.ask(peer, out),
             _ => {}
         }
     }
@@ -300,12 +513,12 @@ impl Fetch {
     pub fn lost(&mut self, out: &mut Outbox) {
         out.cancel_timer(PATIENCE);
         out.cancel_timer(AGAIN);
-        self.doing = Doing::Nothing;
-        self.all_only = false;
-        self.missed = false;
-        self.held = None; // it comes again, with its context
-        self.said = None;
-        self.cleared = None;
+        // the next may be another, and a record that is held comes again, with its context
+        self.nameless = Place::default();
+        (self.seen, self.fresh) = (Runs::default(), Runs::default());
+        (self.doing, self.numbers) = (Doing::Nothing, Numbers::Unknown);
+        (self.whole, self.later_same, self.missed, self.all_only) = (false, false, false, false);
+        (self.held, self.said, self.cleared, self.keeps) = (None, None, None, None);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use wardgate_sdk::gatt::{Column, Peer, Read, Stamp, Waves, polar};
-use wardgate_sdk::{Channel, Decimal, Outbox, Quality, Waveform};
+use wardgate_sdk::{Channel, Decimal, Moment, Outbox, Quality, Waveform};
 
 use crate::decode::{self, FORMAT, Format};
 
@@ -47,12 +47,13 @@ impl Belt {
         if self.format == Format::Axes { 0..MAGNITUDE } else { MAGNITUDE..MAGNITUDE + 1 }
     }
 
-    pub fn heard(&mut self, peer: &mut Peer, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+    pub fn heard(&mut self, peer: &mut Peer, now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
         match from {
             FORMAT => self.formatted(decode::format(bytes)?, out),
             polar::DATA => {
                 if let Some((at_ns, waves)) = decode::polar_acceleration(bytes)? {
-                    self.timed.say(at_ns, waves, PERIOD_NS, Quality::empty(), out);
+                    self.timed.of(peer.who(), out);
+                    self.timed.say(now, at_ns, waves, PERIOD_NS, Quality::empty(), out);
                 }
             }
             polar::CONTROL => polar::answered(bytes, polar::ACCELERATION, peer, out)?,

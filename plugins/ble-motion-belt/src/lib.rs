@@ -24,8 +24,8 @@ impl Profile for MotionBelt {
         self.0.main()
     }
 
-    fn heard(&mut self, peer: &mut Peer, _now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
-        self.0.heard(peer, from, bytes, out)
+    fn heard(&mut self, peer: &mut Peer, now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+        self.0.heard(peer, now, from, bytes, out)
     }
 
     fn ready(&mut self, peer: &mut Peer, _now: Moment, out: &mut Outbox) {

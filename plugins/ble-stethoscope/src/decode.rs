@@ -53,25 +53,66 @@ pub fn linear(code: u8) -> i32 {
     if code & 0x80 == 0 { magnitude - BIAS } else { BIAS - magnitude }
 }
 
+const LATE_PACKETS_MAX: u16 = 8; // that others overtook; a device that starts anew goes back further, or its link was lost
+
 /// How a packet stands to the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Next,
     Repeated,
-    /// So many packets in between did not come.
-    Jump(u16),
+    /// Others overtook it.
+    Late,
+    /// So many packets in between did not come; without a number where nothing tells how many fragments a block has.
+    Jump(Option<u16>),
     /// The counter went back: the device started anew.
     Back,
 }
 
-/// Every packet has its number; some devices give the fragments of one block the same number and count them by themselves.
-pub fn step(before: (u16, u8), now: (u16, u8)) -> Step {
-    match now.0.wrapping_sub(before.0) {
-        0 if now.1 == before.1 => Step::Repeated,
-        0 if now.1 == before.1.wrapping_add(1) => Step::Next,
-        0 => Step::Jump(now.1.wrapping_sub(before.1).wrapping_sub(1).into()),
-        1 => Step::Next,
-        ahead if ahead < 0x8000 => Step::Jump(ahead - 1),
+/// Every packet has its number, and some devices count the fragments of one frame beside it; others give the fragments of one block the
+/// same number, and begin them at 0 (`blocks`: two of one number were seen).
+pub fn step(before: (u16, u8), now: (u16, u8), blocks: bool) -> Step {
+    match (now.0.wrapping_sub(before.0), now.1.checked_sub(before.1)) {
+        (0, Some(0)) => Step::Repeated,
+        (0, None) => Step::Late,
+        (0, Some(1)) | (1, _) if follows(before, now, blocks) => Step::Next,
+        (0, Some(fragments)) => Step::Jump(Some(u16::from(fragments) - 1)),
+        (1, _) => Step::Jump(None),
+        (ahead, _) if ahead < 0x8000 => Step::Jump(Some(ahead - 1).filter(|_| !blocks)),
+        (back, _) if back.wrapping_neg() <= LATE_PACKETS_MAX => Step::Late,
         _ => Step::Back,
+    }
+}
+
+fn follows(before: (u16, u8), now: (u16, u8), blocks: bool) -> bool {
+    let counted_on = before.1.checked_add(1) == Some(now.1);
+    if now.0 == before.0 { counted_on } else { now.1 == 0 || counted_on && !blocks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Step::*;
+    use super::*;
+
+    #[test]
+    fn fragments_that_are_late_or_missing_are_told_apart() {
+        for (before, now, blocks, expected) in [
+            ((5, 0), (5, 1), true, Next),
+            ((5, 0), (5, 2), true, Jump(Some(1))),
+            ((5, 2), (5, 1), true, Late),
+            ((5, 2), (5, 2), true, Repeated),
+            ((5, 1), (6, 0), true, Next),
+            ((5, 1), (6, 1), false, Jump(None)),
+            ((5, 0), (6, 1), true, Jump(None)),
+            ((5, 0), (6, 1), false, Next),
+            ((5, 0), (7, 0), false, Jump(Some(1))),
+            ((5, 1), (7, 0), true, Jump(None)),
+            ((6, 0), (5, 0), false, Late),
+            ((0, 0), (0xffff, 0), false, Late),
+            ((0xffff, 0), (0, 0), false, Next),
+            ((500, 0), (0, 0), false, Back),
+            ((5, 255), (6, 0), true, Next),
+        ] {
+            assert_eq!(step(before, now, blocks), expected, "{before:?} {now:?} {blocks}");
+        }
     }
 }

@@ -16,11 +16,17 @@ pub struct Sound {
     next: u64,
     /// Counter, fragment and length of the packet before.
     before: Option<(u16, u8, usize)>,
+    /// Fragments of one number were seen.
+    blocks: bool,
+    /// So many in a row came late.
+    late: u32,
 }
+
+const LATE_MAX: u32 = 2; // in a row: more is a device that started anew
 
 impl Default for Sound {
     fn default() -> Self {
-        Self { codec: None, rate_hz: 8_000, next: 0, before: None }
+        Self { codec: None, rate_hz: 8_000, next: 0, before: None, blocks: false, late: 0 }
     }
 }
 
@@ -46,18 +52,24 @@ impl Sound {
         let packet = packet(bytes, self.codec.ok_or(Damage("its codec is not known"))?)?;
         let length = packet.samples.len();
         if let Some((counter, fragment, length_before)) = self.before {
-            match step((counter, fragment), (packet.counter, packet.fragment)) {
+            self.blocks |= counter == packet.counter && fragment != packet.fragment;
+            match step((counter, fragment), (packet.counter, packet.fragment), self.blocks) {
                 Step::Next => {}
                 Step::Repeated => return Ok(()),
-                Step::Back => out.missed(0, None, Missing::Unknown),
+                Step::Late if self.late < LATE_MAX => {
+                    self.late += 1; // it was told missing
+                    return Ok(());
+                }
+                Step::Late | Step::Back => out.missed(0, None, Missing::Unknown),
                 Step::Jump(packets) => {
                     // packets of one length on both sides of the gap: so were those in it
-                    let samples = (length_before == length).then(|| u64::from(packets) * length as u64);
+                    let samples = packets.filter(|_| length_before == length).map(|packets| u64::from(packets) * length as u64);
                     out.missed(0, samples, Missing::NotSent);
                     self.next += samples.unwrap_or(0);
                 }
             }
         }
+        self.late = 0;
         self.before = Some((packet.counter, packet.fragment, length));
         out.emit_waveform(&[Waveform::of(0, self.next, packet.samples)]);
         self.next += length as u64;

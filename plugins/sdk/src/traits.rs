@@ -10,6 +10,8 @@ pub type Done = Result<(), Problem>;
 /// What every plugin is. It has no clock, no files and no sockets: all it knows comes in as arguments.
 pub trait Plugin: Sized + 'static {
     /// Describes its channels before their first use. `start.saved` is the latest `keep` of an earlier life.
+    /// `start.about` tells `instance`, `gateway-version`, `saved-by`, and of a Bluetooth peripheral its `binding`: `address` is one for ever, of a
+    /// `pool` it may be another on each link.
     fn open(now: Moment, start: Opening, out: &mut Outbox) -> Result<Self, Problem>;
     /// `now` is when it fell due. It goes off up to 1/64 of its length later, 20 ms at most, together with those of other instances.
     fn timer(&mut self, _now: Moment, _tag: Tag, _out: &mut Outbox) -> Done {

@@ -23,8 +23,13 @@ pub fn characteristics(uuids: &[u128]) -> Vec<ble::Characteristic> {
     uuids.iter().zip(1..).map(one).collect()
 }
 
-/// Connected to a device that has just the characteristics that speak; answers every request of the glue.
+/// Connected to a device that has just the characteristics that speak; answers every request of the glue. One value a second.
 pub fn said<P: Profile>(settings: &[(&str, &str)], values: &[Value128]) -> Vec<Said> {
+    said_every::<P>(settings, values, |n| 1000 * (n as u64 + 1))
+}
+
+/// The `n`th value comes so many milliseconds after the start.
+pub fn said_every<P: Profile>(settings: &[(&str, &str)], values: &[Value128], comes_ms: impl Fn(usize) -> u64) -> Vec<Said> {
     let settings = settings.iter().map(|(name, value)| fact(name, *value)).collect();
     let mut out = Outbox::default();
     let start = Opening { settings, about: vec![], seed: 7, saved: None };
@@ -52,7 +57,7 @@ pub fn said<P: Profile>(settings: &[(&str, &str)], values: &[Value128]) -> Vec<S
     }
     for (n, (uuid, bytes)) in values.iter().enumerate() {
         let handle = uuids.iter().position(|known| known == uuid).expect("it was found") as u16 + 1;
-        plugin.notified(at(1000 * (n as u64 + 1)), handle, bytes, &mut out).expect("no problem");
+        plugin.notified(at(comes_ms(n)), handle, bytes, &mut out).expect("no problem");
     }
     all.extend(out.take());
     all

@@ -1,5 +1,5 @@
-//! A glucose meter with a memory, a link that breaks, a gateway that crashes: each stored record comes once, and is deleted only when it
-//! is on flash.
+//! A glucose meter with a memory, a link that breaks, a gateway that crashes, a battery that is changed: each stored record comes once, and
+//! is deleted only when it is on flash.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -25,13 +25,13 @@ struct Kind {
 
 struct Meter {
     kind: Kind,
-    /// By sequence number; whether a context follows.
-    memory: BTreeMap<u16, bool>,
+    /// By sequence number; which record it is, and whether a context follows.
+    memory: BTreeMap<u16, (u32, bool)>,
     sends: VecDeque<(u128, Vec<u8>)>,
 }
 
 impl Meter {
-    fn written(&mut self, bytes: &[u8]) -> Vec<u16> {
+    fn written(&mut self, bytes: &[u8]) -> Vec<u32> {
         let (from, to) = match bytes[1..] {
             [1] | [0] => (0, u16::MAX),
             [3, 1, low, high] if self.kind.filters => (u16::from_le_bytes([low, high]), u16::MAX),
@@ -41,17 +41,18 @@ impl Meter {
                 return Vec::new();
             }
         };
-        let chosen: Vec<(u16, bool)> = self.memory.range(from..=to).map(|(n, context)| (*n, *context)).collect();
+        let chosen: Vec<(u16, u32, bool)> = self.memory.range(from..=to).map(|(n, (id, context))| (*n, *id, *context)).collect();
         let mut gone = Vec::new();
         let answer = match bytes[0] {
             4 if !self.kind.counts => vec![6, 0, 4, 2],
             4 => [vec![5, 0], (chosen.len() as u16).to_le_bytes().to_vec()].concat(),
             1 if chosen.is_empty() => vec![6, 0, 1, 6],
             1 => {
-                for (n, context) in chosen {
+                for (n, id, context) in chosen {
                     let flags = if context { 0x12 } else { 0x02 };
                     let head = [vec![flags], n.to_le_bytes().to_vec()].concat();
-                    self.sends.push_back((MEASUREMENT, [head, vec![0xe3, 7, 2, 27, 11, 10, 30, 0x1e, 0xc0, 0x11]].concat()));
+                    let time = vec![0xe3, 7, 2, 27, (id / 3600) as u8, (id / 60 % 60) as u8, (id % 60) as u8];
+                    self.sends.push_back((MEASUREMENT, [head, time, vec![0x1e, 0xc0, 0x11]].concat()));
                     if context {
                         self.sends.push_back((CONTEXT, [vec![2], n.to_le_bytes().to_vec(), vec![1]].concat()));
                     }
@@ -59,8 +60,8 @@ impl Meter {
                 vec![6, 0, 1, 1]
             }
             2 => {
-                gone = chosen.iter().map(|(n, _)| *n).collect();
-                self.memory.retain(|n, _| !gone.contains(n));
+                gone = chosen.iter().map(|(_, id, _)| *id).collect();
+                self.memory.retain(|n, _| !(from..=to).contains(n));
                 vec![6, 0, 2, 1]
             }
             3 => {
@@ -86,15 +87,16 @@ impl Flash {
         self.calls.iter().flatten().rev().find_map(|s| if let Said::Keep(state) = s { Some(state.clone()) } else { None })
     }
 
-    /// Number of each record, how often it was said, and with its context.
-    fn records(&self) -> BTreeMap<u16, Vec<bool>> {
-        let mut records: BTreeMap<u16, Vec<bool>> = BTreeMap::new();
+    /// Each record by when it was measured, how often it was said, and with its context.
+    fn records(&self) -> BTreeMap<u32, Vec<bool>> {
+        const MIDNIGHT_S: i64 = 1_551_225_600; // of 2019-02-27
+        let mut records: BTreeMap<u32, Vec<bool>> = BTreeMap::new();
         for said in self.calls[..self.flushed].iter().flatten() {
             let Said::Emit(observations) = said else { continue };
             for o in observations {
-                let number = |channel| o.readings.iter().find(|r| r.channel == channel).map(|r| &r.value);
-                if let Some(Value::Number(d)) = number(1) {
-                    records.entry(d.mantissa as u16).or_default().push(number(9).is_some());
+                if let DeviceTime::Local(ns) = o.at {
+                    let id = (ns / 1_000_000_000 - MIDNIGHT_S) as u32;
+                    records.entry(id).or_default().push(o.readings.iter().any(|r| r.channel == 9));
                 }
             }
         }
@@ -109,19 +111,24 @@ struct World {
     plugin: Peripheral<Glucose>,
     now_ms: u64,
     up: bool,
-    /// Answers on their way back, and timers by their tag.
-    replies: VecDeque<Tag>,
+    /// Answers on their way back (`true`: to who it is), and timers by their tag.
+    replies: VecDeque<(Tag, bool)>,
     timers: BTreeMap<Tag, u64>,
     durable: VecDeque<(Tag, usize)>,
+    /// How the site bound it; of a meter without a name all that it has but its serial number is found.
+    binding: &'static str,
+    found: &'static [u128],
     deletes: bool,
-    deleted: BTreeSet<u16>,
+    deleted: BTreeSet<u32>,
+    timeouts: usize,
     restarts: usize,
     cuts: usize,
 }
 
 impl World {
     fn new(seed: u64, kind: Kind, deletes: bool) -> Self {
-        let plugin = open(None, deletes);
+        let binding = "pool";
+        let plugin = open(None, deletes, binding);
         let meter = Meter { kind, memory: BTreeMap::new(), sends: VecDeque::new() };
         Self {
             random: Random(seed),
@@ -133,8 +140,11 @@ impl World {
             replies: VecDeque::new(),
             timers: BTreeMap::new(),
             durable: VecDeque::new(),
+            binding,
+            found: &FOUND,
             deletes,
             deleted: BTreeSet::new(),
+            timeouts: 0,
             restarts: 0,
             cuts: 0,
         }
@@ -147,13 +157,14 @@ impl World {
         self.flash.calls.push(said.clone());
         for one in said {
             match one {
-                Said::BleRead(tag, _) | Said::BleSubscribe(tag, _) => self.replies.push_back(tag),
+                Said::BleRead(tag, _) => self.replies.push_back((tag, true)),
+                Said::BleSubscribe(tag, _) => self.replies.push_back((tag, false)),
                 Said::BleWrite(tag, _, bytes, _) => {
-                    self.replies.push_back(tag);
+                    self.replies.push_back((tag, false));
                     let gone = self.meter.written(&bytes);
                     let safe = if gone.is_empty() { BTreeMap::new() } else { self.flash.records() };
                     for n in &gone {
-                        assert!(self.deletes, "nobody allowed to delete");
+                        assert!(self.deletes && self.meter.kind.counts, "nobody allowed to delete, or nobody knows what is there");
                         assert!(safe.contains_key(n), "record {n} was deleted before it was on flash");
                     }
                     self.deleted.extend(gone);
@@ -168,8 +179,9 @@ impl World {
 
     fn connect(&mut self) {
         self.up = true;
+        let found = self.found;
         self.call(|p, now, out| Ble::link_changed(p, now, LinkState::Up, out));
-        self.call(|p, now, out| p.discovered(now, 247, characteristics(&FOUND), out));
+        self.call(|p, now, out| p.discovered(now, 247, characteristics(found), out));
     }
 
     fn cut(&mut self) {
@@ -189,11 +201,11 @@ impl World {
         self.meter.sends.clear();
         self.timers.clear();
         self.durable.clear();
-        self.plugin = open(self.flash.state(), self.deletes);
+        self.plugin = open(self.flash.state(), self.deletes, self.binding);
     }
 
-    /// One event, whichever is due. `overflow`: a record may be dropped before the plugin sees it.
-    fn step(&mut self, overflow: bool) {
+    /// One event, whichever is due. `faults`: who it is may not be answered. `overflow`: a record may be dropped before the plugin sees it.
+    fn step(&mut self, faults: bool, overflow: bool) {
         self.now_ms += 20;
         if !self.up {
             return self.connect();
@@ -207,8 +219,10 @@ impl World {
             self.durable.pop_front();
             return self.call(|p, now, out| p.durable(now, tag, out));
         }
-        if let Some(tag) = self.replies.pop_front() {
-            let outcome = Ok(b"M-1".to_vec());
+        if let Some((tag, read)) = self.replies.pop_front() {
+            let silent = read && faults && self.random.below(3) == 0;
+            self.timeouts += usize::from(silent);
+            let outcome = if silent { Err(ble::Failure::Timeout) } else { Ok(b"M-1".to_vec()) };
             return self.call(|p, now, out| Ble::reply(p, now, tag, outcome, out));
         }
         if let Some((from, bytes)) = self.meter.sends.pop_front() {
@@ -226,67 +240,124 @@ impl World {
     }
 }
 
-fn open(saved: Option<Vec<u8>>, deletes: bool) -> Peripheral<Glucose> {
+fn open(saved: Option<Vec<u8>>, deletes: bool, binding: &str) -> Peripheral<Glucose> {
     let settings = if deletes { vec![fact("delete", "yes")] } else { vec![] };
-    let start = Opening { settings, about: vec![], seed: 7, saved };
+    let start = Opening { settings, about: vec![fact("binding", binding)], seed: 7, saved };
     Peripheral::open(crate::ble::at(0), start, &mut Outbox::default()).expect("it opens")
 }
 
 //= PROMISES.md#P101
 #[test]
 fn each_stored_record_comes_once_over_cuts_and_crashes_and_is_deleted_only_when_on_flash() {
-    let (mut records, mut cuts, mut restarts) = (0, 0, 0);
-    for seed in 1..=60u64 {
+    let (mut records, mut cuts, mut restarts, mut batteries, mut timeouts) = (0, 0, 0, 0, 0);
+    for seed in 1..=120u64 {
         let kind = Kind { counts: !seed.is_multiple_of(3), filters: !seed.is_multiple_of(5) };
-        let deletes = seed.is_multiple_of(2) && kind.filters;
+        let deletes = seed.is_multiple_of(2);
         // without a count nothing tells that a record was lost on the way
         let overflow = kind.counts && kind.filters && seed.is_multiple_of(4);
         let mut world = World::new(seed, kind, deletes);
-        let mut made: BTreeMap<u16, bool> = BTreeMap::new();
-        let mut sequence = world.random.below(40) as u16;
+        // of each record whether it has a context; some go with the meter's memory before they are fetched
+        let mut made: BTreeMap<u32, bool> = BTreeMap::new();
+        let mut gone_before: BTreeSet<u32> = BTreeSet::new();
+        let (mut sequence, mut pops) = (world.random.below(40) as u16, 0);
         for step in 0..2000 {
             if made.len() < 60 && (step < 40 || world.random.below(40) == 0) {
                 sequence += if world.random.below(4) == 0 { 1 + world.random.below(5) as u16 } else { 1 };
-                let context = world.random.below(3) == 0;
-                made.insert(sequence, context);
-                world.meter.memory.insert(sequence, context);
+                let (id, context) = (made.len() as u32, world.random.below(3) == 0);
+                made.insert(id, context);
+                world.meter.memory.insert(sequence, (id, context));
             }
             match world.random.below(500) {
                 0..=4 if world.up => world.cut(),
                 5 => world.crash(),
-                _ => world.step(overflow),
+                // the battery is changed: the memory is empty, and the numbers begin anew
+                6 if seed > 60 => {
+                    world.cut();
+                    gone_before.extend(world.meter.memory.values().map(|(id, _)| *id));
+                    world.meter.memory.clear();
+                    sequence = world.random.below(3) as u16;
+                    batteries += 1;
+                }
+                // a person deletes the newest record in the meter, a few times: fewer than are marked
+                7 if seed > 60 && pops < 5 => {
+                    pops += 1;
+                    gone_before.extend(world.meter.memory.pop_last().map(|(_, (id, _))| id));
+                }
+                _ => world.step(true, overflow),
             }
         }
-        (0..CALM_STEPS).for_each(|_| world.step(false));
+        world.cut(); // on the last link who it is may not have been heard
+        (0..CALM_STEPS).for_each(|_| world.step(false, false));
         world.flash.flushed = world.flash.calls.len();
         let came = world.flash.records();
-        for (n, context) in &made {
-            assert_eq!(came.get(n), Some(&vec![*context]), "seed {seed}, record {n}: once, with its context");
+        for (id, context) in &made {
+            let times = came.get(id).map(Vec::as_slice).unwrap_or_default();
+            let never = times.is_empty() && gone_before.contains(id);
+            assert!(never || times == [*context], "seed {seed}, record {id}: once, with its context: {times:?}");
         }
-        assert_eq!(came.len(), made.len(), "seed {seed}: nothing else");
-        assert!(world.deleted.len() == if deletes { made.len() } else { 0 }, "seed {seed}: {} deleted", world.deleted.len());
+        assert!(came.keys().all(|id| made.contains_key(id)), "seed {seed}: nothing else");
+        let cleared = deletes && kind.counts && kind.filters;
+        assert!(if cleared { world.meter.memory.is_empty() } else { world.deleted.is_empty() }, "seed {seed}: {:?}", world.meter.memory);
         (records, cuts, restarts) = (records + made.len(), cuts + world.cuts, restarts + world.restarts);
+        timeouts += world.timeouts;
     }
-    println!("{records} records over {cuts} cuts and {restarts} crashes: each once");
+    println!("{records} records over {cuts} cuts, {restarts} crashes, {batteries} new batteries, {timeouts} silences: each once");
+}
+
+//= PROMISES.md#P230
+#[test]
+fn a_meter_that_does_not_say_who_it_is_is_never_cleared_and_has_a_place_only_where_one_is_bound() {
+    for (binding, times) in [("address", 1), ("pool", 3)] {
+        let mut world = World::new(3, Kind { counts: true, filters: true }, true);
+        (world.binding, world.found) = (binding, &FOUND[..3]);
+        world.meter.memory = (500..505u16).map(|n| (n, (u32::from(n), false))).collect();
+        for crashes in [true, false, true] {
+            if crashes {
+                world.flash.flushed = world.flash.calls.len();
+                world.crash();
+            } else {
+                world.cut();
+            }
+            (0..200).for_each(|_| world.step(false, false));
+        }
+        world.flash.flushed = world.flash.calls.len();
+        let came = world.flash.records();
+        assert!(came.len() == 5 && came.values().all(|c| c.len() == times), "{binding}: {came:?}");
+        assert_eq!(world.meter.memory.len(), 5, "{binding}: nothing is deleted");
+    }
+}
+
+/// Kept by a version without marks: what was taken then does not come again, nothing that was not proven is deleted, and what comes is marked.
+#[test]
+fn what_an_earlier_version_kept_is_read_and_nothing_is_deleted_on_trust() {
+    let earlier = [&[1, 3][..], b"M-1", &503u32.to_le_bytes(), &[0]].concat();
+    let mut world = World::new(3, Kind { counts: true, filters: true }, true);
+    world.plugin = open(Some(earlier), true, "pool");
+    world.meter.memory = (500..505u16).map(|n| (n, (u32::from(n), false))).collect();
+    (0..200).for_each(|_| world.step(false, false));
+    world.flash.flushed = world.flash.calls.len();
+    assert_eq!(world.flash.records().into_keys().collect::<Vec<_>>(), [503, 504]);
+    assert!(world.deleted.is_empty(), "{:?}", world.deleted);
 }
 
 #[test]
 fn a_report_that_was_cut_goes_on_behind_what_came() {
     let mut places = Places::default();
     let place = places.of("M-1");
-    [7, 8, 9].into_iter().for_each(|n| place.take(n));
+    [7, 8, 9].into_iter().for_each(|n| place.take(n, 70, false));
     assert_eq!((place.settled(), place.next(), place.count(), place.has(9), place.has(10)), (0, 10, 3, true, false));
     let mut again = Places::from_bytes(&places.to_bytes()).expect("what it wrote");
     assert_eq!(again, places);
     let place = again.of("M-1");
-    place.take(11);
+    place.take(11, 80, true);
+    assert_eq!((place.mark(9), place.mark(10), place.mark(11), place.first_marked()), (Some(70), None, Some(80), Some(7)));
     assert_eq!((place.next(), place.count(), place.has(10)), (12, 4, false));
     place.settle();
-    assert_eq!((place.settled(), place.next(), place.count(), place.last()), (12, 12, 0, Some(11)));
+    assert_eq!((place.settled(), place.next(), place.count()), (12, 12, 0));
     assert!(place.has(3), "it is not there, or it would have come");
-    place.take(u16::MAX);
+    place.take(u16::MAX, 90, false);
     place.settle();
-    assert_eq!((place.settled(), place.last()), (65_536, Some(u16::MAX)));
+    assert_eq!((place.settled(), place.next()), (65_536, 65_536));
 }
 
 #[test]
@@ -294,11 +365,11 @@ fn the_places_of_several_meters_are_kept_and_damaged_states_are_refused() {
     let mut places = Places::default();
     for n in 0..12u16 {
         let name = format!("meter-{n}-{}", "é".repeat(40));
-        places.of(&name).take(n);
-        (0..200).for_each(|k| places.of(&name).take(3 * k + n));
+        places.of(&name).take(n, 1, false);
+        (0..200).for_each(|k| places.of(&name).take(3 * k + n, u32::from(k), true));
     }
     let bytes = places.to_bytes();
-    assert!(bytes.len() <= 4096, "state_bytes of the manifest: {}", bytes.len());
+    assert!(bytes.len() <= 8192, "state_bytes of the manifest: {}", bytes.len());
     assert_eq!(Places::from_bytes(&bytes), Ok(places.clone()));
     assert_eq!(places.of("meter-1-"), Places::default().of("meter-1-"), "the one not seen for longest is forgotten");
     let mut random = Random(5);

@@ -36,9 +36,9 @@ fn peripherals() {
     assert!(peripheral::<ble_blood_pressure::BloodPressure>("ble-blood-pressure") >= 1);
     assert!(peripheral::<ble_weight::Weight>("ble-weight") >= 1);
     assert!(peripheral::<ble_activity::Activity>("ble-activity") >= 1);
-    assert!(peripheral::<ble_cgm::Cgm>("ble-cgm") >= 2);
+    assert!(peripheral::<ble_cgm::Cgm>("ble-cgm") >= 3);
     assert!(peripheral::<ble_chest_ecg::ChestEcg>("ble-chest-ecg") >= 2);
     assert!(peripheral::<ble_motion_belt::MotionBelt>("ble-motion-belt") >= 1);
     assert!(peripheral::<ble_stethoscope::Stethoscope>("ble-stethoscope") >= 1);
-    assert!(peripheral::<ble_glucose::Glucose>("ble-glucose") >= 5);
+    assert!(peripheral::<ble_glucose::Glucose>("ble-glucose") >= 9);
 }

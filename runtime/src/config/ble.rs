@@ -141,6 +141,11 @@ impl Instance {
     pub fn is_of_a_pool(&self) -> bool {
         self.grants.ble.as_ref().is_some_and(|grant| grant.pool.is_some())
     }
+
+    /// As the grant has it: `address` is one peripheral for ever, of a `pool` it may be another each time.
+    pub fn ble_binding(&self) -> Option<&'static str> {
+        self.grants.ble.as_ref().map(|_| if self.is_of_a_pool() { "pool" } else { "address" })
+    }
 }
 
 /// Six octets in hexadecimal, with colons between them.
@@ -169,5 +174,13 @@ mod tests {
             let why = read(text).unwrap_or_else(|| panic!("{text}"));
             assert!(why.contains(says), "{text}: {why}");
         }
+    }
+
+    #[test]
+    fn a_plugin_is_told_how_its_peripheral_is_bound() {
+        let binding = |grants: &str| toml::from_str::<Instance>(&format!("package = \"p\"\n[grants]\n{grants}")).unwrap().ble_binding();
+        assert_eq!(binding("ble = { address = \"C0:98:e5:00:00:01\" }"), Some("address"));
+        assert_eq!(binding("ble = { pool = { service = \"1808\" } }"), Some("pool"));
+        assert_eq!(binding(""), None);
     }
 }

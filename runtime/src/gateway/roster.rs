@@ -325,6 +325,7 @@ impl Roster {
             plugin: post.plugin.clone(),
             settings: post.settings.clone(),
             bed,
+            binding: post.instance.ble_binding(),
             silent_after_s: post.silent_after_s(),
             keep_raw: post.instance.grants.keep_raw,
             seed: self.seed ^ now.monotonic_ns, // whoever is posted again gets another

@@ -15,6 +15,8 @@ pub struct Posting {
     pub plugin: Arc<Prepared>,
     pub settings: BTreeMap<String, String>,
     pub bed: Option<String>,
+    /// How the site bound its Bluetooth peripheral, in the words of the grant.
+    pub binding: Option<&'static str>,
     /// Without a value for longer than this it counts as silent; 0: never.
     pub silent_after_s: u64,
     /// What its device sends, byte for byte, may leave.
@@ -36,6 +38,7 @@ impl Posting {
         let fact = |name: &str, value: &str| Fact { name: name.into(), value: value.into() };
         let mut about = vec![fact("instance", &self.instance), fact("gateway-version", env!("CARGO_PKG_VERSION"))];
         about.extend(kept.map(|kept| fact("saved-by", &kept.by)));
+        about.extend(self.binding.map(|binding| fact("binding", binding)));
         Opening {
             settings: self.settings.iter().map(|(name, value)| fact(name, value)).collect(),
             about,

@@ -84,7 +84,7 @@ pub fn meter(data: &[u8]) {
         for said in out.take() {
             match said {
                 Said::BleRead(tag, _) | Said::BleSubscribe(tag, _) | Said::BleWrite(tag, ..) => tags.push(tag),
-                Said::Keep(state) => assert!(state.len() <= 4096 && Places::from_bytes(&state).is_ok(), "it reads what it kept"),
+                Said::Keep(state) => assert!(state.len() <= 8192 && Places::from_bytes(&state).is_ok(), "it reads what it kept"),
                 _ => {}
             }
         }

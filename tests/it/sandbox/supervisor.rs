@@ -65,6 +65,7 @@ fn start_on(name: &str, pipeline: mpsc::Sender<ToPipeline>, from: mpsc::Receiver
         plugin: hostile(),
         settings: start.settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
         bed: Some("bed-1".into()),
+        binding: None,
         silent_after_s: 0,
         keep_raw: false,
         seed: 1,

@@ -5,14 +5,15 @@ use crate::{Fact, fact};
 
 /// In the order in which they are read, with the names that docs lists.
 const STRINGS: [(u128, &str); 6] = [
-    (sig(0x2a25), "serial"),
+    (SERIAL, "serial"),
     (sig(0x2a29), "manufacturer"),
     (sig(0x2a24), "model"),
     (sig(0x2a26), "firmware"),
     (sig(0x2a27), "hardware"),
     (sig(0x2a28), "software"),
 ];
-const SYSTEM_ID: u128 = sig(0x2a23);
+pub const SERIAL: u128 = sig(0x2a25);
+pub const SYSTEM_ID: u128 = sig(0x2a23);
 const UDI: u128 = sig(0x2bff);
 const TEXT_BYTES_MAX: usize = 128; // a name that a person reads; an attribute could hold 512
 

@@ -10,6 +10,9 @@ use crate::*;
 const BATTERY_LEVEL: u128 = sig(0x2a19);
 const REQUEST: Tag = 0xB1E_0000; // tags from here on are this file's
 const FOUND_MAX: usize = 256; // of one peripheral: real ones have some thirty
+const AGAIN: Tag = 2 * REQUEST;
+const AGAIN_MS: u64 = 1000; // busy with its own start, say
+const READ_TRIES_MAX: u32 = 2; // three time-outs in a row cost the link, and what does not answer a read may yet speak
 
 /// What one kind of device is: its channels, what it listens to, and what the bytes mean.
 pub trait Profile: Sized + 'static {
@@ -54,6 +57,8 @@ pub struct Peer {
     found: Vec<(ble::Handle, u128, ble::Properties)>,
     /// Who it says it is, since the link came up.
     facts: Vec<Fact>,
+    /// It would have said more of that, and could not be heard.
+    unread: Vec<u128>,
     /// Which unit the channels are described with.
     unit: usize,
     health: Option<(Health, String)>,
@@ -67,6 +72,17 @@ impl Peer {
     /// What Device Information says.
     pub fn fact(&self, name: &str) -> Option<&str> {
         self.facts.iter().find(|f| f.name == name).map(|f| f.value.as_str())
+    }
+
+    /// By what it is known again: its serial number, else what the protocol gives each device. `None`: it tells neither.
+    pub fn who(&self) -> Option<&str> {
+        self.fact("serial").or_else(|| self.fact("system-id"))
+    }
+
+    /// It could tell who it is, and was asked in vain: `who` may be another on the next link.
+    pub fn is_unread(&self) -> bool {
+        let unread = |uuid| self.unread.contains(&uuid);
+        unread(information::SERIAL) || self.fact("serial").is_none() && unread(information::SYSTEM_ID)
     }
 
     /// Says what messages mean, with their unit.
@@ -108,7 +124,8 @@ impl Peer {
 
 #[derive(Clone, Copy, Debug)]
 enum Request {
-    Read(ble::Handle, u128),
+    /// The third: how often it was asked before.
+    Read(ble::Handle, u128, u32),
     Subscribe(ble::Handle, u128),
 }
 
@@ -118,6 +135,8 @@ pub struct Peripheral<P> {
     peer: Peer,
     waiting: VecDeque<Request>,
     asked: Option<(Tag, Request)>,
+    /// What was asked in vain waits a moment.
+    waits: bool,
     /// Requests so far: an answer to an older one is not the answer to this one.
     count: Tag,
     /// The link broke while the device was speaking, and it has not spoken since.
@@ -136,11 +155,25 @@ impl<P: Profile> Plugin for Peripheral<P> {
         let mut peer = Peer::default();
         let profile = P::open(&start, out)?;
         peer.report(Health::Starting, WAITING, out);
-        Ok(Self { profile, peer, waiting: VecDeque::new(), asked: None, count: 0, broken: false, spoke: false, identified: false })
+        Ok(Self {
+            profile,
+            peer,
+            waiting: VecDeque::new(),
+            asked: None,
+            waits: false,
+            count: 0,
+            broken: false,
+            spoke: false,
+            identified: false,
+        })
     }
 
     fn timer(&mut self, now: Moment, tag: Tag, out: &mut Outbox) -> Done {
-        self.profile.timer(&mut self.peer, now, tag, out);
+        match tag {
+            AGAIN if std::mem::take(&mut self.waits) => self.next(now, out),
+            AGAIN => {} // of a link that is gone
+            _ => self.profile.timer(&mut self.peer, now, tag, out),
+        }
         Ok(())
     }
 
@@ -161,9 +194,11 @@ impl<P: Profile> Ble for Peripheral<P> {
         self.spoke = false;
         self.identified = false;
         self.asked = None;
+        self.waits = false;
         self.waiting.clear();
         self.peer.found.clear();
         self.peer.facts.clear();
+        self.peer.unread.clear();
         self.profile.lost(out);
         self.peer.report(Health::Starting, WAITING, out);
         Ok(())
@@ -173,11 +208,12 @@ impl<P: Profile> Ble for Peripheral<P> {
         self.peer.found = found.iter().take(FOUND_MAX).map(|c| (c.handle, wide(c.uuid), c.properties)).collect();
         self.waiting.clear();
         self.asked = None;
+        self.waits = false;
         let readable = |uuid: &u128| {
             self.peer.found.iter().find(|(_, known, has)| known == uuid && *has & ble::Properties::READ == ble::Properties::READ)
         };
         let wanted = information::all().chain([BATTERY_LEVEL]).chain(P::READS.iter().copied());
-        let reads = wanted.filter_map(|uuid| readable(&uuid)).map(|(handle, uuid, _)| Request::Read(*handle, *uuid));
+        let reads = wanted.filter_map(|uuid| readable(&uuid)).map(|(handle, uuid, _)| Request::Read(*handle, *uuid, 0));
         let speaks = ble::Properties::NOTIFY | ble::Properties::INDICATE;
         // two characteristics of one name (left and right, say) are both heard
         let heard = P::LISTENS
@@ -197,10 +233,22 @@ impl<P: Profile> Ble for Peripheral<P> {
         }
         let Some((_, request)) = self.asked.take_if(|(asked, _)| *asked == tag) else { return Ok(()) };
         match (request, outcome) {
-            (Request::Read(_, from), Ok(bytes)) => self.value(now, from, &bytes, out),
+            (Request::Read(handle, from, tries), Ok(bytes)) => {
+                if !self.value(now, from, &bytes, out) && self.again(handle, from, tries, out) {
+                    return Ok(());
+                }
+            }
             (Request::Subscribe(..), Ok(_)) => {}
             // what a device does not let us read it does not have to tell; what we came to hear is needed
-            (Request::Read(_, uuid), Err(why)) => out.log(Level::Debug, &format!("{} cannot be read: {}", name(uuid), refusal(&why))),
+            (Request::Read(handle, uuid, tries), Err(why)) => {
+                out.log(Level::Debug, &format!("{} cannot be read: {}", name(uuid), refusal(&why)));
+                if passes(&why) && information::all().chain(P::READS.iter().copied()).any(|wanted| wanted == uuid) {
+                    if self.again(handle, uuid, tries, out) {
+                        return Ok(());
+                    }
+                    self.peer.unread.push(uuid);
+                }
+            }
             (Request::Subscribe(_, uuid), Err(why)) => {
                 let detail = format!("cannot listen to {}: {}", name(uuid), refusal(&why));
                 out.log(Level::Warn, &detail);
@@ -225,8 +273,19 @@ impl<P: Profile> Ble for Peripheral<P> {
 impl<P: Profile> Peripheral<P> {
     const BATTERY: Channel = P::CHANNELS.len() as Channel;
 
+    /// What was not read is asked for once more, before anything else. `false`: it was asked often enough.
+    fn again(&mut self, handle: ble::Handle, uuid: u128, tries: u32, out: &mut Outbox) -> bool {
+        let again = tries + 1 < READ_TRIES_MAX;
+        self.waits = again;
+        if again {
+            self.waiting.push_front(Request::Read(handle, uuid, tries + 1));
+            out.set_timer(AGAIN, AGAIN_MS);
+        }
+        again
+    }
+
     fn next(&mut self, now: Moment, out: &mut Outbox) {
-        if self.asked.is_some() {
+        if self.asked.is_some() || self.waits {
             return;
         }
         let Some(request) = self.waiting.pop_front() else { return self.all_asked(now, out) };
@@ -238,7 +297,7 @@ impl<P: Profile> Peripheral<P> {
         self.count = (self.count + 1) % REQUEST;
         let tag = REQUEST + self.count;
         match request {
-            Request::Read(handle, _) => out.ble_read(tag, handle),
+            Request::Read(handle, ..) => out.ble_read(tag, handle),
             Request::Subscribe(handle, _) => out.ble_subscribe(tag, handle),
         }
         self.asked = Some((tag, request));
@@ -255,7 +314,8 @@ impl<P: Profile> Peripheral<P> {
         self.profile.ready(&mut self.peer, now, out);
     }
 
-    fn value(&mut self, now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) {
+    /// `false`: it is damaged.
+    fn value(&mut self, now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> bool {
         if let Some(fact) = information::read(from, bytes) {
             // while reading they are gathered; one that comes later is told at once
             if self.peer.identified(fact) && self.asked.is_none() && self.waiting.is_empty() {
@@ -267,7 +327,8 @@ impl<P: Profile> Peripheral<P> {
                 None => damaged(from, bytes, "it is empty", out),
             }
         } else if P::LISTENS.contains(&from) || P::READS.contains(&from) {
-            if P::STREAMS && P::LISTENS.contains(&from) {
+            let measured = P::LISTENS.contains(&from);
+            if P::STREAMS && measured {
                 if std::mem::take(&mut self.broken) {
                     self.profile.main().for_each(|channel| out.missed(channel, None, Missing::DeviceOff));
                 }
@@ -275,14 +336,23 @@ impl<P: Profile> Peripheral<P> {
             }
             if let Err(why) = self.profile.heard(&mut self.peer, now, from, bytes, out) {
                 damaged(from, bytes, why.0, out);
-                for channel in self.profile.main() {
+                // what is only read holds no measurement that could be missing
+                for channel in self.profile.main().filter(|_| measured) {
                     // how many samples a wave's message held cannot be known any more
                     let wave = P::CHANNELS.get(usize::from(channel)).is_some_and(|column| column.kind() == Kind::Waveform);
                     out.missed(channel, (!wave).then_some(1), Missing::Corrupted);
                 }
+                return false;
             }
         }
+        true
     }
+}
+
+/// The device may well answer the next time.
+fn passes(why: &ble::Failure) -> bool {
+    use ble::Failure as F;
+    matches!(why, F::Timeout | F::LinkDown | F::OverRate | F::Busy | F::Cancelled)
 }
 
 fn damaged(from: u128, bytes: &[u8], why: &str, out: &mut Outbox) {
