@@ -60,6 +60,9 @@ pub struct InstanceStatus {
     /// The device that its binding names; none: any.
     #[serde(default)]
     pub bound_serial: Option<String>,
+    /// Its peripheral is one of a pool: until a person says which one, all that it says is parked.
+    #[serde(default)]
+    pub of_a_pool: bool,
     /// Who the device says it is, since the plugin was opened or the link came up.
     #[serde(default)]
     pub device_serial: Option<String>,

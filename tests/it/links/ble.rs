@@ -143,7 +143,7 @@ impl One {
     async fn is_up(&mut self) {
         while self.event().await != UP {}
         match self.event().await {
-            Event::BleDiscovered { found, mtu } => {
+            Event::BleDiscovered { found, mtu, .. } => {
                 assert_eq!(mtu, 247);
                 self.found = found;
             }

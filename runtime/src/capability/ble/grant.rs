@@ -169,7 +169,9 @@ impl Grant {
         let which = match &self.which {
             Which::Address(address) => format!("of the Bluetooth peripheral {address}{bonded}"),
             Which::Pool(pool) => {
-                format!("of one Bluetooth peripheral {pool}{bonded}; whose it is a person says, until then its values are parked")
+                format!(
+                    "of one Bluetooth peripheral {pool}{bonded}; it is known by the serial number that it tells, or else by its own address; which one counts a person says, until then its values are parked"
+                )
             }
         };
         if self.broadcast {

@@ -220,9 +220,10 @@ impl Peripheral {
             uuid: as_wit(c.uuid),
             properties: properties(&c.flags),
         });
+        let who = self.radio.device(path).and_then(|device| self.seat.who(&device));
         let now = (self.clock)();
         self.known.set(found.iter().map(|(handle, c)| (*handle, c.uuid)).collect(), now);
-        self.inbox.discovered(now, Event::BleDiscovered { mtu, found: told.collect() });
+        self.inbox.discovered(now, Event::BleDiscovered { mtu, found: told.collect(), who });
         self.seat.open(now);
         let mut session = Session::new(bluez.clone(), path.to_owned(), found);
         let why = session.run(self).await;

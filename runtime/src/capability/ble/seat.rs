@@ -1,7 +1,7 @@
 //! One instance's place at the radio: which device it has, and where what that device says goes.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -130,6 +130,11 @@ impl Seat {
         });
     }
 
+    /// Of one of a pool, who that is; who is named is known.
+    pub fn who(&self, device: &Device) -> Option<Arc<str>> {
+        device.identity().filter(|_| !self.grant.is_one()).map(Arc::from)
+    }
+
     /// For an instance that only hears broadcasts.
     pub fn advertised(&self, now: Moment, path: &str, device: &Device, status: &Status) {
         if !self.grant.broadcast || !self.grant.fits(device) || (self.grant.bonded && !device.paired) {
@@ -147,7 +152,7 @@ impl Seat {
         self.count(bytes, status);
         status.link(&self.grant.link(), |l| l.rssi_dbm = device.rssi);
         let rssi = rssi.clamp(i8::MIN.into(), i8::MAX.into()) as i8;
-        self.give(now, Event::BleAdvertised { rssi, manufacturer, services }, status);
+        self.give(now, Event::BleAdvertised { rssi, manufacturer, services, who: self.who(device) }, status);
     }
 }
 

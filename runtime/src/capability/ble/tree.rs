@@ -27,6 +27,8 @@ pub(super) struct Adapter {
 pub(super) struct Device {
     /// Of a bonded one with private addresses: its identity address.
     pub address: String,
+    /// Its address is assigned to its maker; otherwise it was made up.
+    pub public: bool,
     pub adapter: String,
     pub name: String,
     pub paired: bool,
@@ -199,10 +201,20 @@ impl Tree {
 }
 
 impl Device {
+    /// The address that is its own for good: assigned, or made up once. None: it shows one that changes, and nobody knows by it who that is.
+    pub fn identity(&self) -> Option<&str> {
+        const STATIC: u8 = 0b11; // the two highest bits of a random address that stays
+        let first = self.address.get(..2).and_then(|octet| u8::from_str_radix(octet, 16).ok())?;
+        (self.public || first >> 6 == STATIC).then_some(self.address.as_str())
+    }
+
     fn changed(&mut self, properties: &Dictionary, invalid: &[String]) {
         take(properties, "Paired", &mut self.paired);
         take(properties, "Connected", &mut self.connected);
         take(properties, "ServicesResolved", &mut self.resolved);
+        if let Some(kind) = text(properties, "AddressType") {
+            self.public = kind == "public";
+        }
         for (name, into) in [("Address", &mut self.address), ("Name", &mut self.name)] {
             if let Some(text) = text(properties, name) {
                 *into = text;
