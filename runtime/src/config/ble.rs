@@ -1,8 +1,9 @@
 //! What gateway.toml says of Bluetooth: the radio, and which peripheral an instance may have, and what it may do there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{At, Instance};
 
@@ -20,16 +21,19 @@ pub struct Ble {
     /// Another D-Bus than the system's, which DBUS_SYSTEM_BUS_ADDRESS names for a whole process: for tests, which have many.
     #[serde(skip)]
     pub bus: Option<String>,
+    /// The gateway's state folder, where it stands how each bond was made.
+    #[serde(skip)]
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Ble {
     fn default() -> Self {
-        Self { adapter: None, pairing: Pairing::None, scan_s: 10, rest_s: 5, bus: None } // most peripherals advertise at least once in two seconds
+        Self { adapter: None, pairing: Pairing::None, scan_s: 10, rest_s: 5, bus: None, state: None } // most peripherals advertise at least once in two seconds
     }
 }
 
 /// The weakest way in which a person may pair a peripheral with this gateway.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pairing {
     #[default]

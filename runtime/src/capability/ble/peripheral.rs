@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::bluez::{Bluez, BluezError};
 use super::grant::{Grant, as_wit};
 use super::handle::{Ask, Known};
-use super::radio::{Found, Radio};
+use super::radio::{Found, Radio, Unbonded};
 use super::seat::Seat;
 use super::session::{Characteristic, Session};
 use super::tree::Device;
@@ -83,7 +83,13 @@ impl Peripheral {
             match self.radio.find(&self.seat) {
                 Found::Away(why) => self.tell(LinkState::Down, &why),
                 Found::Missing => self.tell(LinkState::Up, ""),
+                Found::Here(_, _, device) if self.grant.bonded && self.radio.is_bonded(&device).is_err() => {
+                    self.seat.trust(false);
+                    let why = self.radio.is_bonded(&device).map_or_else(|why| why.to_string(), |()| String::new());
+                    self.tell(LinkState::Down, &why);
+                }
                 Found::Here(_, path, _) => {
+                    self.seat.trust(true);
                     // the plugin says anew who it is, before anything of it counts
                     if heard.replace(path.clone()).is_some_and(|before| before != path) {
                         self.tell(LinkState::Down, "from here on it is another peripheral");
@@ -162,8 +168,8 @@ impl Peripheral {
         let (bluez, path, device) = (bluez.clone(), path.to_owned(), device.clone());
         let (seat, radio, bonded) = (self.seat.clone(), self.radio.clone(), self.grant.bonded);
         async move {
-            if bonded && !device.paired {
-                return Err(Unmade::NotBonded { address: device.address });
+            if bonded {
+                radio.is_bonded(&device)?;
             }
             if !device.connected
                 && let Err(why) = bluez.connect(&path).await
@@ -276,8 +282,8 @@ impl Peripheral {
 enum Unmade {
     #[error(transparent)]
     Bluez(#[from] BluezError),
-    #[error("{address} is not bonded with this gateway, which its grant asks for: `wardgate ble pair {address}`")]
-    NotBonded { address: String },
+    #[error(transparent)]
+    Unbonded(#[from] Unbonded),
     #[error("it was lost again at once")]
     Lost,
     #[error("its services were not known within {RESOLVE_S_MAX} s")]

@@ -18,6 +18,7 @@ use super::tree::{Device, Tree, Worth};
 use crate::capability::{Clock, inbox};
 use crate::config;
 use crate::status::Status;
+pub(super) use bonding::Unbonded;
 
 /// Between two tries to reach the bus, BlueZ or its adapter.
 const RETRY_MS: u64 = 1_000; // bluetoothd needs seconds to start; each try is one message
@@ -56,6 +57,8 @@ struct State {
     seats: Vec<Arc<Seat>>,
     /// Of BlueZ, since the start.
     signals: u64,
+    /// Whether peripherals may make bonds.
+    door: bonding::Door,
     /// Since when the tree lacks devices for which there was no room.
     crowded: Option<Instant>,
     crowd_told: Option<Instant>,
@@ -300,7 +303,11 @@ impl Radio {
         let mut looking = Looking::Not;
         loop {
             let pause = match self.ready(bluez, &mut looking).await {
-                Ok(Some(adapter)) => self.look_for(bluez, &adapter, &mut looking).await,
+                Ok(Some(adapter)) => {
+                    let shut = self.shut(bluez, &adapter).await;
+                    let looked = self.look_for(bluez, &adapter, &mut looking).await;
+                    shut.into_iter().chain(looked).min()
+                }
                 Ok(None) => Some(Duration::from_millis(POWER_RETRY_MS)),
                 Err(why @ BluezError::Bus(_)) => return why,
                 Err(why) => {
@@ -338,6 +345,7 @@ impl Radio {
                 state.bluez = Some(bluez.clone());
                 if state.adapter.replace(path.clone()).is_none() {
                     *looking = Looking::Not;
+                    state.door = bonding::Door::default();
                     tracing::info!(adapter = path, "Bluetooth is there");
                     state.wake(None);
                 }
@@ -421,5 +429,6 @@ impl State {
 
 #[cfg(any(test, fuzzing))]
 pub mod babble;
+mod bonding;
 #[cfg(test)]
 mod tests;

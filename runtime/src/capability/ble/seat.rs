@@ -26,6 +26,8 @@ pub(super) struct Seat {
 #[derive(Default)]
 struct Inner {
     wants: bool,
+    /// Of one that only broadcasts: it is bonded as its grant asks.
+    trusted: bool,
     /// Path of the device.
     device: Option<String>,
     /// Characteristics that are told of by signals: their handles, and whether they are confirmed before we hear of them.
@@ -53,6 +55,10 @@ impl Seat {
     /// True: that is new.
     pub fn want(&self, wants: bool) -> bool {
         std::mem::replace(&mut self.lock().wants, wants) != wants
+    }
+
+    pub fn trust(&self, yes: bool) {
+        self.lock().trusted = yes;
     }
 
     pub fn device(&self) -> Option<String> {
@@ -137,7 +143,7 @@ impl Seat {
 
     /// For an instance that only hears broadcasts.
     pub fn advertised(&self, now: Moment, path: &str, device: &Device, status: &Status) {
-        if !self.grant.broadcast || !self.grant.fits(device) || (self.grant.bonded && !device.paired) {
+        if !self.grant.broadcast || !self.grant.fits(device) || !self.lock().trusted {
             return;
         }
         if self.device().as_deref() != Some(path) {

@@ -21,6 +21,8 @@ pub(super) const DATA_BYTES_MAX: usize = 1650; // of one of them
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Adapter {
     pub powered: bool,
+    /// A link that is encrypted for the first time leaves a bond behind.
+    pub pairable: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +34,8 @@ pub(super) struct Device {
     pub adapter: String,
     pub name: String,
     pub paired: bool,
+    /// Its keys are kept, also over a restart.
+    pub bonded: bool,
     pub connected: bool,
     pub resolved: bool,
     /// Received in the present discovery, dBm.
@@ -154,7 +158,10 @@ impl Tree {
     pub fn changed(&mut self, path: &str, interface: &str, properties: Dictionary, invalid: &[String]) {
         self.heard += 1;
         match (self.objects.get_mut(path), interface) {
-            (Some(Object::Adapter(adapter)), ADAPTER) => take(&properties, "Powered", &mut adapter.powered),
+            (Some(Object::Adapter(adapter)), ADAPTER) => {
+                take(&properties, "Powered", &mut adapter.powered);
+                take(&properties, "Pairable", &mut adapter.pairable);
+            }
             (Some(Object::Device(device)), DEVICE) => {
                 device.heard = self.heard;
                 device.changed(&properties, invalid);
@@ -210,6 +217,7 @@ impl Device {
 
     fn changed(&mut self, properties: &Dictionary, invalid: &[String]) {
         take(properties, "Paired", &mut self.paired);
+        take(properties, "Bonded", &mut self.bonded);
         take(properties, "Connected", &mut self.connected);
         take(properties, "ServicesResolved", &mut self.resolved);
         if let Some(kind) = text(properties, "AddressType") {

@@ -1,6 +1,6 @@
 //! Who has which peripheral where there are several that are alike, many that are nobody's, and some that say that they are another.
 
-use wardgate::capability::ble::{Person, PersonError};
+use wardgate::capability::ble::PersonError;
 use wardgate_lab::sim::ble::{Device, Kind};
 
 use super::*;
@@ -19,8 +19,8 @@ fn any_beacon() -> BleGrant {
 }
 
 impl Air {
-    async fn person(&self) -> Person {
-        Person::at(&settings(&self.bluez)).await.unwrap()
+    pub(super) async fn person(&self) -> Person {
+        self.person_under(Pairing::None).await
     }
 }
 
@@ -120,6 +120,7 @@ async fn a_name_that_is_an_address_is_nobodys_address() {
     assert!(matches!(person.forget(METER_ADDRESS).await, Err(PersonError::Unknown { .. })), "only the impostor is near");
     air.order("return meter-1");
     assert_eq!(person.scan(1).await.unwrap().len(), 2);
+    air.order("bond meter-1");
     assert_eq!(person.forget(METER_ADDRESS).await.unwrap().name, "meter-1");
 }
 

@@ -72,6 +72,9 @@ pub(super) struct Peripheral {
     pub connected: bool,
     pub resolved: bool,
     pub paired: bool,
+    pub bonded: bool,
+    /// What it has to read is read over an encrypted link only.
+    pub guarded: bool,
     pub trusted: bool,
     pub in_reach: bool,
     /// How strongly it is received.
@@ -125,6 +128,8 @@ impl Peripheral {
             connected: false,
             resolved: false,
             paired: false,
+            bonded: false,
+            guarded: false,
             trusted: false,
             in_reach: true,
             rssi: USUAL_DBM,

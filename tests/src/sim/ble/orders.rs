@@ -200,6 +200,13 @@ impl World {
             "return" => (peripheral.in_reach, peripheral.back_ms) = (true, None),
             "mute" => peripheral.mute = true,
             "unmute" => peripheral.mute = false,
+            "guard" => peripheral.guarded = true,
+            // by another program than ours
+            "bond" => {
+                (peripheral.paired, peripheral.bonded) = (true, true);
+                let path = peripheral.path();
+                self.changed(&path, DEVICE1, vec![("Paired", true.into()), ("Bonded", true.into())]);
+            }
             "opaque" => peripheral.opaque = true,
             "clear" => peripheral.opaque = false,
             // as after a change of its services: its sockets end, and the link does not
@@ -258,7 +265,7 @@ impl World {
     fn bluetoothd_down(&mut self) {
         for peripheral in &mut self.peripherals {
             peripheral.drop_link();
-            peripheral.known = peripheral.paired;
+            (peripheral.known, peripheral.paired) = (peripheral.bonded, peripheral.bonded);
         }
         self.agent = None;
         self.crowd.0 = 0;
