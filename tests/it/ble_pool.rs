@@ -152,7 +152,7 @@ fn devices_that_only_broadcast_are_heard_without_a_link_and_no_two_are_taken_for
     let devices = [1, 2, 3].map(|n| format!("beacon:beacon-{n}:F0:00:00:00:32:0{n}"));
     let mut ward = Ward::new(&folder, &devices);
     let named = beacon("bed-1-beacon", "bed = \"bed-1\"", "address = \"F0:00:00:00:32:01\"");
-    ward.configure(&(named + &beacon("of-a-pool", "bed = \"bed-2\"", "pool = { manufacturer = 65535 }")));
+    ward.configure(&(named + &beacon("of-a-pool", "bed = \"bed-2\"", "pool = { manufacturer = 65535, name = \"beacon-*\" }")));
     ward.order("vanish beacon-3");
     ward.start_gateway();
     // what a pool is like is known from what is broadcast

@@ -130,6 +130,13 @@ impl BleGrant {
                 "an empty pool is any peripheral at all",
                 "write pool = { service = \"1808\", name = \"Meter*\" }",
             ),
+            (None, Some(pool)) if pool.service.is_none() && pool.name.as_ref().is_none_or(|name| name.trim_end_matches('*').is_empty()) => {
+                wrong(
+                    &["grants", "ble", "pool"],
+                    "a company alone is no pool: its data is carried by all that it makes, telephones and watches of visitors too",
+                    "add service = \"1808\", or the begin of the name that it gives this kind of device, like name = \"Meter*\"",
+                )
+            }
             (None, Some(_)) => None,
             _ => wrong(
                 HERE,
@@ -157,6 +164,7 @@ pub fn is_address(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    //= PROMISES.md#P221
     #[test]
     fn a_peripheral_is_bound_by_an_address_or_by_what_not_anybody_can_say() {
         let read = |text: &str| toml::from_str::<BleGrant>(text).unwrap().mistake().map(|(_, what, remedy)| format!("{what}. {remedy}"));
@@ -169,6 +177,8 @@ mod tests {
             ("address = \"C0-98-E5-00-00-01\"", "six octets"),
             ("pool = { name = \"Meter 7\" }", "by its name alone no peripheral is bound. write address"),
             ("pool = {}", "any peripheral at all"),
+            ("pool = { name = \"*\", manufacturer = 76 }", "a company alone is no pool"),
+            ("pool = { manufacturer = 76 }", "a company alone is no pool"),
         ] {
             let why = read(text).unwrap_or_else(|| panic!("{text}"));
             assert!(why.contains(says), "{text}: {why}");
