@@ -44,6 +44,8 @@ pub struct Peripheral {
     /// What was told last of why it is not there.
     why: String,
     connected: u64,
+    /// How often in a row its link was made anew because it said nothing.
+    pub(super) mute_links: u32,
     pub(super) clock: Clock,
     pub(super) status: Status,
 }
@@ -61,7 +63,21 @@ impl Peripheral {
         let name = grant.link();
         status.link(&name, |l| (l.kind, l.target) = ("ble".into(), grant.target()));
         let seat = radio.sit(grant.clone(), inbox.clone());
-        Self { grant, name, radio: radio.clone(), seat, known, asks, inbox, up: None, why: String::new(), connected: 0, clock, status }
+        Self {
+            grant,
+            name,
+            radio: radio.clone(),
+            seat,
+            known,
+            asks,
+            inbox,
+            up: None,
+            why: String::new(),
+            connected: 0,
+            mute_links: 0,
+            clock,
+            status,
+        }
     }
 
     /// Ends when every [`super::Handle`] of it is gone, also of an instance that only listens.
@@ -262,16 +278,16 @@ impl Peripheral {
                 LinkState::Down => tracing::warn!(link = self.name, why, "no Bluetooth link; it is made again as soon as it can be"),
             }
         }
+        let now = (self.clock)();
         self.status.link(&self.name, |l| {
             l.up = up;
             if !up {
                 why.clone_into(&mut l.last_error);
             }
             if let Some(rssi) = self.seat.device().and_then(|path| self.radio.device(&path)).and_then(|d| d.rssi) {
-                l.rssi_dbm = Some(rssi);
+                (l.rssi_dbm, l.rssi_ns) = (Some(rssi), now.monotonic_ns);
             }
         });
-        let now = (self.clock)();
         self.status.instance(self.inbox.instance(), |i| i.link(up, now.monotonic_ns));
         self.inbox.link(now, Event::BleLink(state));
     }

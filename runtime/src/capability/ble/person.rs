@@ -17,6 +17,9 @@ const FIND_S_MAX: u64 = 20; // sleepy ones advertise once in ten
 const LOOK_MS: u64 = 500; // between two looks at what BlueZ has found
 const POWER_MS_MAX: u64 = 5_000; // an adapter that BlueZ is just starting is busy for two seconds
 
+/// Between the answer that it is paired and the word that its keys are kept.
+const KEEP_MS_MAX: u64 = 2_000; // they come in one go
+
 /// A peripheral, for people.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
@@ -219,7 +222,13 @@ impl Person {
         };
         shut?;
         // of one with private addresses the identity is known only now
-        let now = self.tree().await?.device(&path).cloned().unwrap_or(device);
+        let until = Instant::now() + Duration::from_millis(KEEP_MS_MAX);
+        let now = loop {
+            match self.tree().await?.device(&path).cloned().unwrap_or_else(|| device.clone()) {
+                now if now.bonded || Instant::now() >= until => break now,
+                _ => sleep(Duration::from_millis(LOOK_MS)).await,
+            }
+        };
         let (name, found) = (now.name.clone(), now.address.clone());
         if let Some(bound) = address.filter(|bound| !bound.eq_ignore_ascii_case(&now.address)) {
             self.bluez.remove(&self.adapter, &path).await?;

@@ -233,8 +233,7 @@ impl Radio {
                 let Ok((interface, properties, invalid)) = body.deserialize::<(String, Dictionary, Vec<String>)>() else { return };
                 if interface == CHARACTERISTIC {
                     if let Some(bytes) = properties.get("Value").and_then(|v| Vec::<u8>::try_from(v.clone()).ok()) {
-                        let now = (self.0.clock)();
-                        state.seats.iter().for_each(|seat| seat.value(now, &path, &bytes, &self.0.status));
+                        self.said(&state, &path, &bytes);
                     }
                     return;
                 }
@@ -243,6 +242,18 @@ impl Radio {
                 self.after(&mut state, &path, &interface, data);
             }
             _ => {}
+        }
+    }
+
+    /// What came as a signal goes to whoever has the device. Where that instance is not subscribed to it, one that had the device before is: the
+    /// peripheral takes it as heard, so it is a marked hole. While nobody has the device, it waits for who had it last.
+    fn said(&self, state: &State, path: &str, bytes: &[u8]) {
+        let now = (self.0.clock)();
+        match state.seats.iter().find(|seat| seat.has(path)) {
+            Some(seat) if seat.value(now, path, bytes, &self.0.status) => {}
+            Some(seat) if state.seats.iter().any(|other| other.left(path)) => seat.missed(now),
+            Some(_) => {}
+            None => state.seats.iter().for_each(|seat| _ = seat.value(now, path, bytes, &self.0.status)),
         }
     }
 
@@ -341,6 +352,12 @@ impl Radio {
         match found {
             None => Err(BluezError::NoAdapter(self.0.settings.adapter.clone())),
             Some((path, true)) => {
+                match self.shut_first(bluez, &path).await {
+                    Err(why @ BluezError::Bus(_)) => return Err(why),
+                    Err(why) if why.is("Busy") => return Ok(None),
+                    Err(why) => tracing::warn!(%why, "peripherals may make bonds by themselves: the adapter stays pairable"),
+                    Ok(()) => {}
+                }
                 let mut state = self.lock();
                 state.bluez = Some(bluez.clone());
                 if state.adapter.replace(path.clone()).is_none() {

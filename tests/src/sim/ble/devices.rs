@@ -194,11 +194,17 @@ impl Peripheral {
         let _ = self.log.line(&Said { monotonic_ns: boottime_ns(), characteristic: "broadcast".into(), hex, clock_s: None, says }); // as above
     }
 
-    /// The link is gone, and with it who listened.
+    /// The link is gone, and with it who listened by a socket; who did by signals is subscribed again by BlueZ as soon as it is back.
     pub fn drop_link(&mut self) {
         self.connected = false;
         self.resolved = false;
         self.queue.clear();
+        self.characteristics.iter_mut().for_each(|c| drop(c.ear.take_if(|ear| matches!(ear, Ear::Socket(_)))));
+    }
+
+    /// BlueZ knows it no more, or is no more itself.
+    pub fn forgotten(&mut self) {
+        self.drop_link();
         self.characteristics.iter_mut().for_each(|c| c.ear = None);
     }
 }

@@ -149,7 +149,7 @@ impl World {
                 let at = self.at(&path).ok_or(("org.bluez.Error.DoesNotExist", "Does Not Exist"))?;
                 let objects = self.peripherals[at].objects();
                 let peripheral = &mut self.peripherals[at];
-                peripheral.drop_link();
+                peripheral.forgotten();
                 (peripheral.known, peripheral.paired, peripheral.bonded, peripheral.trusted) = (false, false, false, false);
                 self.removed(objects);
                 Ok(Answer::Done)
@@ -199,9 +199,14 @@ impl World {
         let path = self.peripherals[at].path();
         self.peripherals[at].connected = true;
         self.changed(&path, DEVICE1, vec![("Connected", true.into())]);
-        if self.peripherals[at].opaque {
-            return;
+        if !self.peripherals[at].opaque {
+            self.resolve(at);
         }
+    }
+
+    /// Its services are known.
+    pub(super) fn resolve(&mut self, at: usize) {
+        let path = self.peripherals[at].path();
         self.peripherals[at].resolved = true;
         let objects = self.peripherals[at].objects();
         self.added(objects.into_iter().skip(1).collect());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::bluez::{Bluez, PAIRABLE_S_MAX};
+use super::super::bluez::{Bluez, BluezError, PAIRABLE_S_MAX};
 use super::super::settings::Settings;
 use super::super::tree::Device;
 use super::{RETRY_MS, Radio};
@@ -49,6 +49,16 @@ impl Radio {
             Ok(None) => Err(Unbonded::Unknown { address }),
             Err(why) => Err(Unbonded::Unread { address, why: why.to_string() }),
         }
+    }
+
+    /// Before the adapter is used at all.
+    pub(super) async fn shut_first(&self, bluez: &Bluez, adapter: &str) -> Result<(), BluezError> {
+        let open = {
+            let state = self.lock();
+            let pairable = state.tree.adapter(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.pairable);
+            state.adapter.is_none() && pairable
+        };
+        if open { bluez.let_pair(adapter, false).await } else { Ok(()) }
     }
 
     /// Outside of `wardgate ble pair` nothing makes a bond, not even an encrypted characteristic that is read. How long until it is to be looked
