@@ -498,6 +498,7 @@ impl Config {
     fn resolve(&mut self, folder: &Path) {
         let under = |p: &mut PathBuf| *p = folder.join(&*p); // an absolute path replaces the folder
         under(&mut self.gateway.state);
+        self.ble.state = Some(self.gateway.state.clone());
         under(&mut self.uplink.ca_file);
         under(&mut self.uplink.mac_key_file);
         self.uplink.password_file.iter_mut().for_each(under);

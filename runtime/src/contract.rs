@@ -1,6 +1,8 @@
 //! Contract 1, gateway to plugin: the one file that knows the WIT. Types are generated once; what a component may import is linked
 //! by what it is granted, and its event interfaces are looked up one by one.
 
+use std::sync::Arc;
+
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
@@ -92,6 +94,8 @@ pub enum Event {
     BleDiscovered {
         mtu: u16,
         found: Vec<ble::Characteristic>,
+        /// For the supervisor: of one of a pool, the address that is its own.
+        who: Option<Arc<str>>,
     },
     BleReply(Tag, Result<Vec<u8>, ble::Failure>),
     BleNotified(u16, Vec<u8>),
@@ -102,6 +106,8 @@ pub enum Event {
         rssi: i8,
         manufacturer: Vec<ble::ManufacturerData>,
         services: Vec<ble::ServiceData>,
+        /// As of `BleDiscovered`.
+        who: Option<Arc<str>>,
     },
     /// For the supervisor: some of what its peripheral said did not fit into its inbox.
     BleOverran,
@@ -301,14 +307,14 @@ async fn hear(guest: &Guest, store: &mut Store<State>, now: Moment, event: &Even
 async fn hear_more(guest: &Guest, store: &mut Store<State>, now: Moment, event: &Event) -> wasmtime::Result<Result<(), Problem>> {
     match event {
         Event::BleLink(state) => deaf(&guest.ble)?.call_link_changed(store, now, *state).await,
-        Event::BleDiscovered { mtu, found } => deaf(&guest.ble)?.call_discovered(store, now, *mtu, found).await,
+        Event::BleDiscovered { mtu, found, .. } => deaf(&guest.ble)?.call_discovered(store, now, *mtu, found).await,
         Event::BleReply(tag, outcome) => {
             deaf(&guest.ble)?.call_reply(store, now, *tag, outcome.as_ref().map(Vec::as_slice).map_err(|failure| *failure)).await
         }
         Event::BleNotified(handle, bytes) | Event::BleIndicated(handle, bytes) => {
             deaf(&guest.ble)?.call_notified(store, now, *handle, bytes).await
         }
-        Event::BleAdvertised { rssi, manufacturer, services } => {
+        Event::BleAdvertised { rssi, manufacturer, services, .. } => {
             deaf(&guest.ble)?.call_advertised(store, now, *rssi, manufacturer, services).await
         }
         Event::FilterBound(input, meaning) => deaf(&guest.filter)?.call_bound(store, now, *input, meaning).await,

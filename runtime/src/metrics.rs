@@ -274,7 +274,7 @@ fn exposition(s: &Snapshot, links: &LinkNames) -> String {
         }
     }
     let name = "wardgate_link_rssi_dbm";
-    page.family(name, &Gauge, "How strongly a Bluetooth peripheral was last received.");
+    page.family(name, &Gauge, "How strongly a Bluetooth peripheral was received, in the last five minutes: BlueZ measures it before a link is up and in broadcasts, not on a link.");
     for (key, l) in &s.links {
         if let (Some(link), Some(dbm)) = (links.get(key), l.rssi_dbm) {
             page.sample(name, &[("link", link), ("kind", &l.kind)], dbm);

@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+/// A signal strength that was measured longer ago is not shown.
+const RSSI_S_MAX: u64 = 300; // who carries a device across a ward is elsewhere by then
+
 mod gaps;
 pub use gaps::{At, Before, GAPS_KEPT_MAX, Gap, Gaps, GapsAnswer};
 
@@ -60,6 +63,9 @@ pub struct InstanceStatus {
     /// The device that its binding names; none: any.
     #[serde(default)]
     pub bound_serial: Option<String>,
+    /// Its peripheral is one of a pool: until a person says which one, all that it says is parked.
+    #[serde(default)]
+    pub of_a_pool: bool,
     /// Who the device says it is, since the plugin was opened or the link came up.
     #[serde(default)]
     pub device_serial: Option<String>,
@@ -98,9 +104,14 @@ impl InstanceStatus {
         }
     }
 
-    /// Its last value, or the moment since which it could have said one, where that is longer ago than is usual.
+    /// Its last value, or the moment since which it could have said one.
+    pub fn could_speak_since(&self) -> u64 {
+        self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns)
+    }
+
+    /// The same, where that is longer ago than is usual.
     pub fn quiet_since(&self, now_ns: u64) -> Option<u64> {
-        let since = self.newest_monotonic_ns.max(self.opened_ns).max(self.link_since_ns);
+        let since = self.could_speak_since();
         let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
         (self.silent_after_s > 0 && quiet_s >= self.silent_after_s).then_some(since)
     }
@@ -162,8 +173,20 @@ pub struct LinkStatus {
     /// How strongly the peripheral was last received, dBm.
     #[serde(default)]
     pub rssi_dbm: Option<i16>,
+    /// When that was; while a link is up BlueZ tells no newer one.
+    #[serde(default)]
+    pub rssi_ns: u64,
     pub reconnects: u64,
     pub last_error: String,
+}
+
+impl LinkStatus {
+    /// How strongly it was received long ago says nothing of now.
+    fn judge(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.rssi_ns) > RSSI_S_MAX * 1_000_000_000 {
+            self.rssi_dbm = None;
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -286,6 +309,7 @@ impl Status {
         let mut snapshot = self.read();
         snapshot.monotonic_ns = now_ns;
         snapshot.instances.values_mut().for_each(|i| i.judge(now_ns));
+        snapshot.links.values_mut().for_each(|l| l.judge(now_ns));
         snapshot
     }
     pub fn with<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
@@ -351,6 +375,15 @@ mod tests {
     fn state(mut i: InstanceStatus, now_s: u64) -> (String, Option<u64>) {
         i.judge(now_s * S);
         (i.state, i.silent_since_ns.map(|ns| ns / S))
+    }
+
+    //= PROMISES.md#P221
+    #[test]
+    fn a_signal_strength_of_long_ago_is_not_shown() {
+        let status = Status::default();
+        status.link("ble bed-1", |l| (l.rssi_dbm, l.rssi_ns) = (Some(-50), 10 * S));
+        let shown = |s| status.at(s * S).links["ble bed-1"].rssi_dbm;
+        assert_eq!((shown(10 + RSSI_S_MAX), shown(11 + RSSI_S_MAX)), (Some(-50), None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::Link;
+use crate::config::{Link, is_address};
 
 /// What a device's serial is called among the facts that it says of itself.
 pub const SERIAL: &str = "serial";
@@ -12,6 +12,8 @@ pub const SERIAL: &str = "serial";
 pub struct Whose {
     /// The serial that it says it has.
     pub claim: Option<String>,
+    /// Of one of a pool of Bluetooth peripherals: the identity address under which the gateway met it.
+    pub met: Option<String>,
     /// Which links have come up since the `open`.
     linked: BTreeSet<Link>,
 }
@@ -19,7 +21,17 @@ pub struct Whose {
 impl Whose {
     /// A binding that names no serial takes any device.
     pub fn is(&self, bound: Option<&str>) -> bool {
-        bound.is_none() || self.claim.as_deref() == bound
+        bound.is_none() || self.who(bound) == bound
+    }
+
+    /// Who it is, beside the one that is bound. It is that one where the gateway met it under that address, whatever serial it says; otherwise its
+    /// serial counts, and its address where it says none. An address is the gateway's to tell: one that is said as a serial names nobody.
+    pub fn who(&self, bound: Option<&str>) -> Option<&str> {
+        let met = self.met.as_deref();
+        if met.is_some() && met == bound {
+            return met;
+        }
+        self.claim.as_deref().filter(|claim| met.is_none() || !is_address(claim)).or(met)
     }
 
     /// The plugin was opened: no link has come up for it, and nobody has said anything.
@@ -36,8 +48,28 @@ impl Whose {
     pub fn relinked(&mut self, link: Link) -> bool {
         let another = !self.linked.insert(link);
         if another {
-            self.claim = None;
+            (self.claim, self.met) = (None, None);
         }
         another
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BELT: &str = "F0:00:00:00:31:01";
+
+    #[test]
+    fn a_peripheral_is_known_by_its_address_where_it_says_no_serial_and_none_is_known_by_an_address_that_it_says() {
+        let met = |claim: Option<&str>| Whose { claim: claim.map(str::to_owned), met: Some(BELT.into()), ..Whose::default() };
+        assert_eq!(met(None).who(Some("")), Some(BELT));
+        assert_eq!(met(Some("4711")).who(Some("")), Some("4711"));
+        assert!(met(None).is(Some(BELT)) && met(Some("4711")).is(Some(BELT)) && met(Some("4711")).is(Some("4711")));
+        let other = "F0:00:00:00:31:02";
+        assert!(!met(Some(other)).is(Some(other)) && met(Some(other)).who(Some(other)) == Some(BELT), "that is not its own to say");
+        let mut gone = met(Some("4711"));
+        assert!(!gone.relinked(Link::Ble) && gone.relinked(Link::Ble));
+        assert_eq!(gone.who(Some(BELT)), None, "another may be there now");
     }
 }

@@ -11,8 +11,12 @@ use crate::ward::Folder;
 const BELT: &str = "F0:00:00:00:41:01";
 
 fn demo(ble: &str, bus: &str) -> (bool, String, String) {
+    shown(&["--for", "8s", "--ble", ble], bus)
+}
+
+fn shown(words: &[&str], bus: &str) -> (bool, String, String) {
     let mut lab = Command::new(binary("wardgate-lab").unwrap());
-    let ended = lab.args(["demo", "--for", "8s", "--json", "--ble", ble]).env("DBUS_SYSTEM_BUS_ADDRESS", bus).output().unwrap();
+    let ended = lab.args(["demo", "--json"]).args(words).env("DBUS_SYSTEM_BUS_ADDRESS", bus).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (ended.status.success(), text(&ended.stdout), text(&ended.stderr))
 }
@@ -33,5 +37,19 @@ fn the_demo_shows_a_device_that_this_machines_bluez_has() {
     for (wrong, says) in [("ble-heart-rate=belt", "is no address"), ("ivy450c=F0:00:00:00:41:01", "write one of plugins/ble-*")] {
         let (well, _, err) = demo(wrong, &ward.bus());
         assert!(!well && err.contains(says), "{err}");
+    }
+}
+
+//= PROMISES.md#P220
+#[test]
+fn the_demo_tells_of_a_bluez_that_this_machine_has_and_that_its_own_is_simulated() {
+    let folder = Folder::new("ble-demo-there");
+    let ward = Ward::new(&folder, &[format!("belt:belt:{BELT}")]);
+    for (bus, there) in [(ward.bus(), true), (format!("unix:path={}", folder.0.join("no-bus").display()), false)] {
+        let (_, _, err) = shown(&["--for", "1s"], &bus);
+        assert!(
+            err.contains("Bluetooth is simulated") && err.contains("this machine has a BlueZ with an adapter: --ble") == there,
+            "{err}"
+        );
     }
 }

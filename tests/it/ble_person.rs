@@ -67,12 +67,14 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
     ward.policy("passkey");
     for (name, by) in [("oximeter", "compare"), ("belt", "just-works")] {
         let (code, seen) = ward.pairs(name, None);
-        assert!(code == NOT_ALLOWED && seen.contains(&format!("would be paired by {by}")), "{code}: {seen}");
+        assert!(code == NOT_ALLOWED && seen.contains(&format!("paired by {by}")), "{code}: {seen}");
         assert!(
             !seen.contains("[yes/no]") && seen.contains(&format!("pairing = \"{by}\"")),
             "nobody is asked for what does not count: {seen}"
         );
     }
+    let (_, seen) = ward.pairs("belt", None);
+    assert!(seen.contains("the peripheral keeps its half of the bond") && seen.contains("let the peripheral forget"), "{seen}");
     assert_eq!(ward.bonded(), []);
     let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, "111111")));
     assert!(code == NOT_PAIRED && seen.contains("was not paired") && seen.contains("AuthenticationFailed"), "{code}: {seen}");
@@ -82,6 +84,9 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
     let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, &format!("{PASSKEY:06}"))));
     assert!(code == 0 && seen.contains(&format!("paired with {METER} (meter): passkey")), "{code}: {seen}");
     ward.hears(BOUND, "sequence", |came| came.len() == 6);
+
+    let (code, seen) = ward.pairs(BOUND, None);
+    assert!(code == 0 && seen.contains(&format!("{METER} (meter) is paired already, by passkey")), "{code}: {seen}");
 
     // two numbers are compared
     ward.policy("compare");
@@ -107,12 +112,14 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
         let (code, seen) = ward.at_a_terminal(words).ends();
         let rows: Vec<_> = seen.lines().filter(|l| l.contains("F0:00:00:00:21")).collect();
         assert!(code == 0 && rows.len() == 3, "{verb} {code}: {seen}");
-        assert!(rows.iter().any(|r| r.contains(METER) && r.contains("yes") && r.contains(BOUND)), "{seen}");
+        assert!(rows.iter().any(|r| r.contains(METER) && r.contains("passkey") && r.contains(BOUND)), "{seen}");
     }
     for (target, address) in [("oximeter", OXIMETER), (BOUND, METER), (BELT, BELT)] {
         let (code, seen) = ward.at_a_terminal(&["ble", "forget", target]).ends();
         assert!(code == 0 && seen.contains(&format!("forgot {address}")), "{code}: {seen}");
     }
+    let (code, seen) = ward.at_a_terminal(&["ble", "forget", BELT]).ends();
+    assert!(code == NOT_PAIRED && !seen.contains("forgot "), "{code}: {seen}");
     let (code, seen) = ward.at_a_terminal(&["ble", "list"]).ends();
     assert!(code == 0 && seen.contains("nothing is bonded"), "{code}: {seen}");
     wait_status(&ward.stage, "that it is not bonded any more", not_bonded);

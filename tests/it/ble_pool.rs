@@ -83,6 +83,64 @@ fn what_one_of_a_pool_says_is_parked_until_a_person_confirms_its_bed_and_two_of_
     ward.stop();
 }
 
+const FIRST: &str = "F0:00:00:00:35:01";
+const SECOND: &str = "F0:00:00:00:35:02";
+/// Its two highest bits say that it is changed again and again.
+const HIDDEN: &str = "5A:00:00:00:35:03";
+
+/// Its serial number is not granted, so each is known by its address alone.
+//= PROMISES.md#P214
+#[test]
+fn one_of_a_pool_that_tells_no_serial_is_known_by_its_address_and_no_other_ever_reaches_its_bed() {
+    let folder = Folder::new("ble-nameless");
+    let devices = [("belt-1", FIRST), ("belt-2", SECOND), ("hidden", HIDDEN)].map(|(name, address)| format!("belt:{name}:{address}"));
+    let mut ward = Ward::new(&folder, &devices);
+    let grant = r#"ble = { pool = { service = "180d" }, services = ["180d"] }"#;
+    ward.configure(&instance("bed-1-belt", &unsigned("ble-heart-rate"), "bed = \"bed-1\"", grant));
+    ward.order("vanish belt-2");
+    ward.order("vanish hidden");
+    ward.start_gateway();
+    ward.order("on");
+    let shows = |address: &'static str| {
+        move |s: &Snapshot| waits_for_a_person(s, "bed-1-belt", 6) && s.instances["bed-1-belt"].device_serial.as_deref() == Some(address)
+    };
+    wait_status(&ward.stage, "the first", shows(FIRST));
+    let list = said(&ward.wardgate(&["bind", "list"]));
+    assert!(list.contains(&format!("says it is {FIRST}")) && !list.contains("--any-device"), "{list}");
+    let refused = ward.wardgate(&["bind", "set", "bed-1-belt", "--any-device"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("one of a pool") && words.contains("wardgate bind confirm bed-1-belt"), "{words}");
+    let done = said(&ward.wardgate(&["bind", "confirm", "bed-1-belt"]));
+    assert!(done.contains(&format!("the device {FIRST} stands at bed bed-1")), "{done}");
+    ward.hears("bed-1-belt", ENERGY, |came| came.len() >= 12);
+
+    // another of the pool, then one that hides who it is, in its place: not one value of theirs reaches the bed
+    ward.order("forget belt-1");
+    ward.order("return belt-2");
+    wait_status(&ward.stage, "the second", shows(SECOND));
+    ward.order("forget belt-2");
+    ward.order("return hidden");
+    let nobody = |s: &Snapshot| {
+        let i = &s.instances["bed-1-belt"];
+        i.unbound && i.device_serial.is_none() && ward.went("hidden", ENERGY).len() >= 6
+    };
+    wait_status(&ward.stage, "one that nobody can know", nobody);
+    let list = said(&ward.wardgate(&["bind", "list"]));
+    assert!(list.contains("wardgate ble pair ADDRESS") && !list.contains("--any-device"), "{list}");
+    let refused = ward.wardgate(&["bind", "confirm", "bed-1-belt"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("an address that is its own"), "{words}");
+    ward.order("forget hidden");
+
+    // the first comes back and goes on
+    let before = ward.came("bed-1-belt", ENERGY).len();
+    ward.order("return belt-1");
+    ward.hears("bed-1-belt", ENERGY, |came| came.len() >= before + 6);
+    ward.order("off");
+    all_of(&ward, "bed-1-belt", "belt-1", ENERGY);
+    ward.stop();
+}
+
 fn beacon(name: &str, more: &str, which: &str) -> String {
     instance(name, &beacon_folder().display().to_string(), more, &format!("ble = {{ {which}, broadcast = true }}"))
 }
@@ -94,7 +152,7 @@ fn devices_that_only_broadcast_are_heard_without_a_link_and_no_two_are_taken_for
     let devices = [1, 2, 3].map(|n| format!("beacon:beacon-{n}:F0:00:00:00:32:0{n}"));
     let mut ward = Ward::new(&folder, &devices);
     let named = beacon("bed-1-beacon", "bed = \"bed-1\"", "address = \"F0:00:00:00:32:01\"");
-    ward.configure(&(named + &beacon("of-a-pool", "bed = \"bed-2\"", "pool = { manufacturer = 65535 }")));
+    ward.configure(&(named + &beacon("of-a-pool", "bed = \"bed-2\"", "pool = { manufacturer = 65535, name = \"beacon-*\" }")));
     ward.order("vanish beacon-3");
     ward.start_gateway();
     // what a pool is like is known from what is broadcast

@@ -140,6 +140,14 @@ async fn the_simulated_bluez_answers_as_the_real_one_did() {
     bus.call::<()>(&control, gatt, "WriteValue", &(vec![1u8, 1], &nothing)).await.unwrap();
     assert_eq!(read(&OwnedFd::from(theirs), usize::MAX).await.len(), 5, "then it vanished, and the socket ended");
 
+    // who is bonded is not paired again; and whoever listens by signals is subscribed again with the next link
+    bluez.order("return meter").unwrap();
+    bus.device(METER, "Connect").await.unwrap();
+    assert!(refused(bus.call::<()>(&control, gatt, "StartNotify", &()).await).starts_with("org.bluez.Error.InProgress"));
+    bluez.order("bond meter").unwrap();
+    assert!(refused(bus.device(METER, "Pair").await).starts_with("org.bluez.Error.AlreadyExists"));
+    bus.call::<()>(ADAPTER, "org.bluez.Adapter1", "RemoveDevice", &(OwnedObjectPath::try_from(METER).unwrap(),)).await.unwrap();
+
     bluez.order("bluetoothd down").unwrap();
     let gone = owners.next().await.unwrap();
     let (name, _, new): (String, String, String) = gone.body().deserialize().unwrap();

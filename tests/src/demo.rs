@@ -1,5 +1,6 @@
 //! The demo ward: every process on the stage, a live summary, a bounded drain, and the account at the end.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ use crate::ward;
 const DRAIN_S_MAX: u64 = 60;
 /// Nothing new for this long, with nothing waiting at the gateway: all has arrived.
 const QUIET_MS: u64 = 2500;
+/// A BlueZ says what it has at once; where none runs, the bus may try to start one.
+const BLUEZ_MS_MAX: u64 = 2000;
 /// The receiver waits ten seconds for the clock of a gateway that never knew the time.
 const CLOCK_WAIT_MS: u64 = 12_000;
 
@@ -117,6 +120,20 @@ pub fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("wardgate-demo-{}", std::process::id()))
 }
 
+/// Whether a BlueZ with an adapter is on this machine's bus. It is asked what it has, and nothing is switched on.
+fn has_bluez() -> bool {
+    type Objects = HashMap<zbus::OwnedObjectPath, HashMap<String, HashMap<String, zbus::OwnedVariant>>>;
+    let look = async {
+        let bus = zbus::connection::Builder::system().build().await?;
+        let manager = Some("org.freedesktop.DBus.ObjectManager");
+        let objects: Objects = bus.call_method(Some("org.bluez"), "/", manager, "GetManagedObjects", &()).await?.body().deserialize()?;
+        zbus::Result::Ok(objects.values().any(|all| all.contains_key("org.bluez.Adapter1")))
+    };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return false };
+    let found = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(BLUEZ_MS_MAX), look).await });
+    matches!(found, Ok(Ok(true)))
+}
+
 pub fn run(options: &Options) -> Result<Report, String> {
     let mut stage = Stage::new(&options.folder)?;
     stage.sign()?;
@@ -125,6 +142,11 @@ pub fn run(options: &Options) -> Result<Report, String> {
     if real.is_none() {
         stage.wearables = true;
         eprintln!("Bluetooth is simulated: a BlueZ of wardgate-lab's own, on a D-Bus of its own. A real one: --ble PLUGIN=ADDRESS");
+        if has_bluez() {
+            eprintln!(
+                "this machine has a BlueZ with an adapter: --ble ble-heart-rate=ADDRESS shows a strap of yours (`bluetoothctl scan le` tells addresses)"
+            );
+        }
     }
     stage.start_broker()?;
     let mut more: Vec<&str> = guest.iter().flat_map(|(name, text)| ["--guest", name, text]).collect();

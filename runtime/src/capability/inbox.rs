@@ -255,11 +255,14 @@ impl Inbox {
                 let between = at > first && matches!(e.event, Event::SerialLink(_) | Event::BleLink(_) | Event::BleDiscovered { .. });
                 between || is_of_the_line(&e.event)
             });
+            // what is told below is of the newest link: what still waits of one before it is not said by who is there now
+            let doubtful = w.hole || w.queue.iter().any(|e| matches!(e.event, Event::BleLink(_)));
             w.events = w.queue.len();
             (w.tapped, w.tapped_hole) = (0, false);
             w.run += 1;
             if let Some((_, event, _)) = w.discovered.clone() {
                 w.discovered = Some((now, event.clone(), false));
+                let event = if doubtful { nameless(event) } else { event };
                 w.queue.push_front(Entry { moment: now, first_ns: now.monotonic_ns, event, permit: None });
                 w.events += 1;
             }
@@ -440,6 +443,13 @@ fn is_of_the_line(event: &Event) -> bool {
     use Event::{BleAdvertised, BleIndicated, BleNotified, BleOverran, ModbusFrames, SerialFaulted, SerialReceived};
     let ble = matches!(event, BleNotified(..) | BleIndicated(..) | BleAdvertised { .. } | BleOverran);
     ble || matches!(event, SerialReceived(_) | SerialFaulted(_) | ModbusFrames(_))
+}
+
+fn nameless(event: Event) -> Event {
+    match event {
+        Event::BleDiscovered { mtu, found, .. } => Event::BleDiscovered { mtu, found, who: None },
+        other => other,
+    }
 }
 
 /// As the gateway holds it.

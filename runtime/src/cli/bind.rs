@@ -20,7 +20,7 @@ Examples:
   wardgate bind confirm bed-1-monitor                 the device that is there now does stand at its bed
   wardgate bind set bed-1-monitor --bed bed-7         it stands at another bed from now on
   wardgate bind set bed-1-monitor --serial 4711       only the device 4711 counts; others are parked
-  wardgate bind set bed-1-monitor --any-device        whatever stands there counts
+  wardgate bind set bed-1-monitor --any-device        whatever stands there counts; never of one of a pool
 
 What a person says here holds until the line of gateway.toml that it overrules changes.")]
 pub struct Bind {
@@ -132,6 +132,10 @@ pub fn waits(name: &str, i: &InstanceStatus) -> String {
     match i.device_serial.as_deref().map(shown) {
         Some(says) => format!(
             "{name} says it is {says}, and {must} is bound: what it says is parked. If {says} does stand there: `wardgate bind confirm {name}`"
+        ),
+        None if i.of_a_pool => format!(
+            "{name} has one of a pool, which has not shown who it is, and {must} is bound: what it says is parked. One that says no serial number \
+             and changes its address has to be paired first: `wardgate ble scan`, then `wardgate ble pair ADDRESS`"
         ),
         None => format!(
             "{name} has not said who it is, and {must} is bound: what it says is parked until it does. If its plugin never \

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::paint::{Paint, clip, left, plain, right, table};
-use crate::capability::ble::{Person, PersonError, Question, Seen};
+use crate::capability::ble::{Paired, Person, PersonError, Question, Seen};
 use crate::config::{Config, Pairing};
 use crate::contract::printable;
 use crate::fault::{Fault, Guilty};
@@ -21,11 +21,12 @@ const NAME_BYTES_MAX: usize = 60; // of a prompt's line
 Examples:
   wardgate ble scan                            who is near, the strongest first, and whose they are by gateway.toml
   wardgate ble pair C0:98:E5:00:00:01          compare or type six digits, as the peripheral asks
-  wardgate ble pair bed-1-glucose              the peripheral of this instance, or one that advertises this name
+  wardgate ble pair bed-1-glucose              the peripheral whose address gateway.toml gives this instance
   wardgate ble list                            what is bonded with this gateway
   wardgate ble forget C0:98:E5:00:00:01        the bond is gone; to pair again, let the peripheral forget it too
 
-Bonds are kept by BlueZ. `pairing` below [ble] in gateway.toml says which ways to pair are good enough; by default none is.")]
+BlueZ keeps the keys, the gateway how each bond was made: a bond of another program, or one weaker than the site asks, is not used.
+`pairing` below [ble] in gateway.toml says which ways to pair are good enough; by default none is.")]
 pub struct Ble {
     #[command(subcommand)]
     verb: Verb,
@@ -85,7 +86,15 @@ pub fn run(args: &Ble) -> Result<(), Fault> {
     let done = runtime.block_on(carried_out(&args.verb, &config));
     runtime.shutdown_timeout(Duration::ZERO); // a person may still be asked what nobody waits for any more
     done.map_err(|why| {
-        let guilty = if matches!(why, PersonError::NotAllowed | PersonError::Weak { .. }) { Guilty::Configuration } else { Guilty::Port };
+        let of_the_site = matches!(
+            why,
+            PersonError::NotAllowed
+                | PersonError::Weak { .. }
+                | PersonError::Undone { .. }
+                | PersonError::Older { .. }
+                | PersonError::OfAPool { .. }
+        );
+        let guilty = if of_the_site { Guilty::Configuration } else { Guilty::Port };
         Fault::new(guilty, &why, why.remedy())
     })
 }
@@ -102,24 +111,31 @@ async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
         Verb::List { json, .. } => show(&person.list().await?, config, *json, "nothing is bonded with this gateway"),
         Verb::Pair { target, .. } => {
             println!("looking for {target} ...");
-            let (seen, by) = person.pair(target, address(config, target), Arc::new(asked)).await?;
+            let Paired { seen, by, already } = person.pair(target, address(config, target)?, Arc::new(asked)).await?;
             let by = if by == Pairing::JustWorks { "just works" } else { by.name() };
-            println!("paired with {} ({}): {by}", seen.address, printable(&seen.name, NAME_BYTES_MAX));
+            let name = printable(&seen.name, NAME_BYTES_MAX);
+            match already {
+                false => println!("paired with {} ({name}): {by}", seen.address),
+                true => println!("{} ({name}) is paired already, by {by}", seen.address),
+            }
             if owner(config, &seen).is_none() {
                 println!("no instance of gateway.toml names it: below [instance.NAME.grants.ble] write address = \"{}\"", seen.address);
             }
         }
         Verb::Forget { target, .. } => {
-            let seen = person.forget(address(config, target).unwrap_or(target)).await?;
+            let seen = person.forget(address(config, target)?.unwrap_or(target)).await?;
             println!("forgot {} ({})", seen.address, printable(&seen.name, NAME_BYTES_MAX));
         }
     }
     Ok(())
 }
 
-/// Of an instance the address that its grant names.
-fn address<'a>(config: &'a Config, target: &str) -> Option<&'a str> {
-    config.instances.get(target)?.grants.ble.as_ref()?.address.as_deref()
+/// Of an instance the address that its grant names; None: the target is no instance with a peripheral.
+fn address<'a>(config: &'a Config, target: &str) -> Result<Option<&'a str>, PersonError> {
+    match config.instances.get(target).and_then(|instance| instance.grants.ble.as_ref()) {
+        Some(grant) => grant.address.as_deref().map(Some).ok_or(PersonError::OfAPool { instance: target.to_owned() }),
+        None => Ok(None),
+    }
 }
 
 fn owner<'a>(config: &'a Config, seen: &Seen) -> Option<&'a str> {
@@ -141,7 +157,7 @@ fn show(all: &[Seen], config: &Config, json: bool, none: &str) {
 fn as_json(s: &Seen, owner: Option<&str>) -> serde_json::Value {
     serde_json::json!({
         "address": s.address, "name": s.name, "rssi_dbm": s.rssi_dbm, "services": s.services, "manufacturers": s.manufacturers,
-        "bonded": s.bonded, "connected": s.connected, "instance": owner,
+        "bonded": s.bonded, "paired_by": s.by.map(Pairing::name), "connected": s.connected, "instance": owner,
     })
 }
 
@@ -150,7 +166,7 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
         left("address", 17),
         left("name", 20),
         right("dBm"),
-        left("bonded", 6),
+        left("bonded", 10),
         left("link", 4),
         left("instance", 16),
         left("services", 24),
@@ -161,7 +177,7 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
                 plain(&s.address),
                 plain(clip(if s.name.is_empty() { "-" } else { &s.name }, 20)),
                 plain(s.rssi_dbm.map_or("-".into(), |dbm| dbm.to_string())),
-                plain(if s.bonded { "yes" } else { "no" }),
+                plain(if s.bonded { s.by.map_or("by others", Pairing::name) } else { "no" }),
                 plain(if s.connected { "up" } else { "-" }),
                 plain(owner(config, s).unwrap_or("nobody's")),
                 plain(clip(&services(s), 24)),

@@ -215,7 +215,14 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         println!("  {} (bus \"{}\" is {})", grant.explain(), grant.bus(), modbus::target(&config.buses[grant.bus()]));
     }
     if let Some(grant) = &grants.ble {
-        println!("  {}", ble::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
+        let grant = ble::Grant::new(name, grant).map_err(|e| wrong(&e))?;
+        println!("  {}", grant.explain());
+        for unseen in grant.unseen() {
+            println!(
+                "  WARNING: {}",
+                config.wrong(&["instance", name, "grants", "ble"], unseen, "add it to characteristics, or take that line out")
+            );
+        }
     }
     if grants.serial.is_none() && grants.modbus.is_none() && grants.ble.is_none() {
         println!("  touches no device");

@@ -511,6 +511,7 @@ mod tests {
             reconnects: u64::MAX,
             notifications: u64::MAX,
             rssi_dbm: Some(i16::MIN),
+            rssi_ns: 0,
             last_error: long.clone(),
             up: false,
         };

@@ -1,8 +1,9 @@
 //! What gateway.toml says of Bluetooth: the radio, and which peripheral an instance may have, and what it may do there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{At, Instance};
 
@@ -20,16 +21,19 @@ pub struct Ble {
     /// Another D-Bus than the system's, which DBUS_SYSTEM_BUS_ADDRESS names for a whole process: for tests, which have many.
     #[serde(skip)]
     pub bus: Option<String>,
+    /// The gateway's state folder, where it stands how each bond was made.
+    #[serde(skip)]
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Ble {
     fn default() -> Self {
-        Self { adapter: None, pairing: Pairing::None, scan_s: 10, rest_s: 5, bus: None } // most peripherals advertise at least once in two seconds
+        Self { adapter: None, pairing: Pairing::None, scan_s: 10, rest_s: 5, bus: None, state: None } // most peripherals advertise at least once in two seconds
     }
 }
 
 /// The weakest way in which a person may pair a peripheral with this gateway.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pairing {
     #[default]
@@ -126,6 +130,13 @@ impl BleGrant {
                 "an empty pool is any peripheral at all",
                 "write pool = { service = \"1808\", name = \"Meter*\" }",
             ),
+            (None, Some(pool)) if pool.service.is_none() && pool.name.as_ref().is_none_or(|name| name.trim_end_matches('*').is_empty()) => {
+                wrong(
+                    &["grants", "ble", "pool"],
+                    "a company alone is no pool: its data is carried by all that it makes, telephones and watches of visitors too",
+                    "add service = \"1808\", or the begin of the name that it gives this kind of device, like name = \"Meter*\"",
+                )
+            }
             (None, Some(_)) => None,
             _ => wrong(
                 HERE,
@@ -158,6 +169,7 @@ pub fn is_address(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    //= PROMISES.md#P221
     #[test]
     fn a_peripheral_is_bound_by_an_address_or_by_what_not_anybody_can_say() {
         let read = |text: &str| toml::from_str::<BleGrant>(text).unwrap().mistake().map(|(_, what, remedy)| format!("{what}. {remedy}"));
@@ -170,6 +182,8 @@ mod tests {
             ("address = \"C0-98-E5-00-00-01\"", "six octets"),
             ("pool = { name = \"Meter 7\" }", "by its name alone no peripheral is bound. write address"),
             ("pool = {}", "any peripheral at all"),
+            ("pool = { name = \"*\", manufacturer = 76 }", "a company alone is no pool"),
+            ("pool = { manufacturer = 76 }", "a company alone is no pool"),
         ] {
             let why = read(text).unwrap_or_else(|| panic!("{text}"));
             assert!(why.contains(says), "{text}: {why}");

@@ -65,7 +65,7 @@ impl Bindings {
     /// What holds for an instance now.
     pub fn of(&self, name: &str, instance: &Instance) -> Binding {
         match self.said.get(name).filter(|said| said.instead_of == written(instance)) {
-            Some(said) => Binding { bed: said.bed.clone(), serial: said.serial.clone() },
+            Some(said) => Binding { bed: said.bed.clone(), serial: said.serial.clone().or(instance.is_of_a_pool().then(String::new)) },
             // no device says that its serial is nothing: what one of a pool says is parked until a person has confirmed it
             None if instance.is_of_a_pool() => {
                 Binding { bed: instance.bed.clone(), serial: Some(instance.device_serial.clone().unwrap_or_default()) }

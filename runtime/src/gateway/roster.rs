@@ -205,7 +205,8 @@ impl Roster {
     async fn tell_outside(&mut self, name: &str) {
         let one = &self.on_duty[name];
         let (binding, silent_after_s) = (self.binding(name, &one.post), one.post.silent_after_s());
-        self.status.instance(name, |i| i.silent_after_s = silent_after_s);
+        let of_a_pool = one.post.instance.is_of_a_pool();
+        self.status.instance(name, |i| (i.silent_after_s, i.of_a_pool) = (silent_after_s, of_a_pool));
         self.bind(name, binding, None).await;
     }
 
@@ -259,6 +260,16 @@ impl Roster {
         let was = self.bindings.of(name, &one.post.instance);
         let shown = self.status.instance(name, |i| i.clone());
         let binding = match to {
+            To::Set { any_device: true, .. } if one.post.instance.is_of_a_pool() => {
+                let what = format!(
+                    "\"{name}\" has one of a pool of peripherals: if any of them counted, what one patient's says would go to another's bed"
+                );
+                let remedy = format!(
+                    "`wardgate bind list` shows which one it has, by its serial number or else its address; `wardgate bind confirm {name}` binds \
+                     that one. A peripheral that shows neither has to be paired first: `wardgate ble pair ADDRESS`"
+                );
+                return Err(Fault::new(Guilty::Configuration, what, remedy));
+            }
             To::Set { bed, no_bed, serial, any_device } => {
                 for (what, said) in [("bed", &bed), ("serial", &serial)] {
                     said.as_deref().map_or(Ok(()), |text| token(what, text))?;
@@ -273,6 +284,12 @@ impl Roster {
                 Some(serial) => {
                     token("serial", &serial)?;
                     Binding { serial: Some(serial), ..was.clone() }
+                }
+                None if shown.of_a_pool => {
+                    let what = format!("the peripheral of \"{name}\" has shown neither a serial number nor an address that is its own");
+                    let remedy =
+                        "look whether it is near; one that changes its address has to be paired first: `wardgate ble pair ADDRESS`";
+                    return Err(Fault::new(Guilty::Configuration, what, remedy));
                 }
                 None => {
                     let what = format!("the device of \"{name}\" has not said who it is since its link came up or a silence ended");
@@ -319,6 +336,7 @@ impl Roster {
         let _ = self.spoken.send(ToPipeline::Posted { instance: instance.clone(), terms: post.terms(), back }).await; // as above
         let binding = self.binding(name, &post);
         let bed = binding.bed.clone();
+        self.status.instance(name, |i| i.of_a_pool = post.instance.is_of_a_pool());
         self.bind(name, binding, None).await;
         let posting = Posting {
             instance,

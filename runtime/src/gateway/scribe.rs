@@ -133,6 +133,10 @@ impl Scribe {
                 self.pipeline.relinked(&instance, link, moment);
                 self.show_claim(&instance);
             }
+            ToPipeline::Met { instance, who, moment } => {
+                self.pipeline.met(&instance, &who, moment);
+                self.show_claim(&instance);
+            }
             ToPipeline::Quiet { instance, moment } => {
                 self.pipeline.quiet(&instance, moment);
                 self.show_claim(&instance);

@@ -90,8 +90,9 @@ impl Parking {
 
     /// None: as it was told before.
     pub fn news(&mut self) -> Option<Claim> {
-        let Self { bound, whose, values, expired, .. } = &*self;
-        let told = Claim { bound: bound.clone(), claim: whose.claim.clone(), holds: self.holds(), values: *values, expired: *expired };
+        let Self { bound, values, expired, .. } = &*self;
+        let told =
+            Claim { bound: bound.clone(), claim: self.who().map(str::to_owned), holds: self.holds(), values: *values, expired: *expired };
         std::mem::take(&mut self.news).then_some(told)
     }
 
@@ -100,11 +101,16 @@ impl Parking {
         (self.whose.claim, self.session, self.begun, self.news) = (None, moment, false, true);
     }
 
-    /// The present session's device says who it is.
-    pub fn claims(&mut self, serial: &str) {
-        (self.whose.claim, self.news) = (Some(serial.to_owned()), true);
-        if self.begun {
-            self.push(&Parked::Claim { serial: serial.to_owned() });
+    /// Who stands there, as far as that is known.
+    pub fn who(&self) -> Option<&str> {
+        self.whose.who(self.bound.serial.as_deref())
+    }
+
+    /// It is known now, or known otherwise, who the present session's device is: what is parked of it says so too.
+    pub fn shows(&mut self) {
+        self.news = true;
+        if let Some(serial) = self.who().filter(|_| self.begun).map(str::to_owned) {
+            self.push(&Parked::Claim { serial });
         }
     }
 
@@ -119,7 +125,7 @@ impl Parking {
                 let description = means.meaning.description.clone();
                 self.push(&Parked::Describe { channel, expected: means.expected, description });
             }
-            if let Some(serial) = self.whose.claim.clone() {
+            if let Some(serial) = self.who().map(str::to_owned) {
                 self.push(&Parked::Claim { serial });
             }
         }

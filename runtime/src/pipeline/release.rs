@@ -25,8 +25,9 @@ impl Pipeline {
         let of = self.instances.entry(instance.clone()).or_default();
         of.parking.bind(binding);
         let parking = &mut of.parking;
+        let holds = parking.holds(); // also of one that was known by its address, or by its serial, while it was parked
         let words = match parking.bound.serial.clone() {
-            Some(serial) => parking.take(|claim, _| claim == Some(serial.as_str())),
+            Some(serial) => parking.take(|claim, present| claim == Some(serial.as_str()) || (present && holds)),
             None => parking.take(|_, present| present), // whatever stands there stands at that bed
         };
         let from = words.iter().find_map(|word| if let Parked::Session { moment } = word { Some(*moment) } else { None });
@@ -101,29 +102,41 @@ impl Pipeline {
             Some(step) => self.park(instance, convert::moment(now), step),
         }
         if let Some(serial) = serial {
-            self.identified(instance, convert::moment(now), &serial);
+            self.identified(instance, convert::moment(now), &serial, false);
         }
     }
 
-    /// The device says who it is. What it said before that, since it was last there, was its own.
-    fn identified(&mut self, instance: &Arc<str>, now: Moment, serial: &str) {
-        if self.instances[instance].parking.whose.claim.as_deref() == Some(serial) {
+    /// One of a pool of peripherals: who it is by its address.
+    pub fn met(&mut self, instance: &Arc<str>, who: &str, now: types::Moment) {
+        self.instances.entry(instance.clone()).or_default();
+        self.identified(instance, convert::moment(now), who, true);
+    }
+
+    /// The device says who it is, or was `met` by its address. What it said before that, since it was last there, was its own.
+    fn identified(&mut self, instance: &Arc<str>, now: Moment, serial: &str, met: bool) {
+        let whose = &self.instances[instance].parking.whose;
+        let known = if met { &whose.met } else { &whose.claim };
+        if known.as_deref() == Some(serial) {
             return;
         }
+        let another = known.is_some();
         self.tell_windows(instance);
         let of = self.instances.get_mut(instance).expect("it speaks");
         let parking = &mut of.parking;
-        if parking.whose.claim.is_some() {
+        if another {
             of.clocks.forget();
             parking.begin_session(now); // another device without a word of the link
         }
         let from = parking.session;
-        let mine = if parking.bound.serial.as_deref() == Some(serial) {
-            parking.take(|claim, present| present && claim.is_none())
+        let (held, before) = (parking.holds(), parking.who().map(str::to_owned));
+        let known = if met { &mut parking.whose.met } else { &mut parking.whose.claim };
+        *known = Some(serial.to_owned());
+        let mine = if !held && parking.holds() {
+            parking.take(|claim, present| present && (claim.is_none() || claim == before.as_deref()))
         } else {
             vec![]
         };
-        parking.claims(serial);
+        parking.shows();
         if parking.bound.serial.is_some() {
             let mut voice = Voice { instance, numbering: &mut of.numbering, moment: now, late: false };
             voice.all_anew(); // no run goes on over what another device said
@@ -138,7 +151,7 @@ impl Pipeline {
         let now = if of.parking.holds() {
             Binding { bed: bed.clone(), serial: serial.clone() }
         } else {
-            Binding { bed: None, serial: of.parking.whose.claim.clone() }
+            Binding { bed: None, serial: of.parking.who().map(str::to_owned) }
         };
         if of.told != now {
             of.told = now.clone();

@@ -48,6 +48,12 @@ pub enum ToPipeline {
         link: Link,
         moment: Moment,
     },
+    /// One of a pool of peripherals, and the address that is its own: it is that one until its link comes up again.
+    Met {
+        instance: Arc<str>,
+        who: Arc<str>,
+        moment: Moment,
+    },
     /// It said nothing for longer than is usual: it may be another device.
     Quiet {
         instance: Arc<str>,

@@ -378,6 +378,9 @@ impl Supervisor {
             }
             Event::SerialLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Serial, moment }),
             Event::BleLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Ble, moment }),
+            Event::BleDiscovered { who: Some(who), .. } | Event::BleAdvertised { who: Some(who), .. } => {
+                Some(ToPipeline::Met { instance: instance.clone(), who: who.clone(), moment })
+            }
             Event::ModbusLink(LinkState::Up) => Some(ToPipeline::Relinked { instance: instance.clone(), link: Link::Modbus, moment }),
             _ => None,
         };
@@ -393,6 +396,7 @@ impl Supervisor {
         match &before {
             Some(ToPipeline::Lost { .. }) => self.wiring.taps.lost(&instance, moment),
             Some(ToPipeline::Relinked { link, .. }) => self.wiring.taps.relinked(&instance, *link, moment),
+            Some(ToPipeline::Met { who, .. }) => self.wiring.taps.met(&instance, who, moment),
             _ => {}
         }
         if matches!(event, Event::FilterBound(..) | Event::FilterUnbound(_)) {

@@ -99,6 +99,11 @@ impl Taps {
         });
     }
 
+    /// A source's device shows the address that is its own.
+    pub fn met(&self, source: &str, who: &str, now: Moment) {
+        self.lock().change(source, now, |s| s.whose.met = Some(who.to_owned()));
+    }
+
     /// A source said nothing for longer than is usual: it may be another device.
     pub fn quiet(&self, source: &str, now: Moment) {
         self.lock().change(source, now, |s| s.whose.quiet());

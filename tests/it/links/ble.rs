@@ -1,5 +1,6 @@
 //! Peripherals over a simulated BlueZ: what reaches the plugin and what does not, what goes wrong with link, adapter and BlueZ, and what comes back.
 
+mod bonds;
 mod limits;
 mod neighbours;
 
@@ -9,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use wardgate::capability::ble::{ASKS_OPEN_MAX, Grant, Handle, INBOX_BYTES, Known, Peripheral, Radio, What};
+use wardgate::capability::ble::{ASKS_OPEN_MAX, Grant, Handle, INBOX_BYTES, Known, Peripheral, Person, Radio, What};
 use wardgate::capability::inbox::{Inbox, inbox};
-use wardgate::config::{self, BleGrant, BlePool};
+use wardgate::config::{self, BleGrant, BlePool, Pairing};
 use wardgate::contract::Event;
 use wardgate::contract::ble::{Characteristic, Failure, Properties};
 use wardgate::contract::types::LinkState;
@@ -57,8 +58,8 @@ fn grant(address: &str) -> BleGrant {
     }
 }
 
-fn settings(bluez: &Bluez) -> config::Ble {
-    config::Ble { bus: Some(bluez.address()), scan_s: 1, rest_s: 1, ..config::Ble::default() }
+fn settings(bluez: &Bluez, scratch: &Scratch, pairing: Pairing) -> config::Ble {
+    config::Ble { bus: Some(bluez.address()), state: Some(scratch.file("state")), scan_s: 1, rest_s: 1, pairing, ..config::Ble::default() }
 }
 
 fn short(c: &Characteristic) -> u16 {
@@ -71,13 +72,18 @@ impl Air {
     }
 
     fn around(name: &str, devices: Vec<ble::Device>) -> Self {
+        Self::under(name, devices, Pairing::None)
+    }
+
+    /// `pairing`: what the site asks of bonds.
+    fn under(name: &str, devices: Vec<ble::Device>, pairing: Pairing) -> Self {
         let scratch = Scratch::new(&format!("ble-{name}"));
         let sent = scratch.file("sent");
         std::fs::create_dir_all(&sent).unwrap();
         let (stop, stopped) = watch::channel(false);
         let bluez = Bluez::start(Options { socket: scratch.file("bus"), sent: Some(sent), devices }, stopped).unwrap();
         let (status, mut tasks) = (Status::default(), JoinSet::new());
-        let radio = Radio::new(&settings(&bluez), clock, status.clone());
+        let radio = Radio::new(&settings(&bluez, &scratch, pairing), clock, status.clone());
         tasks.spawn(radio.clone().run());
         Self { bluez, radio, status, tasks, scratch, _stop: stop }
     }
@@ -97,6 +103,10 @@ impl Air {
         let owner = Peripheral::new(grant.clone(), &self.radio, known.clone(), taken, events.clone(), clock, self.status.clone());
         let handle = Handle::new(grant, known, asks, events, clock, self.status.clone());
         (One { handle, inbox, found: Vec::new(), tag: AtomicU16::new(0) }, owner)
+    }
+
+    async fn person_under(&self, pairing: Pairing) -> Person {
+        Person::at(&settings(&self.bluez, &self.scratch, pairing)).await.unwrap()
     }
 
     /// Until the link's last error says so; what it said at last, where it never does.
@@ -143,7 +153,7 @@ impl One {
     async fn is_up(&mut self) {
         while self.event().await != UP {}
         match self.event().await {
-            Event::BleDiscovered { found, mtu } => {
+            Event::BleDiscovered { found, mtu, .. } => {
                 assert_eq!(mtu, 247);
                 self.found = found;
             }

@@ -32,6 +32,9 @@ pub(super) const OPERATION_S_MAX: u64 = 10; // the protocol gives 30; a ward's d
 /// Both sides confirm, and one of them may be a person.
 pub(super) const PAIR_S_MAX: u64 = 60; // the protocol itself gives up after 30 s without a word
 
+/// While a person pairs; then BlueZ itself lets nobody pair any more.
+pub(super) const PAIRABLE_S_MAX: u32 = 90; // finding, connecting and pairing take less, and a person who was called away begins anew
+
 pub(super) type Dictionary = HashMap<String, OwnedVariant>;
 pub(super) type Interfaces = HashMap<String, Dictionary>;
 pub(super) type Objects = HashMap<OwnedObjectPath, Interfaces>;
@@ -177,6 +180,15 @@ impl Bluez {
 
     pub(super) async fn power(&self, adapter: &str) -> Result<(), BluezError> {
         self.set(adapter, ADAPTER, "Powered", true).await
+    }
+
+    /// Whether a link that is encrypted for the first time leaves a bond behind; for so long at most, whatever becomes of who asked for it.
+    pub(super) async fn let_pair(&self, adapter: &str, yes: bool) -> Result<(), BluezError> {
+        if yes {
+            let within = (ADAPTER, "PairableTimeout", Variant::from(PAIRABLE_S_MAX));
+            self.call(adapter, PROPERTIES, "Set", &within).await?;
+        }
+        self.set(adapter, ADAPTER, "Pairable", yes).await
     }
 
     /// Low energy only. `repeats`: what only broadcasts is heard each time, and not once.

@@ -162,6 +162,28 @@ impl Grant {
         Err(Refusal::Write { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id), value })
     }
 
+    /// Characteristics that are allowed something of a plugin which never sees them; in words, for `wardgate check`.
+    pub fn unseen(&self) -> Vec<String> {
+        let unseen = |id: &&Id| !self.characteristics.is_empty() && !self.characteristics.contains(id);
+        let named = |key: &'static str, ids: Vec<&Id>| {
+            let line = move |id: &Id| {
+                format!(
+                    "{key} names {0}, which is not among characteristics: its plugin never sees {0}, so that line allows nothing",
+                    short(*id)
+                )
+            };
+            ids.into_iter().filter(unseen).map(line).collect::<Vec<_>>()
+        };
+        let of = |ids: &Option<Vec<Id>>| ids.iter().flatten().copied().collect::<Vec<_>>();
+        let (reads, notifies) = (of(&self.reads), of(&self.notifies));
+        [
+            named("writes", self.writes.keys().collect()),
+            named("reads", reads.iter().collect()),
+            named("notifies", notifies.iter().collect()),
+        ]
+        .concat()
+    }
+
     /// One sentence for `wardgate check`.
     pub fn explain(&self) -> String {
         let list = |ids: &[Id]| ids.iter().map(|id| short(*id)).collect::<Vec<_>>().join(", ");
@@ -169,7 +191,9 @@ impl Grant {
         let which = match &self.which {
             Which::Address(address) => format!("of the Bluetooth peripheral {address}{bonded}"),
             Which::Pool(pool) => {
-                format!("of one Bluetooth peripheral {pool}{bonded}; whose it is a person says, until then its values are parked")
+                format!(
+                    "of one Bluetooth peripheral {pool}{bonded}; it is known by the serial number that it tells, or else by its own address; which one counts a person says, until then its values are parked"
+                )
             }
         };
         if self.broadcast {

@@ -3,6 +3,7 @@
 
 mod agent;
 mod bluez;
+mod bonds;
 mod grant;
 mod handle;
 mod peripheral;
@@ -18,7 +19,7 @@ pub use bluez::BluezError;
 pub use grant::{Grant, INBOX_BYTES, Refusal, link_name};
 pub use handle::{ASKS_OPEN_MAX, Ask, Handle, Known, What};
 pub use peripheral::Peripheral;
-pub use person::{Person, PersonError, Seen};
+pub use person::{Paired, Person, PersonError, Seen};
 pub use radio::Radio;
 #[cfg(any(test, fuzzing))]
 pub use radio::babble;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::bluez::{Bluez, BluezError};
 use super::grant::{Grant, as_wit};
 use super::handle::{Ask, Known};
-use super::radio::{Found, Radio};
+use super::radio::{Found, Radio, Unbonded};
 use super::seat::Seat;
 use super::session::{Characteristic, Session};
 use super::tree::Device;
@@ -44,6 +44,8 @@ pub struct Peripheral {
     /// What was told last of why it is not there.
     why: String,
     connected: u64,
+    /// How often in a row its link was made anew because it said nothing.
+    pub(super) mute_links: u32,
     pub(super) clock: Clock,
     pub(super) status: Status,
 }
@@ -61,7 +63,21 @@ impl Peripheral {
         let name = grant.link();
         status.link(&name, |l| (l.kind, l.target) = ("ble".into(), grant.target()));
         let seat = radio.sit(grant.clone(), inbox.clone());
-        Self { grant, name, radio: radio.clone(), seat, known, asks, inbox, up: None, why: String::new(), connected: 0, clock, status }
+        Self {
+            grant,
+            name,
+            radio: radio.clone(),
+            seat,
+            known,
+            asks,
+            inbox,
+            up: None,
+            why: String::new(),
+            connected: 0,
+            mute_links: 0,
+            clock,
+            status,
+        }
     }
 
     /// Ends when every [`super::Handle`] of it is gone, also of an instance that only listens.
@@ -83,7 +99,13 @@ impl Peripheral {
             match self.radio.find(&self.seat) {
                 Found::Away(why) => self.tell(LinkState::Down, &why),
                 Found::Missing => self.tell(LinkState::Up, ""),
+                Found::Here(_, _, device) if self.grant.bonded && self.radio.is_bonded(&device).is_err() => {
+                    self.seat.trust(false);
+                    let why = self.radio.is_bonded(&device).map_or_else(|why| why.to_string(), |()| String::new());
+                    self.tell(LinkState::Down, &why);
+                }
                 Found::Here(_, path, _) => {
+                    self.seat.trust(true);
                     // the plugin says anew who it is, before anything of it counts
                     if heard.replace(path.clone()).is_some_and(|before| before != path) {
                         self.tell(LinkState::Down, "from here on it is another peripheral");
@@ -162,8 +184,8 @@ impl Peripheral {
         let (bluez, path, device) = (bluez.clone(), path.to_owned(), device.clone());
         let (seat, radio, bonded) = (self.seat.clone(), self.radio.clone(), self.grant.bonded);
         async move {
-            if bonded && !device.paired {
-                return Err(Unmade::NotBonded { address: device.address });
+            if bonded {
+                radio.is_bonded(&device)?;
             }
             if !device.connected
                 && let Err(why) = bluez.connect(&path).await
@@ -220,9 +242,10 @@ impl Peripheral {
             uuid: as_wit(c.uuid),
             properties: properties(&c.flags),
         });
+        let who = self.radio.device(path).and_then(|device| self.seat.who(&device));
         let now = (self.clock)();
         self.known.set(found.iter().map(|(handle, c)| (*handle, c.uuid)).collect(), now);
-        self.inbox.discovered(now, Event::BleDiscovered { mtu, found: told.collect() });
+        self.inbox.discovered(now, Event::BleDiscovered { mtu, found: told.collect(), who });
         self.seat.open(now);
         let mut session = Session::new(bluez.clone(), path.to_owned(), found);
         let why = session.run(self).await;
@@ -255,16 +278,16 @@ impl Peripheral {
                 LinkState::Down => tracing::warn!(link = self.name, why, "no Bluetooth link; it is made again as soon as it can be"),
             }
         }
+        let now = (self.clock)();
         self.status.link(&self.name, |l| {
             l.up = up;
             if !up {
                 why.clone_into(&mut l.last_error);
             }
             if let Some(rssi) = self.seat.device().and_then(|path| self.radio.device(&path)).and_then(|d| d.rssi) {
-                l.rssi_dbm = Some(rssi);
+                (l.rssi_dbm, l.rssi_ns) = (Some(rssi), now.monotonic_ns);
             }
         });
-        let now = (self.clock)();
         self.status.instance(self.inbox.instance(), |i| i.link(up, now.monotonic_ns));
         self.inbox.link(now, Event::BleLink(state));
     }
@@ -275,8 +298,8 @@ impl Peripheral {
 enum Unmade {
     #[error(transparent)]
     Bluez(#[from] BluezError),
-    #[error("{address} is not bonded with this gateway, which its grant asks for: `wardgate ble pair {address}`")]
-    NotBonded { address: String },
+    #[error(transparent)]
+    Unbonded(#[from] Unbonded),
     #[error("it was lost again at once")]
     Lost,
     #[error("its services were not known within {RESOLVE_S_MAX} s")]

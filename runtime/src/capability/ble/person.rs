@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::agent::{Agent, Outcome, PATH, Question};
 use super::bluez::{Bluez, BluezError};
+use super::bonds::Bonds;
 use super::grant::short;
 use super::tree::{Device, Tree};
 use crate::config::{self, Pairing};
@@ -15,6 +16,9 @@ use crate::config::{self, Pairing};
 const FIND_S_MAX: u64 = 20; // sleepy ones advertise once in ten
 const LOOK_MS: u64 = 500; // between two looks at what BlueZ has found
 const POWER_MS_MAX: u64 = 5_000; // an adapter that BlueZ is just starting is busy for two seconds
+
+/// Between the answer that it is paired and the word that its keys are kept.
+const KEEP_MS_MAX: u64 = 2_000; // they come in one go
 
 /// A peripheral, for people.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,7 +29,18 @@ pub struct Seen {
     pub services: Vec<String>,
     pub manufacturers: Vec<u16>,
     pub bonded: bool,
+    /// None: not by `wardgate ble pair`.
+    pub by: Option<Pairing>,
     pub connected: bool,
+}
+
+/// A peripheral that is paired, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Paired {
+    pub seen: Seen,
+    pub by: Pairing,
+    /// It was so before.
+    pub already: bool,
 }
 
 /// Why what a person asked for was not done.
@@ -43,6 +58,24 @@ pub enum PersonError {
     Several { target: String, addresses: Vec<String> },
     #[error("{address} ({name}) would be paired by {}, and [ble] pairing = \"{}\" asks for more: it is not paired", by.name(), least.name())]
     Weak { address: String, name: String, by: Pairing, least: Pairing },
+    #[error(
+        "{address} ({name}) was paired by {}, and [ble] pairing = \"{}\" asks for more: this side has forgotten it again, and the peripheral keeps its half of the bond",
+        by.name(),
+        least.name()
+    )]
+    Undone { address: String, name: String, by: Pairing, least: Pairing },
+    #[error("{address} ({name}) is bonded already, {}, and [ble] pairing = \"{}\" asks for it by `wardgate ble pair`: its bond is not used", how(*by), least.name())]
+    Older { address: String, name: String, by: Option<Pairing>, least: Pairing },
+    #[error("{address} ({name}) was paired and is not {bound}, which gateway.toml names: this side has forgotten it again")]
+    Another { address: String, name: String, bound: String },
+    #[error("{address} ({name}) was paired and keeps no bond: it would be a stranger again after the link")]
+    Unkept { address: String, name: String },
+    #[error("instance \"{instance}\" takes its peripheral out of a pool: it names none that could be meant")]
+    OfAPool { instance: String },
+    #[error("{address} ({name}) is not bonded with this gateway: there is nothing to forget")]
+    Stranger { address: String, name: String },
+    #[error("how peripherals were bonded cannot be kept in bonds.json of the state folder: {0}")]
+    Bonds(#[from] std::io::Error),
     #[error("{address} ({name}) was not paired: {why}")]
     Unpaired { address: String, name: String, why: BluezError },
 }
@@ -52,9 +85,28 @@ impl PersonError {
         match self {
             Self::Bluez(why) => why.remedy().into(),
             Self::NotAllowed => "below [ble] write pairing = \"compare\": a person compares six digits, or types them".into(),
-            Self::NotFound { .. } => "switch it on, bring it near, and let it be found; `wardgate ble scan` shows who is".into(),
+            Self::NotFound { .. } => {
+                "switch it on, bring it near, and let it be found; `wardgate ble scan` shows who is. One that hides its address is \
+                                      paired by the one that this shows"
+                    .into()
+            }
             Self::Unknown { .. } => "`wardgate ble list` shows those that are bonded".into(),
             Self::Several { .. } => "name it by its address".into(),
+            Self::Undone { by, .. } => {
+                format!(
+                    "let the peripheral forget this gateway, as its manual says; if {0} is enough for this ward, below [ble] write pairing = \"{0}\"",
+                    by.name()
+                )
+            }
+            Self::Older { address, .. } | Self::Unkept { address, .. } => {
+                format!("`wardgate ble forget {address}`, let the peripheral forget it too, then `wardgate ble pair {address}`")
+            }
+            Self::Another { .. } => {
+                "bring the right one near and this one away; let this one forget the gateway, as its manual says".into()
+            }
+            Self::OfAPool { .. } => "name it by its address, as `wardgate ble scan` shows it".into(),
+            Self::Stranger { .. } => "`wardgate ble list` shows those that are bonded".into(),
+            Self::Bonds(_) => "run this as the gateway's user or as root; where that file is damaged, take it away and pair anew".into(),
             Self::Weak { by, .. } => format!("if that is enough for this ward, below [ble] write pairing = \"{}\"", by.name()),
             Self::Unpaired { .. } => "let it pair, as its manual says (often a button), and try again".into(),
         }
@@ -66,13 +118,15 @@ pub struct Person {
     bluez: Bluez,
     adapter: String,
     settings: config::Ble,
+    bonds: Bonds,
 }
 
 impl Person {
     pub async fn at(settings: &config::Ble) -> Result<Self, PersonError> {
         let (bluez, stream) = Bluez::open(settings.bus.as_deref()).await?;
         drop(stream); // nobody would read it
-        let mut this = Self { bluez, adapter: String::new(), settings: settings.clone() };
+        let bonds = Bonds::of(settings.state.as_deref());
+        let mut this = Self { bluez, adapter: String::new(), settings: settings.clone(), bonds };
         let tree = this.tree().await?;
         let found = tree.adapter(settings.adapter.as_deref()).map(|(path, _)| path.to_owned());
         let adapter = found.ok_or_else(|| BluezError::NoAdapter(settings.adapter.clone()))?;
@@ -101,14 +155,14 @@ impl Person {
         sleep(Duration::from_secs(seconds)).await;
         let tree = self.tree().await?;
         let _ = self.bluez.rest(&self.adapter).await; // it ends with this connection anyway
-        let mut seen: Vec<_> = tree.devices().map(|(_, d)| d).filter(|d| d.rssi.is_some() || d.connected).map(seen).collect();
+        let mut seen: Vec<_> = tree.devices().map(|(_, d)| d).filter(|d| d.rssi.is_some() || d.connected).map(|d| self.seen(d)).collect();
         seen.sort_by(|a, b| (b.rssi_dbm, &a.address).cmp(&(a.rssi_dbm, &b.address)));
         Ok(seen)
     }
 
     /// Those that are bonded.
     pub async fn list(&self) -> Result<Vec<Seen>, PersonError> {
-        Ok(self.tree().await?.devices().map(|(_, d)| d).filter(|d| d.paired).map(seen).collect())
+        Ok(self.tree().await?.devices().map(|(_, d)| d).filter(|d| d.bonded).map(|d| self.seen(d)).collect())
     }
 
     /// By its address, or by the name that it advertises. Whoever advertises an address as its name is not that one.
@@ -123,19 +177,14 @@ impl Person {
         Ok(found.into_iter().next())
     }
 
-    /// By its address at once; by its name, where an address was named too, only when that does not come: it hides it, perhaps.
-    async fn find(&self, target: &str, address: Option<&str>) -> Result<(String, Device), PersonError> {
-        let first = address.unwrap_or(target);
-        if let Some(found) = Self::named(&self.tree().await?, first)? {
+    async fn find(&self, target: &str) -> Result<(String, Device), PersonError> {
+        if let Some(found) = Self::named(&self.tree().await?, target)? {
             return Ok(found);
         }
         self.bluez.discover(&self.adapter, false).await?;
-        let begun = Instant::now();
-        let (until, patient) = (begun + Duration::from_secs(FIND_S_MAX), begun + Duration::from_secs(FIND_S_MAX / 4));
+        let until = Instant::now() + Duration::from_secs(FIND_S_MAX);
         let found = loop {
-            let tree = self.tree().await?;
-            let by_name = if Instant::now() >= patient { Self::named(&tree, target)? } else { None };
-            if let Some(found) = Self::named(&tree, first)?.or(by_name) {
+            if let Some(found) = Self::named(&self.tree().await?, target)? {
                 break Ok(found);
             }
             if Instant::now() >= until {
@@ -148,52 +197,112 @@ impl Person {
     }
 
     /// What it is now, and how it was paired. `ask` is asked on a thread of its own and may wait for a person.
-    /// `address`: where the target is an instance, the one that it is bound to.
+    /// `address`: where the target is an instance, the one that it is bound to; whoever advertises that instance's name is not meant.
     pub async fn pair(
         &self,
         target: &str,
         address: Option<&str>,
         ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
-    ) -> Result<(Seen, Pairing), PersonError> {
+    ) -> Result<Paired, PersonError> {
         let least = self.settings.pairing;
         if least == Pairing::None {
             return Err(PersonError::NotAllowed);
         }
-        let (path, device) = self.find(target, address).await?;
-        let (address, name) = (device.address.clone(), device.name.clone());
-        let agent = Agent::new(path.clone(), name.clone(), least, ask);
+        let (path, device) = self.find(address.unwrap_or(target)).await?;
+        if device.bonded {
+            return self.already(&device);
+        }
+        self.bonds.forget(&device.address)?; // of a bond that is no more
+        self.bluez.let_pair(&self.adapter, true).await?;
+        let paired = self.begin(&path, &device, ask).await;
+        let shut = self.bluez.let_pair(&self.adapter, false).await;
+        let by = match paired? {
+            Some(by) => by,
+            None => return self.already(&device),
+        };
+        shut?;
+        // of one with private addresses the identity is known only now
+        let until = Instant::now() + Duration::from_millis(KEEP_MS_MAX);
+        let now = loop {
+            match self.tree().await?.device(&path).cloned().unwrap_or_else(|| device.clone()) {
+                now if now.bonded || Instant::now() >= until => break now,
+                _ => sleep(Duration::from_millis(LOOK_MS)).await,
+            }
+        };
+        let (name, found) = (now.name.clone(), now.address.clone());
+        if let Some(bound) = address.filter(|bound| !bound.eq_ignore_ascii_case(&now.address)) {
+            self.bluez.remove(&self.adapter, &path).await?;
+            return Err(PersonError::Another { address: found, name, bound: bound.to_owned() });
+        }
+        if by < least {
+            self.bluez.remove(&self.adapter, &path).await?;
+            return Err(PersonError::Undone { address: found, name, by, least });
+        }
+        if !now.bonded {
+            return Err(PersonError::Unkept { address: found, name });
+        }
+        // until this is written the bond counts for nothing
+        self.bonds.made(&now.address, by)?;
+        self.bluez.trust(&path).await?;
+        Ok(Paired { seen: self.seen(&now), by, already: false })
+    }
+
+    /// How it was paired; None: it was paired before.
+    async fn begin(
+        &self,
+        path: &str,
+        device: &Device,
+        ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
+    ) -> Result<Option<Pairing>, PersonError> {
+        let (least, address, name) = (self.settings.pairing, device.address.clone(), device.name.clone());
+        let agent = Agent::new(path.to_owned(), name.clone(), least, ask);
         let outcome = agent.outcome();
         let served = self.bluez.0.object_server().at(PATH, agent).await;
         served.map_err(|e| BluezError::Bus(e.to_string()))?;
         self.bluez.register_agent(PATH, "KeyboardDisplay").await?;
-        let paired = self.bluez.pair(&path).await;
+        let paired = self.bluez.pair(path).await;
         let Outcome { by, refused } = *outcome.lock().expect("no holder panics");
-        match paired {
-            Ok(()) if by < least => {
-                self.bluez.remove(&self.adapter, &path).await?;
-                return Err(PersonError::Weak { address, name, by, least });
-            }
-            Ok(()) => {}
-            Err(why) => {
-                return Err(match refused {
-                    Some(by) => PersonError::Weak { address, name, by, least },
-                    None => PersonError::Unpaired { address, name, why },
-                });
-            }
+        match (paired, refused) {
+            (Ok(()), _) => Ok(Some(by)),
+            (Err(why), _) if why.is("AlreadyExists") => Ok(None),
+            (Err(_), Some(by)) => Err(PersonError::Weak { address, name, by, least }),
+            (Err(why), None) => Err(PersonError::Unpaired { address, name, why }),
         }
-        self.bluez.trust(&path).await?;
-        // of one with private addresses the identity is known only now
-        let now = self.tree().await?.device(&path).cloned().unwrap_or(device);
-        Ok((seen(&now), by))
     }
 
-    /// The bond is gone from this side; the peripheral may want to forget it too.
-    pub async fn forget(&self, target: &str) -> Result<Seen, PersonError> {
-        let found = Self::named(&self.tree().await?, target)?;
-        let (path, device) = found.ok_or_else(|| PersonError::Unknown { target: target.to_owned() })?;
-        self.bluez.remove(&self.adapter, &path).await?;
-        Ok(seen(&device))
+    fn already(&self, device: &Device) -> Result<Paired, PersonError> {
+        let least = self.settings.pairing;
+        match self.bonds.how(&device.address)? {
+            Some(by) if by >= least => Ok(Paired { seen: self.seen(device), by, already: true }),
+            by => Err(PersonError::Older { address: device.address.clone(), name: device.name.clone(), by, least }),
+        }
     }
+
+    /// The bond is gone from this side; the peripheral may want to forget it too. One that is not bonded keeps its link.
+    pub async fn forget(&self, target: &str) -> Result<Seen, PersonError> {
+        let Some((path, device)) = Self::named(&self.tree().await?, target)? else {
+            return match self.bonds.forget(target)? {
+                true => Ok(Seen { address: target.to_ascii_uppercase(), ..Seen::default() }), // BlueZ has forgotten it already
+                false => Err(PersonError::Unknown { target: target.to_owned() }),
+            };
+        };
+        let kept = self.bonds.forget(&device.address)?;
+        if !device.bonded && !device.paired {
+            let stranger = PersonError::Stranger { address: device.address.clone(), name: device.name.clone() };
+            return if kept { Ok(self.seen(&device)) } else { Err(stranger) };
+        }
+        self.bluez.remove(&self.adapter, &path).await?;
+        Ok(self.seen(&device))
+    }
+
+    fn seen(&self, device: &Device) -> Seen {
+        let by = self.bonds.how(&device.address).ok().flatten().filter(|_| device.bonded);
+        Seen { by, ..seen(device) }
+    }
+}
+
+fn how(by: Option<Pairing>) -> String {
+    by.map_or("nobody knows how".to_owned(), |by| format!("by {}", by.name()))
 }
 
 fn seen(d: &Device) -> Seen {
@@ -203,7 +312,8 @@ fn seen(d: &Device) -> Seen {
         rssi_dbm: d.rssi,
         services: d.services.iter().map(|id| short(*id)).collect(),
         manufacturers: d.manufacturer.iter().map(|(company, _)| *company).collect(),
-        bonded: d.paired,
+        bonded: d.bonded,
+        by: None,
         connected: d.connected,
     }
 }

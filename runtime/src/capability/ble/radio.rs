@@ -18,6 +18,7 @@ use super::tree::{Device, Tree, Worth};
 use crate::capability::{Clock, inbox};
 use crate::config;
 use crate::status::Status;
+pub(super) use bonding::Unbonded;
 
 /// Between two tries to reach the bus, BlueZ or its adapter.
 const RETRY_MS: u64 = 1_000; // bluetoothd needs seconds to start; each try is one message
@@ -56,6 +57,8 @@ struct State {
     seats: Vec<Arc<Seat>>,
     /// Of BlueZ, since the start.
     signals: u64,
+    /// Whether peripherals may make bonds.
+    door: bonding::Door,
     /// Since when the tree lacks devices for which there was no room.
     crowded: Option<Instant>,
     crowd_told: Option<Instant>,
@@ -230,8 +233,7 @@ impl Radio {
                 let Ok((interface, properties, invalid)) = body.deserialize::<(String, Dictionary, Vec<String>)>() else { return };
                 if interface == CHARACTERISTIC {
                     if let Some(bytes) = properties.get("Value").and_then(|v| Vec::<u8>::try_from(v.clone()).ok()) {
-                        let now = (self.0.clock)();
-                        state.seats.iter().for_each(|seat| seat.value(now, &path, &bytes, &self.0.status));
+                        self.said(&state, &path, &bytes);
                     }
                     return;
                 }
@@ -240,6 +242,18 @@ impl Radio {
                 self.after(&mut state, &path, &interface, data);
             }
             _ => {}
+        }
+    }
+
+    /// What came as a signal goes to whoever has the device. Where that instance is not subscribed to it, one that had the device before is: the
+    /// peripheral takes it as heard, so it is a marked hole. While nobody has the device, it waits for who had it last.
+    fn said(&self, state: &State, path: &str, bytes: &[u8]) {
+        let now = (self.0.clock)();
+        match state.seats.iter().find(|seat| seat.has(path)) {
+            Some(seat) if seat.value(now, path, bytes, &self.0.status) => {}
+            Some(seat) if state.seats.iter().any(|other| other.left(path)) => seat.missed(now),
+            Some(_) => {}
+            None => state.seats.iter().for_each(|seat| _ = seat.value(now, path, bytes, &self.0.status)),
         }
     }
 
@@ -300,7 +314,11 @@ impl Radio {
         let mut looking = Looking::Not;
         loop {
             let pause = match self.ready(bluez, &mut looking).await {
-                Ok(Some(adapter)) => self.look_for(bluez, &adapter, &mut looking).await,
+                Ok(Some(adapter)) => {
+                    let shut = self.shut(bluez, &adapter).await;
+                    let looked = self.look_for(bluez, &adapter, &mut looking).await;
+                    shut.into_iter().chain(looked).min()
+                }
                 Ok(None) => Some(Duration::from_millis(POWER_RETRY_MS)),
                 Err(why @ BluezError::Bus(_)) => return why,
                 Err(why) => {
@@ -334,10 +352,17 @@ impl Radio {
         match found {
             None => Err(BluezError::NoAdapter(self.0.settings.adapter.clone())),
             Some((path, true)) => {
+                match self.shut_first(bluez, &path).await {
+                    Err(why @ BluezError::Bus(_)) => return Err(why),
+                    Err(why) if why.is("Busy") => return Ok(None),
+                    Err(why) => tracing::warn!(%why, "peripherals may make bonds by themselves: the adapter stays pairable"),
+                    Ok(()) => {}
+                }
                 let mut state = self.lock();
                 state.bluez = Some(bluez.clone());
                 if state.adapter.replace(path.clone()).is_none() {
                     *looking = Looking::Not;
+                    state.door = bonding::Door::default();
                     tracing::info!(adapter = path, "Bluetooth is there");
                     state.wake(None);
                 }
@@ -421,5 +446,6 @@ impl State {
 
 #[cfg(any(test, fuzzing))]
 pub mod babble;
+mod bonding;
 #[cfg(test)]
 mod tests;

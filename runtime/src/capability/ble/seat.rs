@@ -1,7 +1,7 @@
 //! One instance's place at the radio: which device it has, and where what that device says goes.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -13,6 +13,8 @@ use crate::contract::ble::{ManufacturerData, ServiceData};
 use crate::contract::types::Moment;
 use crate::status::Status;
 
+/// Subscriptions at devices that an instance had before.
+const FORMER_MAX: usize = 1024; // a device has a handful, a ward some dozen devices
 /// What a peripheral says before its plugin was told what there is.
 const EARLY_MAX: usize = 256; // a meter that was subscribed to before its link was lost tells at once; discovery takes a second or two
 
@@ -26,10 +28,16 @@ pub(super) struct Seat {
 #[derive(Default)]
 struct Inner {
     wants: bool,
+    /// Of one that only broadcasts: it is bonded as its grant asks.
+    trusted: bool,
     /// Path of the device.
     device: Option<String>,
     /// Characteristics that are told of by signals: their handles, and whether they are confirmed before we hear of them.
     routes: BTreeMap<String, (u16, bool)>,
+    /// Whose they are: the device that it has, or had last.
+    of: Option<String>,
+    /// Those of devices that it had before. BlueZ subscribes to them again by itself, whoever has the device then.
+    former: BTreeMap<String, (u16, bool)>,
     /// The plugin knows the handles.
     open: bool,
     early: Vec<(Moment, Event)>,
@@ -55,15 +63,51 @@ impl Seat {
         std::mem::replace(&mut self.lock().wants, wants) != wants
     }
 
+    pub fn trust(&self, yes: bool) {
+        self.lock().trusted = yes;
+    }
+
     pub fn device(&self) -> Option<String> {
         self.lock().device.clone()
     }
 
-    /// What was subscribed to at another device is no matter of this one.
+    /// What was subscribed to at a device is kept for when it comes back: BlueZ subscribes again by itself, and what it brings then was confirmed.
     pub fn claim(&self, device: Option<&str>) {
         let mut inner = self.lock();
-        if inner.device.as_deref() != device {
-            *inner = Inner { wants: inner.wants, device: device.map(str::to_owned), ..Inner::default() };
+        inner.device = device.map(str::to_owned);
+        if inner.device.is_none() || inner.of == inner.device {
+            return;
+        }
+        let Inner { routes, former, early, early_lost, of, device, .. } = &mut *inner;
+        *early_lost |= !early.is_empty(); // another said it
+        early.clear();
+        former.append(routes);
+        of.clone_from(device);
+        let below = format!("{}/", of.as_deref().unwrap_or_default());
+        *routes = former.extract_if(below.clone().., |path, _| path.starts_with(&below)).collect();
+        while former.len() > FORMER_MAX {
+            former.pop_first();
+        }
+    }
+
+    /// It is subscribed to this at a device that it had before.
+    pub fn left(&self, path: &str) -> bool {
+        let inner = self.lock();
+        inner.former.contains_key(path) || (inner.device.is_none() && inner.routes.contains_key(path))
+    }
+
+    /// It has the device that this path is below.
+    pub fn has(&self, path: &str) -> bool {
+        self.lock().device.as_deref().is_some_and(|device| path.strip_prefix(device).is_some_and(|below| below.starts_with('/')))
+    }
+
+    /// Something was said that nobody heard.
+    pub fn missed(&self, now: Moment) {
+        let mut inner = self.lock();
+        if inner.open {
+            self.inbox.lost(now);
+        } else {
+            inner.early_lost = true;
         }
     }
 
@@ -102,10 +146,10 @@ impl Seat {
         inner.early_lost = false;
     }
 
-    /// A notification or an indication that came as a signal.
-    pub fn value(&self, now: Moment, path: &str, bytes: &[u8], status: &Status) {
+    /// A notification or an indication that came as a signal. False: it is not of this one.
+    pub fn value(&self, now: Moment, path: &str, bytes: &[u8], status: &Status) -> bool {
         let mut inner = self.lock();
-        let Some((handle, confirmed)) = inner.routes.get(path).copied() else { return };
+        let Some((handle, confirmed)) = inner.routes.get(path).copied() else { return false };
         self.count(bytes.len(), status);
         let event = if confirmed { Event::BleIndicated(handle, bytes.to_vec()) } else { Event::BleNotified(handle, bytes.to_vec()) };
         if inner.open {
@@ -115,6 +159,7 @@ impl Seat {
         } else {
             inner.early_lost = true;
         }
+        true
     }
 
     /// Something that the peripheral said, on its way to the plugin.
@@ -130,9 +175,14 @@ impl Seat {
         });
     }
 
+    /// Of one of a pool, who that is; who is named is known.
+    pub fn who(&self, device: &Device) -> Option<Arc<str>> {
+        device.identity().filter(|_| !self.grant.is_one()).map(Arc::from)
+    }
+
     /// For an instance that only hears broadcasts.
     pub fn advertised(&self, now: Moment, path: &str, device: &Device, status: &Status) {
-        if !self.grant.broadcast || !self.grant.fits(device) || (self.grant.bonded && !device.paired) {
+        if !self.grant.broadcast || !self.grant.fits(device) || !self.lock().trusted {
             return;
         }
         if self.device().as_deref() != Some(path) {
@@ -145,9 +195,9 @@ impl Seat {
             device.service_data.iter().map(|(id, bytes)| ServiceData { service: as_wit(*id), bytes: bytes.clone() }).collect();
         let bytes = manufacturer.iter().map(|m| m.bytes.len()).chain(services.iter().map(|s| s.bytes.len())).sum();
         self.count(bytes, status);
-        status.link(&self.grant.link(), |l| l.rssi_dbm = device.rssi);
+        status.link(&self.grant.link(), |l| (l.rssi_dbm, l.rssi_ns) = (device.rssi, now.monotonic_ns));
         let rssi = rssi.clamp(i8::MIN.into(), i8::MAX.into()) as i8;
-        self.give(now, Event::BleAdvertised { rssi, manufacturer, services }, status);
+        self.give(now, Event::BleAdvertised { rssi, manufacturer, services, who: self.who(device) }, status);
     }
 }
 

@@ -30,6 +30,10 @@ const LISTEN_AGAIN_MS: u64 = 400; // a socket of a lost link is let go within a 
 const HELD: &str = "BlueZ holds what it says for another program, or for a link that is no more; if that stays so, restart bluetoothd";
 /// A peripheral that left so many requests in a row without an answer is connected anew.
 const SILENT_MAX: u32 = 3;
+/// So many times as long as its plugin says is usual one may be silent before its link is made anew.
+const MUTE_FACTOR: u64 = 3; // whoever is just put on takes a while, and a link that is lost at a bad moment is too much for BlueZ
+/// How often the time is doubled after which the link of one that says nothing is made anew.
+const MUTE_DOUBLINGS_MAX: u32 = 6; // of thirty seconds half an hour: a strap that nobody wears costs the radio little
 
 /// One that the plugin was told of.
 pub(super) struct Characteristic {
@@ -91,6 +95,11 @@ impl Session {
                     return Some(why);
                 }
             }
+            if let Some(why) = self.says_nothing(of) {
+                let _ = self.bluez.disconnect(&self.path).await;
+                self.last_packets(of);
+                return Some(why);
+            }
             self.begin(of);
             match self.step(of).await {
                 Step::Packets(handle, packets) => {
@@ -127,7 +136,29 @@ impl Session {
         }
     }
 
+    /// When the link of one that was subscribed to and says nothing is made anew, and after how long. None: it need not speak.
+    fn silent_at_ns(&self, of: &Peripheral) -> Option<(u64, u64)> {
+        let subscribed = !self.sockets.is_empty() || !self.signals.is_empty();
+        let (since, usual_s) = of.status.instance(of.inbox.instance(), |i| (i.could_speak_since(), i.silent_after_s));
+        let quiet_s = (MUTE_FACTOR * usual_s) << of.mute_links.min(MUTE_DOUBLINGS_MAX);
+        (subscribed && usual_s > 0).then_some((since + quiet_s * 1_000_000_000, quiet_s))
+    }
+
+    /// BlueZ may have lost its subscriptions without a word: a new link brings them back.
+    fn says_nothing(&self, of: &mut Peripheral) -> Option<String> {
+        if of.status.instance(of.inbox.instance(), |i| i.newest_monotonic_ns > i.link_since_ns) {
+            of.mute_links = 0;
+        }
+        let (at_ns, quiet_s) = self.silent_at_ns(of)?;
+        if (of.clock)().monotonic_ns < at_ns {
+            return None;
+        }
+        of.mute_links += 1;
+        Some(format!("it was subscribed to and said nothing for {quiet_s} s: its link is made anew"))
+    }
+
     async fn step(&mut self, of: &mut Peripheral) -> Step {
+        let silent_in = self.silent_at_ns(of).map(|(at_ns, _)| Duration::from_nanos(at_ns.saturating_sub((of.clock)().monotonic_ns)));
         let (sockets, under_way) = (&self.sockets, &mut self.under_way);
         let finished = async {
             match under_way {
@@ -139,6 +170,7 @@ impl Session {
             biased; // what has come is read first: it cannot wait
             (handle, packets) = poll_fn(|cx| poll_sockets(sockets, cx)) => Step::Packets(handle, packets),
             () = of.seat.news.notified() => Step::News,
+            () = sleep(silent_in.unwrap_or_default()), if silent_in.is_some() => Step::News,
             done = finished => Step::Finished(done),
             ask = of.asks.recv() => Step::Asked(ask),
         }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config;
+use super::bonds::Bonds;
+use crate::config::{self, Pairing};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
@@ -10,11 +11,14 @@ pub(super) struct Settings {
     pub scan: Duration,
     pub rest: Duration,
     pub bus: Option<String>,
+    pub pairing: Pairing,
+    pub bonds: Bonds,
 }
 
 impl Settings {
     pub(super) fn read(from: &config::Ble) -> Self {
         let (scan, rest) = (Duration::from_secs(from.scan_s), Duration::from_secs(from.rest_s));
-        Self { adapter: from.adapter.clone(), scan, rest, bus: from.bus.clone() }
+        let (pairing, bonds) = (from.pairing, Bonds::of(from.state.as_deref()));
+        Self { adapter: from.adapter.clone(), scan, rest, bus: from.bus.clone(), pairing, bonds }
     }
 }

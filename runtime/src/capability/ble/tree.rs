@@ -21,15 +21,21 @@ pub(super) const DATA_BYTES_MAX: usize = 1650; // of one of them
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Adapter {
     pub powered: bool,
+    /// A link that is encrypted for the first time leaves a bond behind.
+    pub pairable: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Device {
     /// Of a bonded one with private addresses: its identity address.
     pub address: String,
+    /// Its address is assigned to its maker; otherwise it was made up.
+    pub public: bool,
     pub adapter: String,
     pub name: String,
     pub paired: bool,
+    /// Its keys are kept, also over a restart.
+    pub bonded: bool,
     pub connected: bool,
     pub resolved: bool,
     /// Received in the present discovery, dBm.
@@ -152,7 +158,10 @@ impl Tree {
     pub fn changed(&mut self, path: &str, interface: &str, properties: Dictionary, invalid: &[String]) {
         self.heard += 1;
         match (self.objects.get_mut(path), interface) {
-            (Some(Object::Adapter(adapter)), ADAPTER) => take(&properties, "Powered", &mut adapter.powered),
+            (Some(Object::Adapter(adapter)), ADAPTER) => {
+                take(&properties, "Powered", &mut adapter.powered);
+                take(&properties, "Pairable", &mut adapter.pairable);
+            }
             (Some(Object::Device(device)), DEVICE) => {
                 device.heard = self.heard;
                 device.changed(&properties, invalid);
@@ -199,10 +208,21 @@ impl Tree {
 }
 
 impl Device {
+    /// The address that is its own for good: assigned, or made up once. None: it shows one that changes, and nobody knows by it who that is.
+    pub fn identity(&self) -> Option<&str> {
+        const STATIC: u8 = 0b11; // the two highest bits of a random address that stays
+        let first = self.address.get(..2).and_then(|octet| u8::from_str_radix(octet, 16).ok())?;
+        (self.public || first >> 6 == STATIC).then_some(self.address.as_str())
+    }
+
     fn changed(&mut self, properties: &Dictionary, invalid: &[String]) {
         take(properties, "Paired", &mut self.paired);
+        take(properties, "Bonded", &mut self.bonded);
         take(properties, "Connected", &mut self.connected);
         take(properties, "ServicesResolved", &mut self.resolved);
+        if let Some(kind) = text(properties, "AddressType") {
+            self.public = kind == "public";
+        }
         for (name, into) in [("Address", &mut self.address), ("Name", &mut self.name)] {
             if let Some(text) = text(properties, name) {
                 *into = text;

@@ -135,7 +135,7 @@ fn what_is_given_up_is_not_heard_and_leaves_room() {
 fn after_reopening_a_change_of_the_link_stays_between_what_two_devices_said() {
     let (tx, rx) = of(1000);
     let (up, down) = (Event::BleLink(LinkState::Up), Event::BleLink(LinkState::Down));
-    let found = |mtu| Event::BleDiscovered { mtu, found: vec![] };
+    let found = |mtu| Event::BleDiscovered { mtu, found: vec![], who: None };
     let says = |byte| Event::BleNotified(1, vec![byte]);
     tx.link(at(0), down.clone());
     tx.link(at(0), up.clone());

@@ -93,7 +93,7 @@ impl Desk {
                 let service = ble::Uuid { high: 0, low: 0 };
                 let found = characteristics(inputs).into_iter().zip(1..);
                 let found = found.map(|(uuid, handle)| ble::Characteristic { handle, service, uuid, properties }).collect();
-                self.event(&Event::BleDiscovered { mtu: MTU, found });
+                self.event(&Event::BleDiscovered { mtu: MTU, found, who: None });
             }
         }
     }

@@ -41,7 +41,9 @@ pub(super) fn step(json: &Json) -> Read<Step> {
             Event::SerialFaulted(one_of(&with["fault"], &faults)?)
         }
         "ble-events.link-changed" => Event::BleLink(link(&with["state"])?),
-        "ble-events.discovered" => Event::BleDiscovered { mtu: number(&with["mtu"])?, found: list(&with["found"], characteristic)? },
+        "ble-events.discovered" => {
+            Event::BleDiscovered { mtu: number(&with["mtu"])?, found: list(&with["found"], characteristic)?, who: None }
+        }
         "ble-events.reply" => Event::BleReply(tag()?, outcome(&with["outcome"], bytes, ble_failure)?),
         "ble-events.notified" => Event::BleNotified(number(&with["handle"])?, bytes(&with["bytes"])?),
         "ble-events.advertised" => Event::BleAdvertised {
@@ -52,6 +54,7 @@ pub(super) fn step(json: &Json) -> Read<Step> {
             services: list(&with["services"], |one| {
                 Ok(ble::ServiceData { service: uuid(&one["service"])?, bytes: bytes(&one["bytes"])? })
             })?,
+            who: None,
         },
         "filter-events.bound" => Event::FilterBound(number(&with["input"])?, description(&with["meaning"])?),
         "filter-events.unbound" => Event::FilterUnbound(number(&with["input"])?),

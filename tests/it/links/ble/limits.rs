@@ -51,6 +51,29 @@ async fn what_bluez_goes_on_holding_is_asked_for_on_the_next_link() {
     assert_eq!(one.hears(RATE, 3).await, air.sent("belt-1", RATE)[..3]);
 }
 
+/// One that was subscribed to and says nothing for three times as long as its plugin says is usual may be subscribed to no more, without a word of it: its link
+/// is made anew, and each time in a row after twice as long.
+//= PROMISES.md#P219
+#[tokio::test]
+async fn the_link_of_a_subscribed_peripheral_that_says_nothing_is_made_anew_and_ever_more_rarely() {
+    let mut air = Air::with("says-nothing", &[BELT]);
+    air.status.instance("bed-1", |i| i.silent_after_s = 1);
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    one.is_up().await;
+    assert_eq!(one.ask(What::Read(one.handle_of(SERIAL_NUMBER))).await, Ok(b"SN-belt-1".to_vec()));
+    for quiet_s in [3, 6] {
+        one.subscribes(RATE).await;
+        let begun = clock().monotonic_ns;
+        one.goes_down().await;
+        assert!(clock().monotonic_ns - begun > (quiet_s - 1) * 1_000_000_000, "not before");
+        assert!(air.link("bed-1").last_error.contains(&format!("said nothing for {quiet_s} s")), "{}", air.link("bed-1").last_error);
+        one.is_up().await;
+    }
+    one.subscribes(RATE).await;
+    air.order("on");
+    assert_eq!(one.hears(RATE, 3).await, air.sent("belt-1", RATE)[..3]);
+}
+
 /// A peripheral that takes the connection and says nothing: it is given up, told, and tried again; nobody else waits for it.
 #[tokio::test]
 async fn a_connection_that_is_never_made_is_given_up_and_tried_again() {

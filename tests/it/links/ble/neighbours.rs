@@ -1,6 +1,6 @@
 //! Who has which peripheral where there are several that are alike, many that are nobody's, and some that say that they are another.
 
-use wardgate::capability::ble::{Person, PersonError};
+use wardgate::capability::ble::PersonError;
 use wardgate_lab::sim::ble::{Device, Kind};
 
 use super::*;
@@ -19,12 +19,24 @@ fn any_beacon() -> BleGrant {
 }
 
 impl Air {
-    async fn person(&self) -> Person {
-        Person::at(&settings(&self.bluez)).await.unwrap()
+    pub(super) async fn person(&self) -> Person {
+        self.person_under(Pairing::None).await
     }
 }
 
 impl One {
+    /// Subscribes; what is said before the answer counts.
+    async fn subscribes_beside(&self, uuid: u16, heard: &mut Vec<String>) {
+        let tag = self.start(What::Subscribe(self.handle_of(uuid)));
+        loop {
+            match self.event().await {
+                Event::BleReply(other, outcome) => return assert_eq!((other, outcome), (tag, Ok(vec![]))),
+                Event::BleIndicated(_, bytes) => heard.push(bytes.iter().map(|b| format!("{b:02x}")).collect()),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     /// The next so many numbers that were broadcast.
     async fn hears_broadcast(&self, n: usize) -> Vec<u32> {
         let mut heard = Vec::new();
@@ -109,6 +121,41 @@ async fn a_bound_peripheral_is_found_in_a_crowd_of_strangers() {
     late.hears(RATE, 2).await;
 }
 
+/// BlueZ subscribes again by itself, and a thermometer that is back speaks before its plugin could ask: it has its confirmation, so it is heard.
+//= PROMISES.md#P218
+#[tokio::test]
+async fn what_a_device_of_a_pool_indicates_right_after_its_return_is_heard() {
+    const TEMPERATURE: u16 = 0x2a1c;
+    let mut air = Air::with("indicates", &["thermometer:thermometer-1:F0:00:00:00:03:01"]);
+    let pool = BlePool { service: Some("1809".into()), ..BlePool::default() };
+    let mut one = air.join("bed-1", &BleGrant { address: None, pool: Some(pool), services: vec!["1809".into()], ..grant("") });
+    one.is_up().await;
+    one.subscribes(TEMPERATURE).await;
+    air.order("on");
+    let mut heard = one.hears(TEMPERATURE, 2).await;
+    air.order("vanish thermometer-1");
+    loop {
+        match one.event().await {
+            DOWN => break,
+            Event::BleIndicated(_, bytes) => heard.push(bytes.iter().map(|b| format!("{b:02x}")).collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+    air.order("opaque thermometer-1"); // its services are known late
+    air.order("return thermometer-1");
+    within(async {
+        while air.sent("thermometer-1", TEMPERATURE).len() < heard.len() + 3 {
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
+    })
+    .await;
+    air.order("clear thermometer-1");
+    one.is_up().await;
+    one.subscribes_beside(TEMPERATURE, &mut heard).await;
+    heard.extend(one.hears(TEMPERATURE, 2).await);
+    assert_eq!(heard, air.sent("thermometer-1", TEMPERATURE)[..heard.len()], "each once, and in order");
+}
+
 /// Whoever advertises the address of another as its name is not that one.
 #[tokio::test]
 async fn a_name_that_is_an_address_is_nobodys_address() {
@@ -120,6 +167,7 @@ async fn a_name_that_is_an_address_is_nobodys_address() {
     assert!(matches!(person.forget(METER_ADDRESS).await, Err(PersonError::Unknown { .. })), "only the impostor is near");
     air.order("return meter-1");
     assert_eq!(person.scan(1).await.unwrap().len(), 2);
+    air.order("bond meter-1");
     assert_eq!(person.forget(METER_ADDRESS).await.unwrap().name, "meter-1");
 }
 

@@ -72,6 +72,9 @@ pub(super) struct Peripheral {
     pub connected: bool,
     pub resolved: bool,
     pub paired: bool,
+    pub bonded: bool,
+    /// What it has to read is read over an encrypted link only.
+    pub guarded: bool,
     pub trusted: bool,
     pub in_reach: bool,
     /// How strongly it is received.
@@ -125,6 +128,8 @@ impl Peripheral {
             connected: false,
             resolved: false,
             paired: false,
+            bonded: false,
+            guarded: false,
             trusted: false,
             in_reach: true,
             rssi: USUAL_DBM,
@@ -189,11 +194,17 @@ impl Peripheral {
         let _ = self.log.line(&Said { monotonic_ns: boottime_ns(), characteristic: "broadcast".into(), hex, clock_s: None, says }); // as above
     }
 
-    /// The link is gone, and with it who listened.
+    /// The link is gone, and with it who listened by a socket; who did by signals is subscribed again by BlueZ as soon as it is back.
     pub fn drop_link(&mut self) {
         self.connected = false;
         self.resolved = false;
         self.queue.clear();
+        self.characteristics.iter_mut().for_each(|c| drop(c.ear.take_if(|ear| matches!(ear, Ear::Socket(_)))));
+    }
+
+    /// BlueZ knows it no more, or is no more itself.
+    pub fn forgotten(&mut self) {
+        self.drop_link();
         self.characteristics.iter_mut().for_each(|c| c.ear = None);
     }
 }

@@ -89,6 +89,9 @@ impl World {
     }
 
     fn set(&mut self, path: &str, interface: &str, name: &str, value: &OwnedVariant) -> Result<(), Refusal> {
+        if (interface, name) == (ADAPTER1, "PairableTimeout") {
+            return u32::try_from(value.clone()).map(drop).map_err(|_| NO_METHOD);
+        }
         let yes = bool::try_from(value.clone()).map_err(|_| NO_METHOD)?;
         match (interface, name) {
             (ADAPTER1, "Powered") => {
@@ -98,6 +101,10 @@ impl World {
                 }
                 self.adapter.as_mut().ok_or(NO_OBJECT)?.powered = yes;
                 self.changed(path, interface, vec![("Powered", yes.into())]);
+            }
+            (ADAPTER1, "Pairable") => {
+                self.adapter.as_mut().ok_or(NO_OBJECT)?.closed = !yes;
+                self.changed(path, interface, vec![("Pairable", yes.into())]);
             }
             (DEVICE1, "Trusted") => {
                 let at = self.at(path).ok_or(NO_OBJECT)?;
@@ -142,8 +149,8 @@ impl World {
                 let at = self.at(&path).ok_or(("org.bluez.Error.DoesNotExist", "Does Not Exist"))?;
                 let objects = self.peripherals[at].objects();
                 let peripheral = &mut self.peripherals[at];
-                peripheral.drop_link();
-                (peripheral.known, peripheral.paired, peripheral.trusted) = (false, false, false);
+                peripheral.forgotten();
+                (peripheral.known, peripheral.paired, peripheral.bonded, peripheral.trusted) = (false, false, false, false);
                 self.removed(objects);
                 Ok(Answer::Done)
             }
@@ -192,9 +199,14 @@ impl World {
         let path = self.peripherals[at].path();
         self.peripherals[at].connected = true;
         self.changed(&path, DEVICE1, vec![("Connected", true.into())]);
-        if self.peripherals[at].opaque {
-            return;
+        if !self.peripherals[at].opaque {
+            self.resolve(at);
         }
+    }
+
+    /// Its services are known.
+    pub(super) fn resolve(&mut self, at: usize) {
+        let path = self.peripherals[at].path();
         self.peripherals[at].resolved = true;
         let objects = self.peripherals[at].objects();
         self.added(objects.into_iter().skip(1).collect());
@@ -225,6 +237,13 @@ impl World {
         match member {
             _ if mute => Ok(Answer::Never),
             "ReadValue" if !flags.contains(&"read") => Err(("org.bluez.Error.NotPermitted", "Read not permitted")),
+            // it is encrypted for that, by just works: nobody is asked, and where the adapter is pairable a bond is left behind
+            "ReadValue" if peripheral.guarded && !peripheral.paired => {
+                let value = characteristic.value.clone();
+                let device = peripheral.path();
+                self.bonded(&device);
+                Ok(Answer::Bytes(value))
+            }
             "ReadValue" => {
                 let (value, told) = (characteristic.value.clone(), said_by_reading(characteristic.uuid));
                 if !told.is_empty() {

@@ -200,14 +200,27 @@ impl World {
             "return" => (peripheral.in_reach, peripheral.back_ms) = (true, None),
             "mute" => peripheral.mute = true,
             "unmute" => peripheral.mute = false,
+            "guard" => peripheral.guarded = true,
+            // by another program than ours
+            "bond" => {
+                (peripheral.paired, peripheral.bonded) = (true, true);
+                let path = peripheral.path();
+                self.changed(&path, DEVICE1, vec![("Paired", true.into()), ("Bonded", true.into())]);
+            }
             "opaque" => peripheral.opaque = true,
-            "clear" => peripheral.opaque = false,
+            "clear" => {
+                peripheral.opaque = false;
+                if peripheral.connected && !peripheral.resolved {
+                    self.resolve(at);
+                }
+            }
             // as after a change of its services: its sockets end, and the link does not
             "deafen" => peripheral.characteristics.iter_mut().for_each(|c| c.ear = None),
             // BlueZ forgets who has not been heard for 30 s
             "forget" => {
                 self.vanish(at);
                 self.disconnect(at);
+                self.peripherals[at].forgotten();
                 let objects = self.peripherals[at].objects();
                 if std::mem::take(&mut self.peripherals[at].known) {
                     self.removed(objects);
@@ -244,6 +257,7 @@ impl World {
     fn unplugged(&mut self) {
         for at in 0..self.peripherals.len() {
             self.disconnect(at);
+            self.peripherals[at].forgotten();
             let objects = self.peripherals[at].objects();
             if std::mem::take(&mut self.peripherals[at].known) {
                 self.removed(objects);
@@ -257,8 +271,8 @@ impl World {
     /// It ends without a word about its objects; what was bonded is on its disk.
     fn bluetoothd_down(&mut self) {
         for peripheral in &mut self.peripherals {
-            peripheral.drop_link();
-            peripheral.known = peripheral.paired;
+            peripheral.forgotten();
+            (peripheral.known, peripheral.paired) = (peripheral.bonded, peripheral.bonded);
         }
         self.agent = None;
         self.crowd.0 = 0;

@@ -29,6 +29,9 @@ impl World {
     pub(super) fn pair(&mut self, client: u32, asked: &Message, path: &str) -> Result<Answer, Refusal> {
         let at = self.at(path).ok_or(NO_OBJECT)?;
         let peripheral = &self.peripherals[at];
+        if peripheral.bonded {
+            return Err(("org.bluez.Error.AlreadyExists", "Already Exists"));
+        }
         if peripheral.mute {
             return Ok(Answer::Never);
         }
@@ -77,10 +80,12 @@ impl World {
         }
     }
 
-    fn bonded(&mut self, path: &str) {
+    /// Its link is encrypted; the keys are kept where the adapter is pairable.
+    pub(super) fn bonded(&mut self, path: &str) {
         let Some(at) = self.at(path) else { return };
         self.connect(at);
-        self.peripherals[at].paired = true;
-        self.changed(path, DEVICE1, vec![("Paired", true.into()), ("Bonded", true.into())]);
+        let kept = self.adapter.as_ref().is_some_and(|adapter| !adapter.closed);
+        (self.peripherals[at].paired, self.peripherals[at].bonded) = (true, kept);
+        self.changed(path, DEVICE1, vec![("Paired", true.into()), ("Bonded", kept.into())]);
     }
 }

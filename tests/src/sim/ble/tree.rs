@@ -28,6 +28,8 @@ pub(super) type Interfaces = HashMap<String, Dictionary>;
 #[derive(Default)]
 pub(super) struct Adapter {
     pub powered: bool,
+    /// Not pairable: a link that is encrypted for the first time leaves no bond.
+    pub closed: bool,
     /// Who looks for peripherals: each client by itself.
     pub looking: BTreeSet<u32>,
     /// Who is told of repeats (DuplicateData).
@@ -64,7 +66,7 @@ impl Adapter {
             ("Alias", "simulated".into()),
             ("Powered", self.powered.into()),
             ("Discovering", self.discovers().into()),
-            ("Pairable", true.into()),
+            ("Pairable", (!self.closed).into()),
             ("Roles", Variant::from(vec!["central"])),
         ])
     }
@@ -78,7 +80,7 @@ impl Peripheral {
             ("Name", self.device.name.clone().into()),
             ("Alias", self.device.name.clone().into()),
             ("Paired", self.paired.into()),
-            ("Bonded", self.paired.into()),
+            ("Bonded", self.bonded.into()),
             ("Trusted", self.trusted.into()),
             ("Blocked", false.into()),
             ("Connected", self.connected.into()),

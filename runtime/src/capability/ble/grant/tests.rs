@@ -98,6 +98,14 @@ fn a_pool_needs_everything_that_it_names() {
     assert!(grant.explain().contains("advertises the service 1808 and is called Meter* and carries data of the maker 76"));
 }
 
+//= PROMISES.md#P221
+#[test]
+fn what_is_allowed_of_a_characteristic_that_the_plugin_never_sees_is_told() {
+    let unseen = read("characteristics=2a18;reads=2a18;2a52=04 01").unwrap().unseen();
+    assert!(matches!(&unseen[..], [one] if one.starts_with("writes names 2a52, which is not among characteristics")), "{unseen:?}");
+    assert!(read("characteristics=2a18,2a52;2a52=04 01").unwrap().unseen().is_empty() && read("2a52=04 01").unwrap().unseen().is_empty());
+}
+
 #[test]
 fn in_words_a_grant_hides_nothing() {
     let words = read("reads=2a25;notifies=;2a52=04 01").unwrap().explain();

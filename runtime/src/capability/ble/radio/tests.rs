@@ -5,11 +5,12 @@ use std::sync::Arc;
 use zbus::message::Message;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
-use super::super::bluez::{DEVICE, Dictionary, Interfaces, OBJECT_MANAGER, PROPERTIES, SERVICE};
+use super::super::bluez::{CHARACTERISTIC, DEVICE, Dictionary, Interfaces, OBJECT_MANAGER, PROPERTIES, SERVICE};
 use super::super::tree::{ATTRIBUTES_MAX, STRANGERS_MAX};
 use super::*;
 use crate::capability::inbox::inbox;
 use crate::config::{BleGrant, BlePool};
+use crate::contract::Event;
 use crate::contract::types::Moment;
 
 const OWNER: &str = ":1.7";
@@ -122,6 +123,40 @@ fn what_fits_a_pool_stays_longer_than_strangers_and_is_bounded_too() {
         radio.appears(&address(n), &[HEART_RATE]);
     }
     assert!(radio.lock().tree.devices().count() <= STRANGERS_MAX);
+}
+
+/// BlueZ subscribes again by itself to what one instance asked of a device that another has now: what comes is confirmed, so it is a marked hole.
+//= PROMISES.md#P218
+#[test]
+fn what_comes_of_a_subscription_that_nobody_here_has_any_more_is_a_marked_hole() {
+    const FIRST: &str = "F0:00:00:00:00:01";
+    const SECOND: &str = "F0:00:00:00:00:02";
+    let radio = radio();
+    let pool = || Some(BlePool { service: Some("180d".into()), ..BlePool::default() });
+    let (events, inbox) = inbox("bed-2".into(), 1000);
+    let grant = BleGrant { pool: pool(), services: vec!["180d".into()], ..BleGrant::default() };
+    let (one, other) = (sits(&radio, None, pool()), radio.sit(Grant::new("bed-2", &grant).unwrap(), events));
+    let said = |address: &str| {
+        let body = (CHARACTERISTIC, properties([("Value", Variant::from(vec![7u8]))]), Vec::<String>::new());
+        let at = path(address) + "/service0010/char0011";
+        radio.heard(&Message::signal(at, PROPERTIES, "PropertiesChanged").sender(OWNER).build(&body).unwrap());
+    };
+    one.claim(Some(&path(FIRST)));
+    one.route(&(path(FIRST) + "/service0010/char0011"), Some((0x11, true)));
+    one.claim(None);
+    one.claim(Some(&path(SECOND)));
+    other.claim(Some(&path(FIRST)));
+    said(FIRST);
+    other.open(clock());
+    assert_eq!(inbox.try_recv().map(|(_, event)| event), Some(Event::BleOverran), "before its plugin knew the device");
+    said(FIRST);
+    assert_eq!(inbox.try_recv().map(|(_, event)| event), Some(Event::BleOverran));
+    // it is its own again: what comes is heard
+    other.claim(None);
+    one.claim(None);
+    one.claim(Some(&path(FIRST)));
+    said(FIRST);
+    assert!(inbox.is_empty());
 }
 
 /// One device with a table without end does not take the room of others.
