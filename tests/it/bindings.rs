@@ -188,8 +188,6 @@ fn after_a_silence_a_plugin_hears_of_its_link_anew_and_says_again_who_its_device
         wait_to_see("what broke the silence", seen, |(all, _)| all.len() == n);
     }
     assert!(received(&stage).iter().all(|(_, late)| !late), "{:?}", received(&stage));
-    // this plugin also says something of a line that goes down, before it says whose device it is: once for each silence
-    assert_eq!(stage.gateway_status().expect("it runs").instances[UNRULY].parked, 2);
 }
 
 /// Beds and serials are tokens that people write on labels, in gateway.toml and by hand alike.

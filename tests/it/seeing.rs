@@ -180,8 +180,10 @@ fn the_gateway_and_the_cloud_tell_the_same_gaps() {
     stage.switch_off().expect("devices that listen");
     drain_stage(&mut stage).expect("it drains");
 
-    let here: Vec<_> = gaps(&[]).into_iter().filter(|g| g["open"] == false).collect();
-    let there = json_lines(&cloud_gaps(&folder.0.join("out"), &["--json", "--gateway", GATEWAY]));
+    // of the chiller, which answers nothing now, more may come at any moment
+    let here: Vec<_> = gaps(&["--instance", "unruly"]).into_iter().filter(|g| g["open"] == false).collect();
+    let mut there = json_lines(&cloud_gaps(&folder.0.join("out"), &["--json", "--gateway", GATEWAY]));
+    there.retain(|g| g["instance"] == "unruly");
     assert!(!here.is_empty() && here.len() == there.len(), "here {here:#?}\nthere {there:#?}");
     for gap in &here {
         let same = |other: &&Json| {

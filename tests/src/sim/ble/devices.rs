@@ -12,7 +12,7 @@ use crate::sim::clock::{self, Clock};
 use crate::sim::{Log, boottime_ns};
 
 /// A clock that is set is so within so many seconds, and twice as many, of its first value.
-const CLOCK_STEPS_S: u64 = 2;
+const CLOCK_STEPS_S: u64 = 4; // nothing is told of a clock before some stamps agree
 pub(super) const MTU: u16 = 247; // what most phones and BlueZ agree on with a recent chip
 const USUAL_DBM: i16 = -50;
 /// Values of one device before they are those of another: eight minutes of the fastest.
