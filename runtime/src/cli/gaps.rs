@@ -259,7 +259,7 @@ mod tests {
             "3 more are in the cloud only",
             "4000000000+…",
             "1>2    after 3999",
-            "from 0       OPEN  01-01 00:01:40  15 min",
+            "from 0          OPEN  01-01 00:01:40  15 min",
             "3 gaps, 1 open: gateway-overrun 3",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
