@@ -27,18 +27,18 @@ impl Plant {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let port = stage.folder.join("dev").join(RTU);
         let (stop_rtu, stopped) = watch::channel(false);
-        let (tcp, rtu, at) = runtime.block_on(async {
-            let server = Server::new(Options::new("127.0.0.1:0".parse().unwrap())).await.expect("a server");
-            let serial = SerialServer::new(&port, Framing::Rtu, false, Options::new("127.0.0.1:0".parse().unwrap())).expect("a pty");
-            let (tcp, rtu, at) = (server.control(), serial.control(), server.address());
-            let (hold, never) = watch::channel(false);
-            tokio::spawn(async move {
-                let _hold = hold;
-                server.run(never).await.expect("it serves");
-            });
-            tokio::spawn(async move { serial.run(stopped).await.expect("it serves") });
-            (tcp, rtu, at)
+        let options = || Options::new("127.0.0.1:0".parse().unwrap());
+        let (server, serial) = runtime.block_on(async {
+            let server = Server::new(options()).await.expect("a server");
+            (server, SerialServer::new(&port, Framing::Rtu, false, options()).expect("a pty"))
         });
+        let (tcp, rtu, at) = (server.control(), serial.control(), server.address());
+        let (hold, never) = watch::channel(false);
+        runtime.spawn(async move {
+            let _hold = hold;
+            server.run(never).await.expect("it serves");
+        });
+        runtime.spawn(async move { serial.run(stopped).await.expect("it serves") });
         let package = root().join("plugins/target/packages/modbus-map-0.1.0");
         let instance = |name: &str, bus: &str| {
             format!(

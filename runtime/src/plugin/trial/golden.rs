@@ -198,13 +198,17 @@ impl Replay<'_> {
     }
 }
 
+/// The same event with other bytes.
+type Rebuild = Box<dyn Fn(&[u8]) -> Event>;
+type Given = Box<dyn Fn(&mut Trial, &[u8]) -> Played>;
+
 /// The bytes that a step brought, and how the plugin is given others in their place.
 struct Input {
     bytes: Vec<u8>,
     events: usize,
     /// A stream may be cut anywhere and says the same: it can be fed byte by byte, each at its moment. A message cannot.
     moments: Option<Vec<Moment>>,
-    given: Box<dyn Fn(&mut Trial, &[u8]) -> Played>,
+    given: Given,
 }
 
 impl Input {
@@ -233,7 +237,7 @@ impl Input {
 
     /// None for an event that carries no bytes.
     fn message(now: Moment, event: &Event) -> Option<Self> {
-        let (bytes, rebuild): (Vec<u8>, Box<dyn Fn(&[u8]) -> Event>) = match event {
+        let (bytes, rebuild): (Vec<u8>, Rebuild) = match event {
             Event::BleNotified(handle, bytes) => {
                 let handle = *handle;
                 (bytes.clone(), Box::new(move |bytes| Event::BleNotified(handle, bytes.to_vec())))
