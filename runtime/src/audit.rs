@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::keys::{PublicKey, SecretKey, base64};
+use crate::shared_file::{fresh_file, shared_file};
 use crate::when;
 
 mod verify;
@@ -221,7 +221,7 @@ impl Audit {
 
     /// On flash when this returns; the record's number.
     pub fn append(&self, entry: Entry, now: Moment) -> io::Result<u64> {
-        let lock = self.make(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true).truncate(false))?;
+        let lock = shared_file(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true), MODE)?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut end = self.end()?;
         if let Some((first, why)) = end.flaw.take() {
@@ -254,7 +254,7 @@ impl Audit {
         for path in leaving {
             fs::remove_file(path)?;
         }
-        let mut file = self.make(&self.folder.join(LOG), OpenOptions::new().create(true).append(true))?;
+        let mut file = shared_file(&self.folder.join(LOG), OpenOptions::new().create(true).append(true), MODE)?;
         file.write_all(&bytes)?;
         file.sync_data()?;
         let end = End { n: record.n, hash: next, bytes: end.bytes + bytes.len() as u64, last: Some(record), ..end };
@@ -282,19 +282,6 @@ impl Audit {
             record.seal.iter_mut().for_each(|seal| seal.sig.clone_from(&sig));
         }
         Ok(record)
-    }
-
-    /// A file that a verb makes as root belongs to the gateway like the folder around it.
-    fn make(&self, path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-        let fresh = !path.exists();
-        let file = options.mode(MODE).open(path)?;
-        if fresh {
-            let owner = fs::metadata(&self.folder)?;
-            if owner.uid() != file.metadata()?.uid() {
-                fchown(&file, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))?;
-            }
-        }
-        Ok(file)
     }
 
     /// The files against what the device signed last of them.
@@ -388,7 +375,7 @@ impl Audit {
             Head { n: end.n, hash: end.hash.clone(), next, from: end.from, broken: end.broken, key: self.key(), sig: String::new() };
         head.sig = base64::encode(&self.signer.sign(&head_message(&head)).map_err(io::Error::other)?);
         let scratch = self.folder.join(format!("{HEAD}.new"));
-        let mut file = self.make(&scratch, OpenOptions::new().write(true).create(true).truncate(true))?;
+        let mut file = fresh_file(&scratch, MODE)?;
         file.write_all(&serde_json::to_vec(&head)?)?;
         file.sync_data()?;
         fs::rename(&scratch, self.folder.join(HEAD))?;

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod metrics;
 pub mod pipeline;
 pub mod plugin;
+mod shared_file;
 pub mod status;
 pub mod store;
 pub mod uplink;

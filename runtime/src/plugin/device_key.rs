@@ -1,9 +1,9 @@
 //! The secret that tells this gateway's compiled code, memory and audit log from anybody else's. It never leaves the machine: it lies in a file, or a
 //! token makes it anew at each start of a key that never leaves that token.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hmac::{Hmac, Mac};
@@ -12,6 +12,7 @@ use sha2::Sha256;
 use super::PluginError;
 use crate::keys::SecretKey;
 use crate::keys::token::Token;
+use crate::shared_file::fresh_file;
 
 pub const KEY_BYTES: usize = 32; // as many as the hash that uses it gives
 const FILE: &str = "device.key";
@@ -69,7 +70,7 @@ impl DeviceKey {
 /// Whole or not at all: half a key after a power cut would keep the gateway from starting. Whoever comes first wins.
 fn make(path: &Path, fresh: [u8; KEY_BYTES]) -> io::Result<()> {
     let scratch = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&scratch)?;
+    let mut file = fresh_file(&scratch, 0o600)?;
     file.write_all(&fresh)?;
     file.sync_all()?;
     let linked = match fs::hard_link(&scratch, path) {

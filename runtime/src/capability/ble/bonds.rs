@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::config::{Pairing, plain_file};
+use crate::shared_file::{fresh_file, shared_file};
 
 const FILE: &str = "bonds.json";
 const LOCK: &str = "bonds.lock";
@@ -56,31 +57,20 @@ impl Bonds {
     fn change(&self, change: impl FnOnce(&mut Made) -> bool) -> io::Result<bool> {
         let Some(folder) = &self.0 else { return Ok(false) };
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
-        let lock = make(folder, LOCK)?;
+        let lock = shared_file(&folder.join(LOCK), OpenOptions::new().write(true).create(true), MODE)?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut made = self.read()?;
         if !change(&mut made) {
             return Ok(false);
         }
         let scratch = format!("{FILE}.new");
-        let mut file = make(folder, &scratch)?;
-        file.set_len(0)?;
+        let mut file = fresh_file(&folder.join(&scratch), MODE)?;
         file.write_all(&serde_json::to_vec(&made)?)?;
         file.sync_all()?;
         fs::rename(folder.join(scratch), folder.join(FILE))?;
         File::open(folder)?.sync_all()?;
         Ok(true)
     }
-}
-
-/// What a person makes as root belongs to the gateway, like the folder around it.
-fn make(folder: &Path, name: &str) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(folder.join(name))?;
-    let owner = fs::metadata(folder)?;
-    if owner.uid() != file.metadata()?.uid() {
-        fchown(&file, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))?;
-    }
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::Mac;
-use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::fleet::Fleet;
 use super::reach::Reach;
 use crate::config::plain_file;
 use crate::plugin::DeviceKey;
+use crate::shared_file::{fresh_file, shared_file};
 
 const FILE: &str = "trust.memory";
 const LOCK: &str = "trust.lock";
@@ -162,7 +162,7 @@ impl Memory {
             move |why| MemoryError::File { path, why }
         };
         let lock_path = self.state.join(LOCK);
-        let lock = self.make(&lock_path).map_err(failed(&lock_path))?;
+        let lock = shared_file(&lock_path, OpenOptions::new().write(true).create(true), MODE).map_err(failed(&lock_path))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|e| MemoryError::File { path: lock_path, why: e.into() })?;
         let before = self.read()?;
         let mut after = before.clone();
@@ -190,7 +190,7 @@ impl Memory {
     pub fn replace(&self, what: &Remembered) -> Result<(), MemoryError> {
         let path = self.path();
         let failed = |why| MemoryError::File { path: path.clone(), why };
-        let lock = self.make(&self.state.join(LOCK)).map_err(failed)?;
+        let lock = shared_file(&self.state.join(LOCK), OpenOptions::new().write(true).create(true), MODE).map_err(failed)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
         match fs::rename(&path, path.with_extension(DAMAGED)) {
             Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(failed(why)),
@@ -202,22 +202,11 @@ impl Memory {
     fn write(&self, what: &Remembered) -> std::io::Result<()> {
         let bytes = self.sealed(&serde_json::to_vec(what)?);
         let scratch = self.path().with_extension("new");
-        let mut file = self.make(&scratch)?;
-        file.set_len(0)?;
+        let mut file = fresh_file(&scratch, MODE)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&scratch, self.path())?;
         File::open(&self.state)?.sync_all()
-    }
-
-    /// What a verb makes as root belongs to the gateway like the folder around it.
-    fn make(&self, path: &Path) -> std::io::Result<File> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path)?;
-        let owner = fs::metadata(&self.state)?;
-        if owner.uid() != file.metadata()?.uid() {
-            fchown(&file, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))?;
-        }
-        Ok(file)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Bus, Instance, Manifest};
+use crate::config::{BleGrant, BlePool, Bus, Grants, Instance, Manifest};
 use crate::plugin::Surface;
 
 /// What a package asks for.
@@ -55,14 +55,15 @@ impl Reach {
 
 /// What the site grants an instance, in effect: only what its manifest asks for too.
 pub fn grants_lines(instance: &Instance, manifest: &Manifest, buses: &BTreeMap<String, Bus>) -> Vec<String> {
-    let grants = &instance.grants;
+    // each by its name: a new kind of grant must not be left out
+    let Grants { modbus, serial, ble, personal, keep_raw } = &instance.grants;
     let asks = |link: &str| manifest.links.iter().any(|asked| asked.name() == link);
     let mut lines = Vec::new();
-    if let Some(serial) = grants.serial.as_ref().filter(|_| asks("serial")) {
+    if let Some(serial) = serial.as_ref().filter(|_| asks("serial")) {
         lines.push(format!("serial {} {} {} {}", serial.port.display(), serial.baud, serial.framing, serial.flow));
         lines.extend(serial.writes.iter().map(|frame| format!("serial writes {frame}")));
     }
-    if let Some(modbus) = grants.modbus.as_ref().filter(|_| asks("modbus")) {
+    if let Some(modbus) = modbus.as_ref().filter(|_| asks("modbus")) {
         let bus = buses.get(&modbus.bus);
         let tcp = bus.and_then(|b| b.tcp.clone());
         let target = tcp.or_else(|| bus?.serial.as_ref().map(|port| port.display().to_string())).unwrap_or_default();
@@ -71,10 +72,31 @@ pub fn grants_lines(instance: &Instance, manifest: &Manifest, buses: &BTreeMap<S
         lines.push(format!("modbus requests_max {}", modbus.requests_max));
         lines.extend(modbus.checksum_quirk.then(|| "modbus checksum_quirk".to_owned()));
     }
-    lines.extend(grants.personal.then(|| "personal".to_owned()));
-    lines.extend(grants.keep_raw.then(|| "keep_raw".to_owned()));
+    lines.extend(ble.iter().filter(|_| asks("ble")).flat_map(ble_lines));
+    lines.extend(personal.then(|| "personal".to_owned()));
+    lines.extend(keep_raw.then(|| "keep_raw".to_owned()));
     lines.extend(instance.inputs.iter().map(|(input, from)| format!("hears {from} as {input}")));
     lines.sort();
+    lines
+}
+
+fn ble_lines(grant: &BleGrant) -> Vec<String> {
+    let BleGrant { address, pool, bonded, broadcast, services, characteristics, reads, notifies, writes, at: _ } = grant;
+    let each = |what: &str, list: &[String]| list.iter().map(|one| format!("ble {what} {one}")).collect::<Vec<_>>();
+    let or_all = |what: &str, list: &Option<Vec<String>>| {
+        list.as_ref().map_or_else(|| vec![format!("ble {what} all that it sees")], |l| each(what, l))
+    };
+    let mut lines: Vec<_> = address.iter().map(|address| format!("ble peripheral {address}")).collect();
+    if let Some(BlePool { service, name, manufacturer }) = pool {
+        lines.push(format!("ble any peripheral of service {service:?}, name {name:?}, manufacturer {manufacturer:?}"));
+    }
+    lines.extend(bonded.then(|| "ble only bonded".to_owned()));
+    lines.extend(broadcast.then(|| "ble only broadcasts".to_owned()));
+    lines.extend(each("sees service", services));
+    lines.extend(each("sees characteristic", characteristics));
+    lines.extend(or_all("reads", reads));
+    lines.extend(or_all("is notified of", notifies));
+    lines.extend(writes.iter().flat_map(|(to, values)| values.iter().map(move |value| format!("ble writes {to} {value}"))));
     lines
 }
 
@@ -122,5 +144,36 @@ mod tests {
         let hash = |lines: &[&str]| grants_hash(&lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>());
         assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
         assert_eq!(hash(&[]).len(), 64);
+    }
+
+    /// Each part of a Bluetooth grant changes the hash, or it could be widened behind the gateway's back.
+    //= PROMISES.md#P241
+    #[test]
+    fn every_part_of_a_bluetooth_grant_counts() {
+        let manifest = Manifest::parse("name = \"meter\"\nversion = \"1.0.0\"\nlinks = [\"ble\"]\n[channels]\nnumeric = 1\n").unwrap();
+        let some = |text: &str| Some(vec![text.to_owned()]);
+        let grants = [
+            BleGrant::default(),
+            BleGrant { address: Some("F0:00:00:00:00:01".into()), ..BleGrant::default() },
+            BleGrant { pool: Some(BlePool { service: Some("1808".into()), ..BlePool::default() }), ..BleGrant::default() },
+            BleGrant { pool: Some(BlePool { name: Some("Meter*".into()), ..BlePool::default() }), ..BleGrant::default() },
+            BleGrant { pool: Some(BlePool { manufacturer: Some(76), ..BlePool::default() }), ..BleGrant::default() },
+            BleGrant { bonded: true, ..BleGrant::default() },
+            BleGrant { broadcast: true, ..BleGrant::default() },
+            BleGrant { services: vec!["1808".into()], ..BleGrant::default() },
+            BleGrant { characteristics: vec!["2a18".into()], ..BleGrant::default() },
+            BleGrant { reads: some("2a18"), ..BleGrant::default() },
+            BleGrant { notifies: some("2a18"), ..BleGrant::default() },
+            BleGrant { writes: [("2a52".to_owned(), vec!["01 01".to_owned()])].into(), ..BleGrant::default() },
+            BleGrant { writes: [("2a52".to_owned(), vec!["02 ??".to_owned()])].into(), ..BleGrant::default() },
+        ];
+        let all: BTreeSet<_> = grants
+            .map(|ble| {
+                let mut instance: Instance = serde_json::from_value(serde_json::json!({ "package": "meter", "grants": {} })).unwrap();
+                instance.grants.ble = Some(ble);
+                grants_hash(&grants_lines(&instance, &manifest, &BTreeMap::new()))
+            })
+            .into();
+        assert_eq!(all.len(), 13);
     }
 }
