@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::keys::{PublicKey, SecretKey, base64};
-use crate::shared_file::{fresh_file, shared_file};
+use crate::shared_file::{replace_file, shared_file};
 use crate::when;
 
 mod verify;
@@ -374,12 +374,7 @@ impl Audit {
         let mut head =
             Head { n: end.n, hash: end.hash.clone(), next, from: end.from, broken: end.broken, key: self.key(), sig: String::new() };
         head.sig = base64::encode(&self.signer.sign(&head_message(&head)).map_err(io::Error::other)?);
-        let scratch = self.folder.join(format!("{HEAD}.new"));
-        let mut file = fresh_file(&scratch, MODE)?;
-        file.write_all(&serde_json::to_vec(&head)?)?;
-        file.sync_data()?;
-        fs::rename(&scratch, self.folder.join(HEAD))?;
-        File::open(&self.folder)?.sync_all()
+        replace_file(&self.folder.join(HEAD), &serde_json::to_vec(&head)?, MODE)
     }
 
     /// The chain goes on in a new file. Those that are too many now, the oldest first.

@@ -1,7 +1,7 @@
 //! Files that are made in a folder which may be another user's: what a verb leaves in the gateway's state folder as root.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -29,6 +29,16 @@ pub fn fresh_file(path: &Path, mode: u32) -> io::Result<File> {
         Err(why) if why.kind() != io::ErrorKind::NotFound => Err(why),
         _ => shared_file(path, OpenOptions::new().write(true).create_new(true), mode),
     }
+}
+
+/// In one piece or not at all, and on the disk when this returns.
+pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let scratch = path.with_extension("new");
+    let mut file = fresh_file(&scratch, mode)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&scratch, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub struct Supervisor {
     confirmed: bool,
     /// The silence that was told last, by its beginning.
     quiet_since_ns: Option<u64>,
-    /// Heard before anything else: what a silence comes to for the plugin, and what ended the silence.
+    /// Heard before anything else: what a silence comes to for the plugin (down and up for each of its links), and what ended the silence: five at most.
     ahead: VecDeque<(Moment, Event)>,
     /// Since a silence: its device said before who it is, and may be another now.
     must_identify: bool,

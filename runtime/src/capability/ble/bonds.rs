@@ -2,15 +2,15 @@
 //! and the gateway reads it there before it speaks to what must be bonded.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::config::{Pairing, plain_file};
-use crate::shared_file::{fresh_file, shared_file};
+use crate::shared_file::{replace_file, shared_file};
 
 const FILE: &str = "bonds.json";
 const LOCK: &str = "bonds.lock";
@@ -63,18 +63,15 @@ impl Bonds {
         if !change(&mut made) {
             return Ok(false);
         }
-        let scratch = format!("{FILE}.new");
-        let mut file = fresh_file(&folder.join(&scratch), MODE)?;
-        file.write_all(&serde_json::to_vec(&made)?)?;
-        file.sync_all()?;
-        fs::rename(folder.join(scratch), folder.join(FILE))?;
-        File::open(folder)?.sync_all()?;
+        replace_file(&folder.join(FILE), &serde_json::to_vec(&made)?, MODE)?;
         Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

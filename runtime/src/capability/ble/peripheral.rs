@@ -99,18 +99,19 @@ impl Peripheral {
             match self.radio.find(&self.seat) {
                 Found::Away(why) => self.tell(LinkState::Down, &why),
                 Found::Missing => self.tell(LinkState::Up, ""),
-                Found::Here(_, _, device) if self.grant.bonded && self.radio.is_bonded(&device).is_err() => {
-                    self.seat.trust(false);
-                    let why = self.radio.is_bonded(&device).map_or_else(|why| why.to_string(), |()| String::new());
-                    self.tell(LinkState::Down, &why);
-                }
-                Found::Here(_, path, _) => {
-                    self.seat.trust(true);
-                    // the plugin says anew who it is, before anything of it counts
-                    if heard.replace(path.clone()).is_some_and(|before| before != path) {
-                        self.tell(LinkState::Down, "from here on it is another peripheral");
+                Found::Here(_, path, device) => {
+                    let bonded = if self.grant.bonded { self.radio.is_bonded(&device) } else { Ok(()) };
+                    self.seat.trust(bonded.is_ok());
+                    match bonded {
+                        Err(why) => self.tell(LinkState::Down, &why.to_string()),
+                        Ok(()) => {
+                            // the plugin says anew who it is, before anything of it counts
+                            if heard.replace(path.clone()).is_some_and(|before| before != path) {
+                                self.tell(LinkState::Down, "from here on it is another peripheral");
+                            }
+                            self.tell(LinkState::Up, "");
+                        }
                     }
-                    self.tell(LinkState::Up, "");
                 }
             }
             let seat = self.seat.clone();

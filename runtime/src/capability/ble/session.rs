@@ -140,8 +140,8 @@ impl Session {
     fn silent_at_ns(&self, of: &Peripheral) -> Option<(u64, u64)> {
         let subscribed = !self.sockets.is_empty() || !self.signals.is_empty();
         let (since, usual_s) = of.status.instance(of.inbox.instance(), |i| (i.could_speak_since(), i.silent_after_s));
-        let quiet_s = (MUTE_FACTOR * usual_s) << of.mute_links.min(MUTE_DOUBLINGS_MAX);
-        (subscribed && usual_s > 0).then_some((since + quiet_s * 1_000_000_000, quiet_s))
+        let quiet_s = usual_s.saturating_mul(MUTE_FACTOR << of.mute_links.min(MUTE_DOUBLINGS_MAX));
+        (subscribed && usual_s > 0).then_some((since.saturating_add(quiet_s.saturating_mul(1_000_000_000)), quiet_s))
     }
 
     /// BlueZ may have lost its subscriptions without a word: a new link brings them back.

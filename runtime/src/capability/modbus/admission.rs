@@ -13,7 +13,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::aside::PROBE_COSTS;
-use super::settings::{BusError, Protocol, Settings, TIMEOUT_MS_MIN};
+use super::grant::BROADCAST;
+use super::settings::{BusError, Protocol, Settings, TIMEOUT_MS_MIN, TURNAROUND};
 use crate::config;
 
 /// Of the bus's time; the rest is for what nobody declared: retries, commands, identification.
@@ -171,6 +172,9 @@ impl Settings {
     fn transaction_us(&self, t: &Transaction) -> u64 {
         let request = self.line_us(self.protocol.frame_bytes(request_bytes(t)));
         let rest = (self.pause.max(self.gap)).as_micros() as u64;
+        if self.protocol != Protocol::Tcp && t.servers == [BROADCAST] {
+            return request + TURNAROUND.as_micros() as u64 + rest;
+        }
         request + self.answer.as_micros() as u64 + self.reply_us(t) + rest
     }
 
@@ -278,6 +282,8 @@ mod tests {
         assert!((cycle.load - (0.061_824 + 0.05)).abs() < 1e-6, "{}", cycle.load);
         assert_eq!(cycle.worst_wait_us, cycle.worst_us + 9_167 + 300_000 + 50_000, "with the silence that ends whatever is on the line");
         assert_eq!(admit("plant", &line(9600), &[]).unwrap().load, 0.0);
+        let all = Transaction { servers: vec![0], function: 6, ..reads("ct", 0, 1000) };
+        assert_eq!(admit("plant", &line(9600), &[all]).unwrap().worst_us, 9_167 + 200_000 + 4_011, "nobody answers a broadcast");
         let tcp = admit("plant", &bus(Some("h:1"), None), &[reads("ct", 125, 2000)]).unwrap();
         assert_eq!(tcp.worst_us, 20_000, "over TCP the line costs nothing");
     }

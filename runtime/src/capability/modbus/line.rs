@@ -13,14 +13,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::desk::Job;
 use super::exchange::{self, Brought, Fault};
 use super::frame::{Awaited, Look};
-use super::settings::{Protocol, SILENCE, Settings};
+use super::settings::{Protocol, SILENCE, Settings, TURNAROUND};
 use crate::capability::Clock;
 use crate::capability::serial::{Came, Wire};
 use crate::contract::Frame;
 use crate::contract::modbus::{Request, Response};
 
-/// After a broadcast, before the next request: the specification of the serial line asks for 100 to 200 ms.
-const TURNAROUND: Duration = Duration::from_millis(200);
 const IDENTIFICATION_PARTS_MAX: usize = 32; // 256 objects of some 30 bytes; each part is a transaction that others wait for
 const HEARS_ITSELF: &str = "what was sent came back, byte for byte: the adapter hears itself; set echo = true on this bus";
 const UNASKED: &str = "it sends what nobody asked for";
@@ -188,7 +186,7 @@ impl Line {
         }
         if job.is_broadcast(settings.protocol) {
             // nobody answers; whoever was asked next might still be busy with it
-            sleep(Duration::from_micros(settings.line_us(frame.len())) + TURNAROUND.max(settings.pause)).await;
+            sleep(Duration::from_micros(settings.line_us(frame.len())) + TURNAROUND).await;
             if let Some(Err(gone)) = open.wire.throw_away() {
                 return Err(Fault::LinkDown(gone.to_string())); // an adapter without a device; what it heard itself say is nobody's
             }

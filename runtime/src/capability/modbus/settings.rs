@@ -11,6 +11,8 @@ pub(super) const TIMEOUT_MS_MIN: u64 = 10; // a local network and a device's own
 const TIMEOUT_MS_MAX: u64 = 60_000; // for so long one dead server keeps the others waiting
 /// Silence that ends a frame whose function does not say how long it is, and whatever else is on the line.
 pub(super) const SILENCE: Duration = Duration::from_millis(50); // USB adapters hand bytes on every 16 ms, terminal servers every 20
+/// After a broadcast, before the next request: the specification of the serial line asks for 100 to 200 ms.
+pub(super) const TURNAROUND: Duration = Duration::from_millis(200);
 const PAUSE_MS_MAX: u64 = 10_000; // slower than any device must be spoken to
 const GAP_US_MAX: u64 = 1_000_000; // a second of silence between two frames: no device needs it
 /// Above this speed the protocol fixes the silence between frames, because 3.5 characters are too short for interrupts.

@@ -2,8 +2,7 @@
 //! metadata that was good last. One file in the state folder, under the device's key, so that nobody takes a line out of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use hmac::Mac;
@@ -14,7 +13,7 @@ use super::fleet::Fleet;
 use super::reach::Reach;
 use crate::config::plain_file;
 use crate::plugin::DeviceKey;
-use crate::shared_file::{fresh_file, shared_file};
+use crate::shared_file::{replace_file, shared_file};
 
 const FILE: &str = "trust.memory";
 const LOCK: &str = "trust.lock";
@@ -201,12 +200,7 @@ impl Memory {
 
     fn write(&self, what: &Remembered) -> std::io::Result<()> {
         let bytes = self.sealed(&serde_json::to_vec(what)?);
-        let scratch = self.path().with_extension("new");
-        let mut file = fresh_file(&scratch, MODE)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&scratch, self.path())?;
-        File::open(&self.state)?.sync_all()
+        replace_file(&self.path(), &bytes, MODE)
     }
 }
 
