@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAckReason, PublishProperties, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
 
@@ -22,14 +22,16 @@ const CONNECT_S: u64 = 30;
 pub const ACK_BYTES_MAX: u32 = 64 << 10;
 /// What the session hands over at once: a subscription or a message, and a DISCONNECT behind it.
 const HANDED_MAX: usize = 4;
-/// Of a PUBLISH around topic and payload: type, length, topic length, packet identifier, no properties.
-const PUBLISH_FRAME_BYTES: usize = 1 + 4 + 2 + 2 + 1;
+/// Of a PUBLISH around topic and payload: type, length, topic length, packet identifier, properties with an alias for the topic.
+const PUBLISH_FRAME_BYTES: usize = 1 + 4 + 2 + 2 + 1 + 3;
 
 /// What the broker allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowed {
     pub messages: u16,
     pub packet_bytes: usize,
+    /// Topics for which a number may stand once they were said.
+    pub aliases: u16,
 }
 
 impl Allowed {
@@ -59,7 +61,15 @@ pub(super) enum Heard {
 }
 
 /// Gives messages to a connection. Never waits.
-pub(super) struct Hand(AsyncClient);
+///
+/// A topic goes out once and from then on as its number, where the broker allows: of a small ward's messages it would be a twentieth. Such
+/// numbers are a connection's own, as this hand is, so none outlives what the broker knows.
+pub(super) struct Hand {
+    client: AsyncClient,
+    aliases: u16,
+    /// The first is number 1.
+    said: Vec<String>,
+}
 
 /// Moves the connection and says what happened.
 pub(super) struct Ear {
@@ -86,24 +96,38 @@ pub(super) fn open(settings: &Settings) -> (Hand, Ear) {
         options.set_credentials(user.clone(), password.clone());
     }
     let (client, events) = AsyncClient::new(options, HANDED_MAX);
-    (Hand(client), Ear { events, keep_alive: settings.keep_alive, settings: settings.clone() })
+    (Hand { client, aliases: 0, said: Vec::new() }, Ear { events, keep_alive: settings.keep_alive, settings: settings.clone() })
 }
 
 impl Hand {
+    /// The broker takes numbers for so many topics.
+    pub fn allow_aliases(&mut self, aliases: u16) {
+        self.aliases = aliases;
+    }
+
     /// False: the connection takes nothing more.
     #[must_use]
-    pub fn publish(&self, topic: String, payload: Vec<u8>) -> bool {
-        self.0.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok()
+    pub fn publish(&mut self, topic: &str, payload: Vec<u8>) -> bool {
+        let (topic, topic_alias) = match self.said.iter().position(|said| said == topic) {
+            Some(at) => ("", Some(at as u16 + 1)), // no more were said than a u16 counts
+            None if self.said.len() < usize::from(self.aliases) => {
+                self.said.push(topic.to_owned());
+                (topic, Some(self.said.len() as u16))
+            }
+            None => (topic, None),
+        };
+        let properties = PublishProperties { topic_alias, ..PublishProperties::default() };
+        self.client.try_publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties).is_ok()
     }
 
     #[must_use]
     pub fn subscribe(&self, topic: String) -> bool {
-        self.0.try_subscribe(topic, QoS::AtLeastOnce).is_ok()
+        self.client.try_subscribe(topic, QoS::AtLeastOnce).is_ok()
     }
 
     #[must_use]
     pub fn goodbye(&self) -> bool {
-        self.0.try_disconnect().is_ok()
+        self.client.try_disconnect().is_ok()
     }
 }
 
@@ -154,7 +178,8 @@ impl Ear {
             return unfit("has a receive maximum of 0".into());
         }
         let packet_bytes = said.and_then(|p| p.max_packet_size).map_or(usize::MAX, |bytes| bytes as usize);
-        Ok(Allowed { messages, packet_bytes })
+        let aliases = said.and_then(|p| p.topic_alias_max).unwrap_or(0);
+        Ok(Allowed { messages, packet_bytes, aliases })
     }
 }
 
@@ -164,7 +189,9 @@ mod tests {
 
     #[test]
     fn the_frame_of_a_message_is_not_longer_than_allowed_for() {
-        let mut publish = rumqttc::v5::mqttbytes::v5::Publish::new("wardgate/1/ward-3/up/ledger", QoS::AtLeastOnce, vec![0; 3 << 20], None);
+        let properties = PublishProperties { topic_alias: Some(1), ..PublishProperties::default() };
+        let (topic, payload) = ("wardgate/1/ward-3/up/ledger", vec![0; 3 << 20]);
+        let mut publish = rumqttc::v5::mqttbytes::v5::Publish::new(topic, QoS::AtLeastOnce, payload, Some(properties));
         publish.pkid = 1;
         let around = publish.size() - publish.payload.len() - publish.topic.len();
         assert_eq!(around, PUBLISH_FRAME_BYTES);

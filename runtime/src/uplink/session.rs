@@ -124,15 +124,15 @@ impl<'a> Session<'a> {
     }
 
     pub async fn run(mut self, stop: Pin<&mut impl Future<Output = ()>>) -> End {
-        let (hand, ear) = pipe::open(&self.context.settings);
-        let error = self.pump(&hand, ear, stop).await.err().filter(|_| !self.stopping);
+        let (mut hand, ear) = pipe::open(&self.context.settings);
+        let error = self.pump(&mut hand, ear, stop).await.err().filter(|_| !self.stopping);
         let stable = matches!(self.state, State::Open { since, .. } if self.now() >= since + self.context.settings.backoff.max);
         self.context.unconfirmed.extend(self.window.keys());
         End { error, worthwhile: self.was_heard || stable }
     }
 
     /// `Ok`: asked to stop.
-    async fn pump(&mut self, hand: &Hand, mut ear: Ear, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), UplinkError> {
+    async fn pump(&mut self, hand: &mut Hand, mut ear: Ear, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), UplinkError> {
         loop {
             let mut hearing = pin!(ear.hear());
             let heard = loop {
@@ -211,7 +211,7 @@ impl<'a> Session<'a> {
         Ok(false)
     }
 
-    fn on(&mut self, heard: Heard, hand: &Hand) -> Result<(), UplinkError> {
+    fn on(&mut self, heard: Heard, hand: &mut Hand) -> Result<(), UplinkError> {
         let broker = self.context.settings.peer.broker.clone();
         match heard {
             Heard::Up(allowed) => return self.up(allowed, hand),
@@ -234,7 +234,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn up(&mut self, allowed: Allowed, hand: &Hand) -> Result<(), UplinkError> {
+    fn up(&mut self, allowed: Allowed, hand: &mut Hand) -> Result<(), UplinkError> {
         let (broker, topics) = (self.context.settings.peer.broker.clone(), &self.context.topics);
         let payload_bytes = allowed.payload_bytes(&topics.longest_up());
         if payload_bytes < MESSAGE_BYTES_MIN {
@@ -242,6 +242,7 @@ impl<'a> Session<'a> {
             return Err(UplinkError::Unfit { broker, what });
         }
         self.window.narrow(allowed.messages.into());
+        hand.allow_aliases(allowed.aliases);
         self.state = State::Subscribing { allowed, since: self.now() };
         // alone: a packet identifier that a subscription holds is never one that a publish waits for
         if hand.subscribe(topics.ack()) { Ok(()) } else { Err(UplinkError::Client { broker }) }
@@ -278,7 +279,7 @@ impl<'a> Session<'a> {
     }
 
     /// Hands over and reads ahead as much as is allowed now.
-    fn fill(&mut self, hand: &Hand) -> Result<(), UplinkError> {
+    fn fill(&mut self, hand: &mut Hand) -> Result<(), UplinkError> {
         match &mut self.state {
             State::Open { .. } => {}
             State::Leaving { said_goodbye, .. } if !*said_goodbye && self.window.in_flight() == 0 => {
@@ -379,7 +380,7 @@ impl<'a> Session<'a> {
         self.stale = true; // what the store has given up, the window need not wait for
     }
 
-    fn hand_over(&mut self, at: usize, rank: Rank, hand: &Hand) -> Result<(), UplinkError> {
+    fn hand_over(&mut self, at: usize, rank: Rank, hand: &mut Hand) -> Result<(), UplinkError> {
         let now = self.now();
         let s = &mut self.sending[at];
         if !s.begun {
@@ -390,7 +391,7 @@ impl<'a> Session<'a> {
         }
         let message = s.messages.pop().unwrap_or_default();
         let (bytes, last) = (message.len(), s.messages.is_empty());
-        if !hand.publish(s.topic.clone(), message) {
+        if !hand.publish(&s.topic, message) {
             return Err(UplinkError::Client { broker: self.context.settings.peer.broker.clone() });
         }
         self.window.hand(s.key, bytes, now);

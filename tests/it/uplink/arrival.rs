@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wardgate_lab::broker::Seen;
-use wardgate_wire::Class::{Alert, Archive, Ledger, Numeric, Waveform};
+use wardgate_wire::Class::{self, Alert, Archive, Ledger, Numeric, Waveform};
 
 use super::receiver::{Receiver, client_options};
 use super::rig::{Rig, Running, broker, config, options, until};
@@ -102,6 +102,41 @@ async fn connections_that_are_cut_lose_nothing_and_are_resumed_cheaply() {
     assert!(stats.resumed + 1 >= stats.connects, "each but the first handshake was resumed: {stats:?}");
     assert!(stats.bytes_from > stats.payload_bytes && stats.bytes_to > 0, "{stats:?}");
     rig.stop().await;
+}
+
+//= PROMISES.md#P242
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_said_once_a_connection_and_its_number_after() {
+    for (allowed, said) in [(10, 3), (1, 1), (0, 0)] {
+        let mut options = options();
+        options.topic_alias_max = allowed;
+        let running = Running::start(options).await;
+        let receiver = receiver(&running, true);
+        let mut rig = Rig::new();
+        rig.start(&config(running.broker.port), &running.broker.ca_pem);
+        let bytes = |class: Class| format!("wardgate/1/ward-3/up/{class}").len() as u64;
+        for round in 0..2 {
+            until("connected again", || rig.uplink().connects > round && rig.uplink().connected).await;
+            for _ in 0..3 {
+                for class in [Alert, Numeric, Archive] {
+                    rig.commit(0, class, 1, 10);
+                    rig.until_delivered().await; // one after the other: each class is the next number
+                }
+            }
+            if round == 0 {
+                running.broker.faults().cut("wardgate-ward-3");
+            }
+        }
+        assert_all_there(&rig, &receiver);
+        let stats = running.broker.stats().client("wardgate-ward-3");
+        // in each of two connections: a class whose topic has a number says its name once, another one each of three times
+        let once = [Alert, Numeric, Archive].map(bytes).iter().enumerate().map(|(at, b)| if at < said { *b } else { 3 * *b }).sum::<u64>();
+        let repeated = rig.uplink().batches_repeated;
+        let spare = repeated * bytes(Archive); // one in flight at the cut goes again
+        let expected = 2 * once;
+        assert!((expected..=expected + spare).contains(&stats.topic_bytes), "{} of {expected}, {repeated} repeated", stats.topic_bytes);
+        rig.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

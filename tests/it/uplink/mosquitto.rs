@@ -82,7 +82,7 @@ async fn killed_and_frozen_it_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_small_limits_are_kept() {
-    let mosquitto = Mosquitto::start("max_inflight_messages 3\nmax_packet_size 1500\n");
+    let mosquitto = Mosquitto::start("max_inflight_messages 3\nmax_packet_size 1500\nmax_topic_alias 1\n");
     let mut rig = Rig::new();
     rig.commit(0, Archive, 4, 50_000);
     rig.commit(0, Numeric, 50, 0);

@@ -1,13 +1,13 @@
 //! One client of the broker, from CONNECT to its end. Reading and writing never wait for one another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, ConnAckProperties, Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, Login, Packet, PingResp, PubAck,
     PubAckReason, Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, UnsubAckReason, Unsubscribe,
@@ -39,6 +39,8 @@ pub(super) struct Connection<'a> {
     /// What the client has not acknowledged yet, by packet identifier; one permit for each that may still be sent.
     unacknowledged: Mutex<BTreeSet<u16>>,
     permits: Semaphore,
+    /// Topics that it gave a number.
+    aliases: Mutex<BTreeMap<u16, Bytes>>,
     packet_bytes_max: Option<u32>,
 }
 
@@ -90,6 +92,7 @@ impl<'a> Connection<'a> {
             number,
             keep_alive: Duration::from_secs(shared.options.server_keep_alive_s.unwrap_or(connect.keep_alive).into()) * 3 / 2,
             unacknowledged: Mutex::default(),
+            aliases: Mutex::default(),
             permits: Semaphore::new(asked.and_then(|p| p.receive_maximum).unwrap_or(u16::MAX).max(1).into()),
             packet_bytes_max: asked.and_then(|p| p.max_packet_size),
         }
@@ -151,7 +154,22 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn publish(&self, publish: Publish) -> Result<Option<Packet>, DisconnectReasonCode> {
+    /// The name that a publish goes under, which it may have said before.
+    fn topic_of(&self, publish: &Publish) -> Result<Bytes, DisconnectReasonCode> {
+        let Some(alias) = publish.properties.as_ref().and_then(|p| p.topic_alias) else { return Ok(publish.topic.clone()) };
+        if alias == 0 || alias > self.shared.options.topic_alias_max {
+            return Err(DisconnectReasonCode::TopicAliasInvalid);
+        }
+        let mut aliases = self.aliases.lock().expect("no holder panics");
+        if !publish.topic.is_empty() {
+            aliases.insert(alias, publish.topic.clone());
+        }
+        aliases.get(&alias).cloned().ok_or(DisconnectReasonCode::ProtocolError)
+    }
+
+    fn publish(&self, mut publish: Publish) -> Result<Option<Packet>, DisconnectReasonCode> {
+        let said = publish.topic.len() as u64;
+        publish.topic = self.topic_of(&publish)?;
         let Ok(topic) = std::str::from_utf8(&publish.topic) else { return Err(DisconnectReasonCode::TopicNameInvalid) };
         if topic.is_empty() || topic.contains(['+', '#']) {
             return Err(DisconnectReasonCode::TopicNameInvalid);
@@ -169,6 +187,7 @@ impl<'a> Connection<'a> {
         shared.ledger.count(&self.client, |stats| {
             stats.published += 1;
             stats.payload_bytes += bytes;
+            stats.topic_bytes += said;
             stats.delivered += delivered.map_or(0, |d| d.to);
             stats.lost_full += delivered.map_or(0, |d| d.lost);
         });
@@ -286,7 +305,7 @@ fn connack(shared: &Shared, code: ConnectReturnCode) -> ConnAck {
         retain_available: Some(0),
         max_packet_size: shared.options.packet_bytes_max,
         assigned_client_identifier: None,
-        topic_alias_max: None,
+        topic_alias_max: Some(shared.options.topic_alias_max),
         reason_string: None,
         user_properties: Vec::new(),
         wildcard_subscription_available: None,

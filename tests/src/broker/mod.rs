@@ -57,6 +57,8 @@ pub struct Options {
     pub users: Vec<(String, String)>,
     /// PUBLISHes that a client may have unacknowledged.
     pub receive_max: u16,
+    /// Topics for which a client may say a number instead; mosquitto's own default.
+    pub topic_alias_max: u16,
     /// Longest packet that is accepted; `None`: as long as MQTT allows.
     pub packet_bytes_max: Option<u32>,
     /// Put in place of the client's keep-alive.
@@ -74,6 +76,7 @@ impl Options {
             identity,
             users: Vec::new(),
             receive_max: 100,
+            topic_alias_max: 10,
             packet_bytes_max: None,
             server_keep_alive_s: None,
             queue_messages: 1000,

@@ -23,6 +23,8 @@ pub struct ClientStats {
     /// PUBLISHes from this client, and their payload.
     pub published: u64,
     pub payload_bytes: u64,
+    /// Names of topics in them; none where a number stood for it.
+    pub topic_bytes: u64,
     /// Deliveries that its publishes led to, and those that found a full queue.
     pub delivered: u64,
     pub lost_full: u64,
