@@ -131,6 +131,7 @@ class Peripheral:
     capability = PairingDelegate.NO_OUTPUT_NO_INPUT
     mitm = False
     private = False
+    pushy = False
 
     def __init__(self, air, name, address, sent):
         self.name, self.air = name, air
@@ -180,7 +181,9 @@ class Peripheral:
         connection.on("disconnection", lambda reason: say(event="disconnected", name=self.name, reason=reason))
         connection.on("connection_encryption_change", lambda: say(event="encrypted", name=self.name, by=connection.encryption))
         connection.on("pairing", lambda _: say(event="paired", name=self.name))
-        connection.on("pairing_failure", lambda reason: say(event="pairing failed", name=self.name, reason=str(reason)))
+        connection.on("pairing_failure", lambda reason: say(event="pairing failed", name=self.name, reason=getattr(reason, "name", str(reason))))
+        if self.pushy:
+            connection.request_pairing()
 
     @property
     def link(self):
@@ -419,6 +422,8 @@ class Ward:
             await named.hang_up()
         elif word == "flap":
             loop.create_task(self.flap(named, int(rest[1])))
+        elif word == "push":  # it demands a bond on every link from now on
+            named.pushy = True
         elif word == "cut":  # the meter vanishes when it has told so many records more
             named.cut_after = named.told + int(rest[1])
         elif word == "store":  # and measures so many more

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,11 +19,12 @@ int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t 
     char self[PATH_BYTES_MAX] = "";
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0 || strcmp(self, file) != 0)
         return next(pid, file, actions, attributes, argv, envp);
-    // the libraries by an option, because the environment may be an empty one
-    char *under_qemu[4 + ARGUMENTS_MAX + 1] = {"qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", self};
+    // the libraries and the processor by options, because the environment may be an empty one
+    char *cpu = getenv("QEMU_CPU");
+    char *under_qemu[6 + ARGUMENTS_MAX + 1] = {"qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", "-cpu", cpu ? cpu : "max", self};
     for (int n = 1; argv[n]; n++) {
         if (n > ARGUMENTS_MAX) return E2BIG;
-        under_qemu[3 + n] = argv[n];
+        under_qemu[5 + n] = argv[n];
     }
     return next(pid, under_qemu[0], actions, attributes, under_qemu, envp);
 }

@@ -21,7 +21,7 @@ use crate::ward::{Folder, wait};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const EM_AARCH64: u16 = 183;
-const READY_S_MAX: u64 = 300; // compiling two plugins under qemu takes 12 s of the processor, and others use it too
+pub const READY_S_MAX: u64 = 300; // compiling two plugins under qemu takes 12 s of the processor, and others use it too
 /// What a plugin may use of the processor in one call, here the most that a manifest may say: qemu's translating counts, and the first call of the
 /// register map takes 70 of its 100 ms.
 const CALL_MS: u64 = 1000;
@@ -44,10 +44,16 @@ fn machine(bytes: &[u8]) -> Option<u16> {
 }
 
 /// The gateway for aarch64 under qemu, which `program` starts.
-fn on_arm(program: &str) -> Command {
+pub fn on_arm(program: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"]).arg(made("wardgate"));
     command
+}
+
+/// The compiler that it starts runs under qemu too. Its limits hold, but for that of memory: qemu says that it is set and sets none, because it
+/// would be one of qemu's own.
+pub fn compiles_too(gateway: &mut Command) -> &mut Command {
+    gateway.env("QEMU_SET_ENV", format!("LD_PRELOAD={}", made("again_under_qemu.so").display()))
 }
 
 /// The package of a plugin's folder with time for qemu, and with the golden cases beside it, which `wardgate plugin test` looks for.
@@ -102,10 +108,7 @@ fn on_arm_the_ward_runs_plugins_that_were_compiled_there_and_loses_nothing() {
         terminal_server(port, &tty, &folder.0.join("log/socat.log"))
     });
     fs::write(folder.0.join("gateway.toml"), text).unwrap();
-    // The compiler that it starts runs under qemu too. Its limits hold, but for that of memory: qemu says that it is set and sets none, because it
-    // would be one of qemu's own.
-    let again = format!("LD_PRELOAD={}", made("again_under_qemu.so").display());
-    let mut gateway = stage.spawn_gateway(on_arm("env").env("QEMU_SET_ENV", again)).unwrap();
+    let mut gateway = stage.spawn_gateway(compiles_too(&mut on_arm("env"))).unwrap();
     gateway.wait_for(READY_S_MAX, |l| l.starts_with("ready").then_some(())).unwrap();
     stage.gateway = Some(gateway);
     let compiled: Vec<_> = fs::read_dir(folder.0.join("state/compiled")).unwrap().map(|e| fs::read(e.unwrap().path()).unwrap()).collect();

@@ -16,6 +16,8 @@ use crate::process::{Process, READY_S_MAX, root};
 
 const BOOT_S_MAX: u64 = 180; // it takes 6 s; a busy machine is ten times slower
 const ORDER_S_MAX: u64 = 120; // bluetoothctl alone takes 2 s, gateways that start compile their plugins
+/// As the newer of the Pis.
+pub const CPU: &str = "cortex-a72";
 const SHELL_LINES: &str = "=ready=";
 /// The second UART: its chardev in QEMU, its name in the guest, and its line in the kernel's list of them.
 const UART: &str = "uart";
@@ -133,7 +135,7 @@ impl Guest {
         let begun = Instant::now();
         let line = folder.join("shell.sock");
         let mut command = Command::new("qemu-system-aarch64");
-        command.args(["-accel", "tcg", "-M", "virt", "-cpu", "cortex-a72", "-m", "768", "-nodefaults", "-nographic", "-no-reboot"]);
+        command.args(["-accel", "tcg", "-M", "virt", "-cpu", CPU, "-m", "768", "-nodefaults", "-nographic", "-no-reboot"]);
         command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(image.join("initrd"));
         command.args(["-append", "console=ttyAMA0 quiet panic=-1", "-serial", "stdio"]);
         command.arg("-chardev").arg(format!("socket,id=chip,host=127.0.0.1,port={chip}")).args(["-device", "pci-serial,chardev=chip"]);

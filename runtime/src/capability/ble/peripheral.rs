@@ -29,6 +29,7 @@ const AGAIN_MS_MAX: u64 = 10_000; // one that refuses each time costs the radio 
 const RESOLVE_S_MAX: u64 = 30; // forty round trips at a long connection interval are 8 s
 /// What has no MTU told of it has the protocol's least.
 const MTU_MIN: u16 = 23;
+const UNWANTED: &str = "it is not wanted any more"; // the end of its instance, not of its link
 /// Characteristics of one peripheral that a plugin is told of.
 const CHARACTERISTICS_MAX: usize = 256; // the richest device read about has 50
 
@@ -87,7 +88,7 @@ impl Peripheral {
         } else {
             self.attend().await
         }
-        self.tell(LinkState::Down, "it is not wanted any more");
+        self.tell(LinkState::Down, UNWANTED);
         self.radio.leave(&self.seat);
     }
 
@@ -276,6 +277,7 @@ impl Peripheral {
             why.clone_into(&mut self.why);
             match state {
                 LinkState::Up => tracing::info!(link = self.name, peripheral = self.grant.target(), "Bluetooth link is up"),
+                LinkState::Down if why == UNWANTED => tracing::info!(link = self.name, "Bluetooth link ends: its instance does"),
                 LinkState::Down => tracing::warn!(link = self.name, why, "no Bluetooth link; it is made again as soon as it can be"),
             }
         }
