@@ -40,6 +40,8 @@ pub struct Watch {
     running: Option<Held<bool>>,
     /// The input that tells whether the machine runs: the first that was bound.
     teller: Option<Channel>,
+    /// Those that were bound beside it, and are not heard.
+    spare: Vec<Channel>,
     /// Since its input was bound.
     has_seen: bool,
     told: Option<(Health, String)>,
@@ -87,6 +89,7 @@ impl Watch {
             input: Input::Awaited,
             value: None,
             teller: None,
+            spare: Vec::new(),
             running: None,
             has_seen: false,
             told: None,
@@ -117,10 +120,13 @@ impl Watch {
     pub fn bound(&mut self, now: Moment, input: Channel, meaning: Description, out: &mut Outbox) {
         if input != VALUE {
             match self.teller {
-                Some(teller) if teller != input => out.log(Level::Warn, "two inputs tell whether it runs: only the first is heard"),
+                Some(teller) if teller != input => {
+                    self.spare.retain(|spare| *spare != input);
+                    self.spare.push(input);
+                }
                 _ => self.teller = Some(input),
             }
-            return;
+            return self.finish(out);
         }
         if meaning.personal || meaning.name.len().max(meaning.unit.len()) > TEXT_BYTES_MAX {
             (self.input, self.value) = (Input::Refused, None);
@@ -160,6 +166,7 @@ impl Watch {
             self.input = Input::Gone;
         }
         self.teller = self.teller.filter(|teller| *teller != input);
+        self.spare.retain(|spare| *spare != input);
         self.finish(out);
     }
 
@@ -394,9 +401,12 @@ impl Watch {
             out.keep(&self.state.write());
         }
         let (health, detail) = match self.input {
-            Input::Awaited => (Health::Starting, "waiting for its input".to_owned()),
             Input::Refused => (Health::Degraded, "its input is personal, or its name or unit too long: only machines are watched".into()),
             Input::Gone => (Health::Degraded, "input \"value\" hears nothing".into()),
+            _ if !self.spare.is_empty() => {
+                (Health::Degraded, "two inputs tell whether it runs, and only the first that was bound is heard: bind one of them".into())
+            }
+            Input::Awaited => (Health::Starting, "waiting for its input".to_owned()),
             Input::Bound if !self.has_seen => (Health::Starting, "waiting for the first reading".into()),
             Input::Bound if self.thin => (Health::Degraded, format!("less than {} % of the last window was seen", self.rules.coverage_min)),
             Input::Bound => (Health::Healthy, String::new()),
