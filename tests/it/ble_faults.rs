@@ -1,7 +1,7 @@
 //! The Bluetooth room on a simulated BlueZ (`wardgate-lab bluez`), which can do what a real one does once a year: everything that goes wrong, one
 //! after the other, while everybody else speaks on.
 
-use wardgate_lab::accountant::Content;
+use wardgate_lab::accountant::{Content, read_gaps};
 use wardgate_lab::stage::{bluetooth, unsigned};
 
 use crate::ble_ward::Ward;
@@ -44,6 +44,22 @@ fn heard_again(ward: &Ward, names: &[&str]) {
     }
 }
 
+/// How many gaps lie in the ledger because this device was not there.
+fn off(ward: &Ward, name: &str) -> usize {
+    read_gaps(&ward.stage.output()).iter().filter(|g| g.instance == name && g.reason == "device-off").count()
+}
+
+/// What befell these is told in the ledger, with the reason that docs/faults.md has.
+fn told_as_off(ward: &Ward, before: &[(&str, usize)]) {
+    for (name, before) in before {
+        wait_to_see(&format!("a gap device-off of {name} after {before}"), || off(ward, name), |now| now > before);
+    }
+}
+
+fn counted<'n>(ward: &Ward, names: &[&'n str]) -> Vec<(&'n str, usize)> {
+    names.iter().map(|name| (*name, off(ward, name))).collect()
+}
+
 const BELTS: [&str; 3] = ["belt-1", "belt-2", "belt-3"];
 const ALL_THAT_SPEAK: [&str; 6] = ["belt-1", "belt-2", "belt-3", "flapper", "twins", "oximeter"];
 
@@ -64,15 +80,22 @@ fn whatever_goes_wrong_with_one_the_others_are_heard_and_nothing_is_lost() {
     ward.order("return meter");
     wait_to_see("the rest of its memory", || values(&ward, "meter"), |(_, came)| came.len() >= RECORDS);
 
+    let (flapping, others) = (counted(&ward, &["flapper"]), counted(&ward, &BELTS));
     ward.order("flap flapper 3");
     heard_again(&ward, &BELTS);
+    told_as_off(&ward, &flapping);
+    assert_eq!(counted(&ward, &BELTS), others, "the neighbours of a flapping belt have gaps");
+    let before = counted(&ward, &ALL_THAT_SPEAK);
     ward.order("adapter gone");
     ward.order("adapter back");
     heard_again(&ward, &ALL_THAT_SPEAK);
+    told_as_off(&ward, &before);
+    let before = counted(&ward, &ALL_THAT_SPEAK);
     ward.order("bluetoothd down");
     ward.order("bluetoothd up");
     ward.order("busy 2");
     heard_again(&ward, &ALL_THAT_SPEAK);
+    told_as_off(&ward, &before);
     ward.order("unmute mute");
     heard_again(&ward, &["mute"]);
 

@@ -14,7 +14,7 @@ impl Profile for Cgm {
     const CHANNELS: &'static [Column] = decode::CHANNELS;
     const LISTENS: &'static [u128] = &[decode::MEASUREMENT];
     const READS: &'static [u128] = &[decode::FEATURE, decode::SESSION_START, decode::RUN_TIME, decode::STATUS];
-    const STREAMS: bool = true;
+    const STREAMS: &'static [u128] = &[decode::MEASUREMENT];
 
     fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
         Ok(Self { checksums: None })

@@ -11,7 +11,7 @@ impl Profile for HeartRate {
     const CHANNELS: &'static [Column] = decode::CHANNELS;
     const LISTENS: &'static [u128] = &[decode::MEASUREMENT];
     const READS: &'static [u128] = &[decode::LOCATION];
-    const STREAMS: bool = true;
+    const STREAMS: &'static [u128] = &[decode::MEASUREMENT];
 
     fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
         Ok(Self)

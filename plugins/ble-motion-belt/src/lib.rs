@@ -14,7 +14,7 @@ impl Profile for MotionBelt {
     const CHANNELS: &'static [Column] = belt::CHANNELS;
     const LISTENS: &'static [u128] = &[decode::ACCELERATION, polar::DATA, polar::CONTROL];
     const READS: &'static [u128] = &[decode::FORMAT];
-    const STREAMS: bool = true;
+    const STREAMS: &'static [u128] = &[decode::ACCELERATION, polar::DATA];
 
     fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
         Ok(Self(Belt::default()))

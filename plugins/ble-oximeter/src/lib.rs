@@ -10,6 +10,7 @@ pub struct Oximeter;
 impl Profile for Oximeter {
     const CHANNELS: &'static [Column] = decode::CHANNELS;
     const LISTENS: &'static [u128] = &[decode::CONTINUOUS, decode::SPOT];
+    const STREAMS: &'static [u128] = &[decode::CONTINUOUS];
 
     fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
         Ok(Self)

@@ -17,7 +17,7 @@ impl Profile for Stethoscope {
     const CHANNELS: &'static [Column] = &[sound::column(8_000)];
     const LISTENS: &'static [u128] = &[AUDIO];
     const READS: &'static [u128] = &[CODEC];
-    const STREAMS: bool = true;
+    const STREAMS: &'static [u128] = &[AUDIO];
 
     fn open(start: &Opening, out: &mut Outbox) -> Result<Self, Problem> {
         let names = ["pcm-16k", "pcm-8k", "mu-law-16k", "mu-law-8k"];

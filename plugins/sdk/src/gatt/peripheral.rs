@@ -22,8 +22,8 @@ pub trait Profile: Sized + 'static {
     const LISTENS: &'static [u128];
     /// Characteristics that are read once after connecting; what they say comes to `heard` as well.
     const READS: &'static [u128] = &[];
-    /// It speaks all the time: after a lost link something is missing.
-    const STREAMS: bool = false;
+    /// Those of `LISTENS` that speak all the time: after a lost link something is missing.
+    const STREAMS: &'static [u128] = &[];
 
     fn open(start: &Opening, out: &mut Outbox) -> Result<Self, Problem>;
 
@@ -328,7 +328,7 @@ impl<P: Profile> Peripheral<P> {
             }
         } else if P::LISTENS.contains(&from) || P::READS.contains(&from) {
             let measured = P::LISTENS.contains(&from);
-            if P::STREAMS && measured {
+            if P::STREAMS.contains(&from) {
                 if std::mem::take(&mut self.broken) {
                     self.profile.main().for_each(|channel| out.missed(channel, None, Missing::DeviceOff));
                 }
