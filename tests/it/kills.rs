@@ -170,6 +170,7 @@ impl Run {
     fn account(mut self) -> Vec<(String, bool)> {
         self.stage.start_gateway().expect("the gateway comes back");
         self.down.extend(self.since.take().map(|since| (since, boottime_ns())));
+        self.unruly.order("count"); // one at least that nothing kills
         sleep(Duration::from_secs(2));
         let off = boottime_ns();
         self.stage.switch_off().expect("devices that listen");
