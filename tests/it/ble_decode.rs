@@ -33,8 +33,8 @@ fn bluetooth_values_are_shown_exactly_as_the_device_coded_them() {
     assert_eq!(
         decode("ble-oximeter", &["--characteristic", "2a5f", "--hex", "08 d2 f3 ff 07 00 08 00"]),
         [
-            number("spo2", 978, -1, "%", &[]),
-            json!({"channel": "pulse-rate", "absent": "sensor-off", "unit": "/min", "quality": []}),
+            number("spo2", 978, -1, "%", &["questionable"]), // the sensor is off
+            json!({"channel": "pulse-rate", "absent": "sensor-off", "unit": "/min", "quality": ["questionable"]}),
             json!({"channel": "sensor-status", "bits": 2048, "unit": "", "quality": []}),
         ]
     );

@@ -87,15 +87,15 @@ fn whatever_goes_wrong_with_one_the_others_are_heard_and_nothing_is_lost() {
     assert_eq!(counted(&ward, &BELTS), others, "the neighbours of a flapping belt have gaps");
     let before = counted(&ward, &ALL_THAT_SPEAK);
     ward.order("adapter gone");
+    told_as_off(&ward, &before); // while they are
     ward.order("adapter back");
     heard_again(&ward, &ALL_THAT_SPEAK);
-    told_as_off(&ward, &before);
     let before = counted(&ward, &ALL_THAT_SPEAK);
     ward.order("bluetoothd down");
+    told_as_off(&ward, &before);
     ward.order("bluetoothd up");
     ward.order("busy 2");
     heard_again(&ward, &ALL_THAT_SPEAK);
-    told_as_off(&ward, &before);
     ward.order("unmute mute");
     heard_again(&ward, &["mute"]);
 

@@ -128,6 +128,8 @@ const TOO_LOW: u16 = 1 << 6;
 const FAULTY: u16 = 1 << 1 | 1 << 10;
 /// Everything but the battery, the clock, and a result beyond the device's range.
 const DOUBTFUL: u16 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10;
+/// The clock was not right, or a time was lost.
+const TIME_FAULT: u16 = 1 << 11;
 const OFFSET_OVERRUN: i16 = i16::MAX;
 const OFFSET_UNDERRUN: i16 = i16::MIN;
 const MINUTE_NS: i64 = 60_000_000_000;
@@ -184,8 +186,12 @@ pub fn measurement(bytes: &[u8]) -> Read<Record> {
     message.push(SEQUENCE, u32::from(sequence));
     message.push_some(STATUS, status.map(|status| Value::Bits(status.into())));
     message.push_some(TIME_OFFSET, offset.map(minutes));
-    message.stamp(Some(base), DEVICE_TIME);
-    message.at = user_facing(&base, offset);
+    let doubtful = status.is_some_and(|status| status & TIME_FAULT != 0);
+    match user_facing(&base, offset).filter(|_| !doubtful) {
+        Some(at) => message.at = at,
+        // a clock with a fault, an offset that is beyond its range, a date that is none: it goes out in words
+        None => message.push(DEVICE_TIME, Value::Text(base.to_string())),
+    }
     Ok(Record { sequence, mark: mark(bytes, flags), message, context_follows: flags & CONTEXT_FOLLOWS != 0 })
 }
 
@@ -202,10 +208,12 @@ fn mark(measurement: &[u8], flags: u8) -> u32 {
 }
 
 /// The time that the device shows its user: its base time moved by the offset. Both can be had back, since the offset is told too.
-fn user_facing(base: &DateTime, offset: Option<i16>) -> DeviceTime {
-    let offset = offset.filter(|o| !matches!(*o, OFFSET_OVERRUN | OFFSET_UNDERRUN)).unwrap_or(0);
-    let moved = base.local_ns().and_then(|ns| ns.checked_add(i64::from(offset) * MINUTE_NS));
-    moved.map_or(DeviceTime::NotTold, DeviceTime::Local)
+fn user_facing(base: &DateTime, offset: Option<i16>) -> Option<DeviceTime> {
+    let offset = offset.unwrap_or(0);
+    if matches!(offset, OFFSET_OVERRUN | OFFSET_UNDERRUN) {
+        return None;
+    }
+    base.local_ns()?.checked_add(i64::from(offset) * MINUTE_NS).map(DeviceTime::Local)
 }
 
 fn minutes(offset: i16) -> Value {

@@ -254,6 +254,9 @@ impl Fetch {
         if matches!(self.doing, Doing::Deleting(_)) {
             return self.not_cleared(peer, &refusal(&why), out);
         }
+        if why == ble::Failure::NotGranted && self.does_without(peer, out) {
+            return;
+        }
         self.doing = Doing::Nothing;
         let detail = format!("stored records cannot be asked for: {}", refusal(&why));
         out.cancel_timer(PATIENCE);
@@ -262,6 +265,25 @@ impl Fetch {
         if !matches!(why, ble::Failure::NotGranted | ble::Failure::NotPermitted) {
             out.set_timer(AGAIN, RETRY_MS);
         }
+    }
+
+    /// A site may grant "report everything" and nothing else, which is enough: as with a meter that knows no more than that.
+    fn does_without(&mut self, peer: &mut Peer, out: &mut Outbox) -> bool {
+        match self.doing {
+            Doing::Looking => self.begin(peer, out),
+            Doing::Sizing => self.unsized_report(peer, out),
+            Doing::Counting if self.counts_all() => self.uncounted(peer, out),
+            Doing::Counting => {
+                self.all_only = true;
+                self.count(peer, out);
+            }
+            Doing::Reporting if !self.all_only => {
+                self.all_only = true;
+                self.begin(peer, out);
+            }
+            Doing::Reporting | Doing::Deleting(_) | Doing::Nothing => return false,
+        }
+        true
     }
 
     pub fn measured(&mut self, peer: &mut Peer, record: Record, out: &mut Outbox) {

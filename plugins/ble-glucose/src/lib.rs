@@ -21,6 +21,10 @@ impl Profile for Glucose {
         Fetch::open(start, out).map(|fetch| Self { fetch })
     }
 
+    fn asks_again(&self, peer: &Peer, from: u128) -> bool {
+        from == decode::MEASUREMENT && peer.handle(decode::CONTROL_POINT).is_some()
+    }
+
     fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
         decode::decode(from, bytes)
     }

@@ -1,7 +1,7 @@
 //! Heart rate measurement (2A37) and body sensor location (2A38). Pure.
 
 use wardgate_sdk::gatt::{Column, Damage, Fields, Message, Read, sig};
-use wardgate_sdk::{Channel, Decimal, Quality, Value, reading};
+use wardgate_sdk::{Absence, Channel, Decimal, Quality, Reading, Value, reading};
 
 pub const MEASUREMENT: u128 = sig(0x2a37);
 pub const LOCATION: u128 = sig(0x2a38);
@@ -28,6 +28,7 @@ const ENERGY_PRESENT: u8 = 1 << 3;
 const RR_PRESENT: u8 = 1 << 4;
 
 const NO_CONTACT: u32 = 2;
+const ENERGY_END: u16 = u16::MAX;
 /// One 1024th of a second has ten decimal places: every interval is told to the bit.
 const RR_UNIT: Decimal = Decimal::new(9_765_625, -10);
 
@@ -39,15 +40,19 @@ pub fn decode(from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
     }
 }
 
+/// At its end the counter stands still until somebody resets it.
+fn energy(kilojoules: u16) -> Value {
+    if kilojoules == ENERGY_END { Absence::OverRange.into() } else { u32::from(kilojoules).into() }
+}
+
 fn measurement(mut fields: Fields<'_>) -> Read<Message> {
     let flags = fields.u8()?;
     let rate = if flags & WIDE_RATE != 0 { fields.u16()? } else { fields.u8()?.into() };
     let mut message = Message::of(vec![reading(HEART_RATE, u32::from(rate))]);
     let contact = u32::from(flags >> CONTACT_SHIFT & 3);
-    if contact == NO_CONTACT {
-        message.mark(Quality::QUESTIONABLE);
-    }
-    message.push_some(ENERGY, fields.when(flags & ENERGY_PRESENT != 0, Fields::u16)?.map(u32::from));
+    let beats = if contact == NO_CONTACT { Quality::QUESTIONABLE } else { Quality::empty() };
+    message.mark(beats);
+    message.push_some(ENERGY, fields.when(flags & ENERGY_PRESENT != 0, Fields::u16)?.map(energy));
     if contact & CONTACT_KNOWN != 0 {
         message.push(CONTACT, Value::Code(contact));
     }
@@ -59,7 +64,7 @@ fn measurement(mut fields: Fields<'_>) -> Read<Message> {
         // the oldest comes first
         message.readings.extend(intervals.iter().filter_map(|i| {
             let value = Decimal::new(u16::from_le_bytes(*i).into(), 0).times(RR_UNIT)?;
-            Some(reading(RR_INTERVAL, value))
+            Some(Reading { quality: beats, ..reading(RR_INTERVAL, value) })
         }));
     }
     Ok(message)

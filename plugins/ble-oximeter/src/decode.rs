@@ -89,6 +89,8 @@ const QUALITIES: [(u16, Quality); 9] = [
     (14, Quality::QUESTIONABLE),
     (15, Quality::INVALID),
 ];
+/// What the sensor says against its values: 1 to 4, 6 to 8 and 10 to 15. Low perfusion, and that it works on, are no such words.
+const SENSOR_DOUBT: u32 = 0b1111_1101_1101_1110;
 const SENSOR_OFF: u32 = 1 << 11 | 1 << 15;
 const SENSOR_FAULT: u32 = 1 << 1 | 1 << 14;
 
@@ -131,6 +133,9 @@ pub fn decode(from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
 fn judge(message: &mut Message, measured: u16, sensor: u32) {
     for (_, quality) in QUALITIES.iter().filter(|(bit, _)| measured >> bit & 1 != 0) {
         message.mark(*quality);
+    }
+    if sensor & SENSOR_DOUBT != 0 {
+        message.mark(Quality::QUESTIONABLE);
     }
     let why = match sensor {
         s if s & SENSOR_OFF != 0 => Absence::SensorOff,

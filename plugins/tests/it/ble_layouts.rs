@@ -127,17 +127,18 @@ fn heart_rate(random: &mut Random, flags: u8) -> Made {
     make(random, 0x2a37, flags, |m| {
         let rate = if has(flags, 0) { m.u16() } else { m.u8().into() };
         let contact = flags >> 1 & 3;
-        m.say(format!("heart-rate {rate}e0 /min{}", if contact == 2 { " [questionable]" } else { "" }));
+        let doubt = if contact == 2 { " [questionable]" } else { "" };
+        m.say(format!("heart-rate {rate}e0 /min{doubt}"));
         if contact >= 2 {
             m.say(format!("contact code {contact}"));
         }
         if has(flags, 3) {
             let energy = m.u16();
-            m.say(format!("energy-expended {energy}e0 kJ"));
+            m.say(if energy == 0xffff { "energy-expended absent OverRange kJ".into() } else { format!("energy-expended {energy}e0 kJ") });
         }
         for _ in 0..if has(flags, 4) { 1 + m.random.below(6) } else { 0 } {
             let interval = m.u16();
-            m.say(format!("rr-interval {}e-10 s", u64::from(interval) * 10_000_000_000 / 1024));
+            m.say(format!("rr-interval {}e-10 s{doubt}", u64::from(interval) * 10_000_000_000 / 1024));
         }
     })
 }
@@ -218,7 +219,10 @@ fn oximeter(m: &mut Maker<'_>, values: Vec<(&str, String, &str)>, measured: Opti
         (6, "early"),
         (5, "ongoing"),
     ];
-    let all: Vec<_> = names.iter().filter(|(bit, _)| measured.unwrap_or(0) >> bit & 1 == 1).map(|(_, name)| *name).collect();
+    // malfunction, irregular, inadequate, poor; erratic, without pulse, questionable; interference, off, unknown, displaced, broken, disconnected
+    let doubt = [1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15].iter().any(|bit| sensor.unwrap_or(0) >> bit & 1 == 1);
+    let bits = measured.unwrap_or(0) | if doubt { 1 << 14 } else { 0 };
+    let all: Vec<_> = names.iter().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name).collect();
     let quality = if all.is_empty() { String::new() } else { format!(" [{}]", all.join(" ")) };
     let why = match sensor.unwrap_or(0) {
         s if s & 0x8800 != 0 => "absent SensorOff",
@@ -237,6 +241,12 @@ fn oximeter(m: &mut Maker<'_>, values: Vec<(&str, String, &str)>, measured: Opti
     }
 }
 
+fn in_words(time: &[u8]) -> String {
+    let [low, high, month, day, hour, minute, second] = time[..] else { panic!("seven octets") };
+    let year = u16::from_le_bytes([low, high]);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
 fn spot(random: &mut Random, flags: u8) -> Made {
     make(random, 0x2a5e, flags, |m| {
         let mut values = vec![("spo2", m.sfloat(), "%"), ("pulse-rate", m.sfloat(), "/min")];
@@ -248,9 +258,7 @@ fn spot(random: &mut Random, flags: u8) -> Made {
         }
         oximeter(m, values, measured, sensor);
         if has(flags, 4) && time.take().is_some() {
-            let year = u16::from_le_bytes([words[0], words[1]]);
-            let [_, _, month, day, hour, minute, second] = words[..] else { panic!("seven octets") };
-            m.say(format!("device-time {year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"));
+            m.say(format!("device-time {}", in_words(&words)));
         }
         m.stamp(time);
     })
@@ -364,7 +372,11 @@ fn glucose(random: &mut Random, flags: u8) -> Made {
             Some(minutes) => m.say(format!("time-offset {minutes}e0 min")),
             None => {}
         }
-        let moved = offset.filter(|o| !matches!(*o, i16::MAX | i16::MIN)).map_or(0, i64::from) * 60;
+        if matches!(offset, Some(i16::MAX | i16::MIN)) || bits & 1 << 11 != 0 {
+            let words = in_words(&m.bytes[3..10]); // behind the flags and the number
+            return m.say(format!("device-time {words}"));
+        }
+        let moved = offset.map_or(0, i64::from) * 60;
         m.stamp(Some(time.map(|seconds| seconds + moved)));
     })
 }

@@ -32,6 +32,11 @@ pub trait Profile: Sized + 'static {
         0..1
     }
 
+    /// What was damaged comes again, because the profile counts and asks; it tells itself what does not.
+    fn asks_again(&self, _peer: &Peer, _from: u128) -> bool {
+        false
+    }
+
     /// What one value means, in one message or several. Pure; `heard` says it. A profile of samples has its own `heard` instead.
     fn decode(&self, _from: u128, _bytes: &[u8]) -> Read<Vec<Message>> {
         Ok(Vec::new())
@@ -139,9 +144,7 @@ pub struct Peripheral<P> {
     waits: bool,
     /// Requests so far: an answer to an older one is not the answer to this one.
     count: Tag,
-    /// The link broke while the device was speaking, and it has not spoken since.
-    broken: bool,
-    /// It spoke, and said who it is, since the link came up.
+    /// A stream spoke, and the device said who it is, since the link came up.
     spoke: bool,
     identified: bool,
 }
@@ -155,17 +158,7 @@ impl<P: Profile> Plugin for Peripheral<P> {
         let mut peer = Peer::default();
         let profile = P::open(&start, out)?;
         peer.report(Health::Starting, WAITING, out);
-        Ok(Self {
-            profile,
-            peer,
-            waiting: VecDeque::new(),
-            asked: None,
-            waits: false,
-            count: 0,
-            broken: false,
-            spoke: false,
-            identified: false,
-        })
+        Ok(Self { profile, peer, waiting: VecDeque::new(), asked: None, waits: false, count: 0, spoke: false, identified: false })
     }
 
     fn timer(&mut self, now: Moment, tag: Tag, out: &mut Outbox) -> Done {
@@ -190,8 +183,10 @@ impl<P: Profile> Ble for Peripheral<P> {
         if state == LinkState::Up {
             return Ok(()); // what is there comes with `discovered`
         }
-        self.broken |= self.spoke;
-        self.spoke = false;
+        if std::mem::take(&mut self.spoke) {
+            // at once, for it may never come back; the gap ends with what it says next
+            self.profile.main().for_each(|channel| out.missed(channel, None, Missing::DeviceOff));
+        }
         self.identified = false;
         self.asked = None;
         self.waits = false;
@@ -323,21 +318,18 @@ impl<P: Profile> Peripheral<P> {
             }
         } else if from == BATTERY_LEVEL {
             match bytes.first() {
+                Some(level) if *level > 100 => damaged(from, bytes, "it is above 100 %", out),
                 Some(level) => out.emit(&[Observation::of(vec![reading(Self::BATTERY, Decimal::new((*level).into(), 0))])]),
                 None => damaged(from, bytes, "it is empty", out),
             }
         } else if P::LISTENS.contains(&from) || P::READS.contains(&from) {
             let measured = P::LISTENS.contains(&from);
-            if P::STREAMS.contains(&from) {
-                if std::mem::take(&mut self.broken) {
-                    self.profile.main().for_each(|channel| out.missed(channel, None, Missing::DeviceOff));
-                }
-                self.spoke = true;
-            }
+            self.spoke |= P::STREAMS.contains(&from);
             if let Err(why) = self.profile.heard(&mut self.peer, now, from, bytes, out) {
                 damaged(from, bytes, why.0, out);
                 // what is only read holds no measurement that could be missing
-                for channel in self.profile.main().filter(|_| measured) {
+                let missing = measured && !self.profile.asks_again(&self.peer, from);
+                for channel in self.profile.main().filter(|_| missing) {
                     // how many samples a wave's message held cannot be known any more
                     let wave = P::CHANNELS.get(usize::from(channel)).is_some_and(|column| column.kind() == Kind::Waveform);
                     out.missed(channel, (!wave).then_some(1), Missing::Corrupted);
