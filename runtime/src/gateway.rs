@@ -304,8 +304,8 @@ async fn decided(warden: &mut Warden, key: DeviceKey, config: &Config) -> Result
         warden.vouched(config).await?;
         warden.look(config).await;
         let workshop = Workshop::open(config, key)?;
-        let judge = warden.judge(config, Occasion::Start).await?;
-        let decided = workshop.posts(config, &Posts::new(), &BTreeSet::new(), &judge).await?;
+        let mut judge = warden.judge(config, Occasion::Start).await?;
+        let decided = workshop.posts(config, &Posts::new(), &BTreeSet::new(), &mut judge).await?;
         Ok((workshop, decided))
     }
     .await;

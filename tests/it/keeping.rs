@@ -334,7 +334,7 @@ fn mutated(good: &[u8], mut read: impl FnMut(&[u8])) {
 #[test]
 fn whatever_is_done_to_what_is_read_of_trust_is_refused_or_says_the_same() {
     use wardgate::audit::{Audit, Entry, Head, Moment, What, verify_text};
-    use wardgate::plugin::{DeviceKey, Fleet, Memory, allows, sign_config, signs, write_override};
+    use wardgate::plugin::{DeviceKey, Exception, Fleet, Memory, allows, sign_config, signs, write_override};
 
     let folder = Folder::new("mutated");
     fs::create_dir_all(&folder.0).expect("a folder");
@@ -368,7 +368,7 @@ fn whatever_is_done_to_what_is_read_of_trust_is_refused_or_says_the_same() {
     let head = Head::read(&bytes, &public);
     mutated(&bytes, |bytes| assert!(Head::read(bytes, &public).is_none_or(|read| Some(read) == head)));
     let memory = Memory::of(&folder.0, device.clone());
-    memory.change(|m| m.saw("acme", "pump", 7)).expect("kept");
+    memory.change(|m| m.saw("acme", "pump", 7, None)).expect("kept");
     let bytes = fs::read(memory.path()).expect("there");
     let kept = memory.parse(&bytes).expect("ours");
     mutated(&bytes, |bytes| assert!(memory.parse(bytes).is_none_or(|read| read == kept)));
@@ -380,8 +380,9 @@ fn whatever_is_done_to_what_is_read_of_trust_is_refused_or_says_the_same() {
     let site = key(7).public();
     mutated(&signature, |bytes| assert!(!signs(bytes, b"x = 2\n", &site)));
     mutated(b"x = 1\n", |text| assert!(!signs(&signature, text, &site) || text == b"x = 1\n"));
-    let allowed = fs::read(write_override(&folder.0, &key(7), "acme", "pump", 6).expect("written")).expect("there");
+    let older = |release| Exception::older("acme", "pump", release);
+    let allowed = fs::read(write_override(&folder.0, &key(7), &older(6)).expect("written")).expect("there");
     mutated(&allowed, |bytes| {
-        assert!(!allows(bytes, &site, "acme", "pump", 5) && !allows(bytes, &key(8).public(), "acme", "pump", 6));
+        assert!(!allows(bytes, &site, &older(5)) && !allows(bytes, &key(8).public(), &older(6)));
     });
 }

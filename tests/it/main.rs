@@ -25,6 +25,7 @@ mod flushed;
 mod frozen;
 mod full_disk;
 mod gatekeeper;
+mod gates;
 mod golden;
 mod guide;
 mod hints;

@@ -166,6 +166,22 @@ fn a_release_that_is_taken_back_takes_no_package_with_it_whose_name_begins_like_
     assert!(!said.contains("acme/t-1.0.0.wardgate"), "{said}");
 }
 
+//= PROMISES.md#P252
+#[test]
+fn the_desk_publishes_a_release_once_and_no_other_package_of_it() {
+    let site = Site::new("trust-twice");
+    let package = |version: &str, release| tiny_into(&site.path("stick"), "acme", version, release, 1).display().to_string();
+    let publish = |what: &str| ["trust", "publish", what, "--fleet", "fleet"].map(str::to_owned);
+    let why = site.badly_of(4, &publish(&package("1.0.1", 1)));
+    assert!(why.contains("release 1 of acme's t is published already as acme/t-1.0.0.wardgate, with the digest "), "{why}");
+    assert!(why.contains("ask acme to count `release` up"), "{why}");
+    site.well_of(&publish("packages/acme/t-1.0.0.wardgate")); // the same once more is no other one
+    site.well_of(&publish(&package("1.0.1", 2)));
+    // another package's name that begins alike, and another vendor's, count their own
+    let alike = crate::tamper::tiny_named(&site.path("stick"), "t-1", "acme", "1.0.0", 1, 1).display().to_string();
+    site.well_of(&publish(&alike));
+}
+
 //= PROMISES.md#P143
 #[test]
 fn a_power_cut_while_it_is_written_costs_no_trust_and_nothing_older_comes_back() {

@@ -157,6 +157,18 @@ impl Desk {
         found.ok_or_else(|| Fault::NoVendor { vendor: vendor.into(), known: if known.is_empty() { "none".into() } else { known } })
     }
 
+    /// What is published of one release of a package: its names and targets.
+    pub fn of_release<'a>(&'a self, vendor: &str, name: &str, release: u64) -> impl Iterator<Item = (&'a TargetName, &'a Target)> {
+        let begins = format!("{vendor}/{name}-");
+        // "pump-" begins "pump-pro-1.0.0" too: a version must follow, and no name has a dot
+        let is_version = |rest: &str| rest.split(['-', '+']).next().is_some_and(|core| core.contains('.'));
+        let of = move |path: &TargetName, target: &Target| {
+            path.raw().strip_prefix(&begins).is_some_and(is_version)
+                && target.custom.get(RELEASE).and_then(serde_json::Value::as_u64) == Some(release)
+        };
+        self.vendors.get(vendor).into_iter().flat_map(|list| &list.targets).filter(move |(path, target)| of(path, target))
+    }
+
     /// The vendor's own keys: the desk's, which sign in the vendor's absence, are not among them.
     pub fn vendor_keys(&mut self, vendor: &str) -> Result<Vec<Public>, Fault> {
         let keyids = self.delegation(vendor)?.keyids.clone();

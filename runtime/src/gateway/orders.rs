@@ -165,8 +165,8 @@ impl Orders {
         let (workshop, running) = (self.workshop.clone(), self.roster.posts());
         let alone = self.config.instances.keys().filter(|name| !running.contains_key(*name)).cloned().collect();
         let ready = tokio::spawn(async move {
-            let (config, judge) = judged?;
-            let decided = workshop.posts(&config, &running, &alone, &judge).await?;
+            let (config, mut judge) = judged?;
+            let decided = workshop.posts(&config, &running, &alone, &mut judge).await?;
             Ok((config, decided))
         });
         Reload { ready, askers, by }

@@ -15,7 +15,7 @@ use crate::audit::{Audit, Entry, Moment, What};
 use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
-use crate::plugin::{Admission, Approval, DeviceKey, Freshness, Known, Memory, RECALL, Remembered, Seen, config_signature, grants_hash};
+use crate::plugin::{Admission, Approval, DeviceKey, Freshness, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash};
 use crate::status::Status;
 pub(super) use judge::{Judge, Occasion, Sight};
 pub(super) use recall::RELOADED;
@@ -210,10 +210,11 @@ impl Warden {
 
     /// What is about to run is remembered, and what is new in it is written down. `by`: who wanted it.
     pub async fn take(&mut self, sights: &BTreeMap<String, Sight>, occasion: Occasion, by: &str) {
-        let before = self.remembered().await.approvals;
+        let Remembered { approvals: before, ran, .. } = self.remembered().await;
         let mut entries = Vec::new();
         for (instance, sight) in sights {
             entries.extend(self.compare(instance, sight, before.get(instance), occasion, by));
+            entries.extend(in_its_place(instance, sight, ran.get(instance), by));
             let hash = grants_hash(&sight.grants);
             let signed = sight.signed.as_ref().map(|by| format!("{} release {}", by.vendor, by.release)).unwrap_or_default();
             self.status.instance(instance, |i| (i.grants_hash, i.signed_by) = (hash, signed));
@@ -225,7 +226,7 @@ impl Warden {
             for (instance, sight) in sights {
                 m.ran.insert(instance.clone(), sight.ran());
                 if let Some(by) = &sight.signed {
-                    m.saw(&by.vendor, &sight.name, by.release);
+                    m.saw(&by.vendor, &sight.name, by.release, Some(&by.digest));
                 }
                 let same = m.approvals.get(instance).filter(|a| a.package == sight.package()).map(|a| a.reach.clone());
                 let approval = Approval {
@@ -261,14 +262,14 @@ impl Warden {
                 ("grants_hash", &hash),
                 ("grants", &granted),
             ];
-            return vec![Entry::new(What::GrantApprove, by, about).and("how", "first seen, as gateway.toml says")];
+            return vec![with_digest(Entry::new(What::GrantApprove, by, about).and("how", "first seen, as gateway.toml says"), sight)];
         };
         let mut entries = Vec::new();
         if before.release != sight.release() {
             let about: [(&str, &dyn std::fmt::Display); 4] =
                 [("instance", &instance), ("package", &before.package), ("from", &before.release), ("to", &sight.release())];
             let what = if sight.release() < before.release { What::BreakGlass } else { What::Update };
-            entries.push(Entry::new(what, by, about));
+            entries.push(with_digest(Entry::new(what, by, about), sight));
         }
         if before.grants_hash != hash {
             let about: [(&str, &dyn std::fmt::Display); 4] =
@@ -387,6 +388,24 @@ impl Warden {
     pub async fn end(&self) {
         self.write(Entry::new(What::Stop, GATEWAY, [])).await;
     }
+}
+
+fn with_digest(entry: Entry, sight: &Sight) -> Entry {
+    match sight.digest() {
+        Some(digest) => entry.and("digest", digest),
+        None => entry,
+    }
+}
+
+/// Another package of the release that ran last: only a person's override lets that in.
+fn in_its_place(instance: &str, sight: &Sight, ran: Option<&Ran>, by: &str) -> Option<Entry> {
+    let now = sight.ran();
+    let was = ran.filter(|was| (&was.package, was.release) == (&now.package, now.release))?.digest.as_ref()?;
+    let release = now.release;
+    let about: [(&str, &dyn std::fmt::Display); 5] =
+        [("instance", &instance), ("package", &now.package), ("from", &release), ("to", &release), ("instead_of", was)];
+    let entry = Entry::new(What::BreakGlass, by, about).and("how", "another package of the same release, by the site's override");
+    (now.digest.as_ref() != Some(was)).then(|| with_digest(entry, sight))
 }
 
 /// A kept moment is renewed at most so often: each is a write to flash.

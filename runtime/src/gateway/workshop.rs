@@ -133,17 +133,21 @@ impl Workshop {
 
     /// Everything is checked before a second is spent on compiling. What runs already and needs no other plugin keeps the one it has. Whoever is
     /// `alone`, configured before and not running, holds up nobody and is held against nobody; at a start everybody is.
-    pub async fn posts(&self, config: &Config, running: &Posts, alone: &BTreeSet<String>, judge: &Judge) -> Result<Decided, Fault> {
+    pub async fn posts(&self, config: &Config, running: &Posts, alone: &BTreeSet<String>, judge: &mut Judge) -> Result<Decided, Fault> {
         let most = INSTANCES_MAX as usize;
         if config.instances.len() > most {
             let what = format!("gateway.toml configures {} instances; one gateway runs at most {most}", config.instances.len());
             return Err(Fault::new(Guilty::Configuration, what, "give some of them to another gateway"));
         }
-        let alone = |name: &str| judge.occasion == Occasion::Start || alone.contains(name);
+        let starts = judge.occasion == Occasion::Start;
+        let alone = |name: &str| starts || alone.contains(name);
         let (mut checked, mut withheld, mut revoked) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for (name, instance) in &config.instances {
             match self.check(config, name, instance, running.get(name), alone(name), judge)? {
-                Ok(one) => checked.push((name, instance, one)),
+                Ok(one) => {
+                    judge.note(&one.sight);
+                    checked.push((name, instance, one));
+                }
                 Err(left_out) => {
                     revoked.extend(left_out.revoked.map(|sight| (name.clone(), *sight)));
                     withheld.insert(name.clone(), left_out.fault);

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use wardgate::audit::{Audit, Entry, Head, Moment, Record, What, verify_text};
 use wardgate::keys::{PublicKey, SecretKey};
-use wardgate::plugin::{DeviceKey, Fleet, Memory, allows, sign_config, signs, write_override};
+use wardgate::plugin::{DeviceKey, Exception, Fleet, Memory, allows, sign_config, signs, write_override};
 
 /// What one device wrote, once for all inputs.
 struct Device {
@@ -26,6 +26,10 @@ fn site() -> SecretKey {
     SecretKey::of_seed(&[7; 32])
 }
 
+fn older(vendor: &str, release: u64) -> Exception {
+    Exception::older(vendor, "pump", release)
+}
+
 fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     DEVICE.get_or_init(|| {
@@ -37,13 +41,13 @@ fn device() -> &'static Device {
             audit.append(Entry::new(what, "uid 0", [("instance", &instance)]), Moment::default()).expect("room");
         }
         let memory = Memory::of(&state, key.clone());
-        memory.change(|m| m.saw("acme", "pump", 7)).expect("room");
+        memory.change(|m| m.saw("acme", "pump", 7, None)).expect("room");
         let file = state.join("gateway.toml");
         std::fs::write(&file, CONFIG).expect("room");
         let read = |path: PathBuf| std::fs::read(path).expect("it was written");
         let (log, head, remembered) = (read(state.join("audit.log")), read(state.join("audit.head")), read(memory.path()));
         let signature = read(sign_config(&file, &site()).expect("room"));
-        let allowed = read(write_override(&state, &site(), "acme", "pump", 6).expect("room"));
+        let allowed = read(write_override(&state, &site(), &older("acme", 6)).expect("room"));
         let key = key.signer().public();
         let records = verify_text(Path::new("audit.log"), &log, &key).expect("whole").records;
         std::fs::remove_dir_all(&state).expect("it was made");
@@ -110,8 +114,9 @@ pub fn memory_seeds() -> Vec<Vec<u8>> {
 /// A signature of gateway.toml, or an override: for exactly what was signed.
 pub fn signed(data: &[u8]) {
     let key = site().public();
-    assert!(!signs(data, b"x = 2\n", &key) && !allows(data, &key, "acme", "pump", 5) && !allows(data, &key, "other", "pump", 6), "forged");
-    _ = (signs(data, CONFIG, &key), allows(data, &key, "acme", "pump", 6));
+    assert!(!signs(data, b"x = 2\n", &key) && !allows(data, &key, &older("acme", 5)) && !allows(data, &key, &older("other", 6)), "forged");
+    assert!(!allows(data, &key, &Exception::other("acme", "pump", 6, &"a".repeat(64))), "forged");
+    _ = (signs(data, CONFIG, &key), allows(data, &key, &older("acme", 6)));
 }
 
 pub fn signed_seeds() -> Vec<Vec<u8>> {

@@ -87,6 +87,21 @@ fn add(desk: &mut Desk, path: &Path) -> Result<(String, u64), Fault> {
             held.length, claim.vendor
         )));
     }
+    let digest = crate::role::digest(&bytes);
+    if let Some((held, target)) =
+        desk.of_release(&claim.vendor, &claim.name, claim.release).find(|(_, held)| *held.hashes.sha256 != *digest)
+    {
+        return Err(refused(format!(
+            "release {} of {}'s {} is published already as {}, with the digest {}, and this one has {}: ask {} to count `release` up",
+            claim.release,
+            claim.vendor,
+            claim.name,
+            held.raw(),
+            crate::role::hex(&target.hashes.sha256),
+            crate::role::hex(&digest),
+            claim.vendor
+        )));
+    }
     let custom = HashMap::from([(RELEASE.to_owned(), claim.release.into())]);
     let target = desk.target(&name, bytes, custom);
     desk.vendors.get_mut(&claim.vendor).expect("it has a delegation").targets.insert(target_name, target);

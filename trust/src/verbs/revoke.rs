@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::desk::{Desk, RELEASE};
+use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::keys::{Public, key_id};
 use crate::revocations::{RevokedKey, RevokedRelease};
@@ -85,17 +85,10 @@ fn release_of(desk: &mut Desk, args: &Revoke, name: &str, release: u64) -> Resul
     if desk.revocations.releases.iter().any(|r| r.vendor == *vendor && r.name == name && r.release == release) {
         return Err(Fault::usage(format!("release {release} of {vendor}'s {name} was revoked already"), "nothing is left to do"));
     }
+    let gone: Vec<_> = desk.of_release(vendor, name, release).map(|(path, _)| path.clone()).collect();
     let list = desk.vendors.get_mut(vendor).expect("it has a delegation");
-    let begins = format!("{vendor}/{name}-");
-    // "pump-" begins "pump-pro-1.0.0" too: a version must follow, and no name has a dot
-    let is_version = |rest: &str| rest.split(['-', '+']).next().is_some_and(|core| core.contains('.'));
-    let before = list.targets.len();
-    list.targets.retain(|path, target| {
-        !(path.raw().strip_prefix(&begins).is_some_and(is_version)
-            && target.custom.get(RELEASE).and_then(serde_json::Value::as_u64) == Some(release))
-    });
-    let gone = before - list.targets.len();
+    list.targets.retain(|path, _| !gone.contains(path));
     desk.revocations.releases.push(RevokedRelease { vendor: vendor.clone(), name: name.into(), release, reason: args.reason.clone() });
-    let note = if gone == 0 { "no package of it was published here" } else { "it is taken out of the repository's list" };
+    let note = if gone.is_empty() { "no package of it was published here" } else { "it is taken out of the repository's list" };
     Ok(format!("release {release} of {vendor}'s {name}; {note}"))
 }

@@ -1,18 +1,18 @@
 //! `wardgate plugin accept` and `allow-older`: a package on its way into a gateway, and the way back that only the site's key opens.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::audit::{Entry, What};
 use crate::cli::site::{Site, who, wrong_key};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, PluginError, SecretKey, examine, write_override};
+use crate::plugin::{self, Exception, PluginError, SecretKey, examine, write_override};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what ran here, and the fleet's metadata (where
-the site has one) must be fresh. Then it lies in `[plugins] folder`, and a record of that in the audit log. It runs when gateway.toml names it.
+It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what ran here, no other package of a release that
+was seen here, and the fleet's metadata (where the site has one) must be fresh. Then it lies in `[plugins] folder`, and a record of that in the audit log. It runs when gateway.toml names it.
 
 Example:
   wardgate plugin accept --config /etc/wardgate/gateway.toml /media/usb/pump-1.5.0.wardgate")]
@@ -45,12 +45,13 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
         ("key", &taken.signed.key.id()),
         ("path", &path),
     ];
-    if taken.by_override {
-        site.record(Entry::new(What::BreakGlass, who(), about).and("how", "an older release, by the site's override"))?;
+    let entry = |what| Entry::new(what, who(), about).and("digest", &taken.signed.digest);
+    if let Some(how) = taken.by_override {
+        site.record(entry(What::BreakGlass).and("how", how))?;
     }
     let component: String = taken.package.hash.iter().map(|b| format!("{b:02x}")).collect();
     // written down, put there, remembered: whenever the power goes in between, the same verb again does the rest
-    site.record(Entry::new(What::Install, who(), about).and("component", component))?;
+    site.record(entry(What::Install).and("component", component))?;
     if let Err(why) = taken.put(&site.memory) {
         return refused(why);
     }
@@ -80,18 +81,57 @@ pub struct AllowOlder {
     release: u64,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One release is one package: another one of a release that was seen here is refused, whatever it holds. This says, by the site's key, that exactly the
+package of this digest may take the other's place. gateway.toml must name the public half as [trust] site_key.
+
+Example:
+  wardgate plugin allow-other --key site.key acme pump 6 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")]
+pub struct AllowOther {
+    /// The gateway's configuration
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/wardgate/gateway.toml")]
+    config: PathBuf,
+    /// The site's secret key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    vendor: String,
+    name: String,
+    release: u64,
+    /// As `wardgate plugin verify` prints it
+    digest: String,
+}
+
 pub fn allow_older(args: &AllowOlder) -> Result<(), Fault> {
-    let site = Site::open(&args.config)?.vouched("allow-older")?;
-    let key = SecretKey::read(&args.key).map_err(|e| wrong_key(&e))?;
-    if site.known.site_key != Some(key.public()) {
-        let what = format!("{} is not the key that this gateway knows as its site's", args.key.display());
-        return Err(Fault::new(Guilty::Plugin, what, "name the site's key; its public half is [trust] site_key in gateway.toml"));
-    }
-    let AllowOlder { vendor, name, release, .. } = args;
-    site.record(Entry::new(What::BreakGlass, who(), [("what", &"allow-older"), ("vendor", vendor), ("name", name), ("release", release)]))?;
-    let path = write_override(&site.config.gateway.state, &key, vendor, name, *release)
-        .map_err(|e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy()))?;
+    let AllowOlder { config, key, vendor, name, release } = args;
+    let path = allow(config, key, "allow-older", &Exception::older(vendor, name, *release))?;
     println!("{vendor}'s {name} release {release} may run here, although a newer one may have: {}", path.display());
     println!("next: remove that file when it is no longer needed");
     Ok(())
+}
+
+pub fn allow_other(args: &AllowOther) -> Result<(), Fault> {
+    let AllowOther { config, key, vendor, name, release, digest } = args;
+    let path = allow(config, key, "allow-other", &Exception::other(vendor, name, *release, digest))?;
+    println!("{vendor}'s {name} release {release} may be the package {digest} here: {}", path.display());
+    println!("next: take it with `wardgate plugin accept`; remove that file when it is no longer needed");
+    Ok(())
+}
+
+fn allow(config: &Path, key: &Path, verb: &str, what: &Exception) -> Result<PathBuf, Fault> {
+    let site = Site::open(config)?.vouched(verb)?;
+    let secret = SecretKey::read(key).map_err(|e| wrong_key(&e))?;
+    if site.known.site_key != Some(secret.public()) {
+        let what = format!("{} is not the key that this gateway knows as its site's", key.display());
+        return Err(Fault::new(Guilty::Plugin, what, "name the site's key; its public half is [trust] site_key in gateway.toml"));
+    }
+    let about: [(&str, &dyn std::fmt::Display); 4] =
+        [("what", &verb), ("vendor", &what.vendor), ("name", &what.name), ("release", &what.release)];
+    let entry = Entry::new(What::BreakGlass, who(), about);
+    site.record(match &what.digest {
+        Some(digest) => entry.and("digest", digest),
+        None => entry,
+    })?;
+    write_override(&site.config.gateway.state, &secret, what)
+        .map_err(|e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy()))
 }

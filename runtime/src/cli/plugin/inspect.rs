@@ -72,6 +72,7 @@ impl fmt::Display for Screen<'_> {
         if sealed.signers().next().is_none() {
             row(f, name, "NOBODY")?;
         }
+        row(f, "digest", sealed.digest())?;
         self.reach(f)?;
         row(f, "imports", claim.imports.join(" "))?;
         row(f, "hears", claim.exports.join(" "))?;

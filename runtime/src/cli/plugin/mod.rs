@@ -54,6 +54,8 @@ enum Verb {
     Accept(accept::Accept),
     /// Let one older release come back, by the site's key
     AllowOlder(accept::AllowOlder),
+    /// Let one package take the place of another of its release, by the site's key
+    AllowOther(accept::AllowOther),
     /// Say on one screen who made a package, what it asks for, and whether it would run here
     Inspect(inspect::Inspect),
     /// Put a package into a registry
@@ -75,6 +77,7 @@ pub fn run(args: &Plugin) -> Result<(), Fault> {
         Verb::Verify(verify) => verify::run(verify),
         Verb::Accept(accept) => accept::run(accept),
         Verb::AllowOlder(older) => accept::allow_older(older),
+        Verb::AllowOther(other) => accept::allow_other(other),
         Verb::Inspect(inspect) => inspect::run(inspect),
         Verb::Push(words) => elsewhere::run(&["plugin", "push"], words),
         Verb::Pull(words) => elsewhere::run(&["plugin", "pull"], words),

@@ -32,6 +32,7 @@ pub fn run(args: &Verify) -> Result<(), Fault> {
     // what it holds must be what the statement says; whether this gateway could run it is for `inspect`
     Package::unpack(&args.package, &sealed, None).map(Some).or_else(super::newer_is_fine).map_err(super::refused)?;
     println!("{} is whole: {}, release {}, of {}", args.package.display(), claim.full_name(), claim.release, claim.vendor);
+    println!("    digest {}", sealed.digest());
     for key in sealed.signers() {
         println!("    signed by {}", key.id());
     }

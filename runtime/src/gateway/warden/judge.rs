@@ -49,11 +49,15 @@ impl Sight {
     }
 
     pub(super) fn ran(&self) -> Ran {
-        Ran { package: self.package(), release: self.release() }
+        Ran { package: self.package(), release: self.release(), digest: self.digest().map(str::to_owned) }
     }
 
     pub(super) fn release(&self) -> u64 {
         self.signed.as_ref().map_or(0, |by| by.release)
+    }
+
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.signed.as_ref().map(|by| by.digest.as_str())
     }
 }
 
@@ -62,11 +66,18 @@ impl Judge {
         matches!(self.admission, Admission::Fleet { .. })
     }
 
-    /// `runs`: this very release of it runs as this instance already.
+    /// What may run is known from now on: another package of the same release is none of this configuration.
+    pub fn note(&mut self, sight: &Sight) {
+        if let Some(by) = sight.signed.as_ref().filter(|by| self.known.memory.digest(&by.vendor, &sight.name, by.release).is_none()) {
+            self.known.memory.fill_in(&by.vendor, &sight.name, by.release, &by.digest);
+        }
+    }
+
+    /// `runs`: this very package runs as this instance already, so that it reaches nothing new.
     pub fn verdict(&self, instance: &str, sight: &Sight, runs: bool) -> Verdict {
         let Some(by) = &sight.signed else { return Verdict::Runs };
         // what ran here last as this instance is nothing new, though a newer one waits in the folder of packages
-        let ran = runs || self.known.memory.ran.get(instance) == Some(&sight.ran());
+        let ran = runs || self.known.memory.ran_last(instance, &sight.ran());
         if let Some(why) = self.known.revoked(&sight.name, by) {
             // the site's rule is for what ran here already: nothing that is revoked comes in anew
             return if self.policy == OnRevoked::Alert && ran { Verdict::RunsRevoked(why) } else { Verdict::No(why) };
@@ -77,7 +88,7 @@ impl Judge {
         if let Some(why) = &self.blind {
             return if ran { Verdict::Runs } else { Verdict::No(self.known.blind(&sight.name, by, why)) };
         }
-        let news = || self.known.older(&sight.name, by).or_else(|| self.known.stale(&sight.name, by));
+        let news = || self.known.news(&sight.name, by, None);
         let no = (!ran).then(news).flatten().or_else(|| self.beyond(instance, sight));
         no.map_or(Verdict::Runs, Verdict::No)
     }
@@ -99,16 +110,20 @@ mod tests {
     use crate::plugin::{Approval, Fleet, Freshness, Remembered, Seen};
 
     fn sight(release: u64) -> Sight {
+        another(release, "a")
+    }
+
+    fn another(release: u64, digest: &str) -> Sight {
         let key = SecretKey::of_seed(&[1; 32]).public();
-        let signed = Some(Signed { vendor: "acme".into(), release, key });
+        let signed = Some(Signed { vendor: "acme".into(), release, key, digest: digest.into() });
         Sight { signed, name: "pump".into(), reach: Reach::default(), grants: Vec::new(), revoked: None }
     }
 
     /// As it stands where release 4 ran as bed-1, release 5 was taken since, and release 4 is revoked if `revoked`.
     fn judge(policy: OnRevoked, revoked: bool, blind: bool) -> Judge {
         let mut memory = Remembered::default();
-        assert!(memory.saw("acme", "pump", 4) && memory.saw("acme", "pump", 5));
-        memory.ran.insert("bed-1".into(), Ran { package: "acme/pump".into(), release: 4 });
+        assert!(memory.saw("acme", "pump", 4, Some("a")) && memory.saw("acme", "pump", 5, Some("a")));
+        memory.ran.insert("bed-1".into(), Ran { package: "acme/pump".into(), release: 4, digest: Some("a".into()) });
         // a person's approval opens no way back
         memory.approvals.insert("bed-1".into(), Approval { package: "acme/pump".into(), release: 3, ..Approval::default() });
         let json = r#"{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z",
@@ -149,5 +164,22 @@ mod tests {
         }
         let revoked = judge(OnRevoked::StopNow, true, true).verdict("bed-1", &sight(4), true);
         assert!(matches!(revoked, Verdict::No(Withheld::Revoked { .. })), "a revocation counts all the same");
+    }
+
+    #[test]
+    fn another_package_of_a_release_that_was_seen_is_none_of_it_wherever_it_comes() {
+        for (instance, release, blind) in [("bed-1", 4, false), ("bed-1", 5, false), ("bed-2", 5, false), ("bed-1", 4, true)] {
+            let verdict = judge(OnRevoked::Alert, false, blind).verdict(instance, &another(release, "b"), false);
+            assert!(!matches!(verdict, Verdict::Runs), "{instance} {release}");
+        }
+        let verdict = judge(OnRevoked::Alert, false, false).verdict("bed-2", &another(5, "b"), false);
+        assert!(matches!(&verdict, Verdict::No(Withheld::Other { digest, seen, .. }) if (digest.as_str(), seen.as_str()) == ("b", "a")));
+        // and where none was seen before, the first of a configuration is the one
+        let mut judge = judge(OnRevoked::Alert, false, false);
+        assert_eq!(judge.verdict("bed-2", &another(6, "b"), false), Verdict::Runs);
+        judge.note(&another(6, "b"));
+        assert_eq!(judge.verdict("bed-3", &another(6, "b"), false), Verdict::Runs);
+        assert!(matches!(judge.verdict("bed-3", &another(6, "c"), false), Verdict::No(Withheld::Other { .. })));
+        assert_eq!(judge.verdict("bed-3", &sight(5), false), Verdict::Runs, "that makes no other release an older one");
     }
 }

@@ -24,11 +24,12 @@ pub fn recalled(records: &[Record]) -> Remembered {
         let text = |name: &str| record.about.get(name).cloned().unwrap_or_default();
         let number = |name: &str| text(name).parse::<u64>().ok();
         let (instance, package) = (text("instance"), text("package"));
+        let digest = record.about.get("digest").cloned();
         let ran = |release: u64, all: &mut Remembered| {
             if let Some((vendor, name)) = package.split_once('/') {
-                all.saw(vendor, name, release);
+                all.saw(vendor, name, release, digest.as_deref());
             }
-            all.ran.insert(instance.clone(), Ran { package: package.clone(), release });
+            all.ran.insert(instance.clone(), Ran { package: package.clone(), release, digest: digest.clone() });
         };
         match record.what {
             What::Start => {
@@ -38,7 +39,7 @@ pub fn recalled(records: &[Record]) -> Remembered {
             What::ConfigChange if text("how") == RELOADED => all.site_key = Some(text("site_key")).filter(|key| !key.is_empty()),
             What::Install => {
                 if let Some(release) = number("release") {
-                    all.saw(&text("vendor"), &text("name"), release);
+                    all.saw(&text("vendor"), &text("name"), release, digest.as_deref());
                 }
             }
             What::GrantApprove => {
@@ -87,7 +88,7 @@ mod tests {
         let (memory, audit) = (Memory::of(&state, key.clone()), Audit::new(&state, key.signer()));
         assert_eq!(recollect(&memory, &audit), (Remembered::default(), None), "the first start of all");
         let write = |entry| audit.append(entry, Moment::default()).unwrap();
-        write(Entry::new(What::Install, "uid 0", [("vendor", &"acme"), ("name", &"pump"), ("release", &4)]));
+        write(Entry::new(What::Install, "uid 0", [("vendor", &"acme"), ("name", &"pump"), ("release", &4), ("digest", &"d")]));
         assert_eq!(recollect(&memory, &audit).1, None, "a package may come before the first start");
         write(Entry::new(What::Start, "gateway", [("version", &"0.1.0"), ("site_key", &"ed25519:x")]));
         let approve = |instance: &str, release: u64| {
@@ -98,7 +99,7 @@ mod tests {
             )
         };
         write(approve("bed-1", 2).and("how", "first seen"));
-        write(Entry::new(What::Update, "x", [("instance", &"bed-1"), ("package", &"acme/pump"), ("from", &2), ("to", &3)]));
+        write(Entry::new(What::Update, "x", [("instance", &"bed-1"), ("package", &"acme/pump"), ("from", &2), ("to", &3)]).and("digest", "c"));
         write(approve("bed-2", 9));
         let (known, why) = recollect(&memory, &audit);
         assert!(why.is_some_and(|why| why.contains("is gone")));
@@ -106,7 +107,8 @@ mod tests {
         let approved = |known: &Remembered, instance: &str| known.approvals.get(instance).map(|a| (a.package.clone(), a.release));
         assert_eq!(approved(&known, "bed-1"), Some(("acme/pump".into(), 3)));
         assert_eq!((approved(&known, "bed-2"), known.knows("acme", "pump", 9)), (Some(("acme/pump".into(), 9)), false));
-        let expected = Ran { package: "acme/pump".into(), release: 3 };
+        assert_eq!((known.digest("acme", "pump", 4), known.digest("acme", "pump", 3)), (Some("d"), Some("c")));
+        let expected = Ran { package: "acme/pump".into(), release: 3, digest: Some("c".into()) };
         assert_eq!(known.ran.into_iter().collect::<Vec<_>>(), [("bed-1".to_owned(), expected)]);
         let (known, _) = recollect(&memory, &audit);
         fs::write(memory.path(), "{}\n\n").unwrap();

@@ -112,6 +112,12 @@ impl Sealed {
         self.signatures.iter().map(|s| &s.key)
     }
 
+    /// Of all that its vendor signed, in hexadecimal: SHA-256 of the statement, which names the digest of each file. A second signature on the same
+    /// package leaves it as it is.
+    pub fn digest(&self) -> String {
+        statement::digest(&self.files, &self.claim)
+    }
+
     pub fn files(&self) -> &[File] {
         &self.files
     }

@@ -139,6 +139,10 @@ fn payload(files: &[File], claim: &Claim) -> Vec<u8> {
     json(&Statement { kind: STATEMENT.into(), subject, predicate_type: PREDICATE.into(), predicate: claim.clone() })
 }
 
+pub fn digest(files: &[File], claim: &Claim) -> String {
+    super::oci::hex(&payload(files, claim))
+}
+
 /// DSSE's pre-authentication encoding: what is signed says of what kind it is.
 fn encoded(payload: &[u8]) -> Vec<u8> {
     let mut message = format!("DSSEv1 {} {PAYLOAD} {} ", PAYLOAD.len(), payload.len()).into_bytes();

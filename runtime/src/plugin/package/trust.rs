@@ -19,6 +19,8 @@ pub struct Signed {
     pub vendor: String,
     pub release: u64,
     pub key: PublicKey,
+    /// Of what was signed: two packages of one release differ in it.
+    pub digest: String,
 }
 
 /// Which packages may be opened here.

@@ -18,8 +18,8 @@ pub struct Accepted {
     pub path: PathBuf,
     pub claim: Claim,
     pub signed: Signed,
-    /// Older than what was seen, and allowed by the site's key.
-    pub by_override: bool,
+    /// Why it may come in only because the site's key allows it.
+    pub by_override: Option<&'static str>,
     pub package: Package,
 }
 
@@ -32,14 +32,9 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
     let signed = package.signed.clone().ok_or_else(unsigned)?;
     let claim = sealed.claim.clone();
     let (vendor, name, release) = (&claim.vendor, &claim.name, claim.release);
-    let no = known.revoked(name, &signed).or_else(|| known.older(name, &signed)).or_else(|| known.stale(name, &signed));
-    if let Some(why) = no {
-        return Err(withheld(&claim, why));
-    }
     let path = folder.join(format!("{}.{}", claim.full_name(), package::ENDING));
-    if let Ok(there) = package::sealed(&path)
-        && there.claim.vendor != *vendor
-    {
+    let there = package::sealed(&path).ok();
+    if there.as_ref().is_some_and(|there| there.claim.vendor != *vendor) {
         // an instance that names this file would change its maker without a word in gateway.toml
         return Err(PluginError::File {
             path,
@@ -47,7 +42,17 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
             why: io::ErrorKind::AlreadyExists.into(),
         });
     }
-    let by_override = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
+    let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
+    if let Some(why) = known.revoked(name, &signed).or_else(|| known.news(name, &signed, beside.as_deref())) {
+        return Err(withheld(&claim, why));
+    }
+    let older = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
+    let other = known.memory.digest(vendor, name, release).or(beside.as_deref()).is_some_and(|seen| seen != signed.digest);
+    let by_override = match (older, other) {
+        (_, true) => Some("another package of the same release, by the site's override"),
+        (true, false) => Some("an older release, by the site's override"),
+        (false, false) => None,
+    };
     Ok(Accepted { folder: folder.to_owned(), bytes: sealed.write(), path, claim, signed, by_override, package })
 }
 
@@ -57,7 +62,7 @@ impl Accepted {
         let failed = |why| PluginError::File { path: self.path.clone(), what: "cannot be written", why };
         put(&self.folder, &self.path, &self.bytes).map_err(failed)?;
         let Claim { vendor, name, release, .. } = &self.claim;
-        let remembered = memory.change(|m| m.saw(vendor, name, *release));
+        let remembered = memory.change(|m| m.saw(vendor, name, *release, Some(&self.signed.digest)));
         remembered.map_err(|e| withheld(&self.claim, Withheld::Memory { path: e.path().to_owned(), why: e.to_string() }))?;
         Ok(())
     }

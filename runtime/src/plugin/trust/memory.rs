@@ -29,6 +29,9 @@ pub struct Remembered {
     /// By vendor/name.
     #[serde(default)]
     releases: BTreeMap<String, BTreeSet<u64>>,
+    /// By vendor/name and release: which package that was. An older gateway wrote none: the first that comes fills it in.
+    #[serde(default)]
+    digests: BTreeMap<String, BTreeMap<u64, String>>,
     /// By instance.
     #[serde(default)]
     pub approvals: BTreeMap<String, Approval>,
@@ -55,6 +58,9 @@ pub struct Ran {
     /// vendor/name
     pub package: String,
     pub release: u64,
+    /// Of what its vendor signed; none: an older gateway wrote this down, or nobody signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// What a person, or a first sight, approved for one instance.
@@ -96,14 +102,35 @@ impl Remembered {
         self.releases.get(&package(vendor, name)).is_some_and(|known| known.contains(&release))
     }
 
-    /// Whether that is news.
-    pub fn saw(&mut self, vendor: &str, name: &str, release: u64) -> bool {
-        let known = self.releases.entry(package(vendor, name)).or_default();
+    /// Of the package that was seen as this release.
+    pub fn digest(&self, vendor: &str, name: &str, release: u64) -> Option<&str> {
+        self.digests.get(&package(vendor, name))?.get(&release).map(String::as_str)
+    }
+
+    /// Whether that is news. `digest`: of the package; the one that came last counts, once it was let in.
+    pub fn saw(&mut self, vendor: &str, name: &str, release: u64, digest: Option<&str>) -> bool {
+        let package = package(vendor, name);
+        let known = self.releases.entry(package.clone()).or_default();
         let news = known.insert(release);
         while known.len() > RELEASES_MAX {
             known.pop_first();
         }
+        let digests = self.digests.entry(package).or_default();
+        digests.extend(digest.map(|digest| (release, digest.to_owned())));
+        digests.retain(|release, _| known.contains(release));
         news
+    }
+
+    /// Which package a release is, without saying that the release was seen.
+    pub fn fill_in(&mut self, vendor: &str, name: &str, release: u64, digest: &str) {
+        self.digests.entry(package(vendor, name)).or_default().insert(release, digest.to_owned());
+    }
+
+    /// Whether this is what ran last as that instance.
+    pub fn ran_last(&self, instance: &str, it: &Ran) -> bool {
+        let Some(ran) = self.ran.get(instance) else { return false };
+        let known = ran.digest.as_ref().or_else(|| self.digests.get(&ran.package)?.get(&ran.release));
+        (&ran.package, ran.release) == (&it.package, it.release) && known.is_none_or(|digest| it.digest.as_ref() == Some(digest))
     }
 }
 
@@ -213,9 +240,9 @@ mod tests {
         let state = crate::plugin::cache::test_folder("memory");
         let memory = Memory::of(&state, DeviceKey::open(&state, [1; 32]).unwrap());
         assert_eq!(memory.read().unwrap(), Remembered::default());
-        assert!(memory.change(|m| m.saw("acme", "pump", 7)).unwrap());
-        assert!(!memory.change(|m| m.saw("acme", "pump", 7)).unwrap());
-        assert!(memory.change(|m| m.saw("acme", "pump", 5)).unwrap());
+        assert!(memory.change(|m| m.saw("acme", "pump", 7, None)).unwrap());
+        assert!(!memory.change(|m| m.saw("acme", "pump", 7, None)).unwrap());
+        assert!(memory.change(|m| m.saw("acme", "pump", 5, None)).unwrap());
         let read = memory.read().unwrap();
         assert_eq!((read.newest_release("acme", "pump"), read.newest_release("acme", "other")), (Some(7), None));
         assert!(read.knows("acme", "pump", 5) && !read.knows("acme", "pump", 6));
@@ -229,7 +256,7 @@ mod tests {
             assert!(memory.parse(&good[..at]).is_none(), "cut at {at}");
         }
         fs::write(memory.path(), b"{}\n\n").unwrap();
-        assert!(matches!(memory.change(|m| m.saw("acme", "pump", 9)), Err(MemoryError::Damaged { .. })));
+        assert!(matches!(memory.change(|m| m.saw("acme", "pump", 9, None)), Err(MemoryError::Damaged { .. })));
         fs::write(memory.path(), &good).unwrap();
         let other = Memory::of(&state, DeviceKey::open(&crate::plugin::cache::test_folder("memory-other"), [2; 32]).unwrap());
         assert!(matches!(other.read(), Err(MemoryError::Damaged { .. })), "another gateway's");
@@ -238,8 +265,22 @@ mod tests {
     #[test]
     fn of_many_releases_the_newest_are_remembered() {
         let mut remembered = Remembered::default();
-        (1..=100).for_each(|n| assert!(remembered.saw("acme", "pump", n)));
+        (1..=100).for_each(|n| assert!(remembered.saw("acme", "pump", n, Some("d"))));
         assert_eq!(remembered.newest_release("acme", "pump"), Some(100));
         assert!(remembered.knows("acme", "pump", 69) && !remembered.knows("acme", "pump", 68));
+        assert_eq!((remembered.digest("acme", "pump", 69), remembered.digest("acme", "pump", 68)), (Some("d"), None));
+    }
+
+    /// As this gateway's version 0.1.0 wrote it.
+    #[test]
+    fn what_an_older_gateway_remembered_is_read_and_the_first_package_of_a_release_fills_its_digest_in() {
+        let old = r#"{"releases":{"acme/pump":[3,4]},"ran":{"bed-1":{"package":"acme/pump","release":4}}}"#;
+        let mut read: Remembered = serde_json::from_str(old).unwrap();
+        let ran = |digest: &str| Ran { package: "acme/pump".into(), release: 4, digest: Some(digest.into()) };
+        assert_eq!((read.newest_release("acme", "pump"), read.digest("acme", "pump", 4)), (Some(4), None));
+        assert!(read.ran_last("bed-1", &ran("a")) && read.ran_last("bed-1", &ran("b")), "nobody knows which it was");
+        assert!(!read.saw("acme", "pump", 4, Some("a")));
+        assert_eq!(read.digest("acme", "pump", 4), Some("a"));
+        assert!(read.ran_last("bed-1", &ran("a")) && !read.ran_last("bed-1", &ran("b")));
     }
 }

@@ -14,7 +14,7 @@ pub use accept::{Accepted, examine};
 pub use fleet::{Fleet, Freshness, Seen};
 pub use memory::{Approval, Memory, Ran, Remembered};
 pub use reach::{Reach, grants_hash, grants_lines};
-pub use site::{SiteError, allows, config_signature, may_be_older, sign_config, signs, write_override};
+pub use site::{Exception, SiteError, allows, config_signature, is_allowed, sign_config, signs, write_override};
 
 /// Why a package that its vendor did sign does not run here now.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -25,6 +25,11 @@ pub enum Withheld {
         "{vendor}'s {name} release {release} is older than release {seen}, which ran here: whoever puts it in takes back what was mended since"
     )]
     Older { vendor: String, name: String, release: u64, seen: u64 },
+    #[error(
+        "{vendor}'s {name} release {release} was seen here as another package, and one release is one package: this one has the digest \
+         {digest}, and that one had {seen}"
+    )]
+    Other { vendor: String, name: String, release: u64, digest: String, seen: String },
     #[error("{vendor}'s {name} release {release} is new here, and nothing new is taken while the fleet's metadata is not fresh: {why}")]
     Stale { vendor: String, name: String, release: u64, why: String },
     #[error("release {release} asks for more than was approved for this instance (release {approved}): {more}")]
@@ -50,6 +55,12 @@ impl Withheld {
             Self::Older { vendor, name, release, .. } => {
                 format!(
                     "name the newer one; or, if it must be, with the site's key: wardgate plugin allow-older --key site.key {vendor} {name} {release}"
+                )
+            }
+            Self::Other { vendor, name, release, digest, .. } => {
+                format!(
+                    "ask {vendor} to count `release` up and sign it anew; or, if it must be this one, with the site's key: \
+                     wardgate plugin allow-other --key site.key {vendor} {name} {release} {digest}"
                 )
             }
             Self::Stale { .. } => "bring fresh metadata (`wardgate-trust update`); what ran before goes on meanwhile".into(),
@@ -92,10 +103,30 @@ impl Known {
     /// Older than one that was seen, and no person who may has said that it may be.
     pub fn older(&self, name: &str, by: &Signed) -> Option<Withheld> {
         let seen = self.memory.newest_release(&by.vendor, name)?;
-        if by.release >= seen || self.site_key.is_some_and(|key| may_be_older(&self.state, &key, &by.vendor, name, by.release)) {
+        if by.release >= seen || self.allowed(&Exception::older(&by.vendor, name, by.release)) {
             return None;
         }
         Some(Withheld::Older { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, seen })
+    }
+
+    /// Of a release that was seen with another digest, and no person who may has said that it may take that one's place. `beside`: the digest of one
+    /// of this release that lies here, where the memory knows none.
+    pub fn other(&self, name: &str, by: &Signed, beside: Option<&str>) -> Option<Withheld> {
+        let seen = self.memory.digest(&by.vendor, name, by.release).or(beside)?;
+        if by.digest == seen || self.allowed(&Exception::other(&by.vendor, name, by.release, &by.digest)) {
+            return None;
+        }
+        let (vendor, name) = (by.vendor.clone(), name.to_owned());
+        Some(Withheld::Other { vendor, name, release: by.release, digest: by.digest.clone(), seen: seen.to_owned() })
+    }
+
+    fn allowed(&self, exception: &Exception) -> bool {
+        self.site_key.is_some_and(|key| is_allowed(&self.state, &key, exception))
+    }
+
+    /// What keeps out a package that did not run here last.
+    pub fn news(&self, name: &str, by: &Signed, beside: Option<&str>) -> Option<Withheld> {
+        self.older(name, by).or_else(|| self.other(name, by, beside)).or_else(|| self.stale(name, by))
     }
 
     /// Nobody knows whether it ran here before.

@@ -12,6 +12,7 @@ use crate::keys::{KeyError, PublicKey, SecretKey, base64};
 
 const SIGNATURE_ENDING: &str = "sig";
 const OVERRIDES: &str = "overrides";
+const DIGEST_DIGITS: usize = 64; // SHA-256 in hexadecimal
 const MODE: u32 = 0o644; // signed, and no secret
 const SIGNATURE_BYTES_MAX: u64 = 4 << 10; // ours have some 200
 
@@ -27,6 +28,8 @@ pub enum SiteError {
     Key(#[from] KeyError),
     #[error("\"{0}\" is no name of a vendor or a plugin: a-z, 0-9 and -")]
     Name(String),
+    #[error("\"{0}\" is no digest: 64 digits of 0-9 and a-f")]
+    Digest(String),
 }
 
 impl SiteError {
@@ -37,6 +40,7 @@ impl SiteError {
             Self::Unsigned { file, .. } | Self::Changed { file, .. } => {
                 format!("look at what is in it; then, where the site's key is: wardgate grant sign --key site.key {}", file.display())
             }
+            Self::Digest(_) => "write it as `wardgate plugin verify` shows it".into(),
             Self::Name(_) => "write them as `wardgate plugin inspect` shows them".into(),
         }
     }
@@ -85,54 +89,79 @@ pub fn sign_config(file: &Path, key: &SecretKey) -> Result<PathBuf, SiteError> {
     Ok(path)
 }
 
-/// One release that may run although a newer one was seen.
+/// What the site's key may let in all the same: a release although a newer one was seen, or a package in the place of another of its release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Override {
+pub struct Exception {
     pub vendor: String,
     pub name: String,
     pub release: u64,
-    pub key: String,
-    pub sig: String,
+    /// Of the package that takes another's place; none: the release may be older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
-impl Override {
-    fn message(vendor: &str, name: &str, release: u64) -> Vec<u8> {
-        format!("wardgate allow older 1\n{vendor}\n{name}\n{release}\n").into_bytes()
+#[derive(Serialize, Deserialize)]
+struct Override {
+    #[serde(flatten)]
+    what: Exception,
+    key: String,
+    sig: String,
+}
+
+impl Exception {
+    pub fn older(vendor: &str, name: &str, release: u64) -> Self {
+        Self { vendor: vendor.to_owned(), name: name.to_owned(), release, digest: None }
     }
 
-    fn path(state: &Path, vendor: &str, name: &str, release: u64) -> PathBuf {
-        state.join(OVERRIDES).join(format!("{vendor}.{name}.{release}.json"))
+    pub fn other(vendor: &str, name: &str, release: u64, digest: &str) -> Self {
+        Self { digest: Some(digest.to_owned()), ..Self::older(vendor, name, release) }
+    }
+
+    fn message(&self) -> Vec<u8> {
+        let Self { vendor, name, release, digest } = self;
+        match digest {
+            None => format!("wardgate allow older 1\n{vendor}\n{name}\n{release}\n"),
+            Some(digest) => format!("wardgate allow other 1\n{vendor}\n{name}\n{release}\n{digest}\n"),
+        }
+        .into_bytes()
+    }
+
+    /// `None`: nothing is called so.
+    fn path(&self, state: &Path) -> Result<PathBuf, SiteError> {
+        if let Some(odd) = [&self.vendor, &self.name].into_iter().find(|text| !is_name(text)) {
+            return Err(SiteError::Name(odd.clone()));
+        }
+        let digest = self.digest.as_deref().unwrap_or_default();
+        let hex = digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if self.digest.is_some() && !(hex && digest.len() == DIGEST_DIGITS) {
+            return Err(SiteError::Digest(digest.to_owned()));
+        }
+        let which = if digest.is_empty() { String::new() } else { format!(".{digest}") };
+        Ok(state.join(OVERRIDES).join(format!("{}.{}.{}{which}.json", self.vendor, self.name, self.release)))
     }
 }
 
 /// Writes it where the gateway looks for it, and answers where.
-pub fn write_override(state: &Path, key: &SecretKey, vendor: &str, name: &str, release: u64) -> Result<PathBuf, SiteError> {
-    if let Some(odd) = [vendor, name].into_iter().find(|text| !is_name(text)) {
-        return Err(SiteError::Name(odd.to_owned()));
-    }
-    let sig = base64::encode(&key.sign(&Override::message(vendor, name, release))?);
-    let said = Override { vendor: vendor.to_owned(), name: name.to_owned(), release, key: key.public().id(), sig };
-    let path = Override::path(state, vendor, name, release);
+pub fn write_override(state: &Path, key: &SecretKey, what: &Exception) -> Result<PathBuf, SiteError> {
+    let path = what.path(state)?;
+    let sig = base64::encode(&key.sign(&what.message())?);
+    let said = Override { what: what.clone(), key: key.public().id(), sig };
     let failed = |why| SiteError::File { path: path.clone(), why };
     fs::create_dir_all(path.parent().unwrap_or(state)).map_err(failed)?;
     put(&path, &serde_json::to_vec(&said).expect("plain texts")).map_err(failed)?;
     Ok(path)
 }
 
-/// Whether the site's key allows exactly this release.
-pub fn may_be_older(state: &Path, key: &PublicKey, vendor: &str, name: &str, release: u64) -> bool {
-    if !is_name(vendor) || !is_name(name) {
-        return false;
-    }
-    plain_file(&Override::path(state, vendor, name, release), SIGNATURE_BYTES_MAX)
-        .is_ok_and(|(bytes, _)| allows(&bytes, key, vendor, name, release))
+/// Whether the site's key allows exactly this.
+pub fn is_allowed(state: &Path, key: &PublicKey, what: &Exception) -> bool {
+    let read = what.path(state).ok().and_then(|path| plain_file(&path, SIGNATURE_BYTES_MAX).ok());
+    read.is_some_and(|(bytes, _)| allows(&bytes, key, what))
 }
 
-/// Whether this is an override's content, for this release, by this key.
-pub fn allows(said: &[u8], key: &PublicKey, vendor: &str, name: &str, release: u64) -> bool {
+/// Whether this is an override's content, for exactly this, by this key.
+pub fn allows(said: &[u8], key: &PublicKey, what: &Exception) -> bool {
     let said = serde_json::from_slice::<Override>(said).ok().and_then(|said| base64::decode(&said.sig));
-    said.is_some_and(|sig| key.signed(&Override::message(vendor, name, release), &sig))
+    said.is_some_and(|sig| key.signed(&what.message(), &sig))
 }
 
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -167,18 +196,27 @@ mod tests {
     fn an_override_opens_one_release_of_one_package_by_one_key() {
         let state = crate::plugin::cache::test_folder("override");
         let site = SecretKey::of_seed(&[1; 32]);
-        let may = |vendor: &str, name: &str, release| may_be_older(&state, &site.public(), vendor, name, release);
+        let allowed = |what: &Exception| is_allowed(&state, &site.public(), what);
+        let may = |vendor: &str, name: &str, release| allowed(&Exception::older(vendor, name, release));
         assert!(!may("acme", "pump", 3));
-        let path = write_override(&state, &site, "acme", "pump", 3).unwrap();
+        let path = write_override(&state, &site, &Exception::older("acme", "pump", 3)).unwrap();
         assert!(may("acme", "pump", 3));
         assert!(!may("acme", "pump", 2) && !may("acme", "other", 3) && !may("other", "pump", 3) && !may("../acme", "pump", 3));
-        assert!(!may_be_older(&state, &SecretKey::of_seed(&[2; 32]).public(), "acme", "pump", 3), "by another key");
+        assert!(!is_allowed(&state, &SecretKey::of_seed(&[2; 32]).public(), &Exception::older("acme", "pump", 3)), "by another key");
         // under another name it is still for what was signed
         fs::copy(&path, state.join("overrides/acme.pump.2.json")).unwrap();
         assert!(!may("acme", "pump", 2));
         let said = fs::read_to_string(&path).unwrap();
         fs::write(state.join("overrides/acme.pump.2.json"), said.replace("\"release\":3", "\"release\":2")).unwrap();
         assert!(!may("acme", "pump", 2));
-        assert!(matches!(write_override(&state, &site, "Acme Inc", "pump", 3), Err(SiteError::Name(_))));
+        assert!(matches!(write_override(&state, &site, &Exception::older("Acme Inc", "pump", 3)), Err(SiteError::Name(_))));
+        // one package in the place of another of its release, and no other one
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let other = |release, digest: &str| Exception::other("acme", "pump", release, digest);
+        write_override(&state, &site, &other(3, &a)).unwrap();
+        assert!(allowed(&other(3, &a)) && !allowed(&other(3, &b)) && !allowed(&other(4, &a)));
+        write_override(&state, &site, &other(4, &a)).unwrap();
+        assert!(!may("acme", "pump", 4), "it does not make it a release that may be older");
+        assert!(matches!(write_override(&state, &site, &other(3, "../x")), Err(SiteError::Digest(_))));
     }
 }

@@ -1,0 +1,139 @@
+//! What a package is known by once it was seen, and that each gate asks the same of it: a release is one package, for accept, reload, start, check and inspect.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use wardgate::plugin::{DeviceKey, Memory};
+use wardgate_lab::process::binary;
+use wardgate_lab::stage::{CHILLER, Stage};
+
+use crate::faults::wait_status;
+use crate::gatekeeper::{Desk, another, audit, said, same, ward};
+use crate::supervision::wardgate;
+use crate::tamper::key;
+use crate::ward::Folder;
+
+/// A package of modbus-map in a folder of its own, so that two of them may have one name.
+fn in_folder(at: &Path, name: &str, version: &str, release: u64, change: impl Fn(String) -> String) -> PathBuf {
+    let folder = at.join(name);
+    fs::create_dir_all(&folder).expect("a folder");
+    another(&folder, version, release, &key(1), change)
+}
+
+fn wider(text: String) -> String {
+    text.replace("memory_mib = 4", "memory_mib = 8").replace("numeric = 256", "numeric = 300")
+}
+
+fn digest(package: &Path) -> String {
+    wardgate::plugin::sealed(package).expect("a package").digest()
+}
+
+/// As a gateway left it that knew no digests.
+fn forget_digests(state: &Path) {
+    let memory = Memory::of(state, DeviceKey::open(state, [0; 32]).expect("a key"));
+    let bytes = fs::read(memory.path()).expect("it remembers");
+    let mut body: serde_json::Value = serde_json::from_slice(bytes.split(|b| *b == b'\n').next().expect("a line")).expect("JSON");
+    let all = body.as_object_mut().expect("an object");
+    assert!(all.remove("digests").is_some());
+    for ran in all["ran"].as_object_mut().expect("an object").values_mut() {
+        ran.as_object_mut().expect("an object").remove("digest");
+    }
+    fs::write(memory.path(), memory.sealed(body.to_string().as_bytes())).expect("written");
+}
+
+//= PROMISES.md#P250
+#[test]
+fn a_release_is_one_package_and_only_the_sites_key_lets_another_take_its_place() {
+    let folder = Folder::new("gates-accept");
+    let desk = Desk::new(&folder);
+    let text = |path: &Path| path.display().to_string();
+    let first = in_folder(&desk.at, "first", "0.1.1", 1, same);
+    let second = in_folder(&desk.at, "second", "0.1.1", 1, wider);
+    let renamed = in_folder(&desk.at, "renamed", "0.1.2", 1, same);
+    desk.well(&["plugin", "accept", &text(&first)]);
+    let installed = desk.at.join("packages/modbus-map-0.1.1.wardgate");
+    let refused = |package: &Path| {
+        let why = desk.badly(&["plugin", "accept", &text(package)], 4);
+        assert!(why.contains("release 1 was seen here as another package"), "{why}");
+        for digest in [digest(package), digest(&first)] {
+            assert!(why.contains(&digest), "{digest}: {why}");
+        }
+        assert!(why.contains("count `release` up") && why.contains("allow-other --key site.key wardgate modbus-map 1"), "{why}");
+        assert_eq!(fs::read(&installed).expect("there"), fs::read(&first).expect("there"));
+    };
+    refused(&second);
+    refused(&renamed); // whatever its version is called
+    // a second signature makes no other package of it
+    let mut signed = wardgate::plugin::sealed(&first).expect("a package");
+    signed.sign(&key(2)).expect("room for two");
+    let again = desk.at.join("again/modbus-map-0.1.1.wardgate");
+    fs::create_dir_all(desk.at.join("again")).expect("a folder");
+    fs::write(&again, signed.write()).expect("written");
+    desk.well(&["plugin", "accept", &text(&again)]);
+    desk.well(&["plugin", "accept", &text(&first)]);
+    // an older gateway remembered no digest: the package that lies here says which it was
+    forget_digests(&desk.at.join("state"));
+    refused(&second);
+
+    // the site's key lets in exactly that one, and then the one before it is the other
+    let made = Command::new(binary("wardgate").expect("built")).args(["plugin", "keygen", "site"]).current_dir(&desk.at).output();
+    assert!(made.expect("it runs").status.success());
+    desk.site("site_key = \"site.pub\"\n");
+    desk.sign("site.key");
+    let (old, new) = (digest(&first), digest(&second));
+    let allow = |digest: &str| ["plugin", "allow-other", "--key", "site.key", "wardgate", "modbus-map", "1", digest].map(str::to_owned);
+    let words = |list: [String; 8]| desk.well(&list.each_ref().map(String::as_str));
+    assert!(desk.badly(&["plugin", "allow-other", "--key", "site.key", "wardgate", "modbus-map", "1", "x"], 4).contains("is no digest"));
+    words(allow(&new));
+    desk.well(&["plugin", "accept", &text(&second)]);
+    let why = desk.badly(&["plugin", "accept", &text(&first)], 4);
+    assert!(why.contains(&format!("has the digest {old}, and that one had {new}")), "{why}");
+    desk.badly(&["plugin", "accept", &text(&renamed)], 4);
+    let told = desk.well(&["audit", "show", "--json"]);
+    let of = |what: &str, digest: &str| {
+        told.lines().filter(|l| l.contains(&format!("\"what\":\"{what}\"")) && l.contains(&format!("\"digest\":\"{digest}\""))).count()
+    };
+    assert_eq!((of("install", &old), of("install", &new), of("break-glass", &new)), (3, 1, 2), "{told}");
+    assert!(told.contains("another package of the same release, by the site's override"), "{told}");
+}
+
+fn stop(stage: &mut Stage) {
+    assert!(stage.gateway.as_mut().expect("started").stop().expect("it ends").success());
+}
+
+//= PROMISES.md#P251
+#[test]
+fn a_wider_package_of_the_release_that_runs_comes_in_by_no_reload_and_no_restart() {
+    let folder = Folder::new("gates-reload");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let runs = another(&folder.0, "0.1.1", 1, &key(1), same);
+    let wide = in_folder(&folder.0, "wide", "0.1.1", 1, wider);
+    let (good, bad) = (digest(&runs), digest(&wide));
+    let mut stage = ward(&folder, &runs, "");
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && !s.instances[CHILLER].grants_hash.is_empty());
+    // in the place of the file that runs
+    let first = fs::read(&runs).expect("there");
+    fs::copy(&wide, &runs).expect("copied");
+    let refused = crate::reload::reload(&stage, &stage.configuration(), 4);
+    assert!(refused.contains(&format!("has the digest {bad}, and that one had {good}")), "{refused}");
+    stop(&mut stage);
+    stage.start_gateway().expect("the others start");
+    let status = stage.gateway_status().expect("it runs");
+    assert!(status.instances[CHILLER].state == "withheld" && status.instances[CHILLER].detail.contains(&bad), "{status:#?}");
+    // a memory of an older gateway does not say which package it was: what is newly reached is to be approved all the same
+    stop(&mut stage);
+    forget_digests(&folder.0.join("state"));
+    stage.start_gateway().expect("the others start");
+    let status = stage.gateway_status().expect("it runs");
+    assert!(status.instances[CHILLER].detail.contains("asks for more than was approved for this instance"), "{status:#?}");
+    // and the first that starts fills it in
+    fs::write(&runs, &first).expect("written");
+    assert!(crate::reload::reload(&stage, &stage.configuration(), 0).contains("added ct-chiller"));
+    fs::copy(&wide, &runs).expect("copied");
+    assert!(crate::reload::reload(&stage, &stage.configuration(), 4).contains("was seen here as another package"));
+    let told = audit(&stage, &["show", "--json"]);
+    assert!(told.contains(&format!("\"digest\":\"{good}\"")) && told.contains("was seen here as another package"), "{told}");
+    assert!(said(&wardgate(&stage, &["audit", "verify"])).contains("is whole"));
+}
