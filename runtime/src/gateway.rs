@@ -47,12 +47,12 @@ use orders::{Door, Orders};
 use rhythm::Rhythm;
 use roster::Roster;
 use scribe::Scribe;
-use warden::{GATEWAY, Occasion, Sight, Warden};
+use warden::{GATEWAY, Warden};
 use workshop::{Decided, Posts, Workshop};
 
 pub use clock::{boottime_ns, random};
 pub use wants::Wants;
-pub use warden::{audit_moment, recollect, vouched};
+pub use warden::{Judge, Occasion, Sight, audit_moment, recollect, vouched};
 pub use workshop::{Admitted, admitted, bus_grant, granted, wants, wrong_package};
 
 /// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
@@ -296,6 +296,15 @@ pub fn device_key(config: &Config) -> Result<DeviceKey, Fault> {
         None => DeviceKey::open(&config.gateway.state, random()?),
     };
     made.map_err(|e| Fault::new(e.guilty(), &e, e.remedy("")))
+}
+
+/// As above, for who must write nothing: where none was made yet it is one that nothing was ever written under, as a new one would be.
+pub fn device_key_as_it_is(config: &Config) -> Result<DeviceKey, Fault> {
+    let kept = match &config.gateway.device_key {
+        Some(uri) => DeviceKey::of_token(uri),
+        None => DeviceKey::look(&config.gateway.state, random()?),
+    };
+    kept.map_err(|e| Fault::new(e.guilty(), &e, e.remedy("")))
 }
 
 /// What may run of a configuration at the start; what keeps all of it from running is in the audit log.

@@ -94,7 +94,7 @@ pub fn fleet(version: u64, expires: &str, revoked_keys: Json, revoked_releases: 
 }
 
 pub const FAR: &str = "2999-01-01T00:00:00Z";
-const PAST: &str = "2026-01-03T00:00:00Z";
+pub const PAST: &str = "2026-01-03T00:00:00Z";
 
 pub fn stolen(n: u8) -> Json {
     json!([{"vendor": "wardgate", "key": key(n).public().id(), "reason": "a laptop was stolen", "since": "2026-11-01T00:00:00Z"}])

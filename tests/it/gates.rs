@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
 use wardgate::plugin::{DeviceKey, Memory};
 use wardgate_lab::process::binary;
 use wardgate_lab::stage::{CHILLER, Stage};
 
 use crate::faults::wait_status;
-use crate::gatekeeper::{Desk, another, audit, said, same, ward};
+use crate::gatekeeper::{Desk, FAR, PAST, another, audit, fleet, said, same, stolen, ward};
 use crate::supervision::wardgate;
 use crate::tamper::key;
 use crate::ward::Folder;
@@ -136,4 +137,79 @@ fn a_wider_package_of_the_release_that_runs_comes_in_by_no_reload_and_no_restart
     let told = audit(&stage, &["show", "--json"]);
     assert!(told.contains(&format!("\"digest\":\"{good}\"")) && told.contains("was seen here as another package"), "{told}");
     assert!(said(&wardgate(&stage, &["audit", "verify"])).contains("is whole"));
+}
+
+/// What an instance of modbus-map needs, with this package.
+fn chiller(package: &Path) -> String {
+    format!(
+        "[bus.plant]\ntcp = \"192.0.2.20:502\"\n[instance.chiller]\npackage = {:?}\nsettings = {{ map = {{ shipped = \"smc-hrs\" }} }}\n\
+         [instance.chiller.grants.modbus]\nbus = \"plant\"\nservers = [1]\nallow = [{{ function = 3, addresses = [\"0..11\"] }}]\n",
+        package.display().to_string()
+    )
+}
+
+/// Every file below a folder, with what is in it.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all.extend(contents(&path));
+        } else {
+            all.push((path.clone(), fs::read(&path).expect("readable")));
+        }
+    }
+    all.sort();
+    all
+}
+
+//= PROMISES.md#P253
+#[test]
+fn check_and_inspect_judge_as_the_start_does_and_write_nothing() {
+    let folder = Folder::new("gates-check");
+    let desk = Desk::new(&folder);
+    let package = |name: &str, version: &str, release, change: fn(String) -> String| in_folder(&desk.at, name, version, release, change);
+    let (one, two, three) = (package("one", "0.1.1", 1, same), package("two", "0.1.2", 2, same), package("three", "0.1.3", 3, same));
+    let (other, wide) = (package("other", "0.1.2", 2, wider), package("wide", "0.1.4", 4, wider));
+    let state = desk.at.join("state");
+    let fresh = |version| desk.fleet(&fleet(version, FAR, json!([]), json!([])));
+    let well = |package: &Path| {
+        desk.site(&chiller(package));
+        let shown = desk.well(&["plugin", "inspect", &package.display().to_string()]);
+        assert!(shown.contains("would run on this gateway"), "{shown}");
+        desk.well(&["check"]);
+    };
+    // both say why not, in the words of the start, and change nothing
+    let badly = |package: &Path, words: &str| {
+        desk.site(&chiller(package));
+        let before = contents(&state);
+        let shown = desk.well(&["plugin", "inspect", &package.display().to_string()]);
+        assert!(shown.contains("would NOT run") && shown.contains(words) && shown.contains("what to do: "), "{words}: {shown}");
+        let checked = desk.badly(&["check"], 4);
+        assert!(checked.contains(words), "{words}: {checked}");
+        assert_eq!(contents(&state), before, "nothing is written");
+    };
+    fresh(1);
+    well(&one);
+    assert!(!state.exists(), "nothing is written, and nothing need be there");
+    desk.site("");
+    desk.well(&["plugin", "accept", &two.display().to_string()]);
+    well(&two);
+    badly(&one, "release 1 is older than release 2");
+    badly(&other, "release 2 was seen here as another package");
+    desk.fleet(&fleet(2, PAST, json!([]), json!([])));
+    badly(&three, "release 3 is new here, and nothing new is taken while the fleet's metadata is not fresh");
+    well(&two);
+    desk.fleet(&fleet(3, FAR, json!([]), json!([{"vendor": "wardgate", "name": "modbus-map", "release": 3, "reason": "it leaks"}])));
+    badly(&three, "wardgate's modbus-map release 3 was revoked: it leaks");
+    desk.fleet(&fleet(4, FAR, stolen(1), json!([])));
+    badly(&two, "was revoked on 2026-11-01T00:00:00Z: a laptop was stolen");
+    // reaching more than was approved for an instance; and a gateway that is blind
+    fresh(5);
+    desk.site(&chiller(&two));
+    desk.well(&["grant", "approve", &two.display().to_string(), "--instance", "chiller"]);
+    badly(&wide, "asks for more than was approved for this instance (release 2)");
+    assert!(desk.well(&["plugin", "inspect", &wide.display().to_string()]).contains("would NOT run as chiller: it"));
+    fs::write(state.join("trust.memory"), "{}\n\n").expect("written");
+    badly(&two, "is not known to have run here");
 }

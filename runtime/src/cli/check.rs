@@ -8,18 +8,19 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::site::Site;
 use crate::capability::{ble, modbus, serial};
 use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Tap, Uplink, nearest, nearest_path};
 use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
-use crate::gateway::{Admitted, Wants};
+use crate::gateway::{Admitted, Judge, Wants};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{self, Admission, Host, Package, PluginError, Prepared, at_once};
+use crate::plugin::{Host, Package, PluginError, Prepared, PublicKey, RECALL, Withheld, at_once};
 
 #[derive(Args)]
 #[command(after_help = "\
-Each plugin is compiled and opened once in its sandbox with its settings, so that a wrong word in a map is found here. No device is touched, no
-broker is asked, nothing is written.")]
+Each plugin is judged as the gateway would at its start, by the fleet's metadata and by what ran here before; then it is compiled and opened once in its
+sandbox with its settings, so that a wrong word in a map is found here. No device is touched, no broker is asked, nothing is written.")]
 pub struct Check {
     /// The gateway's configuration; runtime/gateway.toml lists every setting
     #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
@@ -32,13 +33,15 @@ pub struct Check {
 pub fn run(args: &Check) -> Result<(), Fault> {
     let config = Config::load(&args.config)?;
     config.held_to(&args.image_profile)?;
+    let (site, doubt) = Site::as_it_is(config.clone())?;
     println!("gateway \"{}\", state in {}", config.gateway.id, config.gateway.state.display());
     println!("sends to {}:{} over TLS, trusting {}", config.uplink.host, config.uplink.port, config.uplink.ca_file.display());
     println!("{}", thinnest_link(&config.uplink));
     if config.gateway.developer_mode {
         println!("WARNING: developer mode: not for a ward");
     }
-    if let Err(fault) = crate::gateway::vouched(&config, None) {
+    let before = site.remembered().site_key.as_deref().and_then(PublicKey::of_id);
+    if let Err(fault) = crate::gateway::vouched(&config, before) {
         println!("WARNING, and `run` refuses it: {fault}");
     }
     if config.plugins.allow_unsigned {
@@ -49,7 +52,8 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
     let mut wrong = crate::gateway::secrets(&config).err();
-    let mut sandbox = Sandbox { fleet: fleet(&config), ..Sandbox::default() };
+    fleet_in_words(&site, doubt.as_deref());
+    let mut sandbox = Sandbox::new(site.judge());
     let (mut asks, mut channels, mut taps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (name, instance) in &config.instances {
         println!();
@@ -83,16 +87,20 @@ fn refuse(fault: Fault, first: &mut Option<Fault>) {
     first.get_or_insert(fault);
 }
 
-/// What the fleet's metadata say now; what this gateway remembers of older ones is for `run`.
-fn fleet(config: &Config) -> plugin::Seen {
-    let wall_s = crate::gateway::audit_moment().wall_ns.map(|ns| ns / 1_000_000_000);
-    let seen = config.trust.folder.as_deref().map(|folder| plugin::Seen::look(folder, None, wall_s, 0)).unwrap_or_default();
+/// What the fleet's metadata and this gateway's memory come to.
+fn fleet_in_words(site: &Site, doubt: Option<&str>) {
+    let seen = &site.known.fleet;
     match (&seen.fleet, seen.why_stale()) {
         (_, Some(why)) => println!("WARNING: trust is stale, so nothing new is taken: {why}"),
         (Some(fleet), None) => println!("the fleet's metadata are fresh until {}", fleet.expires),
         (None, None) => {}
     }
-    seen
+    if let Some(why) = &site.blind {
+        println!("WARNING: blind, so nothing starts but what ran here last: {why}; {RECALL}");
+    }
+    if let Some(why) = doubt {
+        println!("WARNING: {why}");
+    }
 }
 
 /// A combination of window and patience that a link cannot serve breaks every connection, and nothing else would say why.
@@ -184,17 +192,26 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     };
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
-    let fleet = sandbox.fleet.fleet.clone();
-    let package = Package::admit(&instance.package, &Admission::with(config, fleet.as_ref())).map_err(refused)?;
+    let package = Package::admit(&instance.package, &sandbox.judge.admission).map_err(refused)?;
     println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
     match &package.signed {
         Some(by) => println!("  signed by {}, release {}, with the key {}", by.vendor, by.release, by.key.id()),
         None => println!("  signed by NOBODY: a folder"),
     }
-    let revoked = package.signed.as_ref().zip(fleet.as_ref());
-    let revoked = revoked.and_then(|(by, fleet)| fleet.revoked(&by.vendor, &by.key, &package.manifest.name, by.release));
-    if let Some((what, why)) = revoked {
-        println!("  REVOKED: {what}: {}; on_revoked = \"{}\" says what becomes of it", why.reason, config.trust.on_revoked.name());
+    match sandbox.judge.sight(config, name, &package, |_| false) {
+        Ok(sight) => {
+            sandbox.judge.note(&sight);
+            if let Some(why) = &sight.revoked {
+                println!("  REVOKED: {why}; it runs, as on_revoked = \"{}\" says", config.trust.on_revoked.name());
+            }
+        }
+        Err(refusal) => {
+            let why = refusal.why;
+            if matches!(why, Withheld::Revoked { .. }) {
+                println!("  REVOKED: {why}; on_revoked = \"{}\" says what becomes of it", config.trust.on_revoked.name());
+            }
+            return Err(refused(PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) }));
+        }
     }
     package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
     let settings = config.settings(name, &package.manifest, &package.shipped)?;
@@ -327,14 +344,17 @@ fn in_words(channel: &str, rule: &Report, kind: Kind) -> String {
 }
 
 /// Plugins compiled for a trial, once for all instances of a package. Nothing is cached: a check writes nothing, and needs no state folder.
-#[derive(Default)]
 struct Sandbox {
-    fleet: plugin::Seen,
+    judge: Judge,
     host: Option<Arc<Host>>,
     ready: BTreeMap<PathBuf, Arc<Prepared>>,
 }
 
 impl Sandbox {
+    fn new(judge: Judge) -> Self {
+        Self { judge, host: None, ready: BTreeMap::new() }
+    }
+
     fn ready(&mut self, package: &Package) -> Result<Arc<Prepared>, PluginError> {
         if let Some(plugin) = self.ready.get(&package.path) {
             return Ok(plugin.clone());

@@ -5,9 +5,9 @@ use std::path::Path;
 use crate::audit::{Audit, Entry, What};
 use crate::config::{Config, IMAGE_PROFILE};
 use crate::fault::{Fault, Guilty};
-use crate::gateway;
+use crate::gateway::{self, Judge, Occasion};
 use crate::keys::{KeyError, PublicKey};
-use crate::plugin::{Admission, Known, Memory, RECALL, Remembered, Seen};
+use crate::plugin::{Admission, DeviceKey, Known, Memory, RECALL, Remembered, Seen};
 
 pub struct Site {
     pub config: Config,
@@ -20,11 +20,29 @@ pub struct Site {
 }
 
 impl Site {
-    /// For verbs that only look; where the memory is damaged, what the audit log proves.
+    /// Where the memory is damaged, what the audit log proves.
     pub fn look(file: &Path) -> Result<Self, Fault> {
         let config = Config::load(file)?;
-        let state = config.gateway.state.clone();
         let key = gateway::device_key(&config)?;
+        Self::of(config, key)
+    }
+
+    /// For verbs that only look: nothing is written, and nothing need be there yet. Beside it, why what is remembered could not be read.
+    pub fn as_it_is(config: Config) -> Result<(Self, Option<String>), Fault> {
+        match gateway::device_key_as_it_is(&config) {
+            Ok(key) => Ok((Self::of(config, key)?, None)),
+            Err(fault) => {
+                let nobody = DeviceKey::unknown(gateway::random()?);
+                let doubt = format!("what ran here before is not known to whoever runs this as this user: {}", fault.what);
+                let mut site = Self::of(config, nobody)?;
+                (site.known.memory, site.blind) = (Remembered::default(), None);
+                Ok((site, Some(doubt)))
+            }
+        }
+    }
+
+    fn of(config: Config, key: DeviceKey) -> Result<Self, Fault> {
+        let state = config.gateway.state.clone();
         let (memory, audit) = (Memory::of(&state, key.clone()), Audit::new(&state, key.signer()));
         let (remembered, blind) = gateway::recollect(&memory, &audit);
         let site_key = config.trust.site_key.as_deref().map(PublicKey::read).transpose().map_err(|e| wrong_key(&e))?;
@@ -35,6 +53,11 @@ impl Site {
         };
         let admission = Admission::with(&config, fleet.fleet.as_ref());
         Ok(Self { known: Known { fleet, memory: remembered, site_key, state }, config, memory, audit, admission, blind })
+    }
+
+    /// As this gateway judges at its start.
+    pub fn judge(&self) -> Judge {
+        Judge::new(&self.config, Occasion::Start, self.known.clone(), self.blind.clone())
     }
 
     pub fn open(file: &Path) -> Result<Self, Fault> {

@@ -15,9 +15,9 @@ use crate::audit::{Audit, Entry, Moment, What};
 use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
-use crate::plugin::{Admission, Approval, DeviceKey, Freshness, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash};
+use crate::plugin::{Approval, DeviceKey, Freshness, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash};
 use crate::status::Status;
-pub(super) use judge::{Judge, Occasion, Sight};
+pub use judge::{Judge, Occasion, Refusal, Sight};
 pub(super) use recall::RELOADED;
 pub use recall::recollect;
 
@@ -187,8 +187,7 @@ impl Warden {
     pub async fn judge(&mut self, config: &Config, occasion: Occasion) -> Result<Judge, Fault> {
         let memory = self.remembered().await;
         let known = Known { fleet: self.seen.clone(), memory, site_key: site_key(config)?, state: self.state.clone() };
-        let admission = Admission::with(config, known.fleet.fleet.as_ref());
-        Ok(Judge { admission, occasion, known, policy: config.trust.on_revoked, blind: self.blind.clone() })
+        Ok(Judge::new(config, occasion, known, self.blind.clone()))
     }
 
     // ---------- the configuration

@@ -9,11 +9,11 @@ use tokio::time::{Duration, timeout};
 use tracing::{info, warn};
 
 use super::wants::Wants;
-use super::warden::{Judge, Occasion, Sight};
+use super::warden::{Judge, Occasion, Refusal, Sight};
 use crate::capability::{ble, modbus, serial};
 use crate::config::{self, Bus, Config, ConfigError, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, Verdict, trial};
+use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
 
 /// All that an instance is started from.
 #[derive(Clone)]
@@ -240,19 +240,18 @@ impl Workshop {
             }
             other => other.map_err(refused)?,
         };
-        let mut sight = Sight::of(config, instance, &package);
-        let runs = running.is_some_and(|post| post.hash == package.hash && post.sight.signed == sight.signed);
-        match judge.verdict(name, &sight, runs) {
-            Verdict::Runs => {}
-            Verdict::RunsRevoked(why) => sight.revoked = Some(why.to_string()),
-            Verdict::No(why) => {
+        let runs = |sight: &Sight| running.is_some_and(|post| post.hash == package.hash && post.sight.signed == sight.signed);
+        let sight = match judge.sight(config, name, &package, runs) {
+            Ok(sight) => sight,
+            Err(refusal) => {
+                let Refusal { why, sight } = *refusal;
                 let revoked = matches!(why, plugin::Withheld::Revoked { .. });
                 let fault = refused(PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) });
                 // what is revoked leaves; what is merely not good enough does not come in, and what runs stays
                 let left_out = revoked || judge.occasion == Occasion::Start;
                 return if left_out { Ok(Err(LeftOut { fault, revoked: revoked.then(|| Box::new(sight)) })) } else { Err(fault) };
             }
-        }
+        };
         package.granted(&granted(instance)).map_err(refused)?;
         let settings = config.settings(name, &package.manifest, &package.shipped)?;
         let taps = config.taps(name, &package.manifest)?;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -34,6 +34,29 @@ impl DeviceKey {
         if !path.exists() {
             make(&path, fresh).map_err(failed("cannot make the device key"))?;
         }
+        Self::read(path)
+    }
+
+    /// As it is; where there is none yet, one of `fresh` that is kept nowhere.
+    pub fn look(state: &Path, fresh: [u8; KEY_BYTES]) -> Result<Self, PluginError> {
+        let path = state.join(FILE);
+        if path.symlink_metadata().is_err_and(|why| why.kind() == ErrorKind::NotFound) {
+            Ok(Self::unknown(fresh))
+        } else {
+            Self::read(path)
+        }
+    }
+
+    /// One under which nothing was ever written.
+    pub fn unknown(fresh: [u8; KEY_BYTES]) -> Self {
+        Self(fresh)
+    }
+
+    fn read(path: PathBuf) -> Result<Self, PluginError> {
+        let failed = |what| {
+            let path = path.clone();
+            move |why: std::io::Error| PluginError::State { path, what, why: why.to_string() }
+        };
         let file = fs::File::open(&path).map_err(failed("cannot read the device key"))?;
         let mode = file.metadata().map_err(failed("cannot read the device key"))?.permissions().mode();
         if mode & 0o077 != 0 {

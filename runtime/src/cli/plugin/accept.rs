@@ -132,6 +132,5 @@ fn allow(config: &Path, key: &Path, verb: &str, what: &Exception) -> Result<Path
         Some(digest) => entry.and("digest", digest),
         None => entry,
     })?;
-    write_override(&site.config.gateway.state, &secret, what)
-        .map_err(|e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy()))
+    write_override(&site.config.gateway.state, &secret, what).map_err(|e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy()))
 }

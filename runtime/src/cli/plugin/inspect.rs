@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::site::Site;
 use crate::config::{Config, Manifest};
 use crate::contract::printable;
 use crate::fault::Fault;
@@ -14,7 +15,8 @@ const WORDS_BYTES_MAX: usize = 300; // the vendor's own words in one line
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing of the package is run. What it asks for is not what it gets: a site grants, in gateway.toml, and the smaller of both counts.
+Nothing of the package is run. With --config it is judged as that gateway would at its start: by the fleet's metadata, by what ran there before and by what
+was approved there; nothing is written. What it asks for is not what it gets: a site grants, in gateway.toml, and the smaller of both counts.
 
 Examples:
   wardgate plugin inspect pump-1.0.0.wardgate
@@ -31,17 +33,39 @@ pub struct Inspect {
 }
 
 pub fn run(args: &Inspect) -> Result<(), Fault> {
-    let admission = match &args.config {
-        Some(file) => Admission::of(&Config::load(file)?),
+    let here = args.config.as_ref().map(|file| Config::load(file).map_err(Fault::from).and_then(Site::as_it_is)).transpose()?;
+    let admission = match &here {
+        Some((site, _)) => site.admission.clone(),
         None => Admission::Site { allow_unsigned: false, vendors: args.trust.clone() },
     };
     let sealed = plugin::sealed(&args.package).map_err(super::refused)?;
-    let looked_at = Package::unpack(&args.package, &sealed, None);
+    let trusted = admission.signer(&args.package, &sealed);
+    let looked_at = Package::unpack(&args.package, &sealed, trusted.as_ref().ok().copied().flatten());
     let manifest = plugin::manifest_inside(&args.package, &sealed).map_err(super::refused)?;
     print!("{}", Screen { sealed: &sealed, manifest: &manifest });
-    let here = Here { trusted: admission.signer(&args.package, &sealed), runs: looked_at.map(drop), path: &args.package };
-    print!("{here}");
+    let withheld = match (&here, &looked_at, &trusted) {
+        (Some((site, _)), Ok(package), Ok(_)) => withheld(site, package),
+        _ => Vec::new(),
+    };
+    let doubt = here.and_then(|(_, doubt)| doubt);
+    print!("{}", Here { trusted, runs: looked_at.map(drop), withheld, doubt, path: &args.package });
     Ok(())
+}
+
+/// What keeps it from running here, as the gateway itself judges at a start: as each instance that ran a package of this name; or, where none did, as
+/// a new one.
+fn withheld(site: &Site, package: &Package) -> Vec<(String, PluginError)> {
+    let (judge, config) = (site.judge(), &site.config);
+    let name = package.signed.as_ref().map_or_else(String::new, |by| format!("{}/{}", by.vendor, package.manifest.name));
+    let mut instances = judge.instances_of(config, &name);
+    if instances.is_empty() {
+        instances.push(String::new());
+    }
+    let refused = instances.into_iter().filter_map(|instance| {
+        let why = judge.sight(config, &instance, package, |_| false).err()?.why;
+        Some((instance, PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) }))
+    });
+    refused.collect()
 }
 
 /// What the package says.
@@ -147,28 +171,37 @@ impl Screen<'_> {
 struct Here<'a> {
     trusted: Result<Option<plugin::PublicKey>, PluginError>,
     runs: Result<(), PluginError>,
+    /// By instance; an empty name: as a new one.
+    withheld: Vec<(String, PluginError)>,
+    /// Why what ran here is not known.
+    doubt: Option<String>,
     path: &'a Path,
 }
 
 impl fmt::Display for Here<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut refused = |why: &PluginError| {
+        let mut refused = |instance: &str, why: &PluginError| {
             let words = why.to_string();
             let about = words.strip_prefix(&format!("package {} ", self.path.display()));
+            let itself = if instance.is_empty() { String::new() } else { format!(" as {instance}") };
             match about.or(words.strip_prefix("plugin ")) {
-                Some(words) => row(f, "here", format_args!("would NOT run: it {words}"))?,
-                None => row(f, "here", format_args!("would NOT run: {words}"))?,
+                Some(words) => row(f, "here", format_args!("would NOT run{itself}: it {words}"))?,
+                None => row(f, "here", format_args!("would NOT run{itself}: {words}"))?,
             }
-            row(f, "", format_args!("what to do: {}", why.remedy("NAME")))
+            row(f, "", format_args!("what to do: {}", why.remedy(if instance.is_empty() { "NAME" } else { instance })))
         };
         match (&self.runs, &self.trusted) {
-            (Err(why), _) => refused(why),
+            (Err(why), _) => refused("", why),
             (Ok(()), Err(PluginError::Flawed { why: Flaw::Unsigned, .. })) => {
                 row(f, "here", "would NOT run: it is not signed")?;
                 row(f, "", format_args!("what to do: {}", Flaw::Unsigned.remedy()))
             }
-            (Ok(()), Err(why)) => refused(why),
+            (Ok(()), Err(why)) => refused("", why),
+            (Ok(()), Ok(_)) if !self.withheld.is_empty() => self.withheld.iter().try_for_each(|(instance, why)| refused(instance, why)),
             (Ok(()), Ok(_)) => {
+                if let Some(doubt) = &self.doubt {
+                    row(f, "here", format_args!("NOT KNOWN FOR SURE: {doubt}"))?;
+                }
                 row(f, "here", format_args!("would run on this gateway ({}), as far as the site grants", env!("CARGO_PKG_VERSION")))
             }
         }

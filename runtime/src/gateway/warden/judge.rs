@@ -1,11 +1,12 @@
-//! Whether a package may run for one instance: pure, once all that is known has been gathered.
+//! Whether a package may run for one instance: pure, once all that is known has been gathered. The gateway asks it at its start and at a reload, and
+//! `check` and `inspect` ask the same.
 
 use crate::config::{Config, Instance, OnRevoked};
 use crate::plugin::{Admission, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_lines};
 
 /// When packages are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum Occasion {
+pub enum Occasion {
     /// Nothing runs yet: what may not is left out, and the others start.
     Start,
     /// Something runs: what may not come in leaves all as it is.
@@ -13,18 +14,25 @@ pub(in crate::gateway) enum Occasion {
 }
 
 /// What is known when the packages of one configuration are judged.
-pub(in crate::gateway) struct Judge {
+pub struct Judge {
     pub admission: Admission,
     pub occasion: Occasion,
-    pub(super) known: Known,
-    pub(super) policy: OnRevoked,
+    known: Known,
+    policy: OnRevoked,
     /// The memory is damaged, and why: what is known of it is what the audit log proves, and nothing else may start.
-    pub(super) blind: Option<String>,
+    blind: Option<String>,
+}
+
+/// Why a package does not run as one instance.
+#[derive(Debug)]
+pub struct Refusal {
+    pub why: Withheld,
+    pub sight: Sight,
 }
 
 /// A package as it is about to run.
 #[derive(Clone, Debug)]
-pub(in crate::gateway) struct Sight {
+pub struct Sight {
     pub signed: Option<Signed>,
     pub name: String,
     pub reach: Reach,
@@ -34,17 +42,19 @@ pub(in crate::gateway) struct Sight {
 }
 
 impl Sight {
-    pub fn of(config: &Config, instance: &Instance, package: &Package) -> Self {
+    /// `instance`: by whom it is to run; none: by nobody yet.
+    fn of(config: &Config, instance: Option<&Instance>, package: &Package) -> Self {
         Self {
             signed: package.signed.clone(),
             name: package.manifest.name.clone(),
             reach: Reach::of(&package.manifest, &package.surface),
-            grants: grants_lines(instance, &package.manifest, &config.buses),
+            grants: instance.map_or_else(Vec::new, |instance| grants_lines(instance, &package.manifest, &config.buses)),
             revoked: None,
         }
     }
 
-    pub(super) fn package(&self) -> String {
+    /// vendor/name
+    pub fn package(&self) -> String {
         format!("{}/{}", self.signed.as_ref().map_or("nobody", |by| by.vendor.as_str()), self.name)
     }
 
@@ -62,6 +72,34 @@ impl Sight {
 }
 
 impl Judge {
+    pub fn new(config: &Config, occasion: Occasion, known: Known, blind: Option<String>) -> Self {
+        let admission = Admission::with(config, known.fleet.fleet.as_ref());
+        Self { admission, occasion, known, policy: config.trust.on_revoked, blind }
+    }
+
+    /// What a package comes to as the instance `name`. `runs`: whether this very package runs as that instance already.
+    pub fn sight(&self, config: &Config, name: &str, package: &Package, runs: impl Fn(&Sight) -> bool) -> Result<Sight, Box<Refusal>> {
+        let mut sight = Sight::of(config, config.instances.get(name), package);
+        match self.verdict(name, &sight, runs(&sight)) {
+            Verdict::Runs => Ok(sight),
+            Verdict::RunsRevoked(why) => {
+                sight.revoked = Some(why.to_string());
+                Ok(sight)
+            }
+            Verdict::No(why) => Err(Box::new(Refusal { why, sight })),
+        }
+    }
+
+    /// Instances that ran a package of this vendor and name, or were approved for one.
+    pub fn instances_of(&self, config: &Config, package: &str) -> Vec<String> {
+        let memory = &self.known.memory;
+        let of = |name: &&String| {
+            memory.ran.get(*name).is_some_and(|ran| ran.package == package)
+                || memory.approvals.get(*name).is_some_and(|a| a.package == package)
+        };
+        config.instances.keys().filter(of).cloned().collect()
+    }
+
     pub fn with_fleet(&self) -> bool {
         matches!(self.admission, Admission::Fleet { .. })
     }
@@ -74,7 +112,7 @@ impl Judge {
     }
 
     /// `runs`: this very package runs as this instance already, so that it reaches nothing new.
-    pub fn verdict(&self, instance: &str, sight: &Sight, runs: bool) -> Verdict {
+    fn verdict(&self, instance: &str, sight: &Sight, runs: bool) -> Verdict {
         let Some(by) = &sight.signed else { return Verdict::Runs };
         // what ran here last as this instance is nothing new, though a newer one waits in the folder of packages
         let ran = runs || self.known.memory.ran_last(instance, &sight.ran());

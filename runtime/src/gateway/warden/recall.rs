@@ -99,7 +99,9 @@ mod tests {
             )
         };
         write(approve("bed-1", 2).and("how", "first seen"));
-        write(Entry::new(What::Update, "x", [("instance", &"bed-1"), ("package", &"acme/pump"), ("from", &2), ("to", &3)]).and("digest", "c"));
+        write(
+            Entry::new(What::Update, "x", [("instance", &"bed-1"), ("package", &"acme/pump"), ("from", &2), ("to", &3)]).and("digest", "c"),
+        );
         write(approve("bed-2", 9));
         let (known, why) = recollect(&memory, &audit);
         assert!(why.is_some_and(|why| why.contains("is gone")));
