@@ -12,7 +12,8 @@ use wardgate_lab::stage::{CHILLER, Stage};
 use crate::faults::wait_status;
 use crate::gatekeeper::{Desk, FAR, PAST, another, audit, fleet, said, same, stolen, ward};
 use crate::supervision::wardgate;
-use crate::tamper::key;
+use crate::tamper::{key, tiny_into};
+use crate::trust::site::Site;
 use crate::ward::Folder;
 
 /// A package of modbus-map in a folder of its own, so that two of them may have one name.
@@ -212,4 +213,37 @@ fn check_and_inspect_judge_as_the_start_does_and_write_nothing() {
     assert!(desk.well(&["plugin", "inspect", &wide.display().to_string()]).contains("would NOT run as chiller: it"));
     fs::write(state.join("trust.memory"), "{}\n\n").expect("written");
     badly(&two, "is not known to have run here");
+}
+
+//= PROMISES.md#P254
+#[test]
+fn install_asks_the_folder_that_the_configuration_names_and_accept_asks_the_fleets_lists() {
+    let site = Site::new("gates-install");
+    site.update().expect("the first state");
+    let desk = Desk { at: site.path("") };
+    desk.site("");
+    let text = fs::read_to_string(site.path("gateway.toml")).expect("written");
+    fs::write(site.path("gateway.toml"), text.replace("folder = \"trust\"", "folder = \"gw\"")).expect("written");
+    let (named, strange) = ("packages/acme/t-1.0.0.wardgate", tiny_into(&site.path("stick"), "acme", "2.0.0", 2, 1));
+    let install = |package: &str| ["plugin", "install", package, "--config", "gateway.toml"].map(str::to_owned);
+    // no --trust: what the fleet's metadata in that folder does not name is refused before the gateway is asked
+    let strange = strange.display().to_string();
+    assert!(site.badly_of(4, &install(&strange)).contains("the fleet's metadata does not name acme/t-2.0.0.wardgate"));
+    assert!(!site.path("state").exists());
+    site.well_of(&install(named));
+    assert!(site.path("packages/t-1.0.0.wardgate").is_file());
+    // and who goes past it is asked the same
+    let why = desk.badly(&["plugin", "accept", &strange], 4);
+    assert!(why.contains("the fleet's lists name no acme/t-2.0.0.wardgate") && why.contains("wardgate trust publish"), "{why}");
+    let other = tiny_into(&site.path("other"), "acme", "1.0.0", 9, 1);
+    let why = desk.badly(&["plugin", "accept", &other.display().to_string()], 4);
+    assert!(why.contains("the fleet's lists name acme/t-1.0.0.wardgate with the SHA-256 ") && why.contains("and this file has "), "{why}");
+    site.well_of(&["trust", "publish", &strange, "--fleet", "fleet"].map(str::to_owned));
+    site.update().expect("the next state");
+    desk.well(&["plugin", "accept", &strange]);
+    let told = desk.well(&["audit", "show"]);
+    assert!(told.contains("the fleet's lists name no acme/t-2.0.0.wardgate"), "{told}");
+    // a site whose configuration names no folder has no fleet
+    fs::write(site.path("gateway.toml"), text.replace("folder = \"trust\"", "vendors = \"gw/vendors\"")).expect("written");
+    assert!(site.well_of(&install(&strange)).contains("the gateway's configuration names no fleet's metadata"));
 }

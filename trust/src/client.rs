@@ -15,7 +15,7 @@ use crate::keys::Public;
 use crate::revocations::Revocations;
 use crate::role::{self, REVOCATIONS};
 use crate::source::{self, BASE, Carrier, Source};
-use crate::state::{Fleet, Vendor};
+use crate::state::{Fleet, Named, Vendor};
 
 const NAME_BYTES_MAX: usize = 40; // as the gateway's names
 
@@ -146,6 +146,19 @@ impl Loaded {
         let mut names: Vec<_> = lists.flat_map(|list| list.signed.targets.keys()).map(|name| name.raw().to_owned()).collect();
         names.sort();
         names
+    }
+
+    /// The same, with what each of them is.
+    pub fn named(&self) -> Vec<Named> {
+        let lists = delegations(&self.repository).filter_map(|role| Some((&role.name, role.targets.as_ref()?)));
+        // only what is below the vendor's own name: no other role may speak for it
+        let own = lists.flat_map(|(vendor, list)| {
+            list.signed.targets.iter().filter(move |(name, _)| name.raw().split_once('/').is_some_and(|(whose, _)| whose == vendor))
+        });
+        let mut named: Vec<_> =
+            own.map(|(name, target)| Named { name: name.raw().to_owned(), sha256: crate::role::hex(&target.hashes.sha256) }).collect();
+        named.sort_by(|a, b| a.name.cmp(&b.name));
+        named
     }
 
     /// tough's own store can be torn by a power cut; what the gateway was told cannot. A new root may begin the other counts anew: that is

@@ -1,7 +1,9 @@
 //! The program `wardgate`, which lies beside this one: it knows packages, and is asked about them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::fault::Fault;
 
@@ -10,6 +12,19 @@ const NAME: &str = "wardgate";
 fn program() -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|me| Some(me.parent()?.join(NAME)));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(NAME))
+}
+
+/// The folder of the fleet's metadata that its configuration names; none: that site has no fleet.
+pub fn trust_folder(config: &Path) -> Result<Option<PathBuf>, Fault> {
+    let program = program();
+    let asked = Command::new(&program).args(["plugin", "trust-folder", "--config"]).arg(config).stderr(Stdio::inherit()).output();
+    let asked = asked.map_err(|e| Fault::NoGateway { why: format!("{}: {e}", program.display()) })?;
+    if !asked.status.success() {
+        let code = asked.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        return Err(Fault::Gateway { verb: "plugin install".into(), code });
+    }
+    let said = asked.stdout.strip_suffix(b"\n").unwrap_or_default();
+    Ok(Some(PathBuf::from(OsStr::from_bytes(said))).filter(|path| !path.as_os_str().is_empty()))
 }
 
 /// What it prints goes to the terminal; its refusal is ours.

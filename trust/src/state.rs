@@ -28,6 +28,17 @@ pub struct Fleet {
     pub revoked_keys: Vec<RevokedKey>,
     pub revoked_releases: Vec<RevokedRelease>,
     pub vendors: Vec<Vendor>,
+    /// What the vendors' lists name: the gateway takes nothing else. None: an older program wrote this.
+    #[serde(default)]
+    pub packages: Option<Vec<Named>>,
+}
+
+/// A package that a vendor's list names, and no other bytes than these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// acme/pump-1.0.0.wardgate
+    pub name: String,
+    pub sha256: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -211,7 +211,7 @@ fn recall(config: &Path) -> Result<(), Fault> {
         return Ok(());
     };
     let mut remembered = site.remembered().clone();
-    remembered.fleet.clone_from(&site.known.fleet.fleet);
+    remembered.fleet = site.known.fleet.fleet.as_ref().map(plugin::Fleet::without_lists);
     for (name, instance) in &site.config.instances {
         let Ok(package) = Package::admit(&instance.package, &site.admission) else { continue };
         let Some(by) = package.signed.as_ref() else { continue };

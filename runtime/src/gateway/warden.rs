@@ -131,7 +131,7 @@ impl Warden {
         // a clock beyond the metadata's end may be right, and then they are stale anyhow; if it is wrong it must not stay so
         let most = seen.fleet.as_ref().map_or(i64::MAX, crate::plugin::Fleet::expires_s);
         let synchronised = wall_s.filter(|s| *s <= most).filter(|_| clock::quality() == wardgate_wire::ClockQuality::Synchronised);
-        let (good, kept) = (seen.fleet.clone(), remembered.fleet.clone());
+        let (good, kept) = (seen.fleet.as_ref().map(crate::plugin::Fleet::without_lists), remembered.fleet.clone());
         if self.blind.is_none() && (good != kept || synchronised.is_some_and(|s| s > remembered.newest_s + NEWEST_STEP_S)) {
             let kept = self.remember(move |m| {
                 m.fleet = good;

@@ -29,9 +29,9 @@ pub struct Install {
     /// A folder or an address that holds the fleet's repository
     #[arg(long, value_name = "FROM")]
     from: Option<String>,
-    /// The gateway's trust folder
-    #[arg(long, value_name = "DIR", default_value = "/etc/wardgate/trust")]
-    trust: PathBuf,
+    /// The gateway's trust folder, instead of the one that its configuration names
+    #[arg(long, value_name = "DIR")]
+    trust: Option<PathBuf>,
     /// The gateway's configuration
     #[arg(long, short, value_name = "FILE", default_value = "/etc/wardgate/gateway.toml")]
     config: PathBuf,
@@ -42,11 +42,16 @@ pub struct Install {
 }
 
 pub fn run(args: &Install) -> Result<(), Fault> {
+    let trust = match &args.trust {
+        Some(folder) => Some(folder.clone()),
+        None => gateway::trust_folder(&args.config)?,
+    };
     let (path, fetched) = match &args.from {
         None => (PathBuf::from(&args.package), false),
-        Some(from) => (fetch(args, from)?, true),
+        Some(from) => (fetch(args, trust.as_deref(), from)?, true),
     };
-    let done = checked(args, &path).and_then(|()| gateway::run("accept", &[&path, Path::new("--config"), &args.config], false));
+    let done =
+        checked(args, trust.as_deref(), &path).and_then(|()| gateway::run("accept", &[&path, Path::new("--config"), &args.config], false));
     if fetched {
         let _ = path.parent().map(std::fs::remove_dir_all); // ours; the gateway has its own copy, or refused it
     }
@@ -54,14 +59,15 @@ pub fn run(args: &Install) -> Result<(), Fault> {
 }
 
 /// The metadata that was verified here, verified once more: no network, and nothing is taken on the word of a file.
-fn verified(args: &Install) -> Result<Option<(client::Loaded, Timestamp)>, Fault> {
-    let Some(fleet) = Fleet::read(&args.trust)? else {
-        let begun = args.trust.join(super::update::ANCHOR);
-        let lost = Fault::Stale { why: format!("{} has a root, and no fleet.json", args.trust.display()) };
+fn verified(args: &Install, trust: Option<&Path>) -> Result<Option<(client::Loaded, Timestamp)>, Fault> {
+    let Some(trust) = trust else { return Ok(None) };
+    let Some(fleet) = Fleet::read(trust)? else {
+        let begun = trust.join(super::update::ANCHOR);
+        let lost = Fault::Stale { why: format!("{} has a root, and no fleet.json", trust.display()) };
         return if begun.exists() { Err(lost) } else { Ok(None) };
     };
-    let root = super::update::trusted_root(&args.trust, None)?;
-    let source = Source::Folder(args.trust.join(REPOSITORY));
+    let root = super::update::trusted_root(trust, None)?;
+    let source = Source::Folder(trust.join(REPOSITORY));
     let loaded = super::within(args.mirror.patience, &source.name(), client::load(&root, source.clone(), None))?;
     loaded.not_older(&fleet)?;
     let clock = args.clock.moment()?;
@@ -73,12 +79,12 @@ fn verified(args: &Install) -> Result<Option<(client::Loaded, Timestamp)>, Fault
     Ok(Some((loaded, judged.floor.unwrap_or(clock))))
 }
 
-fn checked(args: &Install, path: &Path) -> Result<(), Fault> {
+fn checked(args: &Install, trust: Option<&Path>, path: &Path) -> Result<(), Fault> {
     let bytes = files::read(path, FILE_BYTES_MAX)?;
     let refused = |why: String| Fault::Package { what: path.display().to_string(), why };
     let claim = Package::read(&bytes).and_then(|package| package.claim()).map_err(refused)?;
-    let Some((loaded, now)) = verified(args)? else {
-        println!("{} holds no fleet's metadata: this site's own keys of vendors decide", args.trust.display());
+    let Some((loaded, now)) = verified(args, trust)? else {
+        println!("{} no fleet's metadata: this site's own keys of vendors decide", who_has_none(trust));
         return Ok(());
     };
     let name = claim.target();
@@ -98,6 +104,10 @@ fn checked(args: &Install, path: &Path) -> Result<(), Fault> {
         return Err(Fault::Stale { why: format!("the list of {} ended on {}", claim.vendor, super::short(expires)) });
     }
     is(target, &bytes).map_err(refused)
+}
+
+fn who_has_none(trust: Option<&Path>) -> String {
+    trust.map_or_else(|| "the gateway's configuration names".to_owned(), |folder| format!("{} holds", folder.display()))
 }
 
 /// By a key that the fleet trusts for its vendor; whether the signature is right is for the gateway.
@@ -138,7 +148,7 @@ fn listed(loaded: &client::Loaded) -> String {
 }
 
 /// By its name, into a file beside nobody else's.
-fn fetch(args: &Install, from: &str) -> Result<PathBuf, Fault> {
+fn fetch(args: &Install, trust: Option<&Path>, from: &str) -> Result<PathBuf, Fault> {
     let source = Source::of(from, args.mirror.ca.as_deref())?;
     let name = if args.package.ends_with(ENDING) { args.package.clone() } else { format!("{}{ENDING}", args.package) };
     let Some((vendor, file)) = name.split_once('/').filter(|(_, file)| !file.contains('/')) else {
@@ -147,9 +157,9 @@ fn fetch(args: &Install, from: &str) -> Result<PathBuf, Fault> {
             "write VENDOR/NAME-VERSION, as `wardgate trust status` lists them",
         ));
     };
-    let (loaded, _) = verified(args)?.ok_or_else(|| {
+    let (loaded, _) = verified(args, trust)?.ok_or_else(|| {
         Fault::usage(
-            format!("{} holds no fleet's metadata", args.trust.display()),
+            format!("{} no fleet's metadata", who_has_none(trust)),
             "bring it first: `wardgate trust update`; or name a file, without --from",
         )
     })?;

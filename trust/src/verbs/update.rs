@@ -112,6 +112,7 @@ fn fleet(loaded: &Loaded, before: Option<&Fleet>, clock: Timestamp) -> (Fleet, J
         revoked_keys: loaded.revocations.keys.clone(),
         revoked_releases: loaded.revocations.releases.clone(),
         vendors: loaded.vendors(),
+        packages: Some(loaded.named()),
     };
     (fleet, judged)
 }

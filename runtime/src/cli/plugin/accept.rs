@@ -12,7 +12,7 @@ use crate::plugin::{self, Exception, PluginError, SecretKey, examine, write_over
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what ran here, no other package of a release that
-was seen here, and the fleet's metadata (where the site has one) must be fresh. Then it lies in `[plugins] folder`, and a record of that in the audit log. It runs when gateway.toml names it.
+was seen here; and where the site has a fleet, named by its lists byte for byte while its metadata is fresh. Then it lies in `[plugins] folder`, and a record of that in the audit log. It runs when gateway.toml names it.
 
 Example:
   wardgate plugin accept --config /etc/wardgate/gateway.toml /media/usb/pump-1.5.0.wardgate")]

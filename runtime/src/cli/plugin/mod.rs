@@ -11,6 +11,7 @@ mod test;
 mod verify;
 
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,12 @@ enum Verb {
     AllowOther(accept::AllowOther),
     /// Say on one screen who made a package, what it asks for, and whether it would run here
     Inspect(inspect::Inspect),
+    /// Print the folder of the fleet's metadata, for wardgate-trust
+    #[command(hide = true)]
+    TrustFolder {
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Put a package into a registry
     Push(elsewhere::Words),
     /// Get a package from a registry
@@ -79,6 +86,11 @@ pub fn run(args: &Plugin) -> Result<(), Fault> {
         Verb::AllowOlder(older) => accept::allow_older(older),
         Verb::AllowOther(other) => accept::allow_other(other),
         Verb::Inspect(inspect) => inspect::run(inspect),
+        Verb::TrustFolder { config } => {
+            let folder = crate::config::Config::load(config)?.trust.folder.unwrap_or_default();
+            let bytes = [folder.as_os_str().as_bytes(), b"\n"].concat();
+            io::stdout().lock().write_all(&bytes).map_err(terminal)
+        }
         Verb::Push(words) => elsewhere::run(&["plugin", "push"], words),
         Verb::Pull(words) => elsewhere::run(&["plugin", "pull"], words),
         Verb::Install(words) => elsewhere::run(&["plugin", "install"], words),

@@ -43,7 +43,9 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
         });
     }
     let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
-    if let Some(why) = known.revoked(name, &signed).or_else(|| known.news(name, &signed, beside.as_deref())) {
+    let (bytes, listed) = (sealed.write(), format!("{vendor}/{}.{}", claim.full_name(), package::ENDING));
+    let news = || known.news(name, &signed, beside.as_deref());
+    if let Some(why) = known.revoked(name, &signed).or_else(news).or_else(|| known.unlisted(&listed, &bytes)) {
         return Err(withheld(&claim, why));
     }
     let older = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
@@ -53,7 +55,7 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
         (true, false) => Some("an older release, by the site's override"),
         (false, false) => None,
     };
-    Ok(Accepted { folder: folder.to_owned(), bytes: sealed.write(), path, claim, signed, by_override, package })
+    Ok(Accepted { folder: folder.to_owned(), bytes, path, claim, signed, by_override, package })
 }
 
 impl Accepted {

@@ -11,7 +11,7 @@ use crate::when;
 
 const FILE: &str = "fleet.json";
 const FORMAT: u64 = 1;
-const BYTES_MAX: u64 = 1 << 20; // a revocation has 150 bytes: some thousand of them
+const BYTES_MAX: u64 = 4 << 20; // a revocation or a package has 200 bytes: some ten thousand of them
 const REASON_BYTES_MAX: usize = 200; // shown to people, in a line
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,18 @@ pub struct Fleet {
     pub revoked_keys: Vec<RevokedKey>,
     #[serde(default)]
     pub revoked_releases: Vec<RevokedRelease>,
+    /// What the vendors' lists name; none: an older `wardgate-trust` wrote this, and did not say.
+    #[serde(default)]
+    pub packages: Option<Vec<Named>>,
+}
+
+/// A package that its vendor's list names, byte for byte.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Named {
+    /// acme/pump-1.0.0.wardgate
+    pub name: String,
+    /// Of the file, in hexadecimal.
+    pub sha256: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,6 +178,20 @@ impl Fleet {
         Some((format!("{vendor}'s {name} release {release}"), Revocation { reason: short(&revoked.reason), since: None }))
     }
 
+    /// What is remembered of it: while nothing newer can be read nothing new comes in, and so its lists are of no use then.
+    pub fn without_lists(&self) -> Self {
+        Self { packages: None, ..self.clone() }
+    }
+
+    /// Whether its vendor's list names this very file; and if not, what it names under that name.
+    pub fn lists(&self, name: &str, sha256: &str) -> Result<(), Option<&str>> {
+        let Some(packages) = &self.packages else { return Ok(()) };
+        match packages.iter().find(|named| named.name == name) {
+            Some(named) if named.sha256 == sha256 => Ok(()),
+            other => Err(other.map(|named| named.sha256.as_str())),
+        }
+    }
+
     /// Keys that were a vendor's: a package by one of them is known, and revoked.
     pub fn was_of(&self, vendor: &str, key: &PublicKey) -> bool {
         let id = key.id();
@@ -234,6 +260,7 @@ mod tests {
             floor: None,
             revoked_keys: vec![revoked],
             revoked_releases: vec![release],
+            packages: None,
         }
     }
 
@@ -251,6 +278,17 @@ mod tests {
         for (vendor, k, name, release) in [("acme", 2, "pump", 4), ("acme", 2, "other", 3), ("other", 1, "pump", 3)] {
             assert_eq!(what(vendor, k, name, release), None);
         }
+    }
+
+    #[test]
+    fn a_file_is_listed_byte_for_byte_and_an_older_list_says_nothing() {
+        let named = Named { name: "acme/pump-1.0.0.wardgate".into(), sha256: "a".into() };
+        let listed = Fleet { packages: Some(vec![named]), ..fleet(1) };
+        assert_eq!(fleet(1).lists("acme/pump-1.0.0.wardgate", "b"), Ok(()));
+        assert_eq!(listed.lists("acme/pump-1.0.0.wardgate", "a"), Ok(()));
+        assert_eq!(listed.lists("acme/pump-1.0.0.wardgate", "b"), Err(Some("a")));
+        assert_eq!(listed.lists("acme/pump-1.0.1.wardgate", "a"), Err(None));
+        assert_eq!(Fleet { packages: Some(Vec::new()), ..fleet(1) }.lists("acme/pump-1.0.0.wardgate", "a"), Err(None));
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod site;
 
 use std::path::PathBuf;
 
+use sha2::{Digest, Sha256};
+
 use super::package::Signed;
 pub use accept::{Accepted, examine};
 pub use fleet::{Fleet, Freshness, Seen};
@@ -30,6 +32,11 @@ pub enum Withheld {
          {digest}, and that one had {seen}"
     )]
     Other { vendor: String, name: String, release: u64, digest: String, seen: String },
+    #[error(
+        "the fleet's lists {}, and this file has {sha256}",
+        named.as_ref().map_or_else(|| format!("name no {file}"), |named| format!("name {file} with the SHA-256 {named}"))
+    )]
+    Unlisted { file: String, sha256: String, named: Option<String> },
     #[error("{vendor}'s {name} release {release} is new here, and nothing new is taken while the fleet's metadata is not fresh: {why}")]
     Stale { vendor: String, name: String, release: u64, why: String },
     #[error("release {release} asks for more than was approved for this instance (release {approved}): {more}")]
@@ -62,6 +69,10 @@ impl Withheld {
                     "ask {vendor} to count `release` up and sign it anew; or, if it must be this one, with the site's key: \
                      wardgate plugin allow-other --key site.key {vendor} {name} {release} {digest}"
                 )
+            }
+            Self::Unlisted { .. } => {
+                "at the fleet's desk: `wardgate trust publish FILE`, then `wardgate trust update` here; or take the file that the desk published"
+                    .into()
             }
             Self::Stale { .. } => "bring fresh metadata (`wardgate-trust update`); what ran before goes on meanwhile".into(),
             Self::Beyond { .. } => {
@@ -127,6 +138,13 @@ impl Known {
     /// What keeps out a package that did not run here last.
     pub fn news(&self, name: &str, by: &Signed, beside: Option<&str>) -> Option<Withheld> {
         self.older(name, by).or_else(|| self.other(name, by, beside)).or_else(|| self.stale(name, by))
+    }
+
+    /// The site has a fleet, and no list of it names this file. `file`: acme/pump-1.0.0.wardgate
+    pub fn unlisted(&self, file: &str, bytes: &[u8]) -> Option<Withheld> {
+        let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let named = self.fleet.fleet.as_ref()?.lists(file, &sha256).err()?.map(str::to_owned);
+        Some(Withheld::Unlisted { file: file.to_owned(), sha256, named })
     }
 
     /// Nobody knows whether it ran here before.
