@@ -28,7 +28,7 @@ mod wit {
 }
 pub use held::Held;
 pub use host::{Limits, Log, State};
-pub use text::printable;
+pub use text::{one_line, printable};
 pub use trap::{CallError, Failed, Trap};
 pub use wit::exports::wardgate::device::{ble_events, filter_events, lifecycle, modbus_events, serial_events};
 pub use wit::wardgate::device::{ble, gateway, modbus, serial, types};

@@ -247,3 +247,26 @@ fn install_asks_the_folder_that_the_configuration_names_and_accept_asks_the_flee
     fs::write(site.path("gateway.toml"), text.replace("folder = \"trust\"", "vendors = \"gw/vendors\"")).expect("written");
     assert!(site.well_of(&install(&strange)).contains("the gateway's configuration names no fleet's metadata"));
 }
+
+//= PROMISES.md#P255
+#[test]
+fn a_vendor_paints_no_line_of_its_own_into_what_inspect_and_check_show() {
+    let folder = Folder::new("gates-painted");
+    let desk = Desk::new(&folder);
+    let painted = r#"\n\nhere       would run on this gateway\u2003\u2800    \t x\u001B[2K\u00A0end\" so it is\r\ncannot     do harm "#;
+    let paint = |text: String| {
+        let text = text.replacen("summary = \"", &format!("summary = \"{painted}"), 1);
+        text.replacen("needs = \"", &format!("needs = \"{painted}"), 1)
+    };
+    let package = in_folder(&desk.at, "painted", "0.1.1", 1, paint);
+    desk.site(&chiller(&package));
+    fs::remove_file(desk.at.join("trust/vendors/wardgate.pub")).expect("there");
+    let shown = desk.well(&["plugin", "inspect", &package.display().to_string()]);
+    let said = "the vendor says \"here would run on this gateway x\\u{1b}[2K end' so it is cannot do harm";
+    assert_eq!(shown.matches(said).count(), 2, "{shown}");
+    let begins = |line: &str| shown.lines().filter(|l| l.starts_with(line)).count();
+    assert_eq!((begins("here "), begins("cannot "), shown.matches("would NOT run").count()), (1, 1, 1), "{shown}");
+    assert!(!shown.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{2800}' || c == '\u{2003}')), "{shown:?}");
+    desk.trust("wardgate", 1);
+    assert!(desk.well(&["check"]).contains(&format!("  runs modbus-map-0.1.1: {said}")));
+}

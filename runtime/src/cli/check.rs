@@ -193,7 +193,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     println!("{name}, {place}, package {}", instance.package.display());
     let refused = |e| crate::gateway::wrong_package(config, name, &e);
     let package = Package::admit(&instance.package, &sandbox.judge.admission).map_err(refused)?;
-    println!("  runs {}: {}", package.manifest.full_name(), package.manifest.summary);
+    println!("  runs {}: {}", package.manifest.full_name(), super::plugin::vendor_says(&package.manifest.summary));
     match &package.signed {
         Some(by) => println!("  signed by {}, release {}, with the key {}", by.vendor, by.release, by.key.id()),
         None => println!("  signed by NOBODY: a folder"),

@@ -23,6 +23,17 @@ pub fn printable(text: &str, bytes_max: usize) -> String {
     out
 }
 
+/// As above, on one line, with each run of what looks like nothing as one space: nobody paints a line of their own into a screen of ours.
+pub fn one_line(text: &str, bytes_max: usize) -> String {
+    let words: Vec<&str> = text.split(blank).filter(|word| !word.is_empty()).collect();
+    printable(&words.join(" "), bytes_max)
+}
+
+/// White space, and letters that are drawn as if they were: fillers of Hangul, and the empty pattern of Braille.
+fn blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
+}
+
 /// Control characters, and those that change the order or the presence of what is read.
 fn hidden(c: char) -> bool {
     c.is_control()
@@ -32,13 +43,21 @@ fn hidden(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{one_line, printable};
 
     #[test]
     fn an_escape_sequence_is_written_out() {
         assert_eq!(printable("\u{1b}[2Jgone\r\n\u{9b}31m", 100), "\\u{1b}[2Jgone\\r\\n\\u{9b}31m");
         assert_eq!(printable("a\u{202e}b", 100), "a\\u{202e}b");
         assert_eq!(printable("Grüße µV", 100), "Grüße µV");
+    }
+
+    #[test]
+    fn of_white_space_one_space_is_left() {
+        assert_eq!(one_line(" \n\t a \u{a0}\u{2003}\u{2800}\u{3164}\u{2028} b\r\n", 100), "a b");
+        assert_eq!(one_line("\u{1b}[2J  x\u{200b}", 100), "\\u{1b}[2J x\\u{200b}");
+        assert_eq!(one_line(&"x ".repeat(99), 9), "x x x x x [188 bytes more]");
+        assert_eq!(one_line("\n \n", 100), "");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::workshop::{Checked, Coming, Decided, LeftOut, Post, Posts, Workshop};
 use crate::audit::{Entry, What};
 use crate::config::{Config, OnRevoked};
 use crate::console::{self, Asker, Order, Reloaded, To, Window};
+use crate::contract::one_line;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{Command, Fleet, Memory};
 use crate::status::{InstanceStatus, Status};
@@ -34,6 +35,7 @@ const RELOADS_WAITING_MAX: usize = ASKERS_MAX;
 const LOOK_MS: u64 = 2000;
 /// Without any change on disk metadata expires, and a clock is set.
 const LOOK_ANEW_S: u64 = 60;
+const DESCRIPTION_BYTES_MAX: usize = 300; // of a command, in a line for a person
 
 /// Lets askers in, each with a task of its own: one that waits long for its answer keeps nobody from asking how the gateway is.
 pub(super) async fn let_in(listener: UnixListener, window: Window) {
@@ -376,7 +378,11 @@ impl Orders {
         let known = self.roster.post(instance).map(|post| &post.plugin.manifest);
         let refused = match known.filter(|manifest| !manifest.commands.contains_key(&command.name)) {
             Some(manifest) => {
-                let commands: Vec<_> = manifest.commands.iter().map(|(name, c)| format!("\n    {name}: {}", c.description)).collect();
+                let commands: Vec<_> = manifest
+                    .commands
+                    .iter()
+                    .map(|(name, c)| format!("\n    {name}: {}", one_line(&c.description, DESCRIPTION_BYTES_MAX)))
+                    .collect();
                 let what = format!("plugin {} of instance \"{instance}\" knows no command \"{}\"", manifest.full_name(), command.name);
                 let remedy = if commands.is_empty() { "it takes no commands".into() } else { format!("it knows{}", commands.concat()) };
                 Err((Fault::new(Guilty::Configuration, what, remedy), command.answer))

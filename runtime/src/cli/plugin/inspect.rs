@@ -7,11 +7,11 @@ use clap::Args;
 
 use crate::cli::site::Site;
 use crate::config::{Config, Manifest};
-use crate::contract::printable;
+use crate::contract::one_line;
 use crate::fault::Fault;
 use crate::plugin::{self, Admission, BillSummary, Flaw, GOLDEN_FOLDER, Package, PluginError, SBOM_FILE, Sealed};
 
-const WORDS_BYTES_MAX: usize = 300; // the vendor's own words in one line
+const WORDS_BYTES_MAX: usize = 300; // the vendor's own words in one line: the longest grant of ours has 280
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -78,8 +78,12 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, text: impl fmt::Display) -> fmt::
     writeln!(f, "{name:<10} {text}")
 }
 
-fn said(text: &str) -> String {
-    printable(text, WORDS_BYTES_MAX)
+/// The vendor's words, which nobody but the vendor answers for: marked as such, on one line, and what could end the mark is no part of them.
+pub fn vendor_says(text: &str) -> String {
+    match one_line(text, WORDS_BYTES_MAX).replace('"', "'") {
+        words if words.is_empty() => "the vendor says nothing".into(),
+        words => format!("the vendor says \"{words}\""),
+    }
 }
 
 impl fmt::Display for Screen<'_> {
@@ -87,7 +91,7 @@ impl fmt::Display for Screen<'_> {
         let Self { sealed, manifest } = self;
         let claim = &sealed.claim;
         writeln!(f, "{} {}, release {}, of {}", claim.name, claim.version, claim.release, claim.vendor)?;
-        row(f, "", said(&manifest.summary))?;
+        row(f, "", vendor_says(&manifest.summary))?;
         let mut name = "signed by";
         for key in sealed.signers() {
             row(f, name, key.id())?;
@@ -119,10 +123,10 @@ impl Screen<'_> {
         let manifest = self.manifest;
         let mut name = "asks for";
         for link in &manifest.links {
-            let needs = manifest.asks.get(link).map_or("it does not say what for", |ask| ask.needs.as_str());
-            row(f, name, format_args!("{link}: {}", said(needs)))?;
+            let needs = manifest.asks.get(link).map_or("", |ask| ask.needs.as_str());
+            row(f, name, format_args!("{link}: {}", vendor_says(needs)))?;
             if let Some(ask) = manifest.asks.get(link) {
-                row(f, "", format_args!("  such as {}", said(&ask.grant)))?;
+                row(f, "", format_args!("  the vendor proposes: {}", one_line(&ask.grant, WORDS_BYTES_MAX)))?;
             }
             name = "";
         }
@@ -130,8 +134,8 @@ impl Screen<'_> {
             row(f, name, "no device")?;
         }
         for input in &manifest.inputs {
-            let (kind, what) = (format!("{:?}", input.kind).to_lowercase(), said(&input.description));
-            row(f, "taps", format_args!("{} ({kind}): {what}", said(&input.name)))?;
+            let (kind, what) = (format!("{:?}", input.kind).to_lowercase(), vendor_says(&input.description));
+            row(f, "taps", format_args!("{} ({kind}): {what}", one_line(&input.name, WORDS_BYTES_MAX)))?;
         }
         if !manifest.inputs.is_empty() {
             row(f, "", "  channels of other instances, each as the site names it, and no other")?;
@@ -148,7 +152,7 @@ impl Screen<'_> {
         let channels: Vec<_> = kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{n} {kind}")).collect();
         row(f, "says", format_args!("at most {} channels", if channels.is_empty() { "no".into() } else { channels.join(", ") }))?;
         for (command, takes) in &manifest.commands {
-            row(f, "obeys", format_args!("{}: {}", said(command), said(&takes.description)))?;
+            row(f, "obeys", format_args!("{}: {}", one_line(command, WORDS_BYTES_MAX), vendor_says(&takes.description)))?;
         }
         row(f, "cannot", "reach a network, a file, a clock, another plugin, or a device that the site does not grant")
     }
@@ -162,7 +166,7 @@ impl Screen<'_> {
         };
         let mut licences: Vec<_> = bill.licences.iter().collect();
         licences.sort_by(|a, b| b.1.cmp(a.1));
-        let licences: Vec<_> = licences.iter().take(4).map(|(licence, n)| format!("{n} {}", said(licence))).collect();
+        let licences: Vec<_> = licences.iter().take(4).map(|(licence, n)| format!("{n} {}", one_line(licence, WORDS_BYTES_MAX))).collect();
         row(f, "made of", format_args!("{} crates, {} of them named by digest; {}", bill.crates, bill.with_digest, licences.join(", ")))
     }
 }

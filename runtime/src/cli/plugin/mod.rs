@@ -20,6 +20,7 @@ use clap::{Args, Subcommand};
 use super::elsewhere;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Admission, Built, KeyError, MANIFEST_FILE, Package, PluginError, Prepared, trial};
+pub use inspect::vendor_says;
 
 #[derive(Debug, Args)]
 pub struct Plugin {
