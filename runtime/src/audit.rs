@@ -229,8 +229,9 @@ impl Audit {
             end.broken.get_or_insert(Break { first, told });
             end = self.put(Entry::new(What::Broken, "gateway", [("first", &first), ("why", &why)]), now, end)?;
         }
-        // who fails again and again for the same reason says it once, so that no loop drives out what came before
-        if entry.what == What::Refuse && end.last.as_ref().is_some_and(|last| last.what == entry.what && last.about == entry.about) {
+        // who fails again and again for the same reason says it once, so that no loop drives out what came before; another who fails is news
+        let again = |last: &Record| last.what == entry.what && last.by == cut(&entry.by) && last.about == entry.about;
+        if entry.what == What::Refuse && end.last.as_ref().is_some_and(again) {
             return Ok(end.n);
         }
         Ok(self.put(entry, now, end)?.n)

@@ -209,8 +209,13 @@ fn a_long_log_is_kept_in_files_and_the_oldest_go_with_the_chain_whole() {
 #[test]
 fn the_same_refusal_again_and_again_is_one_record_and_long_texts_are_cut() {
     let (_, audit) = log("again", 1);
-    let refuse = |why: &str| audit.append(Entry::new(What::Refuse, "gateway", [("why", &why)]), Moment::default()).expect("written");
+    let refused = |by: &str, why: &str| audit.append(Entry::new(What::Refuse, by, [("why", &why)]), Moment::default()).expect("written");
+    let refuse = |why: &str| refused("gateway", why);
     assert_eq!([refuse("a"), refuse("a"), refuse("b"), refuse("a")], [2, 2, 3, 4]);
+    // another who asks for the same is another refusal
+    let long = "é".repeat(4000);
+    assert_eq!([refused("uid 7", "a"), refused("uid 7", "a"), refused("uid 8", "a")], [5, 5, 6]);
+    assert_eq!([refused(&long, "a"), refused(&long, "a")], [7, 7]);
     let (at, audit) = log("cut", 1);
     audit.append(Entry::new(What::Bind, "é".repeat(4000), [("x", &"é\u{1}".repeat(5000))]), Moment::default()).expect("written");
     assert_eq!(says(&at), Ok(2));
