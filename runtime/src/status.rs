@@ -240,6 +240,9 @@ pub struct TrustStatus {
     pub expires: String,
     /// Whether the wall clock was ever set.
     pub clock_set: bool,
+    /// What says whom this site trusts, and somebody else may write it; a line each, with what to do.
+    #[serde(default)]
+    pub others_hands: Vec<String>,
 }
 
 /// Of the audit log: whoever notes this elsewhere can tell a log that was cut.

@@ -1,6 +1,7 @@
 //! What a package is known by once it was seen, and that each gate asks the same of it: a release is one package, for accept, reload, start, check and inspect.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +11,7 @@ use wardgate_lab::process::binary;
 use wardgate_lab::stage::{CHILLER, Stage};
 
 use crate::faults::wait_status;
-use crate::gatekeeper::{Desk, FAR, PAST, another, audit, fleet, said, same, stolen, ward};
+use crate::gatekeeper::{Desk, FAR, PAST, another, audit, fleet, put_fleet, said, same, stolen, ward};
 use crate::supervision::wardgate;
 use crate::tamper::{key, tiny_into};
 use crate::trust::site::Site;
@@ -269,4 +270,58 @@ fn a_vendor_paints_no_line_of_its_own_into_what_inspect_and_check_show() {
     assert!(!shown.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{2800}' || c == '\u{2003}')), "{shown:?}");
     desk.trust("wardgate", 1);
     assert!(desk.well(&["check"]).contains(&format!("  runs modbus-map-0.1.1: {said}")));
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
+}
+
+//= PROMISES.md#P256
+#[test]
+fn on_the_word_of_what_others_may_write_nothing_is_changed_and_what_runs_goes_on() {
+    let folder = Folder::new("gates-hands");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let (one, two) = (another(&folder.0, "0.1.1", 1, &key(1), same), another(&folder.0, "0.1.2", 2, &key(1), same));
+    let mut stage = ward(&folder, &one, "");
+    let trust = folder.0.join("trust");
+    let fleet_file = trust.join("fleet.json");
+    put_fleet(&trust, &fleet(1, FAR, json!([]), json!([])));
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && s.trust.others_hands.is_empty());
+    let verb = |stage: &Stage, words: &[&str], code: i32| {
+        let out = wardgate(stage, words);
+        assert_eq!(out.status.code(), Some(code), "{words:?}: {}", said(&out));
+        said(&out)
+    };
+    let accept = two.display().to_string();
+    let refused = |stage: &Stage, path: &Path, how: &str, remedy: &str| {
+        let line = format!("{} {how}: whoever can write it decides whom this site trusts", path.display());
+        let status = wait_status(stage, "that it is told", |s| s.trust.others_hands.iter().any(|told| told.contains(&line)));
+        assert_ne!(status.instances[CHILLER].state, "withheld", "it goes on");
+        assert!(verb(stage, &["status"], 0).contains("IN OTHERS' HANDS: "));
+        for words in [&["plugin", "accept", &accept][..], &["grant", "approve", &accept], &["check"], &["reload"]] {
+            let told = verb(stage, words, 3);
+            assert!(told.contains(&line) && told.contains(&format!("{remedy} {}", path.display())), "{words:?}: {told}");
+        }
+    };
+    mode(&fleet_file, 0o646);
+    refused(&stage, &fleet_file, "can be written by others (mode 646)", "chmod go-w");
+    mode(&fleet_file, 0o644);
+    mode(&trust, 0o775);
+    refused(&stage, &trust, "can be written by others (mode 775)", "chmod go-w");
+    mode(&trust, 0o755);
+    if rustix::process::geteuid().is_root() {
+        let vendor = trust.join("vendors/wardgate.pub");
+        std::os::unix::fs::chown(&vendor, Some(12_345), None).expect("root may");
+        refused(&stage, &vendor, "belongs to user 12345", "chown root");
+        // a restart darkens nothing, and tells it again
+        stop(&mut stage);
+        stage.start_gateway().expect("all start");
+        wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && s.trust.others_hands.len() == 1);
+        std::os::unix::fs::chown(&vendor, Some(0), None).expect("root may");
+    }
+    wait_status(&stage, "that all is well", |s| s.trust.others_hands.is_empty());
+    verb(&stage, &["plugin", "accept", &accept], 0);
+    let told = audit(&stage, &["show"]);
+    assert!(told.contains("can be written by others (mode 646)") && told.contains("can be written by others (mode 775)"), "{told}");
 }

@@ -15,7 +15,7 @@ use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{Admitted, Judge, Wants};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Host, Package, PluginError, Prepared, PublicKey, RECALL, Withheld, at_once};
+use crate::plugin::{Host, Package, PluginError, Prepared, PublicKey, RECALL, Withheld, at_once, in_others_hands};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -52,6 +52,10 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
     let mut wrong = crate::gateway::secrets(&config).err();
+    for one in in_others_hands(&config.trust, rustix::process::geteuid().as_raw()) {
+        println!("ERROR: {one}; what to do: {}", one.remedy());
+        wrong.get_or_insert(Fault::new(Guilty::Configuration, &one, one.remedy()));
+    }
     fleet_in_words(&site, doubt.as_deref());
     let mut sandbox = Sandbox::new(site.judge());
     let (mut asks, mut channels, mut taps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());

@@ -7,7 +7,7 @@ use crate::config::{Config, IMAGE_PROFILE};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{self, Judge, Occasion};
 use crate::keys::{KeyError, PublicKey};
-use crate::plugin::{Admission, DeviceKey, Known, Memory, RECALL, Remembered, Seen};
+use crate::plugin::{Admission, DeviceKey, Known, Memory, RECALL, Remembered, Seen, in_others_hands};
 
 pub struct Site {
     pub config: Config,
@@ -72,7 +72,9 @@ impl Site {
     pub fn vouched(self, what: &str) -> Result<Self, Fault> {
         let before = self.remembered().site_key.as_deref().and_then(PublicKey::of_id);
         let good = self.config.held_to(Path::new(IMAGE_PROFILE)).map_err(Fault::from);
-        if let Err(fault) = good.and_then(|()| gateway::vouched(&self.config, before)) {
+        let hands = || in_others_hands(&self.config.trust, rustix::process::geteuid().as_raw()).into_iter().next();
+        let in_good_hands = || hands().map_or(Ok(()), |one| Err(Fault::new(Guilty::Configuration, &one, one.remedy())));
+        if let Err(fault) = good.and_then(|()| gateway::vouched(&self.config, before)).and_then(|()| in_good_hands()) {
             self.record(Entry::new(What::Refuse, who(), [("what", &what), ("why", &fault.what)]))?;
             return Err(fault);
         }

@@ -235,6 +235,9 @@ fn trust(s: &Snapshot, paint: Paint) -> Vec<String> {
     if s.trust.state == "blind" {
         said.push(format!("BLIND, nothing new is taken: {}; what to do: wardgate grant recall", s.trust.why));
     }
+    for line in &s.trust.others_hands {
+        said.push(format!("IN OTHERS' HANDS: {line}"));
+    }
     if s.config_changed {
         said.push("CONFIGURATION CHANGED ON DISK and not reloaded: reload it, or find out who changed it".to_owned());
     }

@@ -1,11 +1,11 @@
 //! Whom a site trusts, where its packages lie, what is done when trust is taken back, and what the image around this gateway forbids.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::{Config, ConfigError};
+use crate::shared_file::Loose;
 
 /// Part of the image's read-only root, so that nothing that runs there can change it.
 pub const IMAGE_PROFILE: &str = "/usr/lib/wardgate/profile";
@@ -89,15 +89,13 @@ impl Config {
         let file = &self.source.file;
         let wrong = |what: String, remedy: String| ConfigError { file: file.clone(), line: None, what, remedy };
         let about = std::fs::metadata(file).map_err(|e| wrong(format!("cannot be looked at: {e}"), "look at its folder".into()))?;
-        let (owner, mode) = (about.uid(), about.permissions().mode() & 0o777);
-        if mode & 0o022 != 0 {
-            let what = format!("can be written by others (mode {mode:03o}): whoever can do that decides what plugins may reach");
-            return Err(wrong(what, format!("look at what is in it, then chmod go-w {}", file.display())));
+        let trusted: &[u32] = if self.gateway.developer_mode { &[0, me] } else { &[0] };
+        let Some(loose) = Loose::of(&about, trusted) else { return Ok(()) };
+        if let Loose::Mode(_) = loose {
+            let what = format!("{loose}: whoever can do that decides what plugins may reach");
+            return Err(wrong(what, format!("look at what is in it, then {}", loose.remedy(file))));
         }
-        if owner == 0 || (self.gateway.developer_mode && owner == me) {
-            return Ok(());
-        }
-        let what = format!("belongs to user {owner}, and what plugins may reach is for root to say, or for whoever holds the site's key");
+        let what = format!("{loose}, and what plugins may reach is for root to say, or for whoever holds the site's key");
         let remedy = "chown root it, after a look at what is in it; or sign it: [trust] site_key and `wardgate grant sign`; \
                       or, at a developer's desk, developer_mode = true below [gateway]";
         Err(wrong(what, remedy.into()))

@@ -23,7 +23,7 @@ use crate::config::{Config, OnRevoked};
 use crate::console::{self, Asker, Order, Reloaded, To, Window};
 use crate::contract::one_line;
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{Command, Fleet, Memory};
+use crate::plugin::{Command, Fleet, InOthersHands, Memory, in_others_hands};
 use crate::status::{InstanceStatus, Status};
 
 /// People and scripts that ask at once; the next one waits to be let in.
@@ -181,6 +181,7 @@ impl Orders {
         let config = read.unwrap_or_else(|e| Err(Fault::new(Guilty::Internal, e, "please report this")))?;
         self.warden.vouched(&config).await?;
         self.warden.look(&config).await;
+        self.warden.in_good_hands()?;
         let judge = self.warden.judge(&config, Occasion::Reload).await?;
         Ok((config, judge))
     }
@@ -431,6 +432,8 @@ impl Orders {
 #[derive(Default, PartialEq)]
 struct OnDisk {
     files: Vec<Option<(SystemTime, u64, u64)>>,
+    /// Which of them, and of the vendors' keys, another user may write.
+    hands: Vec<InOthersHands>,
     /// Looks without a change until everything is looked at again.
     anew: u64,
 }
@@ -444,7 +447,8 @@ impl OnDisk {
             Some((about.modified().ok()?, about.len(), about.ino()))
         };
         let files = [config.file(), &memory].into_iter().chain(fleet.as_deref()).map(about).collect();
-        Self { files, anew: if anew == 0 { u64::MAX } else { anew } }
+        let hands = in_others_hands(&config.trust, rustix::process::geteuid().as_raw());
+        Self { files, hands, anew: if anew == 0 { u64::MAX } else { anew } }
     }
 }
 

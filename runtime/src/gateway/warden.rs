@@ -15,7 +15,10 @@ use crate::audit::{Audit, Entry, Moment, What};
 use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
-use crate::plugin::{Approval, DeviceKey, Freshness, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash};
+use crate::plugin::{
+    Approval, DeviceKey, Freshness, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash,
+    in_others_hands,
+};
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
 pub(super) use recall::RELOADED;
@@ -35,6 +38,8 @@ pub(super) struct Warden {
     told: BTreeMap<String, String>,
     /// Content of gateway.toml on disk that was told of.
     noticed: Option<String>,
+    /// What of trust somebody else may write: what was told already.
+    hands: Vec<InOthersHands>,
     /// What was seen here is not known for sure, and why: nothing of it is written before a person has looked at it.
     blind: Option<String>,
 }
@@ -43,7 +48,17 @@ impl Warden {
     pub fn open(state: &Path, key: &DeviceKey, status: Status) -> Self {
         let audit = Audit::new(state, key.signer());
         let memory = Memory::of(state, key.clone());
-        Self { audit, memory, status, state: state.to_owned(), seen: Seen::default(), told: BTreeMap::new(), noticed: None, blind: None }
+        Self {
+            audit,
+            memory,
+            status,
+            state: state.to_owned(),
+            seen: Seen::default(),
+            told: BTreeMap::new(),
+            noticed: None,
+            hands: Vec::new(),
+            blind: None,
+        }
     }
 
     // ---------- the audit log
@@ -121,6 +136,7 @@ impl Warden {
 
     /// Looks at the fleet's metadata anew. What changed is told; answers whether anything did.
     pub async fn look(&mut self, config: &Config) -> bool {
+        self.look_at_hands(config).await;
         let remembered = self.remembered().await;
         let wall_s = moment().wall.map(|ns| ns / 1_000_000_000);
         // where the memory is damaged, at least what this life has seen holds
@@ -161,6 +177,29 @@ impl Warden {
             _ => {}
         }
         true
+    }
+
+    /// What says whom this site trusts, and others may write it. At a start, and while it runs, that is told: a ward is not darkened for it. What a
+    /// person wants is refused ([`Self::in_good_hands`]).
+    async fn look_at_hands(&mut self, config: &Config) {
+        let trust = config.trust.clone();
+        let look = move || in_others_hands(&trust, rustix::process::geteuid().as_raw());
+        let Ok(hands) = tokio::task::spawn_blocking(look).await else { return };
+        if hands == self.hands {
+            return;
+        }
+        let lines: Vec<String> = hands.iter().map(|one| format!("{one}; what to do: {}", one.remedy())).collect();
+        for (one, line) in hands.iter().zip(&lines).filter(|(one, _)| !self.hands.contains(one)) {
+            error!("{line}");
+            self.write(Entry::new(What::Refuse, GATEWAY, [("what", &"trust"), ("why", &one)])).await;
+        }
+        self.status.with(|s| s.trust.others_hands = lines);
+        self.hands = hands;
+    }
+
+    /// For a reload: nothing is changed on the word of what others may write.
+    pub fn in_good_hands(&self) -> Result<(), Fault> {
+        self.hands.first().map_or(Ok(()), |one| Err(Fault::new(Guilty::Configuration, one, one.remedy())))
     }
 
     fn show_seen(&self, seen: &Seen, clock_set: bool) {

@@ -3,6 +3,7 @@
 
 mod accept;
 mod fleet;
+mod hands;
 mod memory;
 mod reach;
 mod site;
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::package::Signed;
 pub use accept::{Accepted, examine};
 pub use fleet::{Fleet, Freshness, Seen};
+pub use hands::{InOthersHands, in_others_hands};
 pub use memory::{Approval, Memory, Ran, Remembered};
 pub use reach::{Reach, grants_hash, grants_lines};
 pub use site::{Exception, SiteError, allows, config_signature, is_allowed, sign_config, signs, write_override};
