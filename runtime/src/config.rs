@@ -171,11 +171,14 @@ pub struct Plugins {
     /// Socket of a compiler that another user runs; none: a child of the gateway.
     #[serde(default)]
     pub compiler: Option<PathBuf>,
+    /// On an image for wards: also where the compiler lacks seccomp, landlock or a user of its own.
+    #[serde(default)]
+    pub compile_without_walls: bool,
 }
 
 impl Default for Plugins {
     fn default() -> Self {
-        Self { allow_unsigned: false, folder: d::packages(), compiler: None }
+        Self { allow_unsigned: false, folder: d::packages(), compiler: None, compile_without_walls: false }
     }
 }
 

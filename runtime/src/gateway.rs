@@ -73,13 +73,13 @@ const STOP_S_MAX: u64 = 10;
 
 // ---------- the way in and out
 
-/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration anew. `file` is where `config` was read from.
-pub async fn run(file: PathBuf, config: Config) -> Result<(), Fault> {
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration anew. `file` is where `config` was read from. `production`: on an image for wards.
+pub async fn run(file: PathBuf, config: Config, production: bool) -> Result<(), Fault> {
     let listen = |kind| signal(kind).map_err(|e| Fault::new(Guilty::Internal, e, ""));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let mut hangup = listen(SignalKind::hangup())?;
     let links = links_of(&config);
-    let running = Running::start(file, config).await?;
+    let running = Running::start(file, config, production).await?;
     let mut ready = std::pin::pin!(everything_tried(&running.status, &links));
     let mut told_ready = false;
     let mut scribe = running.scribe;
@@ -170,7 +170,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(file: PathBuf, config: Config) -> Result<Self, Fault> {
+    async fn start(file: PathBuf, config: Config, production: bool) -> Result<Self, Fault> {
         let secrets = secrets(&config)?;
         let lock = lock(&config.gateway.state)?;
         if config.gateway.developer_mode {
@@ -182,7 +182,7 @@ impl Running {
         let status = Status::default();
         let key = device_key(&config)?;
         let mut warden = Warden::open(&config.gateway.state, &key, status.clone());
-        let (workshop, decided) = decided(&mut warden, key, &config).await?; // before a store is touched or a port opened
+        let (workshop, decided) = decided(&mut warden, key, &config, production).await?; // before a store is touched or a port opened
         let Decided { posts, withheld, revoked, late } = decided;
         let (store, shelf, found) = open_store(&config)?;
         let heads = Heads::rebuild(&found.heads).map_err(|e| {
@@ -195,7 +195,10 @@ impl Running {
         })?;
         let (life, seed) = (u64::from_le_bytes(random()?), u64::from_le_bytes(random()?));
         describe(&status, &config, life);
-        status.with(|s| s.memory_profile = workshop.profile().name().into());
+        status.with(|s| {
+            s.memory_profile = workshop.profile().name().into();
+            (s.compiler_walls, s.compiler_lacks) = (workshop.walls.around.in_words(), workshop.walls.lacks.join(", "));
+        });
         let mut pipeline = pipeline(&config, &secrets, life, heads);
         let mut kept = bindings::sorted(found.states);
         for (instance, chunks) in std::mem::take(&mut kept.parked) {
@@ -276,7 +279,7 @@ impl Running {
         };
         let scribe = tokio::spawn(scribe.run(words));
         let mut roster = Roster::new(spoken, status.clone(), seed, kept); // the scribe ends when it and the last instance have gone
-        warden.begin(&config, life).await;
+        warden.begin(&config, life, &workshop.walls).await;
         let sights: BTreeMap<String, Sight> = posts.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
         roster.change_to(posts).await?;
         warden.take(&sights, Occasion::Start, GATEWAY).await;
@@ -308,11 +311,11 @@ pub fn device_key_as_it_is(config: &Config) -> Result<DeviceKey, Fault> {
 }
 
 /// What may run of a configuration at the start; what keeps all of it from running is in the audit log.
-async fn decided(warden: &mut Warden, key: DeviceKey, config: &Config) -> Result<(Workshop, Decided), Fault> {
+async fn decided(warden: &mut Warden, key: DeviceKey, config: &Config, production: bool) -> Result<(Workshop, Decided), Fault> {
     let tried = async {
         warden.vouched(config).await?;
         warden.look(config).await;
-        let workshop = Workshop::open(config, key)?;
+        let workshop = Workshop::open(config, key, production).await?;
         let mut judge = warden.judge(config, Occasion::Start).await?;
         let decided = workshop.posts(config, &Posts::new(), &BTreeSet::new(), &mut judge).await?;
         Ok((workshop, decided))

@@ -211,6 +211,9 @@ type OfGateway = (&'static str, Kind, &'static str, fn(&Snapshot) -> u64);
 const GATEWAY: &[OfGateway] = &[
     ("wardgate_unsigned_plugins_allowed", Gauge, "1 where plugins without a signature may run.", |s| s.allow_unsigned.into()),
     ("wardgate_developer_mode", Gauge, "1 in developer mode, which no ward runs in.", |s| s.developer_mode.into()),
+    ("wardgate_compiler_walls_missing", Gauge, "1 where the compiler of plugins lacks a wall that it should have.", |s| {
+        (!s.compiler_lacks.is_empty()).into()
+    }),
     (
         "wardgate_trust_stale",
         Gauge,

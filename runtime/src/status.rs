@@ -278,6 +278,12 @@ pub struct Snapshot {
     pub allow_unsigned: bool,
     #[serde(default)]
     pub developer_mode: bool,
+    /// What stands around the compiler of plugins: seccomp, landlock, a user of its own.
+    #[serde(default)]
+    pub compiler_walls: String,
+    /// And what it should have and lacks.
+    #[serde(default)]
+    pub compiler_lacks: String,
     #[serde(default)]
     pub trust: TrustStatus,
     #[serde(default)]

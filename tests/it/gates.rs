@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 use wardgate::plugin::{DeviceKey, Memory};
-use wardgate_lab::process::binary;
+use wardgate_lab::process::{READY_S_MAX, binary};
 use wardgate_lab::stage::{CHILLER, Stage};
 
 use crate::faults::wait_status;
@@ -324,4 +324,61 @@ fn on_the_word_of_what_others_may_write_nothing_is_changed_and_what_runs_goes_on
     verb(&stage, &["plugin", "accept", &accept], 0);
     let told = audit(&stage, &["show"]);
     assert!(told.contains("can be written by others (mode 646)") && told.contains("can be written by others (mode 775)"), "{told}");
+}
+
+/// On an image for wards.
+fn start_on_an_image(stage: &mut Stage) {
+    let profile = stage.folder.join("profile");
+    fs::write(&profile, "production\n").expect("written");
+    stage.write_configuration().expect("signed");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" --image-profile \"$PROFILE\""]).arg(binary("wardgate").expect("built")).env("PROFILE", profile);
+    let mut process = stage.spawn_gateway(&mut command).expect("it starts");
+    process.wait_for(READY_S_MAX, |line| line.starts_with("ready").then_some(())).expect("it is ready");
+    stage.gateway = Some(process);
+}
+
+//= PROMISES.md#P257
+#[test]
+fn a_compiler_without_its_walls_is_told_everywhere_and_given_nothing_on_an_image_for_wards() {
+    let folder = Folder::new("gates-walls");
+    let mut stage = Stage::new(&folder.0).expect("a stage");
+    stage.sign().expect("a fleet, a vendor and a site");
+    stage.start_broker().expect("the broker");
+    stage.start_ward(&[]).expect("the devices");
+    // no other user compiles here, and the image says that it is for wards
+    start_on_an_image(&mut stage);
+    let status = stage.gateway_status().expect("it runs");
+    assert_eq!((status.compiler_walls.as_str(), status.compiler_lacks.as_str()), ("seccomp, landlock", "a user of its own"));
+    let chiller = &status.instances[CHILLER];
+    assert!(chiller.state == "withheld" && chiller.detail.contains("a compiler without a user of its own"), "{chiller:#?}");
+    assert!(said(&wardgate(&stage, &["status"])).contains("THE COMPILER OF PLUGINS WORKS WITHOUT a user of its own"));
+    // gateway.toml may say that it is so
+    stage.ward.as_mut().expect("started").tell("on").expect("it hears");
+    stop(&mut stage);
+    stage.instead.push(("allow_unsigned = false\n".into(), "compile_without_walls = true\n".into()));
+    start_on_an_image(&mut stage);
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && s.compiler_lacks == "a user of its own");
+    // what was compiled before is used, whatever the compiler lacks
+    stop(&mut stage);
+    stage.instead.clear();
+    start_on_an_image(&mut stage);
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && s.compiler_lacks == "a user of its own");
+    stop(&mut stage);
+    // a compiler that says nothing of its walls has none that anybody knows of, also on a desk
+    let socket = folder.0.join("compile.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::thread::spawn(move || listener.incoming().flatten().for_each(drop));
+    stage.instead.push(("allow_unsigned = false\n".into(), format!("compiler = {:?}\n", socket.display().to_string())));
+    stage.start_gateway().expect("it starts");
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && s.compiler_lacks == "seccomp, landlock");
+    stop(&mut stage);
+    let told: Vec<serde_json::Value> = audit(&stage, &["show", "--json"]).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let of = |what: &str, name: &str| {
+        let about = |r: &serde_json::Value| r["about"][name].as_str().unwrap_or_default().to_owned();
+        told.iter().filter(|r| r["what"] == what).map(about).collect::<Vec<_>>()
+    };
+    let own = "a user of its own";
+    assert_eq!(of("start", "compiler_lacks"), [own, own, own, "seccomp, landlock"], "once a start");
+    assert_eq!(of("break-glass", "lacks"), [own], "{told:#?}");
 }

@@ -235,6 +235,9 @@ fn trust(s: &Snapshot, paint: Paint) -> Vec<String> {
     if s.trust.state == "blind" {
         said.push(format!("BLIND, nothing new is taken: {}; what to do: wardgate grant recall", s.trust.why));
     }
+    if !s.compiler_lacks.is_empty() {
+        said.push(format!("THE COMPILER OF PLUGINS WORKS WITHOUT {}: around it stands {}", s.compiler_lacks, s.compiler_walls));
+    }
     for line in &s.trust.others_hands {
         said.push(format!("IN OTHERS' HANDS: {line}"));
     }

@@ -11,6 +11,7 @@ mod judge;
 mod recall;
 
 use super::clock::{self, moment};
+use super::workshop::Walls;
 use crate::audit::{Audit, Entry, Moment, What};
 use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
@@ -400,13 +401,19 @@ impl Warden {
     }
 
     /// The first record of a life, and what is out of the ordinary in it.
-    pub async fn begin(&self, config: &Config, life: u64) {
+    pub async fn begin(&self, config: &Config, life: u64, walls: &Walls) {
         let version = env!("CARGO_PKG_VERSION");
         let was = self.remember(move |m| std::mem::replace(&mut m.version, version.into())).await.unwrap_or_default();
         let life = format!("{life:016x}");
         let entry =
             Entry::new(What::Start, GATEWAY, [("version", &version), ("life", &life), ("configuration", &hash(config.text().as_bytes()))]);
+        let entry = entry.and("compiler_walls", walls.around.in_words());
+        let entry = if walls.lacks.is_empty() { entry } else { entry.and("compiler_lacks", walls.lacks.join(", ")) };
         self.write(self.by_site(entry, config)).await;
+        if walls.set_aside {
+            let about: [(&str, &dyn std::fmt::Display); 2] = [("what", &"compile_without_walls"), ("lacks", &walls.lacks.join(", "))];
+            self.write(Entry::new(What::BreakGlass, GATEWAY, about).and("how", "as gateway.toml says")).await;
+        }
         if !was.is_empty() && was != version {
             self.write(Entry::new(What::Update, GATEWAY, [("what", &"wardgate"), ("from", &was), ("to", &version)])).await;
         }

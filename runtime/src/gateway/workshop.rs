@@ -13,7 +13,7 @@ use super::warden::{Judge, Occasion, Refusal, Sight};
 use crate::capability::{ble, modbus, serial};
 use crate::config::{self, Bus, Config, ConfigError, Instance, Link, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
+use crate::plugin::{self, Around, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
 
 /// All that an instance is started from.
 #[derive(Clone)]
@@ -110,7 +110,17 @@ pub(super) struct Decided {
     pub late: Vec<Vec<(String, Checked)>>,
 }
 
+/// What stands around the compiler, and what becomes of that.
+pub(super) struct Walls {
+    pub around: Around,
+    /// Of what it should have.
+    pub lacks: Vec<&'static str>,
+    /// On an image for wards, where gateway.toml says that it may.
+    pub set_aside: bool,
+}
+
 pub(super) struct Workshop {
+    pub walls: Walls,
     host: Arc<Host>,
     compiler: Compiler,
     /// For what is compiled while others run.
@@ -118,13 +128,22 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
-    pub fn open(config: &Config, key: DeviceKey) -> Result<Self, Fault> {
+    pub async fn open(config: &Config, key: DeviceKey, production: bool) -> Result<Self, Fault> {
         let state = &config.gateway.state;
         let host = Arc::new(Host::probe().map_err(refused)?);
         let program = std::env::current_exe().map_err(|e| Fault::new(Guilty::Internal, e, ""))?;
         let compiler = Compiler::open(state, key, program, vec![Compiler::VERB.into()], plugin::CompileLimits::default());
         let compiler = compiler.map_err(refused)?.at(config.plugins.compiler.clone());
-        Ok(Self { host, compiler, turns: Semaphore::new(COMPILED_AT_ONCE_MAX) })
+        let around = compiler.around(host.profile).await;
+        let lacks = around.missing(production);
+        let set_aside = production && !lacks.is_empty() && config.plugins.compile_without_walls;
+        if !lacks.is_empty() {
+            let then = if production && !set_aside { "; nothing is compiled anew" } else { "" };
+            warn!("the compiler of plugins works without {}; around it stands {}{then}", lacks.join(", "), around.in_words());
+        }
+        let compiler = if production && !set_aside { compiler.refused_without(lacks.clone()) } else { compiler };
+        let walls = Walls { around, lacks, set_aside };
+        Ok(Self { walls, host, compiler, turns: Semaphore::new(COMPILED_AT_ONCE_MAX) })
     }
 
     pub fn profile(&self) -> plugin::Profile {

@@ -93,6 +93,11 @@ impl Cache {
         self.folder.join(format!("{}.new-{}", key.file(), std::process::id()))
     }
 
+    /// For what is asked besides.
+    pub(super) fn scratch_named(&self, what: &str) -> PathBuf {
+        self.folder.join(format!("{what}.new-{}", std::process::id()))
+    }
+
     /// Anything that is wrong with an entry means compiling again, never an error: the component is the truth.
     pub(super) fn load(&self, host: &Host, key: CacheKey) -> Found {
         let path = self.folder.join(key.file());

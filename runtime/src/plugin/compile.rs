@@ -17,7 +17,7 @@ use wasmtime::component::Component;
 mod confine;
 mod elsewhere;
 
-use confine::{confine, try_to_break_out};
+use confine::{LANDLOCK, SECCOMP, confine, try_to_break_out};
 
 use super::cache::{CODE_BYTES_MAX, Cache, CacheKey, Found, Origin};
 use super::engine::{Profile, compiling};
@@ -36,6 +36,37 @@ const REASON_BYTES_MAX: usize = 600;
 const WALLS: &str = "walls: ";
 /// Instead of a profile: the child tries to break out, and writes down what it could. A test asks for it.
 const BREAK_OUT: &str = "break-out";
+
+/// Instead of a profile: the child says which walls stand around it, and nothing else.
+const ASK_WALLS: &str = "walls";
+const OWN_USER: &str = "a user of its own";
+const WALLS_BYTES_MAX: u64 = 256; // two words
+
+/// What stands around a compiler that works for this gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    pub stands: Vec<&'static str>,
+    pub lacks: Vec<&'static str>,
+}
+
+impl Around {
+    /// `words`: what the compiler says of itself.
+    fn of(words: &str, own_user: bool) -> Self {
+        let has = |wall: &str| words.split_whitespace().any(|word| word == wall);
+        let walls = [(SECCOMP, has(SECCOMP)), (LANDLOCK, has(LANDLOCK)), (OWN_USER, own_user)];
+        let which = |stands: bool| walls.iter().filter(|(_, has)| *has == stands).map(|(wall, _)| *wall).collect();
+        Self { stands: which(true), lacks: which(false) }
+    }
+
+    /// What it should not work without: the kernel's walls anywhere, another user on an image for wards, which has one.
+    pub fn missing(&self, production: bool) -> Vec<&'static str> {
+        self.lacks.iter().copied().filter(|wall| production || *wall != OWN_USER).collect()
+    }
+
+    pub fn in_words(&self) -> String {
+        if self.stands.is_empty() { "nothing".into() } else { self.stands.join(", ") }
+    }
+}
 
 /// What one compilation may use.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +94,8 @@ pub struct Compiler {
     cache: Cache,
     /// Of a compiler that another user runs, instead of a child.
     socket: Option<PathBuf>,
+    /// Walls that it lacks, for which it is given nothing.
+    refused_without: Vec<&'static str>,
 }
 
 impl Compiler {
@@ -74,12 +107,37 @@ impl Compiler {
         leading: Vec<OsString>,
         limits: CompileLimits,
     ) -> Result<Self, PluginError> {
-        Ok(Self { program, leading, limits, cache: Cache::open(state, key)?, socket: None })
+        Ok(Self { program, leading, limits, cache: Cache::open(state, key)?, socket: None, refused_without: Vec::new() })
     }
 
     /// By whom, where a site names somebody.
     pub fn at(self, socket: Option<PathBuf>) -> Self {
         Self { socket, ..self }
+    }
+
+    /// From now on it compiles nothing, because it lacks these walls; what was compiled before is used.
+    pub fn refused_without(self, walls: Vec<&'static str>) -> Self {
+        Self { refused_without: walls, ..self }
+    }
+
+    /// Which walls stand around it; one that does not answer has none that anybody knows of.
+    pub async fn around(&self, profile: Profile) -> Around {
+        let patience = Duration::from_secs(self.limits.wall_s);
+        let asked = match &self.socket {
+            Some(socket) => elsewhere::ask(socket, ASK_WALLS, ASK_WALLS, &[], patience).await,
+            None => {
+                let scratch = self.cache.scratch_named(ASK_WALLS);
+                let done = self.compile(ASK_WALLS, ASK_WALLS, &[], &scratch).await;
+                let words = done.and_then(|()| bounded(&scratch, WALLS_BYTES_MAX, "two words are far smaller"));
+                let _ = fs::remove_file(&scratch); // it may not be there
+                words
+            }
+        };
+        let words = asked.unwrap_or_else(|why| {
+            tracing::warn!(profile = profile.name(), "which walls stand around the compiler is not known: {why}");
+            Vec::new()
+        });
+        Around::of(&String::from_utf8_lossy(&words), self.socket.is_some())
     }
 
     pub const VERB: &'static str = VERB;
@@ -104,11 +162,15 @@ impl Compiler {
                 Origin::Recompiled(why)
             }
         };
+        if !self.refused_without.is_empty() {
+            return Err(PluginError::Unwalled { plugin, lacks: self.refused_without.join(", ") });
+        }
+        let (profile, component) = (host.profile.name(), &package.component[..]);
         let code = match &self.socket {
-            Some(socket) => elsewhere::compile(socket, host.profile, package, Duration::from_secs(self.limits.wall_s)).await,
+            Some(socket) => elsewhere::ask(socket, &plugin, profile, component, Duration::from_secs(self.limits.wall_s)).await,
             None => {
                 let scratch = self.cache.scratch(key);
-                let done = self.compile(host.profile, package, &scratch).await;
+                let done = self.compile(&plugin, profile, component, &scratch).await;
                 let code = done.and_then(|()| bounded(&scratch, CODE_BYTES_MAX, "code is far smaller"));
                 let _ = fs::remove_file(&scratch); // it may not be there, and what matters is told below
                 code
@@ -125,10 +187,10 @@ impl Compiler {
     }
 
     /// The component goes in by a pipe: what was checked is what is compiled, whatever happens to the file meanwhile.
-    async fn compile(&self, profile: Profile, package: &Package, scratch: &Path) -> Result<(), PluginError> {
+    async fn compile(&self, plugin: &str, profile: &str, component: &[u8], scratch: &Path) -> Result<(), PluginError> {
         let failed = |why| PluginError::Compiler { program: self.program.clone(), why };
         let mut command = tokio::process::Command::new(&self.program);
-        command.args(&self.leading).arg(scratch).arg(profile.name());
+        command.args(&self.leading).arg(scratch).arg(profile);
         command.arg(self.limits.address_bytes.to_string()).arg(self.limits.cpu_s.to_string());
         command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         command.process_group(0); // a Ctrl-C is for the gateway, which then says why it ends
@@ -138,7 +200,7 @@ impl Compiler {
         let work = async {
             let feed = async {
                 // A child that refuses early closes its end; its own words say why.
-                let _ = stdin.write_all(&package.component).await;
+                let _ = stdin.write_all(component).await;
                 drop(stdin);
             };
             let mut stderr = stderr.take(STDERR_BYTES_MAX);
@@ -148,7 +210,7 @@ impl Compiler {
             child.wait().await
         };
         let ended = tokio::time::timeout(Duration::from_secs(self.limits.wall_s), work).await;
-        let plugin = package.manifest.full_name();
+        let plugin = plugin.to_owned();
         match ended {
             Err(_) => Err(PluginError::CompileLimit { plugin, limit: format!("{} s in all", self.limits.wall_s) }),
             Ok(Err(why)) => Err(failed(why)),
@@ -237,6 +299,9 @@ fn child(args: &[OsString]) -> Result<Code, Ended> {
     let file = file.map_err(|e| Ended { code: CANNOT_WRITE, why: e.to_string() })?;
     let walls = confine();
     let _ = writeln!(io::stderr(), "{WALLS}{walls}"); // the parent reads it; without a parent there is nobody
+    if *profile == ASK_WALLS {
+        return Ok((walls.words().into_bytes(), file));
+    }
     if *profile == BREAK_OUT {
         let tried = try_to_break_out(walls).iter().map(|(what, done)| format!("{what}: {done}\n")).collect::<String>();
         return Ok((tried.into_bytes(), file));
@@ -262,4 +327,20 @@ fn limit(address_bytes: u64, cpu_s: u64) -> io::Result<()> {
     set(Resource::Cpu, cpu_s, cpu_s + 1)?;
     set(Resource::Fsize, CODE_BYTES_MAX, CODE_BYTES_MAX)?;
     set(Resource::Core, 0, 0) // a dump of hostile input is of no use on a card
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_compiler_lacks_is_what_it_does_not_say() {
+        let around = |words: &str, own_user| Around::of(words, own_user);
+        assert_eq!(around("seccomp landlock", true).lacks, Vec::<&str>::new());
+        assert_eq!(around("seccomp landlock", false).missing(false), Vec::<&str>::new(), "a desk has no other user");
+        assert_eq!(around("seccomp landlock", false).missing(true), [OWN_USER]);
+        assert_eq!(around("landlock", true).missing(false), [SECCOMP]);
+        assert_eq!((around("", false).missing(true).len(), around("", false).in_words()), (3, "nothing".into()));
+        assert_eq!(around("landlock", true).in_words(), "landlock, a user of its own");
+    }
 }

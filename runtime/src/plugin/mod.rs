@@ -32,7 +32,7 @@ pub use crate::keys::{KeyError, PublicKey, SEED_BYTES, SecretKey, export as expo
 pub use cache::Origin;
 pub use channels::{Asked, FromPipeline, Left, Links, Spoken, ToPipeline, Wiring};
 pub use commands::{Command, Commands};
-pub use compile::{CompileLimits, Compiler, child_main};
+pub use compile::{Around, CompileLimits, Compiler, child_main};
 pub use componentise::{BuildError, Built, build, componentise};
 pub use device_key::DeviceKey;
 pub use engine::{Host, INSTANCES_MAX, Profile};
@@ -98,6 +98,10 @@ pub enum PluginError {
         "compiling plugin {plugin} took more than it may ({limit}). Build it smaller: --release, no interpreter inside, fewer dependencies"
     )]
     CompileLimit { plugin: String, limit: String },
+    #[error(
+        "plugin {plugin} is not compiled: a compiler without {lacks} would work on what others made, and an image for wards does not let it"
+    )]
+    Unwalled { plugin: String, lacks: String },
     #[error("cannot start the compiler {}: {why}", program.display())]
     Compiler { program: PathBuf, why: std::io::Error },
     #[error("{}: {what}: {why}", path.display())]
@@ -138,6 +142,11 @@ impl PluginError {
             Self::State { .. } => "the state folder must be writable, and its disk must have room for some MB".into(),
             Self::KeyToken { remedy, .. } => remedy.clone(),
             Self::KeyExposed { .. } | Self::KeyBroken { .. } => "remove it with the folder `compiled` beside it; both are made anew".into(),
+            Self::Unwalled { .. } => {
+                "give it a kernel with seccomp and landlock, and name the socket of the compiler that another user runs (images/common) as compiler \
+                 below [plugins]; or, if it must be without, below [plugins] add compile_without_walls = true, and start the gateway again"
+                    .into()
+            }
             Self::Engine { .. } | Self::Compiler { .. } => "look at the limits of this service (LimitAS, LimitNPROC)".into(),
             _ => "correct the package, or its line in gateway.toml".into(),
         }

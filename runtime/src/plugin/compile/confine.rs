@@ -14,6 +14,17 @@ pub struct Walls {
     pub files: bool,
 }
 
+impl Walls {
+    /// For the gateway, which asks before it hands anything over.
+    pub fn words(self) -> String {
+        let words = [(self.system_calls, SECCOMP), (self.files, LANDLOCK)];
+        words.iter().filter(|(stands, _)| *stands).map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+pub const SECCOMP: &str = "seccomp";
+pub const LANDLOCK: &str = "landlock";
+
 impl fmt::Display for Walls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.system_calls, self.files) {

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 
 use super::{CODE_BYTES_MAX, COMPONENT_BYTES_MAX, CompileLimits, REASON_BYTES_MAX, code_of, confine, limit};
 use crate::contract::printable;
-use crate::plugin::{Package, PluginError, Profile};
+use crate::plugin::PluginError;
 
 /// The word by which the unit starts it.
 pub const SERVE: &str = "serve";
@@ -22,13 +22,13 @@ const REASON: u8 = 1;
 const HEAD_BYTES: usize = 17;
 const PROFILE_BYTES_MAX: usize = 16; // guarded, compact
 
-pub async fn compile(socket: &Path, profile: Profile, package: &Package, patience: Duration) -> Result<Vec<u8>, PluginError> {
-    let plugin = package.manifest.full_name();
+pub async fn ask(socket: &Path, plugin: &str, profile: &str, component: &[u8], patience: Duration) -> Result<Vec<u8>, PluginError> {
+    let plugin = plugin.to_owned();
     let failed = |why| PluginError::Compiler { program: socket.to_owned(), why };
     let work = async {
         let mut peer = UnixStream::connect(socket).await?;
-        peer.write_all(format!("{}\n", profile.name()).as_bytes()).await?;
-        let _ = peer.write_all(&package.component).await; // one that refuses early closes its end; its own words say why
+        peer.write_all(format!("{profile}\n").as_bytes()).await?;
+        let _ = peer.write_all(component).await; // one that refuses early closes its end; its own words say why
         let _ = peer.shutdown().await;
         let mut answer = Vec::new();
         peer.take(HEAD_BYTES as u64 + CODE_BYTES_MAX).read_to_end(&mut answer).await?;
@@ -79,5 +79,8 @@ fn served() -> Result<Vec<u8>, String> {
     io::stdin().take(most).read_to_end(&mut asked).map_err(|e| format!("cannot read the component: {e}"))?;
     let at = asked.iter().take(PROFILE_BYTES_MAX).position(|b| *b == b'\n').ok_or("no profile was asked for")?;
     let profile = std::str::from_utf8(&asked[..at]).map_err(|_| "no profile was asked for")?;
+    if profile == super::ASK_WALLS {
+        return Ok(walls.words().into_bytes());
+    }
     code_of(profile, &asked[at + 1..])
 }
