@@ -382,3 +382,42 @@ fn a_compiler_without_its_walls_is_told_everywhere_and_given_nothing_on_an_image
     assert_eq!(of("start", "compiler_lacks"), [own, own, own, "seccomp, landlock"], "once a start");
     assert_eq!(of("break-glass", "lacks"), [own], "{told:#?}");
 }
+
+//= PROMISES.md#P258
+#[test]
+fn what_the_site_signed_for_one_gateway_holds_on_no_other() {
+    let folder = Folder::new("gates-elsewhere");
+    let desk = Desk::new(&folder);
+    let package = |name: &str, version: &str, release| in_folder(&desk.at, name, version, release, same).display().to_string();
+    let (one, two) = (package("one", "0.1.1", 1), package("two", "0.1.2", 2));
+    let made = Command::new(binary("wardgate").expect("built")).args(["plugin", "keygen", "site"]).current_dir(&desk.at).output();
+    assert!(made.expect("it runs").status.success());
+    // the same state, as another gateway has it: it is called otherwise, and the site signed that
+    let called = |id: &str| {
+        desk.site("site_key = \"site.pub\"\n");
+        let text = fs::read_to_string(desk.at.join("gateway.toml")).expect("written");
+        fs::write(desk.at.join("gateway.toml"), text.replace("id = \"ward\"", &format!("id = \"{id}\""))).expect("written");
+    };
+    let signed = |id: &str| {
+        called(id);
+        desk.sign("site.key");
+    };
+    signed("ward-3");
+    desk.well(&["plugin", "accept", &two]);
+    // a signature of gateway.toml is for the name in it
+    called("ward-4");
+    assert!(desk.badly(&["plugin", "accept", &two], 3).contains("is not as the site signed it"));
+    signed("ward-3");
+    let allow = ["plugin", "allow-older", "--key", "site.key", "wardgate", "modbus-map", "1"];
+    desk.well(&allow);
+    desk.well(&["plugin", "accept", &one]);
+    signed("ward-4");
+    assert!(desk.badly(&["plugin", "accept", &one], 4).contains("release 1 is older than release 2"));
+    // unless it is meant for all
+    desk.well(&[&allow[..], &["--everywhere"]].concat());
+    desk.well(&["plugin", "accept", &one]);
+    signed("ward-5");
+    desk.well(&["plugin", "accept", &one]);
+    let told = desk.well(&["audit", "show"]);
+    assert!(told.contains("gateway: ward-3") && told.contains("gateway: *"), "{told}");
+}

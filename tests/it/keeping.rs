@@ -381,8 +381,9 @@ fn whatever_is_done_to_what_is_read_of_trust_is_refused_or_says_the_same() {
     mutated(&signature, |bytes| assert!(!signs(bytes, b"x = 2\n", &site)));
     mutated(b"x = 1\n", |text| assert!(!signs(&signature, text, &site) || text == b"x = 1\n"));
     let older = |release| Exception::older("acme", "pump", release);
-    let allowed = fs::read(write_override(&folder.0, &key(7), &older(6)).expect("written")).expect("there");
+    let allowed = fs::read(write_override(&folder.0, &key(7), &older(6), "ward-3").expect("written")).expect("there");
     mutated(&allowed, |bytes| {
-        assert!(!allows(bytes, &site, &older(5)) && !allows(bytes, &key(8).public(), &older(6)));
+        assert!(!allows(bytes, &site, &older(5), "ward-3") && !allows(bytes, &key(8).public(), &older(6), "ward-3"));
+        assert!(!allows(bytes, &site, &older(6), "ward-4"));
     });
 }

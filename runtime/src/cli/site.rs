@@ -52,7 +52,8 @@ impl Site {
             None => Seen::default(),
         };
         let admission = Admission::with(&config, fleet.fleet.as_ref());
-        Ok(Self { known: Known { fleet, memory: remembered, site_key, state }, config, memory, audit, admission, blind })
+        let gateway = config.gateway.id.clone();
+        Ok(Self { known: Known { fleet, memory: remembered, site_key, state, gateway }, config, memory, audit, admission, blind })
     }
 
     /// As this gateway judges at its start.

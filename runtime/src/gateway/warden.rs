@@ -226,7 +226,13 @@ impl Warden {
 
     pub async fn judge(&mut self, config: &Config, occasion: Occasion) -> Result<Judge, Fault> {
         let memory = self.remembered().await;
-        let known = Known { fleet: self.seen.clone(), memory, site_key: site_key(config)?, state: self.state.clone() };
+        let known = Known {
+            fleet: self.seen.clone(),
+            memory,
+            site_key: site_key(config)?,
+            state: self.state.clone(),
+            gateway: config.gateway.id.clone(),
+        };
         Ok(Judge::new(config, occasion, known, self.blind.clone()))
     }
 
@@ -362,7 +368,13 @@ impl Warden {
     /// What the fleet says now of a package that runs.
     pub fn revoked(&self, sight: &Sight) -> Option<String> {
         let by = sight.signed.as_ref()?;
-        let known = Known { fleet: self.seen.clone(), memory: Remembered::default(), site_key: None, state: PathBuf::new() };
+        let known = Known {
+            fleet: self.seen.clone(),
+            memory: Remembered::default(),
+            site_key: None,
+            state: PathBuf::new(),
+            gateway: String::new(),
+        };
         known.revoked(&sight.name, by).map(|why| why.to_string())
     }
 
@@ -403,13 +415,24 @@ impl Warden {
     /// The first record of a life, and what is out of the ordinary in it.
     pub async fn begin(&self, config: &Config, life: u64, walls: &Walls) {
         let version = env!("CARGO_PKG_VERSION");
-        let was = self.remember(move |m| std::mem::replace(&mut m.version, version.into())).await.unwrap_or_default();
+        let id = config.gateway.id.clone();
+        let renew = move |m: &mut Remembered| (std::mem::replace(&mut m.version, version.into()), std::mem::replace(&mut m.gateway, id));
+        let (was, called) = self.remember(renew).await.unwrap_or_default();
         let life = format!("{life:016x}");
         let entry =
             Entry::new(What::Start, GATEWAY, [("version", &version), ("life", &life), ("configuration", &hash(config.text().as_bytes()))]);
         let entry = entry.and("compiler_walls", walls.around.in_words());
         let entry = if walls.lacks.is_empty() { entry } else { entry.and("compiler_lacks", walls.lacks.join(", ")) };
         self.write(self.by_site(entry, config)).await;
+        if !called.is_empty() && called != config.gateway.id {
+            // what the site signed for another gateway holds there, and its name is part of what was signed
+            warn!(
+                "this gateway was called {called} until now, and gateway.toml calls it {}: is that file another gateway's?",
+                config.gateway.id
+            );
+            let about: [(&str, &dyn std::fmt::Display); 3] = [("what", &"gateway.id"), ("from", &called), ("to", &config.gateway.id)];
+            self.write(Entry::new(What::ConfigChange, GATEWAY, about)).await;
+        }
         if walls.set_aside {
             let about: [(&str, &dyn std::fmt::Display); 2] = [("what", &"compile_without_walls"), ("lacks", &walls.lacks.join(", "))];
             self.write(Entry::new(What::BreakGlass, GATEWAY, about).and("how", "as gateway.toml says")).await;

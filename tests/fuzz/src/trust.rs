@@ -47,7 +47,7 @@ fn device() -> &'static Device {
         let read = |path: PathBuf| std::fs::read(path).expect("it was written");
         let (log, head, remembered) = (read(state.join("audit.log")), read(state.join("audit.head")), read(memory.path()));
         let signature = read(sign_config(&file, &site()).expect("room"));
-        let allowed = read(write_override(&state, &site(), &older("acme", 6)).expect("room"));
+        let allowed = read(write_override(&state, &site(), &older("acme", 6), "ward-3").expect("room"));
         let key = key.signer().public();
         let records = verify_text(Path::new("audit.log"), &log, &key).expect("whole").records;
         std::fs::remove_dir_all(&state).expect("it was made");
@@ -114,9 +114,10 @@ pub fn memory_seeds() -> Vec<Vec<u8>> {
 /// A signature of gateway.toml, or an override: for exactly what was signed.
 pub fn signed(data: &[u8]) {
     let key = site().public();
-    assert!(!signs(data, b"x = 2\n", &key) && !allows(data, &key, &older("acme", 5)) && !allows(data, &key, &older("other", 6)), "forged");
-    assert!(!allows(data, &key, &Exception::other("acme", "pump", 6, &"a".repeat(64))), "forged");
-    _ = (signs(data, CONFIG, &key), allows(data, &key, &older("acme", 6)));
+    assert!(!signs(data, b"x = 2\n", &key) && !allows(data, &key, &older("acme", 5), "ward-3") && !allows(data, &key, &older("other", 6), "ward-3"), "forged");
+    assert!(!allows(data, &key, &older("acme", 6), "ward-4"), "carried elsewhere");
+    assert!(!allows(data, &key, &Exception::other("acme", "pump", 6, &"a".repeat(64)), "ward-3"), "forged");
+    _ = (signs(data, CONFIG, &key), allows(data, &key, &older("acme", 6), "ward-3"));
 }
 
 pub fn signed_seeds() -> Vec<Vec<u8>> {

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::audit::{Entry, What};
 use crate::cli::site::{Site, who, wrong_key};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Exception, PluginError, SecretKey, examine, write_override};
+use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, write_override};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -65,7 +65,7 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A release below the highest that ran here is refused: whoever brings it back brings back what was mended since. This says, by the site's key, that
-exactly this one may. gateway.toml must name the public half as [trust] site_key.
+exactly this one may, on this gateway and no other unless --everywhere says so. gateway.toml must name the public half as [trust] site_key.
 
 Example:
   wardgate plugin allow-older --key site.key acme pump 6")]
@@ -76,6 +76,9 @@ pub struct AllowOlder {
     /// The site's secret key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// On every gateway of the site: the file that is written may be copied to them
+    #[arg(long)]
+    everywhere: bool,
     vendor: String,
     name: String,
     release: u64,
@@ -84,7 +87,8 @@ pub struct AllowOlder {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 One release is one package: another one of a release that was seen here is refused, whatever it holds. This says, by the site's key, that exactly the
-package of this digest may take the other's place. gateway.toml must name the public half as [trust] site_key.
+package of this digest may take the other's place, on this gateway and no other unless --everywhere says so. gateway.toml must name the public half as
+[trust] site_key.
 
 Example:
   wardgate plugin allow-other --key site.key acme pump 6 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")]
@@ -95,6 +99,9 @@ pub struct AllowOther {
     /// The site's secret key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// On every gateway of the site: the file that is written may be copied to them
+    #[arg(long)]
+    everywhere: bool,
     vendor: String,
     name: String,
     release: u64,
@@ -103,34 +110,36 @@ pub struct AllowOther {
 }
 
 pub fn allow_older(args: &AllowOlder) -> Result<(), Fault> {
-    let AllowOlder { config, key, vendor, name, release } = args;
-    let path = allow(config, key, "allow-older", &Exception::older(vendor, name, *release))?;
+    let AllowOlder { config, key, everywhere, vendor, name, release } = args;
+    let path = allow(config, key, "allow-older", &Exception::older(vendor, name, *release), *everywhere)?;
     println!("{vendor}'s {name} release {release} may run here, although a newer one may have: {}", path.display());
     println!("next: remove that file when it is no longer needed");
     Ok(())
 }
 
 pub fn allow_other(args: &AllowOther) -> Result<(), Fault> {
-    let AllowOther { config, key, vendor, name, release, digest } = args;
-    let path = allow(config, key, "allow-other", &Exception::other(vendor, name, *release, digest))?;
+    let AllowOther { config, key, everywhere, vendor, name, release, digest } = args;
+    let path = allow(config, key, "allow-other", &Exception::other(vendor, name, *release, digest), *everywhere)?;
     println!("{vendor}'s {name} release {release} may be the package {digest} here: {}", path.display());
     println!("next: take it with `wardgate plugin accept`; remove that file when it is no longer needed");
     Ok(())
 }
 
-fn allow(config: &Path, key: &Path, verb: &str, what: &Exception) -> Result<PathBuf, Fault> {
+fn allow(config: &Path, key: &Path, verb: &str, what: &Exception, everywhere: bool) -> Result<PathBuf, Fault> {
     let site = Site::open(config)?.vouched(verb)?;
     let secret = SecretKey::read(key).map_err(|e| wrong_key(&e))?;
     if site.known.site_key != Some(secret.public()) {
         let what = format!("{} is not the key that this gateway knows as its site's", key.display());
         return Err(Fault::new(Guilty::Plugin, what, "name the site's key; its public half is [trust] site_key in gateway.toml"));
     }
-    let about: [(&str, &dyn std::fmt::Display); 4] =
-        [("what", &verb), ("vendor", &what.vendor), ("name", &what.name), ("release", &what.release)];
+    let gateway = if everywhere { EVERYWHERE } else { &site.config.gateway.id };
+    let about: [(&str, &dyn std::fmt::Display); 5] =
+        [("what", &verb), ("vendor", &what.vendor), ("name", &what.name), ("release", &what.release), ("gateway", &gateway)];
     let entry = Entry::new(What::BreakGlass, who(), about);
     site.record(match &what.digest {
         Some(digest) => entry.and("digest", digest),
         None => entry,
     })?;
-    write_override(&site.config.gateway.state, &secret, what).map_err(|e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy()))
+    write_override(&site.config.gateway.state, &secret, what, gateway)
+        .map_err(|e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy()))
 }

@@ -168,7 +168,7 @@ mod tests {
                        "revoked_releases":[{"vendor":"acme","name":"pump","release":4}]}"#;
         let fleet = revoked.then(|| Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
         let fleet = Seen { fleet, freshness: Freshness::Fresh };
-        let known = Known { fleet, memory, site_key: None, state: PathBuf::from("/nowhere") };
+        let known = Known { fleet, memory, site_key: None, state: PathBuf::from("/nowhere"), gateway: "ward".into() };
         Judge { admission: Admission::Desk, occasion: Occasion::Start, known, policy, blind: blind.then(|| "it is damaged".into()) }
     }
 

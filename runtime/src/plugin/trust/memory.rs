@@ -50,6 +50,9 @@ pub struct Remembered {
     /// Of the gateway that ran last.
     #[serde(default)]
     pub version: String,
+    /// Its name then.
+    #[serde(default)]
+    pub gateway: String,
 }
 
 /// A release of a package, of whichever vendor.

@@ -18,7 +18,7 @@ pub use fleet::{Fleet, Freshness, Seen};
 pub use hands::{InOthersHands, in_others_hands};
 pub use memory::{Approval, Memory, Ran, Remembered};
 pub use reach::{Reach, grants_hash, grants_lines};
-pub use site::{Exception, SiteError, allows, config_signature, is_allowed, sign_config, signs, write_override};
+pub use site::{EVERYWHERE, Exception, SiteError, allows, config_signature, is_allowed, sign_config, signs, write_override};
 
 /// Why a package that its vendor did sign does not run here now.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -94,6 +94,8 @@ pub struct Known {
     pub site_key: Option<super::PublicKey>,
     /// Where overrides lie.
     pub state: PathBuf,
+    /// This gateway's name, which they must have.
+    pub gateway: String,
 }
 
 /// What is decided of one package for one instance.
@@ -134,7 +136,7 @@ impl Known {
     }
 
     fn allowed(&self, exception: &Exception) -> bool {
-        self.site_key.is_some_and(|key| is_allowed(&self.state, &key, exception))
+        self.site_key.is_some_and(|key| is_allowed(&self.state, &key, exception, &self.gateway))
     }
 
     /// What keeps out a package that did not run here last.

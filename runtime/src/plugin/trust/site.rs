@@ -100,10 +100,15 @@ pub struct Exception {
     pub digest: Option<String>,
 }
 
+/// Instead of a gateway's name: every gateway of the site. No gateway is called so.
+pub const EVERYWHERE: &str = "*";
+
 #[derive(Serialize, Deserialize)]
 struct Override {
     #[serde(flatten)]
     what: Exception,
+    /// Where it holds. None of 0.1.0 says so, and such a one holds nowhere: it could be carried to any.
+    gateway: String,
     key: String,
     sig: String,
 }
@@ -117,11 +122,11 @@ impl Exception {
         Self { digest: Some(digest.to_owned()), ..Self::older(vendor, name, release) }
     }
 
-    fn message(&self) -> Vec<u8> {
+    fn message(&self, gateway: &str) -> Vec<u8> {
         let Self { vendor, name, release, digest } = self;
         match digest {
-            None => format!("wardgate allow older 1\n{vendor}\n{name}\n{release}\n"),
-            Some(digest) => format!("wardgate allow other 1\n{vendor}\n{name}\n{release}\n{digest}\n"),
+            None => format!("wardgate allow older 2\n{gateway}\n{vendor}\n{name}\n{release}\n"),
+            Some(digest) => format!("wardgate allow other 2\n{gateway}\n{vendor}\n{name}\n{release}\n{digest}\n"),
         }
         .into_bytes()
     }
@@ -141,27 +146,28 @@ impl Exception {
     }
 }
 
-/// Writes it where the gateway looks for it, and answers where.
-pub fn write_override(state: &Path, key: &SecretKey, what: &Exception) -> Result<PathBuf, SiteError> {
+/// Writes it where the gateway looks for it, and answers where. `gateway`: where it holds, or [`EVERYWHERE`].
+pub fn write_override(state: &Path, key: &SecretKey, what: &Exception, gateway: &str) -> Result<PathBuf, SiteError> {
     let path = what.path(state)?;
-    let sig = base64::encode(&key.sign(&what.message())?);
-    let said = Override { what: what.clone(), key: key.public().id(), sig };
+    let sig = base64::encode(&key.sign(&what.message(gateway))?);
+    let said = Override { what: what.clone(), gateway: gateway.to_owned(), key: key.public().id(), sig };
     let failed = |why| SiteError::File { path: path.clone(), why };
     fs::create_dir_all(path.parent().unwrap_or(state)).map_err(failed)?;
     put(&path, &serde_json::to_vec(&said).expect("plain texts")).map_err(failed)?;
     Ok(path)
 }
 
-/// Whether the site's key allows exactly this.
-pub fn is_allowed(state: &Path, key: &PublicKey, what: &Exception) -> bool {
+/// Whether the site's key allows exactly this, on this gateway.
+pub fn is_allowed(state: &Path, key: &PublicKey, what: &Exception, gateway: &str) -> bool {
     let read = what.path(state).ok().and_then(|path| plain_file(&path, SIGNATURE_BYTES_MAX).ok());
-    read.is_some_and(|(bytes, _)| allows(&bytes, key, what))
+    read.is_some_and(|(bytes, _)| allows(&bytes, key, what, gateway))
 }
 
-/// Whether this is an override's content, for exactly this, by this key.
-pub fn allows(said: &[u8], key: &PublicKey, what: &Exception) -> bool {
-    let said = serde_json::from_slice::<Override>(said).ok().and_then(|said| base64::decode(&said.sig));
-    said.is_some_and(|sig| key.signed(&what.message(), &sig))
+/// Whether this is an override's content, for exactly this, on this gateway, by this key.
+pub fn allows(said: &[u8], key: &PublicKey, what: &Exception, gateway: &str) -> bool {
+    let Ok(said) = serde_json::from_slice::<Override>(said) else { return false };
+    let here = said.gateway == gateway || said.gateway == EVERYWHERE;
+    here && base64::decode(&said.sig).is_some_and(|sig| key.signed(&what.message(&said.gateway), &sig))
 }
 
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -196,27 +202,55 @@ mod tests {
     fn an_override_opens_one_release_of_one_package_by_one_key() {
         let state = crate::plugin::cache::test_folder("override");
         let site = SecretKey::of_seed(&[1; 32]);
-        let allowed = |what: &Exception| is_allowed(&state, &site.public(), what);
+        let allowed = |what: &Exception| is_allowed(&state, &site.public(), what, "ward-3");
         let may = |vendor: &str, name: &str, release| allowed(&Exception::older(vendor, name, release));
         assert!(!may("acme", "pump", 3));
-        let path = write_override(&state, &site, &Exception::older("acme", "pump", 3)).unwrap();
+        let path = write_override(&state, &site, &Exception::older("acme", "pump", 3), "ward-3").unwrap();
         assert!(may("acme", "pump", 3));
         assert!(!may("acme", "pump", 2) && !may("acme", "other", 3) && !may("other", "pump", 3) && !may("../acme", "pump", 3));
-        assert!(!is_allowed(&state, &SecretKey::of_seed(&[2; 32]).public(), &Exception::older("acme", "pump", 3)), "by another key");
+        assert!(
+            !is_allowed(&state, &SecretKey::of_seed(&[2; 32]).public(), &Exception::older("acme", "pump", 3), "ward-3"),
+            "by another key"
+        );
         // under another name it is still for what was signed
         fs::copy(&path, state.join("overrides/acme.pump.2.json")).unwrap();
         assert!(!may("acme", "pump", 2));
         let said = fs::read_to_string(&path).unwrap();
         fs::write(state.join("overrides/acme.pump.2.json"), said.replace("\"release\":3", "\"release\":2")).unwrap();
         assert!(!may("acme", "pump", 2));
-        assert!(matches!(write_override(&state, &site, &Exception::older("Acme Inc", "pump", 3)), Err(SiteError::Name(_))));
+        assert!(matches!(write_override(&state, &site, &Exception::older("Acme Inc", "pump", 3), "ward-3"), Err(SiteError::Name(_))));
         // one package in the place of another of its release, and no other one
         let (a, b) = ("a".repeat(64), "b".repeat(64));
         let other = |release, digest: &str| Exception::other("acme", "pump", release, digest);
-        write_override(&state, &site, &other(3, &a)).unwrap();
+        write_override(&state, &site, &other(3, &a), "ward-3").unwrap();
         assert!(allowed(&other(3, &a)) && !allowed(&other(3, &b)) && !allowed(&other(4, &a)));
-        write_override(&state, &site, &other(4, &a)).unwrap();
+        write_override(&state, &site, &other(4, &a), "ward-3").unwrap();
         assert!(!may("acme", "pump", 4), "it does not make it a release that may be older");
-        assert!(matches!(write_override(&state, &site, &other(3, "../x")), Err(SiteError::Digest(_))));
+        assert!(matches!(write_override(&state, &site, &other(3, "../x"), "ward-3"), Err(SiteError::Digest(_))));
+    }
+
+    #[test]
+    fn an_override_holds_on_the_gateway_that_it_names_or_on_all() {
+        let state = crate::plugin::cache::test_folder("override-where");
+        let (site, what) = (SecretKey::of_seed(&[1; 32]), Exception::older("acme", "pump", 3));
+        let allowed = |gateway: &str| is_allowed(&state, &site.public(), &what, gateway);
+        let path = write_override(&state, &site, &what, "ward-3").unwrap();
+        assert!(allowed("ward-3") && !allowed("ward-4") && !allowed("*x"));
+        // another name written into it is another text than was signed
+        let said = fs::read_to_string(&path).unwrap();
+        for name in ["ward-4", EVERYWHERE] {
+            fs::write(&path, said.replace("ward-3", name)).unwrap();
+            assert!(!allowed("ward-3") && !allowed("ward-4"), "{name}");
+        }
+        write_override(&state, &site, &what, EVERYWHERE).unwrap();
+        assert!(allowed("ward-3") && allowed("ward-4"));
+        // as 0.1.0 wrote it, for no gateway by name
+        let sig = base64::encode(&site.sign(b"wardgate allow older 1\nacme\npump\n3\n").unwrap());
+        for gateway in ["", ",\"gateway\":\"ward-3\""] {
+            let key = site.public().id();
+            let old = format!(r#"{{"vendor":"acme","name":"pump","release":3,"key":"{key}","sig":"{sig}"{gateway}}}"#);
+            fs::write(&path, old).unwrap();
+            assert!(!allowed("ward-3"));
+        }
     }
 }
