@@ -14,7 +14,7 @@ use crate::faults::wait_status;
 use crate::gatekeeper::{Desk, FAR, PAST, another, audit, fleet, put_fleet, said, same, stolen, ward};
 use crate::supervision::wardgate;
 use crate::tamper::{key, tiny_into};
-use crate::trust::site::Site;
+use crate::trust::site::{LATER, Site};
 use crate::ward::Folder;
 
 /// A package of modbus-map in a folder of its own, so that two of them may have one name.
@@ -420,4 +420,49 @@ fn what_the_site_signed_for_one_gateway_holds_on_no_other() {
     desk.well(&["plugin", "accept", &one]);
     let told = desk.well(&["audit", "show"]);
     assert!(told.contains("gateway: ward-3") && told.contains("gateway: *"), "{told}");
+}
+
+//= PROMISES.md#P259
+#[test]
+fn a_key_whose_term_is_over_brings_in_nothing_new_and_stops_nothing() {
+    let site = Site::new("gates-ended");
+    let vendor = ["trust", "add-vendor", "acme", "--key", "acme.pub", "--fleet", "fleet", "--until"];
+    let until = |day: &'static str| [&vendor[..], &[day]].concat();
+    assert!(site.badly(3, &until("2026-11-01")).contains("is over already"));
+    site.well(&until("2026-12-01"));
+    let next = tiny_into(&site.path("stick"), "acme", "2.0.0", 2, 1);
+    site.well_of(&["trust", "publish", &next.display().to_string(), "--fleet", "fleet"].map(str::to_owned));
+    site.update().expect("what the desk says");
+    assert_eq!(site.fleet()["key_terms"][0]["until"], "2026-12-02T00:00:00Z", "the day itself is a day of the key");
+    let (file, ended) = (next.display().to_string(), "whose term ended on 2026-12-02T00:00:00Z");
+    let why = site.install_at(&file, LATER).expect_err("it came in");
+    assert!(why.contains(ended), "{why}");
+    // the gateway says the same by itself, by a time that has passed for sure, and of what is new alone
+    let desk = Desk { at: site.path("") };
+    desk.site("");
+    let text = fs::read_to_string(site.path("gateway.toml")).expect("written");
+    fs::write(site.path("gateway.toml"), text.replace("folder = \"trust\"", "folder = \"gw\"")).expect("written");
+    let first = "packages/acme/t-1.0.0.wardgate";
+    let term = |until: &str| {
+        let mut fleet = site.fleet();
+        fleet["key_terms"][0]["until"] = until.into();
+        put_fleet(&site.path("gw"), &fleet);
+    };
+    desk.well(&["plugin", "accept", first]);
+    term("2026-01-01T00:00:00Z");
+    let why = desk.badly(&["plugin", "accept", &file], 4);
+    assert!(why.contains("acme's t release 2 is new here, and the term of the key ed25519:"), "{why}");
+    assert!(why.contains("ended on 2026-01-01T00:00:00Z") && why.contains("ask acme to sign it by its present key too"), "{why}");
+    desk.well(&["plugin", "accept", first]);
+    // by the old key and a new one it comes in
+    fs::write(site.path("new.pub"), key(5).public().pem()).expect("written");
+    site.well(&["trust", "add-vendor", "acme", "--key", "new.pub", "--fleet", "fleet"]);
+    let three = tiny_into(&site.path("both"), "acme", "3.0.0", 3, 1);
+    let mut both = wardgate::plugin::sealed(&three).expect("a package");
+    both.sign(&key(5)).expect("room for two");
+    fs::write(&three, both.write()).expect("written");
+    site.well_of(&["trust", "publish", &three.display().to_string(), "--fleet", "fleet"].map(str::to_owned));
+    site.update().expect("the next state");
+    term("2026-01-01T00:00:00Z");
+    desk.well(&["plugin", "accept", &three.display().to_string()]);
 }

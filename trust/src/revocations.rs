@@ -1,14 +1,29 @@
-//! What the fleet takes back: keys of vendors and single releases, as a document that the targets role signs.
+//! What the fleet takes back: keys of vendors and single releases, and until when a key is for something new; a document that the targets role signs.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// As long as no key has an end.
 const FORMAT: u32 = 1;
+/// With ends: a reader of the first format would not see them.
+const FORMAT_WITH_TERMS: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Revocations {
     pub format: u32,
     pub keys: Vec<RevokedKey>,
     pub releases: Vec<RevokedRelease>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<Term>,
+}
+
+/// Until when what a key signed comes in anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    pub vendor: String,
+    pub key: String,
+    /// RFC 3339
+    pub until: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +46,7 @@ pub struct RevokedRelease {
 
 impl Default for Revocations {
     fn default() -> Self {
-        Self { format: FORMAT, keys: Vec::new(), releases: Vec::new() }
+        Self { format: FORMAT, keys: Vec::new(), releases: Vec::new(), terms: Vec::new() }
     }
 }
 
@@ -39,11 +54,24 @@ impl Revocations {
     /// A later format may take back what this reader would not see: it is refused whole.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let read: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        if read.format == FORMAT {
+        if [FORMAT, FORMAT_WITH_TERMS].contains(&read.format) {
             Ok(read)
         } else {
-            Err(format!("its format is {}; this program reads {FORMAT}: install a newer one", read.format))
+            Err(format!("its format is {}; this program reads up to {FORMAT_WITH_TERMS}: install a newer one", read.format))
         }
+    }
+
+    /// The end of a key's term, in the place of one that it had.
+    pub fn end(&mut self, vendor: &str, key: &str, until: Timestamp) {
+        self.terms.retain(|term| !(term.vendor == vendor && term.key == key));
+        self.terms.push(Term { vendor: vendor.into(), key: key.into(), until: until.to_string() });
+        self.format = FORMAT_WITH_TERMS;
+    }
+
+    /// The moment at which a key's term ended, where it has. An end that cannot be read has passed.
+    pub fn ended(&self, vendor: &str, key: &str, now: Timestamp) -> Option<&str> {
+        let term = self.terms.iter().find(|term| term.vendor == vendor && term.key == key)?;
+        (!term.until.parse::<Timestamp>().is_ok_and(|until| now < until)).then_some(term.until.as_str())
     }
 
     pub fn revoked(&self, vendor: &str, key: &str) -> bool {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::files;
-use crate::revocations::{RevokedKey, RevokedRelease};
+use crate::revocations::{RevokedKey, RevokedRelease, Term};
 
 pub const FLEET: &str = "fleet.json";
 const FORMAT: u32 = 1;
@@ -31,6 +31,9 @@ pub struct Fleet {
     /// What the vendors' lists name: the gateway takes nothing else. None: an older program wrote this.
     #[serde(default)]
     pub packages: Option<Vec<Named>>,
+    /// Until when vendors' keys are for something new, where they have an end.
+    #[serde(default)]
+    pub key_terms: Vec<Term>,
 }
 
 /// A package that a vendor's list names, and no other bytes than these.

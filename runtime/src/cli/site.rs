@@ -51,7 +51,7 @@ impl Site {
             Some(folder) => Seen::look(folder, remembered.fleet.as_ref(), wall_s, remembered.newest_s),
             None => Seen::default(),
         };
-        let admission = Admission::with(&config, fleet.fleet.as_ref());
+        let admission = Admission::with(&config, &fleet);
         let gateway = config.gateway.id.clone();
         Ok(Self { known: Known { fleet, memory: remembered, site_key, state, gateway }, config, memory, audit, admission, blind })
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::tz::TimeZone;
 use tough::schema::{DelegatedRole, PathPattern, PathSet, RoleType, Targets};
 
 use crate::client;
@@ -13,7 +14,7 @@ use crate::role::{self, SPEC};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The vendor's packages must be signed by one of its keys, and lie below its name. A second key is added beside the first, for the time in which a
-vendor changes over; take the old one back with `revoke`. Compare a key with the vendor by telephone or on paper first: this is where trust begins.
+vendor changes over; take the old one back with `revoke`, or let it end with --until (said again, it names another day). Compare a key with the vendor by telephone or on paper first: this is where trust begins.
 
 Example:
   wardgate trust add-vendor acme --key acme.pub --fleet fleet")]
@@ -24,6 +25,9 @@ pub struct AddVendor {
     /// The vendor's public key
     #[arg(long, value_name = "FILE.pub")]
     key: PathBuf,
+    /// The last day of this key, as 2027-12-31: what it signed and is new somewhere comes in no more after it; what runs goes on
+    #[arg(long, value_name = "DAY")]
+    until: Option<jiff::civil::Date>,
     /// What the vendor may name; may be given again [default: NAME/*]
     #[arg(long, value_name = "PATTERN")]
     paths: Vec<String>,
@@ -43,6 +47,11 @@ pub fn run(args: &AddVendor) -> Result<(), Fault> {
         return usage(format!("{path:?} is not below {vendor}/"), "a vendor speaks for what lies below its own name and nothing else");
     }
     let now = args.clock.moment()?;
+    let until = args.until.map(|day| day.tomorrow().and_then(|next| next.to_zoned(TimeZone::UTC)).map(|at| at.timestamp())).transpose();
+    let until = until.map_err(|e| Fault::usage(e, "write it as 2027-12-31"))?;
+    if until.is_some_and(|until| until <= now) {
+        return usage("the last day of that key is over already".into(), "name a day to come, or leave the key away");
+    }
     let key = Public::read(&args.key)?;
     let mut desk = args.at.desk()?;
     if desk.revocations.revoked(vendor, &key.id()) {
@@ -89,6 +98,9 @@ pub fn run(args: &AddVendor) -> Result<(), Fault> {
             list.delegations = None;
             desk.vendors.insert(vendor.clone(), list);
         }
+    }
+    if let Some(until) = until {
+        desk.revocations.end(vendor, &key.id(), until);
     }
     desk.publish(now)?;
     println!("{vendor} is trusted for {} by {}", patterns.join(", "), key.id());

@@ -96,7 +96,7 @@ fn checked(args: &Install, trust: Option<&Path>, path: &Path) -> Result<(), Faul
             claim.release, claim.vendor, claim.name, revoked.reason
         )));
     }
-    signed(&claim, &loaded).map_err(refused)?;
+    signed(&claim, &loaded, now).map_err(refused)?;
     let Some((target, expires)) = loaded.target(&claim.vendor, &name) else {
         return Err(refused(format!("the fleet's metadata does not name {name}; it names {}", listed(&loaded))));
     };
@@ -111,11 +111,16 @@ fn who_has_none(trust: Option<&Path>) -> String {
 }
 
 /// By a key that the fleet trusts for its vendor; whether the signature is right is for the gateway.
-fn signed(claim: &Claim, loaded: &client::Loaded) -> Result<(), String> {
+fn signed(claim: &Claim, loaded: &client::Loaded, now: Timestamp) -> Result<(), String> {
     let vendor = &claim.vendor;
     let trusted = loaded.vendors().into_iter().find(|v| v.vendor == *vendor).map(|v| v.keys).unwrap_or_default();
-    if claim.signers.iter().any(|key| trusted.contains(key)) {
-        return Ok(());
+    let ended = |key: &&String| loaded.revocations.ended(vendor, key, now);
+    let mut of_theirs = claim.signers.iter().filter(|key| trusted.contains(key)).peekable();
+    if let Some(first) = of_theirs.peek().copied() {
+        return match of_theirs.map(|key| ended(&key)).min().flatten() {
+            None => Ok(()),
+            Some(until) => Err(format!("it is signed by {first}, whose term ended on {until}: it signs nothing new any more")),
+        };
     }
     let keys = claim.signers.join(", ");
     match loaded.revocations.keys.iter().find(|k| k.vendor == *vendor && claim.signers.contains(&k.key)) {

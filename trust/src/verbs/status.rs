@@ -71,6 +71,9 @@ pub fn tell_trust(fleet: &Fleet) {
     if fleet.vendors.is_empty() {
         println!("    no vendor is trusted");
     }
+    for term in &fleet.key_terms {
+        println!("    key {} of {} is for something new until {}", term.key, term.vendor, term.until);
+    }
     for key in &fleet.revoked_keys {
         println!("    revoked: key {} of {} since {} ({})", key.key, key.vendor, key.since, key.reason);
     }
@@ -102,6 +105,9 @@ fn desk(desk: &mut Desk, clock: Timestamp) -> Result<(), Fault> {
         let mut packages: Vec<_> = desk.vendors[&vendor].targets.keys().map(|name| name.raw()).collect();
         packages.sort_unstable();
         packages.iter().for_each(|name| println!("        {name}"));
+    }
+    for term in &desk.revocations.terms {
+        println!("    key {} of {} is for something new until {}", term.key, term.vendor, term.until);
     }
     for key in &desk.revocations.keys {
         println!("    revoked: key {} of {} ({})", key.key, key.vendor, key.reason);

@@ -113,6 +113,7 @@ fn fleet(loaded: &Loaded, before: Option<&Fleet>, clock: Timestamp) -> (Fleet, J
         revoked_releases: loaded.revocations.releases.clone(),
         vendors: loaded.vendors(),
         packages: Some(loaded.named()),
+        key_terms: loaded.revocations.terms.clone(),
     };
     (fleet, judged)
 }

@@ -73,7 +73,7 @@ impl Sight {
 
 impl Judge {
     pub fn new(config: &Config, occasion: Occasion, known: Known, blind: Option<String>) -> Self {
-        let admission = Admission::with(config, known.fleet.fleet.as_ref());
+        let admission = Admission::with(config, &known.fleet);
         Self { admission, occasion, known, policy: config.trust.on_revoked, blind }
     }
 
@@ -167,7 +167,7 @@ mod tests {
         let json = r#"{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z",
                        "revoked_releases":[{"vendor":"acme","name":"pump","release":4}]}"#;
         let fleet = revoked.then(|| Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
-        let fleet = Seen { fleet, freshness: Freshness::Fresh };
+        let fleet = Seen { fleet, freshness: Freshness::Fresh, ended: Vec::new() };
         let known = Known { fleet, memory, site_key: None, state: PathBuf::from("/nowhere"), gateway: "ward".into() };
         Judge { admission: Admission::Desk, occasion: Occasion::Start, known, policy, blind: blind.then(|| "it is damaged".into()) }
     }

@@ -9,7 +9,7 @@ use super::vendor::Vendors;
 use crate::config::Config;
 use crate::contract::printable;
 use crate::keys::PublicKey;
-use crate::plugin::{Fleet, PluginError};
+use crate::plugin::{PluginError, Seen};
 
 const VENDOR_BYTES_MAX: usize = 40; // as a name has; shown to a person
 
@@ -31,7 +31,7 @@ pub enum Admission {
     /// What a vendor signed whose public key lies in the folder `vendors`; and folders, where a site allows it.
     Site { allow_unsigned: bool, vendors: Option<PathBuf> },
     /// The same; besides, what a key signed that the fleet revoked, so that what runs by it can be judged by the site's rule.
-    Fleet { allow_unsigned: bool, vendors: PathBuf, fleet: Arc<Fleet> },
+    Fleet { allow_unsigned: bool, vendors: PathBuf, seen: Arc<Seen> },
 }
 
 impl Admission {
@@ -40,10 +40,10 @@ impl Admission {
     }
 
     /// As [`Self::of`], with what is known of the fleet.
-    pub fn with(config: &Config, fleet: Option<&Fleet>) -> Self {
+    pub fn with(config: &Config, seen: &Seen) -> Self {
         let allow_unsigned = config.plugins.allow_unsigned;
-        match (config.trust.keys(), fleet) {
-            (Some(vendors), Some(fleet)) => Self::Fleet { allow_unsigned, vendors, fleet: Arc::new(fleet.clone()) },
+        match (config.trust.keys(), &seen.fleet) {
+            (Some(vendors), Some(_)) => Self::Fleet { allow_unsigned, vendors, seen: Arc::new(seen.clone()) },
             _ => Self::of(config),
         }
     }
@@ -52,12 +52,12 @@ impl Admission {
         !matches!(self, Self::Site { allow_unsigned: false, .. } | Self::Fleet { allow_unsigned: false, .. })
     }
 
-    /// The first of the keys that is trusted in the package's vendor's name, and not revoked where there is such a one.
+    /// The first of the keys that is trusted in the package's vendor's name, and neither revoked nor at its end where there is such a one.
     pub fn signer(&self, path: &Path, sealed: &Sealed) -> Result<Option<PublicKey>, PluginError> {
         let (vendors, fleet) = match self {
             Self::Desk => return Ok(sealed.signers().next().copied()),
             Self::Site { vendors, .. } => (vendors.as_deref(), None),
-            Self::Fleet { vendors, fleet, .. } => (Some(vendors.as_path()), Some(fleet)),
+            Self::Fleet { vendors, seen, .. } => (Some(vendors.as_path()), seen.fleet.as_ref().map(|fleet| (fleet, seen))),
         };
         let first = sealed.signers().next().ok_or_else(|| PluginError::Flawed { path: path.to_owned(), why: Flaw::Unsigned })?;
         // not held against a manifest yet: whoever made the file wrote it
@@ -65,9 +65,11 @@ impl Admission {
         let said = |why| PluginError::Untrusted { path: path.to_owned(), vendor: vendor.clone(), key: *first, why: Box::new(why) };
         let folder = vendors.ok_or_else(|| said(Distrust::NoFolder))?;
         let vendors = Vendors::read(folder)?;
-        let Some(fleet) = fleet else { return vendors.signer(sealed).map(Some).map_err(said) };
+        let Some((fleet, seen)) = fleet else { return vendors.signer(sealed).map(Some).map_err(said) };
         let owner = sealed.claim.vendor.as_str();
-        let good = sealed.signers().find(|key| vendors.trusts(owner, key) && !fleet.was_of(owner, key));
+        let good = || sealed.signers().filter(|key| vendors.trusts(owner, key) && !fleet.was_of(owner, key));
+        // one whose term is not over counts first: a package may be signed by the old key and the new one
+        let good = good().find(|key| seen.key_ended(owner, key).is_none()).or_else(|| good().next());
         let revoked = || sealed.signers().find(|key| fleet.was_of(owner, key));
         match good.or_else(revoked) {
             Some(key) => Ok(Some(*key)),

@@ -35,6 +35,18 @@ pub struct Fleet {
     /// What the vendors' lists name; none: an older `wardgate-trust` wrote this, and did not say.
     #[serde(default)]
     pub packages: Option<Vec<Named>>,
+    /// Until when keys are for something new, where they have an end.
+    #[serde(default)]
+    pub key_terms: Vec<KeyTerm>,
+}
+
+/// Until when what a vendor's key signed comes in anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyTerm {
+    pub vendor: String,
+    pub key: String,
+    /// RFC 3339.
+    pub until: String,
 }
 
 /// A package that its vendor's list names, byte for byte.
@@ -101,6 +113,8 @@ pub enum Freshness {
 pub struct Seen {
     pub fleet: Option<Fleet>,
     pub freshness: Freshness,
+    /// Keys whose term has ended by now.
+    pub ended: Vec<KeyTerm>,
 }
 
 impl Fleet {
@@ -125,7 +139,8 @@ impl Fleet {
         if fleet.format != FORMAT {
             return Err(FleetError::Format { path, format: fleet.format });
         }
-        let mut moments = std::iter::once(&fleet.expires).chain(&fleet.checked).chain(&fleet.floor);
+        let mut moments =
+            std::iter::once(&fleet.expires).chain(&fleet.checked).chain(&fleet.floor).chain(fleet.key_terms.iter().map(|term| &term.until));
         if let Some(text) = moments.find(|text| when::read(text).is_none()) {
             return Err(unreadable(format!("{text:?} is no time like {}", when::text(0))));
         }
@@ -198,11 +213,22 @@ impl Fleet {
         self.revoked_keys.iter().any(|k| k.vendor == vendor && k.key == id)
     }
 
-    /// `wall_s`: the clock, where it was ever set. A clock behind the moment at which the metadata was proven is wrong, and that moment counts.
-    pub fn freshness(&self, wall_s: Option<i64>, newest_s: i64) -> Freshness {
+    /// The latest of what is known: a clock behind the moment at which the metadata was proven is wrong, and that moment counts.
+    fn now(&self, wall_s: Option<i64>, newest_s: i64) -> Option<i64> {
         let checked = self.floor.as_deref().or(self.checked.as_deref()).and_then(when::read);
+        [wall_s, checked, Some(newest_s).filter(|s| *s > 0)].into_iter().flatten().max()
+    }
+
+    /// Where nobody knows what time it is, none has ended: the metadata is stale then, and nothing new comes in anyhow.
+    fn ended(&self, now: Option<i64>) -> Vec<KeyTerm> {
+        let over = |term: &&KeyTerm| now.is_some_and(|now| now >= when::read(&term.until).unwrap_or_default());
+        self.key_terms.iter().filter(over).cloned().collect()
+    }
+
+    /// `wall_s`: the clock, where it was ever set.
+    pub fn freshness(&self, wall_s: Option<i64>, newest_s: i64) -> Freshness {
         let expires = self.expires_s();
-        let Some(now) = [wall_s, checked, Some(newest_s).filter(|s| *s > 0)].into_iter().flatten().max() else {
+        let Some(now) = self.now(wall_s, newest_s) else {
             let why = "the clock was never set, and fleet.json does not say when it was proven, so nobody knows whether it has expired";
             return Freshness::Stale(why.into());
         };
@@ -218,15 +244,26 @@ impl Seen {
     pub fn look(folder: &Path, last: Option<&Fleet>, wall_s: Option<i64>, newest_s: i64) -> Self {
         match (Fleet::read(folder), last) {
             (Err(FleetError::Missing { .. }), None) => Self::default(),
-            (Err(why), last) => Self { fleet: last.cloned(), freshness: Freshness::Stale(why.to_string()) },
+            (Err(why), last) => Self::of(last.cloned(), Freshness::Stale(why.to_string()), wall_s, newest_s),
             (Ok(fleet), Some(last)) if let Some(why) = fleet.goes_back(last) => {
-                Self { fleet: Some(last.clone()), freshness: Freshness::Stale(why.to_string()) }
+                Self::of(Some(last.clone()), Freshness::Stale(why.to_string()), wall_s, newest_s)
             }
             (Ok(fleet), _) => {
                 let freshness = fleet.freshness(wall_s, newest_s);
-                Self { fleet: Some(fleet), freshness }
+                Self::of(Some(fleet), freshness, wall_s, newest_s)
             }
         }
+    }
+
+    fn of(fleet: Option<Fleet>, freshness: Freshness, wall_s: Option<i64>, newest_s: i64) -> Self {
+        let ended = fleet.as_ref().map(|fleet| fleet.ended(fleet.now(wall_s, newest_s))).unwrap_or_default();
+        Self { fleet, freshness, ended }
+    }
+
+    /// When the term of a vendor's key ended, where it has.
+    pub fn key_ended(&self, vendor: &str, key: &PublicKey) -> Option<&str> {
+        let id = key.id();
+        self.ended.iter().find(|term| term.vendor == vendor && term.key == id).map(|term| term.until.as_str())
     }
 
     pub fn why_stale(&self) -> Option<&str> {
@@ -261,6 +298,7 @@ mod tests {
             revoked_keys: vec![revoked],
             revoked_releases: vec![release],
             packages: None,
+            key_terms: Vec::new(),
         }
     }
 
@@ -278,6 +316,25 @@ mod tests {
         for (vendor, k, name, release) in [("acme", 2, "pump", 4), ("acme", 2, "other", 3), ("other", 1, "pump", 3)] {
             assert_eq!(what(vendor, k, name, release), None);
         }
+    }
+
+    #[test]
+    fn a_keys_term_ends_by_the_latest_time_that_is_known_and_by_none_that_is_not() {
+        let folder = crate::plugin::cache::test_folder("key-term");
+        let term = KeyTerm { vendor: "acme".into(), key: key(1).id(), until: "2026-12-10T00:00:00Z".into() };
+        let with = Fleet { key_terms: vec![term], ..fleet(1) };
+        put(&folder, &with);
+        let at = |text: &str| when::read(text);
+        let ended = |wall, newest| Seen::look(&folder, None, wall, newest).key_ended("acme", &key(1)).map(str::to_owned);
+        assert_eq!((ended(at("2026-12-09T23:59:59Z"), 0), ended(None, 0)), (None, None));
+        let over = Some("2026-12-10T00:00:00Z".to_owned());
+        assert_eq!((ended(at("2026-12-10T00:00:00Z"), 0), ended(None, at("2026-12-11T00:00:00Z").unwrap())), (over.clone(), over));
+        let seen = Seen::look(&folder, None, at("2026-12-20T00:00:00Z"), 0);
+        assert_eq!((seen.key_ended("acme", &key(2)), seen.key_ended("other", &key(1)), seen.freshness.clone()), (None, None, Freshness::Fresh));
+        put(&folder, &Fleet { key_terms: vec![KeyTerm { until: "soon".into(), ..with.key_terms[0].clone() }], ..with.clone() });
+        assert!(
+            matches!(Seen::look(&folder, Some(&with), None, 0).freshness, Freshness::Stale(why) if why.contains("\"soon\" is no time"))
+        );
     }
 
     #[test]
@@ -316,7 +373,7 @@ mod tests {
         assert_eq!(Seen::look(&folder, None, now, 0), Seen::default());
         put(&folder, &fleet(2));
         let good = Seen::look(&folder, None, now, 0);
-        assert_eq!(good, Seen { fleet: Some(fleet(2)), freshness: Freshness::Fresh });
+        assert_eq!(good, Seen { fleet: Some(fleet(2)), freshness: Freshness::Fresh, ended: Vec::new() });
         let last = good.fleet.as_ref();
         let stale = |words: &str| {
             let seen = Seen::look(&folder, last, now, 0);

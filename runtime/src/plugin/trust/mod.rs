@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::package::Signed;
 pub use accept::{Accepted, examine};
-pub use fleet::{Fleet, Freshness, Seen};
+pub use fleet::{Fleet, Freshness, KeyTerm, Seen};
 pub use hands::{InOthersHands, in_others_hands};
 pub use memory::{Approval, Memory, Ran, Remembered};
 pub use reach::{Reach, grants_hash, grants_lines};
@@ -39,6 +39,8 @@ pub enum Withheld {
         named.as_ref().map_or_else(|| format!("name no {file}"), |named| format!("name {file} with the SHA-256 {named}"))
     )]
     Unlisted { file: String, sha256: String, named: Option<String> },
+    #[error("{vendor}'s {name} release {release} is new here, and the term of the key {key}, which signed it, ended on {until}")]
+    KeyEnded { vendor: String, name: String, release: u64, key: String, until: String },
     #[error("{vendor}'s {name} release {release} is new here, and nothing new is taken while the fleet's metadata is not fresh: {why}")]
     Stale { vendor: String, name: String, release: u64, why: String },
     #[error("release {release} asks for more than was approved for this instance (release {approved}): {more}")]
@@ -71,6 +73,9 @@ impl Withheld {
                     "ask {vendor} to count `release` up and sign it anew; or, if it must be this one, with the site's key: \
                      wardgate plugin allow-other --key site.key {vendor} {name} {release} {digest}"
                 )
+            }
+            Self::KeyEnded { vendor, .. } => {
+                format!("ask {vendor} to sign it by its present key too (`wardgate plugin sign`): that makes no other package of it. What ran goes on")
             }
             Self::Unlisted { .. } => {
                 "at the fleet's desk: `wardgate trust publish FILE`, then `wardgate trust update` here; or take the file that the desk published"
@@ -141,7 +146,14 @@ impl Known {
 
     /// What keeps out a package that did not run here last.
     pub fn news(&self, name: &str, by: &Signed, beside: Option<&str>) -> Option<Withheld> {
-        self.older(name, by).or_else(|| self.other(name, by, beside)).or_else(|| self.stale(name, by))
+        self.older(name, by).or_else(|| self.other(name, by, beside)).or_else(|| self.ended(name, by)).or_else(|| self.stale(name, by))
+    }
+
+    /// New here, by a key whose term is over.
+    fn ended(&self, name: &str, by: &Signed) -> Option<Withheld> {
+        let until = self.fleet.key_ended(&by.vendor, &by.key).filter(|_| !self.memory.knows(&by.vendor, name, by.release))?.to_owned();
+        let (vendor, name) = (by.vendor.clone(), name.to_owned());
+        Some(Withheld::KeyEnded { vendor, name, release: by.release, key: by.key.id(), until })
     }
 
     /// The site has a fleet, and no list of it names this file. `file`: acme/pump-1.0.0.wardgate
