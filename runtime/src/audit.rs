@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::when;
 
 mod verify;
 
-pub use verify::{Broken, Whole, proven, verify_file, verify_folder, verify_text};
+pub use verify::{Broken, Whole, held_against, proven, verify_file, verify_folder, verify_text};
 
 /// A record has some 300 bytes: some thousand of them, weeks of a busy ward.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -130,9 +131,26 @@ pub struct Head {
     pub from: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<Break>,
+    /// How often the memory beside the log was written: an older one in its place is known by that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub memory: u64,
     pub key: String,
     pub sig: String,
 }
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Which record was the newest when something beside the log was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    pub n: u64,
+    pub hash: String,
+}
+
+/// What the memory beside the log knows of it: how often it was written, and the newest record then.
+type Beside = dyn Fn() -> Option<(u64, Anchor)> + Send + Sync;
 
 /// What a record says, before it has a place.
 pub struct Entry {
@@ -184,7 +202,8 @@ fn line(record: &Record) -> Vec<u8> {
 #[derive(Clone)]
 pub struct Audit {
     folder: PathBuf,
-    signer: std::sync::Arc<SecretKey>,
+    signer: Arc<SecretKey>,
+    beside: Option<Arc<Beside>>,
 }
 
 /// What stands at the end of the log, as far as the device can vouch for it: what comes next is chained to this.
@@ -197,6 +216,7 @@ struct End {
     /// The oldest record that is kept.
     from: u64,
     broken: Option<Break>,
+    memory: u64,
     /// What is not as the device left it, and was not told yet: the first such record, and what is wrong.
     flaw: Option<(u64, String)>,
 }
@@ -212,7 +232,22 @@ struct Tail {
 impl Audit {
     /// `signer`: the device's own key.
     pub fn new(state: &Path, signer: SecretKey) -> Self {
-        Self { folder: state.to_owned(), signer: std::sync::Arc::new(signer) }
+        Self { folder: state.to_owned(), signer: Arc::new(signer), beside: None }
+    }
+
+    /// The memory knows which record was the newest when it was written: a log that was put back together with its head ends before that.
+    pub fn beside(self, memory: impl Fn() -> Option<(u64, Anchor)> + Send + Sync + 'static) -> Self {
+        Self { beside: Some(Arc::new(memory)), ..self }
+    }
+
+    /// That the memory was written so often, before anything else is.
+    pub fn note_memory(&self, count: u64) -> io::Result<()> {
+        let lock = shared_file(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true), MODE)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        // without a head there is no record yet, or the next one tells that it is gone
+        let Some(mut head) = self.head() else { return Ok(()) };
+        head.memory = head.memory.max(count);
+        self.sign_head(head)
     }
 
     pub fn key(&self) -> String {
@@ -224,6 +259,18 @@ impl Audit {
         let lock = shared_file(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true), MODE)?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut end = self.end()?;
+        if let Some((count, known)) = self.beside.as_ref().and_then(|memory| memory()) {
+            end.memory = end.memory.max(count);
+            if known.n > end.n {
+                // the numbers go on behind those that are gone: what was written once is written by nobody again
+                let why = format!(
+                    "the log and its head end with record {}, and the memory beside them knows record {}: both were put back",
+                    end.n, known.n
+                );
+                end.flaw.get_or_insert((end.n.saturating_add(1), why));
+                (end.n, end.hash) = (known.n, known.hash);
+            }
+        }
         if let Some((first, why)) = end.flaw.take() {
             let told = end.n.checked_add(1).ok_or_else(used_up)?;
             end.broken.get_or_insert(Break { first, told });
@@ -292,7 +339,7 @@ impl Audit {
         let (hashed, at) = (line.as_deref().map(hash), last.as_ref().map(|last| last.n));
         let unknown = self.folder.join(HEAD).exists();
         let Some(head) = self.head() else {
-            let mut end = End { n: 0, hash: NOTHING.into(), bytes, last, from: from.unwrap_or(1), broken: None, flaw: None };
+            let mut end = End { n: 0, hash: NOTHING.into(), bytes, last, from: from.unwrap_or(1), broken: None, memory: 0, flaw: None };
             if let Some(hashed) = hashed {
                 (end.n, end.hash) = (at.filter(|n| *n < u64::MAX).unwrap_or(0), hashed);
             }
@@ -302,7 +349,8 @@ impl Audit {
             }
             return Ok(end);
         };
-        let mut end = End { n: head.n, hash: head.hash, bytes, last, from: head.from, broken: head.broken, flaw: None };
+        let mut end =
+            End { n: head.n, hash: head.hash, bytes, last, from: head.from, broken: head.broken, memory: head.memory, flaw: None };
         match &hashed {
             Some(found) if *found == end.hash => {}
             None if end.hash == NOTHING => {}
@@ -372,8 +420,11 @@ impl Audit {
 
     fn write_head(&self, end: &End, next: Option<&str>) -> io::Result<()> {
         let next = next.map(str::to_owned);
-        let mut head =
-            Head { n: end.n, hash: end.hash.clone(), next, from: end.from, broken: end.broken, key: self.key(), sig: String::new() };
+        let (hash, key) = (end.hash.clone(), self.key());
+        self.sign_head(Head { n: end.n, hash, next, from: end.from, broken: end.broken, memory: end.memory, key, sig: String::new() })
+    }
+
+    fn sign_head(&self, mut head: Head) -> io::Result<()> {
         head.sig = base64::encode(&self.signer.sign(&head_message(&head)).map_err(io::Error::other)?);
         replace_file(&self.folder.join(HEAD), &serde_json::to_vec(&head)?, MODE)
     }

@@ -466,3 +466,56 @@ fn a_key_whose_term_is_over_brings_in_nothing_new_and_stops_nothing() {
     term("2026-01-01T00:00:00Z");
     desk.well(&["plugin", "accept", &three.display().to_string()]);
 }
+
+//= PROMISES.md#P260
+#[test]
+fn a_memory_or_an_audit_log_that_somebody_puts_back_is_noticed_at_the_start_and_by_verify() {
+    let folder = Folder::new("gates-put-back");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let (one, two) = (another(&folder.0, "0.1.1", 1, &key(1), same), another(&folder.0, "0.1.2", 2, &key(1), same));
+    let mut stage = ward(&folder, &one, "");
+    put_fleet(&folder.0.join("trust"), &fleet(1, FAR, json!([]), json!([])));
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && !s.instances[CHILLER].grants_hash.is_empty());
+    let state = folder.0.join("state");
+    let copy = |names: &[&str]| names.iter().map(|name| (state.join(name), fs::read(state.join(name)).expect("there"))).collect::<Vec<_>>();
+    let put = |files: &[(PathBuf, Vec<u8>)]| files.iter().for_each(|(path, bytes)| fs::write(path, bytes).expect("written"));
+    let verify = |stage: &Stage, code: i32| {
+        let out = wardgate(stage, &["audit", "verify"]);
+        assert_eq!(out.status.code(), Some(code), "{}", said(&out));
+        said(&out)
+    };
+    stop(&mut stage);
+    let (memory, log) = (copy(&["trust.memory"]), copy(&["audit.log", "audit.head"]));
+    // the next release runs, and then somebody wants the one before it back
+    stage.instead[0].1 = two.display().to_string();
+    stage.start_gateway().expect("it starts");
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].signed_by == "wardgate release 2");
+    stop(&mut stage);
+    verify(&stage, 0);
+    let (good, newest) = (copy(&["trust.memory"]), copy(&["audit.log", "audit.head"]));
+    put(&memory);
+    assert!(verify(&stage, 5).contains("trust.memory was put back"));
+    stage.instead[0].1 = one.display().to_string();
+    stage.start_gateway().expect("the others start");
+    let status = stage.gateway_status().expect("it runs");
+    assert!(status.trust.state == "blind" && status.trust.why.contains("trust.memory was put back"), "{status:#?}");
+    assert_eq!(status.instances[CHILLER].state, "withheld", "the log proves that release 2 ran");
+    stop(&mut stage);
+    let told = said(&wardgate(&stage, &["audit", "show"]));
+    assert!(told.contains("trust-stale") && told.contains("trust.memory was put back"), "{told}");
+    // the log with its head, and the memory as it was
+    put(&good);
+    put(&newest);
+    verify(&stage, 0);
+    put(&log);
+    let why = verify(&stage, 5);
+    assert!(why.contains("is missing, and all behind it") && why.contains("both were put back"), "{why}");
+    stage.instead[0].1 = two.display().to_string();
+    stage.start_gateway().expect("all start");
+    let status = wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0);
+    assert!(status.audit.broken.contains("is missing or was changed"), "{status:#?}");
+    stop(&mut stage);
+    assert!(verify(&stage, 5).contains("the device found that when it wrote record"));
+    assert!(said(&wardgate(&stage, &["audit", "show"])).contains("both were put back"));
+}

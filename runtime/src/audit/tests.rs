@@ -64,7 +64,7 @@ fn quick(audit: &Audit, entry: Entry) {
 
 fn unflushed_head(audit: &Audit, end: &End) {
     let (n, hash, from, broken) = (end.n, end.hash.clone(), end.from, end.broken);
-    let mut head = Head { n, hash, next: None, from, broken, key: audit.key(), sig: String::new() };
+    let mut head = Head { n, hash, next: None, from, broken, memory: 0, key: audit.key(), sig: String::new() };
     head.sig = base64::encode(&audit.signer.sign(&head_message(&head)).expect("a signature"));
     fs::write(audit.folder.join(HEAD), serde_json::to_vec(&head).expect("plain")).expect("written");
 }

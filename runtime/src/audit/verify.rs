@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Break, HEAD, Head, NOTHING, Record, What, hash, line, sealed_message};
+use super::{Anchor, Break, HEAD, Head, NOTHING, Record, What, hash, line, sealed_message};
 use crate::keys::{PublicKey, base64};
 
 /// What a whole log holds.
@@ -36,6 +36,12 @@ pub enum Broken {
     Foreign { n: u64, last: u64 },
     #[error("{} is missing or not signed by the device ({key}): which record is the newest is not known", path.display())]
     Head { path: PathBuf, key: String },
+    #[error(
+        "record {n} is missing, and all behind it: the log and its head end with record {last}, and the memory beside them knows record {known}: both were put back"
+    )]
+    PutBack { n: u64, last: u64, known: u64 },
+    #[error("record {n} is not the one that the memory beside the log knows: the log is another one, which this device signed")]
+    Another { n: u64 },
     #[error("there is no record in {}", path.display())]
     Empty { path: PathBuf },
     #[error("record {first} is missing or not as it was written: the device found that when it wrote record {told}{}", behind(behind_it))]
@@ -88,6 +94,20 @@ pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Whole, Broken> {
         chain.up_to(head.as_ref().ok_or_else(|| Broken::Head { path: path.clone(), key: key.id() })?)
     });
     chain.done(done, head.and_then(|head| head.broken))
+}
+
+/// A log that is whole by itself, against what the memory beside it knows.
+pub fn held_against(whole: Whole, known: &Anchor) -> Result<Whole, Broken> {
+    let last = whole.records.last().map_or(0, |record| record.n);
+    if known.n > last {
+        return Err(Broken::PutBack { n: last + 1, last, known: known.n });
+    }
+    let at = whole.records.iter().position(|record| record.n == known.n);
+    // what is older than the oldest that is kept has gone by itself
+    match at.map(|at| hash(&line(&whole.records[at]))) {
+        Some(found) if found != known.hash => Err(Broken::Another { n: known.n }),
+        _ => Ok(whole),
+    }
 }
 
 /// One file by itself: what stands behind its last signed record is chained, and nothing more.

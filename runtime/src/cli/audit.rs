@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::site::{device, wrong_key};
-use crate::audit::{Broken, Record, Whole, verify_file, verify_folder};
+use crate::audit::{Anchor, Broken, Record, Whole, held_against, verify_file, verify_folder};
 use crate::config::Config;
 use crate::fault::{Fault, Guilty};
+use crate::gateway;
 use crate::keys::PublicKey;
+use crate::plugin::RECALL;
 
 #[derive(Args)]
 #[command(after_help = "\
 Each record holds the hash of the one before it. The device signs the first and last record of each life, one in 64, the first of each file, and
 which record is the newest. `verify` names the first record that is not as it was written: changed, missing, moved, put in, cut off. When the
 gateway itself finds that, it writes on and says so in a record and in each signature from then on; `verify` never calls such a log whole again.
+
+The log is held against trust.memory beside it too, which knows how far the log was; and the log knows how often that was written: either of them put back
+alone is named. Both put back together, with all else on the card, are not.
 
 A log given away as one file is proven up to its last signed record. Whoever holds the device's key can write another log: note elsewhere what
 `wardgate status --json` says of the newest record, or let Prometheus watch wardgate_audit_records_total.
@@ -83,6 +88,20 @@ impl Whose {
     }
 }
 
+/// The memory beside the log knows how far the log was, and the log how often the memory was written.
+fn against_the_memory(config: &Path, whole: Whole) -> Result<Result<Whole, Broken>, Fault> {
+    let config = Config::load(config)?;
+    let (memory, _) = gateway::kept(&config.gateway.state, &gateway::device_key_as_it_is(&config)?);
+    let Ok(read) = memory.read() else { return Ok(Ok(whole)) }; // a damaged one says nothing; status and `check` tell of it
+    if memory.is_there()
+        && let Some(why) = memory.put_back(&read)
+    {
+        return Err(Fault::new(Guilty::Store, why, RECALL));
+    }
+    let known = read.audit.map(|(n, hash)| Anchor { n, hash });
+    Ok(known.map_or_else(|| Ok(whole.clone()), |known| held_against(whole.clone(), &known)))
+}
+
 fn broken(path: &Path, why: &Broken) -> Fault {
     Fault::new(Guilty::Store, format!("the audit log {} is not whole: {why}", path.display()), why.remedy())
 }
@@ -91,7 +110,11 @@ pub fn run(args: &Audit) -> Result<(), Fault> {
     match &args.verb {
         Verb::Verify { whose } => {
             let (read, path, key) = whose.read()?;
-            let whole = read.map_err(|why| broken(&path, &why))?;
+            let whole = match (read, &whose.file) {
+                (Ok(whole), None) => against_the_memory(&whose.config, whole)?,
+                (read, _) => read,
+            };
+            let whole = whole.map_err(|why| broken(&path, &why))?;
             let (first, last) = (whole.records.first().map_or(0, |r| r.n), whole.records.last().map_or(0, |r| r.n));
             println!("the audit log {} is whole: records {first} to {last}, {} signed by the device", path.display(), whole.seals);
             println!("    {}", key.id());

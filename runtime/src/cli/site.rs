@@ -43,7 +43,7 @@ impl Site {
 
     fn of(config: Config, key: DeviceKey) -> Result<Self, Fault> {
         let state = config.gateway.state.clone();
-        let (memory, audit) = (Memory::of(&state, key.clone()), Audit::new(&state, key.signer()));
+        let (memory, audit) = gateway::kept(&state, &key);
         let (remembered, blind) = gateway::recollect(&memory, &audit);
         let site_key = config.trust.site_key.as_deref().map(PublicKey::read).transpose().map_err(|e| wrong_key(&e))?;
         let wall_s = gateway::audit_moment().wall_ns.map(|ns| ns / 1_000_000_000);

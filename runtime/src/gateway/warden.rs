@@ -23,7 +23,7 @@ use crate::plugin::{
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
 pub(super) use recall::RELOADED;
-pub use recall::recollect;
+pub use recall::{kept, recollect};
 
 /// Who speaks where no person does.
 pub(super) const GATEWAY: &str = "gateway";
@@ -47,8 +47,7 @@ pub(super) struct Warden {
 
 impl Warden {
     pub fn open(state: &Path, key: &DeviceKey, status: Status) -> Self {
-        let audit = Audit::new(state, key.signer());
-        let memory = Memory::of(state, key.clone());
+        let (memory, audit) = kept(state, key);
         Self {
             audit,
             memory,

@@ -51,9 +51,9 @@ pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
 pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
-    Accepted, Approval, EVERYWHERE, Exception, Fleet, Freshness, InOthersHands, KeyTerm, Known, Memory, RECALL, Ran, Reach, Remembered,
-    Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, grants_hash, grants_lines, in_others_hands, sign_config, signs,
-    write_override,
+    Accepted, Approval, EVERYWHERE, Exception, Fleet, Freshness, InOthersHands, KeyTerm, Known, Log, Memory, RECALL, Ran, Reach,
+    Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, grants_hash, grants_lines, in_others_hands,
+    sign_config, signs, write_override,
 };
 
 /// What keeps a plugin from running: who, what, and what to do.

@@ -1,12 +1,41 @@
 //! What this gateway remembers of what it trusted; and where that file is damaged or gone, what its audit log proves of it. Pure, once both are read.
 
-use crate::audit::{Audit, Record, What};
-use crate::plugin::{Approval, Memory, Ran, Remembered};
+use std::path::Path;
+
+use crate::audit::{Anchor, Audit, Record, What};
+use crate::plugin::{Approval, DeviceKey, Log, Memory, Ran, Remembered};
+
+/// The memory and the audit log of one state folder. Each notes how far the other is, so that neither is put back alone without being noticed.
+pub fn kept(state: &Path, key: &DeviceKey) -> (Memory, Audit) {
+    let (memory, audit) = (Memory::of(state, key.clone()), Audit::new(state, key.signer()));
+    let read = memory.clone();
+    let beside = move || {
+        let read = read.read().ok()?;
+        let (n, hash) = read.audit.clone().unwrap_or_default();
+        Some((read.count, Anchor { n, hash }))
+    };
+    (memory.beside(Noted(audit.clone())), audit.beside(beside))
+}
+
+struct Noted(Audit);
+
+impl Log for Noted {
+    fn newest(&self) -> Option<(u64, String, u64)> {
+        self.0.newest().map(|head| (head.n, head.hash, head.memory))
+    }
+
+    fn note(&self, count: u64) -> std::io::Result<()> {
+        self.0.note_memory(count)
+    }
+}
 
 /// Why what was seen is not known for sure, where it is not. A gateway that has begun a life wrote its memory before that.
 pub fn recollect(memory: &Memory, audit: &Audit) -> (Remembered, Option<String>) {
     let why = match memory.read() {
-        Ok(remembered) if memory.is_there() => return (remembered, None),
+        Ok(remembered) if memory.is_there() => match memory.put_back(&remembered) {
+            None => return (remembered, None),
+            Some(why) => why,
+        },
         Ok(_) => format!("{} is gone", memory.path().display()),
         Err(why) => why.to_string(),
     };
@@ -78,7 +107,6 @@ mod tests {
 
     use super::*;
     use crate::audit::{Entry, Moment};
-    use crate::plugin::DeviceKey;
 
     #[test]
     fn what_is_damaged_or_gone_is_recalled_from_the_log_as_far_as_that_proves_it() {
@@ -125,5 +153,60 @@ mod tests {
         memory.replace(&known).unwrap();
         assert_eq!(recollect(&memory, &audit), (known, None));
         assert_eq!(fs::read(state.join("trust.damaged")).unwrap(), b"{}\n\n", "and the damaged one is kept");
+    }
+
+    /// The files of a state folder, as somebody keeps a copy of them.
+    fn copied(state: &Path, names: &[&str]) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        names.iter().map(|name| (state.join(name), fs::read(state.join(name)).unwrap())).collect()
+    }
+
+    fn put(files: &[(std::path::PathBuf, Vec<u8>)]) {
+        files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    }
+
+    #[test]
+    fn a_memory_or_a_log_that_is_put_back_alone_is_named_and_both_together_are_not() {
+        let state = std::env::temp_dir().join(format!("wardgate-put-back-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&state);
+        let key = DeviceKey::open(&state, [1; 32]).unwrap();
+        let (memory, audit) = kept(&state, &key);
+        let write = |n: u64| audit.append(Entry::new(What::Bind, "x", [("n", &n)]), Moment::default()).unwrap();
+        let saw = |release| memory.change(|m| m.saw("acme", "pump", release, None)).unwrap();
+        saw(1); // before there is a log
+        assert_eq!(write(1), 1);
+        (2..5).for_each(|n| assert_eq!((saw(n), write(n)), (true, n)));
+        let (the_memory, the_log) = (["trust.memory"], ["audit.log", "audit.head"]);
+        let old = (copied(&state, &the_memory), copied(&state, &the_log));
+        assert_eq!(recollect(&memory, &audit).1, None);
+        // any time later: nothing else need have happened than that it was written once more
+        saw(5);
+        let new = (copied(&state, &the_memory), copied(&state, &the_log));
+        put(&old.0);
+        let (_, why) = recollect(&memory, &audit);
+        assert!(why.as_ref().is_some_and(|why| why.contains("was put back: it is the 4th") && why.contains("knows the 5th")), "{why:?}");
+        put(&new.0);
+        assert_eq!(recollect(&memory, &audit).1, None);
+        // a person makes it anew: it is no older one then
+        put(&old.0);
+        let (known, _) = recollect(&memory, &audit);
+        memory.replace(&known).unwrap();
+        assert_eq!(recollect(&memory, &audit).1, None);
+        // an older log with its head: the next record tells it, and no number is given twice
+        (5..8).for_each(|n| assert_eq!(write(n), n));
+        saw(6);
+        put(&old.1);
+        let told = write(8);
+        assert_eq!(told, 9, "record 7 was the newest, 8 tells, 9 is what was to be written");
+        let whole = crate::audit::verify_folder(&state, &key.signer().public()).unwrap_err().to_string();
+        assert!(whole.contains("record 5 is missing or not as it was written: the device found that when it wrote record 8"), "{whole}");
+        saw(7);
+        assert_eq!((write(9), recollect(&memory, &audit).1), (10, None), "told once");
+        // what a file system cannot tell: both as they were, together
+        let all = ["trust.memory", "audit.log", "audit.head"];
+        let old = copied(&state, &all);
+        assert!(saw(8) && write(10) == 11);
+        put(&old);
+        assert_eq!((recollect(&memory, &audit).1, write(11)), (None, 11));
+        fs::remove_dir_all(&state).unwrap();
     }
 }

@@ -330,7 +330,10 @@ mod tests {
         let over = Some("2026-12-10T00:00:00Z".to_owned());
         assert_eq!((ended(at("2026-12-10T00:00:00Z"), 0), ended(None, at("2026-12-11T00:00:00Z").unwrap())), (over.clone(), over));
         let seen = Seen::look(&folder, None, at("2026-12-20T00:00:00Z"), 0);
-        assert_eq!((seen.key_ended("acme", &key(2)), seen.key_ended("other", &key(1)), seen.freshness.clone()), (None, None, Freshness::Fresh));
+        assert_eq!(
+            (seen.key_ended("acme", &key(2)), seen.key_ended("other", &key(1)), seen.freshness.clone()),
+            (None, None, Freshness::Fresh)
+        );
         put(&folder, &Fleet { key_terms: vec![KeyTerm { until: "soon".into(), ..with.key_terms[0].clone() }], ..with.clone() });
         assert!(
             matches!(Seen::look(&folder, Some(&with), None, 0).freshness, Freshness::Stale(why) if why.contains("\"soon\" is no time"))

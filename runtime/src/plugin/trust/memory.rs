@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hmac::Mac;
 use rustix::fs::{FlockOperation, flock};
@@ -53,6 +54,12 @@ pub struct Remembered {
     /// Its name then.
     #[serde(default)]
     pub gateway: String,
+    /// How often this was written: an older one in its place is known by that, because the audit log notes it.
+    #[serde(default)]
+    pub count: u64,
+    /// The newest record of the audit log when this was written: number and hash. An older log in its place ends before it.
+    #[serde(default)]
+    pub audit: Option<(u64, String)>,
 }
 
 /// A release of a package, of whichever vendor.
@@ -142,11 +149,32 @@ impl Remembered {
 pub struct Memory {
     state: PathBuf,
     key: DeviceKey,
+    log: Option<Arc<dyn Log>>,
+}
+
+/// The audit log beside the memory: each of them notes how far the other is.
+pub trait Log: Send + Sync {
+    /// Number and hash of the newest record, and how often the memory was written by what the log says.
+    fn newest(&self) -> Option<(u64, String, u64)>;
+    fn note(&self, count: u64) -> std::io::Result<()>;
 }
 
 impl Memory {
     pub fn of(state: &Path, key: DeviceKey) -> Self {
-        Self { state: state.to_owned(), key }
+        Self { state: state.to_owned(), key, log: None }
+    }
+
+    pub fn beside(self, log: impl Log + 'static) -> Self {
+        Self { log: Some(Arc::new(log)), ..self }
+    }
+
+    /// Why what was read is not the newest that was written, where it is not.
+    pub fn put_back(&self, read: &Remembered) -> Option<String> {
+        let (_, _, noted) = self.log.as_ref()?.newest()?;
+        let (path, count) = (self.path(), read.count);
+        (count < noted).then(|| {
+            format!("{} was put back: it is the {count}th that was written here, and the audit log knows the {noted}th", path.display())
+        })
     }
 
     pub fn path(&self) -> PathBuf {
@@ -228,9 +256,18 @@ impl Memory {
         self.write(what).map_err(failed)
     }
 
+    /// It first, and then the log notes it: where the power goes in between, it is ahead, and that is no older one.
     fn write(&self, what: &Remembered) -> std::io::Result<()> {
-        let bytes = self.sealed(&serde_json::to_vec(what)?);
-        replace_file(&self.path(), &bytes, MODE)
+        let mut what = what.clone();
+        if let Some(log) = &self.log {
+            let newest = log.newest();
+            let noted = newest.as_ref().map_or(0, |(_, _, noted)| *noted);
+            what.count = what.count.max(noted).saturating_add(1);
+            what.audit = newest.map(|(n, hash, _)| (n, hash)).or(what.audit);
+        }
+        let bytes = self.sealed(&serde_json::to_vec(&what)?);
+        replace_file(&self.path(), &bytes, MODE)?;
+        self.log.as_ref().map_or(Ok(()), |log| log.note(what.count))
     }
 }
 
