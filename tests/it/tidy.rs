@@ -346,3 +346,28 @@ fn what_is_for_tests_alone_is_in_no_release_build_of_the_program_that_updates_ga
     }
     assert!(hidden.len() == 1 && hidden.iter().all(|(_, debug_only)| *debug_only), "a hidden option that release builds have: {hidden:?}");
 }
+
+/// `make test` never builds the fuzzers, which have a lock file of their own: one that lacks a dependency of the gateway stops them at the first word.
+//= PROMISES.md#P261
+#[test]
+fn the_fuzzers_lock_file_knows_what_the_gateway_depends_on() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("readable");
+    let lock = read("tests/fuzz/Cargo.lock");
+    for (krate, manifest) in
+        [("wardgate", "runtime/Cargo.toml"), ("wardgate-wire", "wire/Cargo.toml"), ("wardgate-cloud", "cloud/Cargo.toml")]
+    {
+        let named = format!("name = \"{krate}\"\n");
+        let locked =
+            lock.split("[[package]]\n").find(|package| package.starts_with(&named)).unwrap_or_else(|| panic!("{krate} is not locked"));
+        let manifest = read(manifest);
+        let depends = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default();
+        for line in depends.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
+            let name = line.split(['.', '=', ' ']).next().expect("a name");
+            let known = locked.lines().any(|locked| locked.trim_start().trim_start_matches('"').split(['"', ' ']).next() == Some(name));
+            assert!(
+                known,
+                "{krate} depends on {name}, and tests/fuzz/Cargo.lock does not say so: cargo metadata --manifest-path tests/fuzz/Cargo.toml"
+            );
+        }
+    }
+}

@@ -206,6 +206,7 @@ fn a_long_log_is_kept_in_files_and_the_oldest_go_with_the_chain_whole() {
     assert!(verify_file(&old[3], &public()).expect("whole").seals >= 1);
 }
 
+//= PROMISES.md#P262
 #[test]
 fn the_same_refusal_again_and_again_is_one_record_and_long_texts_are_cut() {
     let (_, audit) = log("again", 1);
