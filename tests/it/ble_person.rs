@@ -1,6 +1,8 @@
 //! A person at a terminal pairs, lists and forgets peripherals, in the three ways that there are and as the site's policy has it; the gateway runs
 //! beside, and hears who was paired.
 
+use std::fs;
+
 use serde_json::Value as Json;
 use wardgate_lab::sim::ble::PASSKEY;
 use wardgate_lab::stage::{bluetooth, unsigned};
@@ -124,4 +126,30 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
     assert!(code == 0 && seen.contains("nothing is bonded"), "{code}: {seen}");
     wait_status(&ward.stage, "that it is not bonded any more", not_bonded);
     ward.stop();
+}
+
+/// Of two adapters that hear the same peripherals, the one that the gateway uses counts.
+//= PROMISES.md#P250
+#[test]
+fn with_two_adapters_a_peripheral_is_one_and_a_bond_is_of_its_own_adapter() {
+    const STRAP: &str = "F0:00:00:00:22:01";
+    let folder = Folder::new("ble-dongle");
+    let mut ward = Ward::new(&folder, &[format!("belt:strap:{STRAP}")]);
+    ward.order("dongle in");
+    ward.policy("just-works");
+    let rows = |ward: &Ward, words: &[&str]| {
+        let (code, seen) = ward.at_a_terminal(words).ends();
+        assert_eq!(code, 0, "{seen}");
+        seen.lines().filter(|l| l.contains(STRAP)).count()
+    };
+    assert_eq!(rows(&ward, &["ble", "scan", "--for", "1"]), 1, "it is heard by both, and one");
+    let (code, seen) = ward.pairs(STRAP, None);
+    assert!(code == 0 && seen.contains(&format!("paired with {STRAP} (strap)")), "{code}: {seen}");
+    assert_eq!(rows(&ward, &["ble", "list"]), 1);
+    let here = fs::read_to_string(ward.stage.folder.join("gateway.toml")).unwrap();
+    fs::write(ward.stage.folder.join("gateway.toml"), here.replace("[ble]\n", "[ble]\nadapter = \"hci1\"\n")).unwrap();
+    assert_eq!(rows(&ward, &["ble", "list"]), 0, "that bond is not of this adapter");
+    fs::write(ward.stage.folder.join("gateway.toml"), here).unwrap();
+    let (code, seen) = ward.at_a_terminal(&["ble", "forget", STRAP]).ends();
+    assert!(code == 0 && seen.contains(&format!("forgot {STRAP}")), "{code}: {seen}");
 }

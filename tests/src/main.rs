@@ -56,7 +56,7 @@ enum Verb {
     /// Writes the table of plugins in plugins/README.md anew
     Table,
     /// A simulated BlueZ with peripherals, on a D-Bus of its own: for DBUS_SYSTEM_BUS_ADDRESS, which it prints. Orders on standard input: on, off,
-    /// busy TIMES, adapter gone|back, bluetoothd down|up, vanish|return|mute|unmute|opaque|clear|deafen|forget|guard|bond NAME, flap NAME TIMES, cut NAME
+    /// busy TIMES, adapter gone|back, dongle in, bluetoothd down|up, vanish|return|mute|unmute|opaque|clear|deafen|forget|guard|bond NAME, flap NAME TIMES, cut NAME
     /// RECORDS, hold NAME TIMES, rssi NAME DBM, burst NAME TIMES, crowd STRANGERS
     Bluez {
         /// Where the socket is made, and the send logs below `sent`

@@ -155,21 +155,28 @@ impl Person {
         sleep(Duration::from_secs(seconds)).await;
         let tree = self.tree().await?;
         let _ = self.bluez.rest(&self.adapter).await; // it ends with this connection anyway
-        let mut seen: Vec<_> = tree.devices().map(|(_, d)| d).filter(|d| d.rssi.is_some() || d.connected).map(|d| self.seen(d)).collect();
+        let mut seen: Vec<_> =
+            self.heard(&tree).map(|(_, d)| d).filter(|d| d.rssi.is_some() || d.connected).map(|d| self.seen(d)).collect();
         seen.sort_by(|a, b| (b.rssi_dbm, &a.address).cmp(&(a.rssi_dbm, &b.address)));
         Ok(seen)
     }
 
     /// Those that are bonded.
     pub async fn list(&self) -> Result<Vec<Seen>, PersonError> {
-        Ok(self.tree().await?.devices().map(|(_, d)| d).filter(|d| d.bonded).map(|d| self.seen(d)).collect())
+        let tree = self.tree().await?;
+        Ok(self.heard(&tree).map(|(_, d)| d).filter(|d| d.bonded).map(|d| self.seen(d)).collect())
+    }
+
+    /// Those of this desk's adapter: BlueZ has a device once for each adapter that heard it, and a bond is of one adapter.
+    fn heard<'a>(&self, tree: &'a Tree) -> impl Iterator<Item = (&'a str, &'a Device)> {
+        tree.devices().filter(|(_, d)| d.adapter == self.adapter)
     }
 
     /// By its address, or by the name that it advertises. Whoever advertises an address as its name is not that one.
-    fn named(tree: &Tree, target: &str) -> Result<Option<(String, Device)>, PersonError> {
+    fn named(&self, tree: &Tree, target: &str) -> Result<Option<(String, Device)>, PersonError> {
         let by_name = !config::is_address(target);
         let is = |d: &Device| d.address.eq_ignore_ascii_case(target) || (by_name && d.name == target);
-        let found: Vec<_> = tree.devices().filter(|(_, d)| is(d)).map(|(path, d)| (path.to_owned(), d.clone())).collect();
+        let found: Vec<_> = self.heard(tree).filter(|(_, d)| is(d)).map(|(path, d)| (path.to_owned(), d.clone())).collect();
         if found.len() > 1 {
             let addresses = found.into_iter().map(|(_, d)| d.address).collect();
             return Err(PersonError::Several { target: target.to_owned(), addresses });
@@ -178,13 +185,13 @@ impl Person {
     }
 
     async fn find(&self, target: &str) -> Result<(String, Device), PersonError> {
-        if let Some(found) = Self::named(&self.tree().await?, target)? {
+        if let Some(found) = self.named(&self.tree().await?, target)? {
             return Ok(found);
         }
         self.bluez.discover(&self.adapter, false).await?;
         let until = Instant::now() + Duration::from_secs(FIND_S_MAX);
         let found = loop {
-            if let Some(found) = Self::named(&self.tree().await?, target)? {
+            if let Some(found) = self.named(&self.tree().await?, target)? {
                 break Ok(found);
             }
             if Instant::now() >= until {
@@ -280,7 +287,7 @@ impl Person {
 
     /// The bond is gone from this side; the peripheral may want to forget it too. One that is not bonded keeps its link.
     pub async fn forget(&self, target: &str) -> Result<Seen, PersonError> {
-        let Some((path, device)) = Self::named(&self.tree().await?, target)? else {
+        let Some((path, device)) = self.named(&self.tree().await?, target)? else {
             return match self.bonds.forget(target)? {
                 true => Ok(Seen { address: target.to_ascii_uppercase(), ..Seen::default() }), // BlueZ has forgotten it already
                 false => Err(PersonError::Unknown { target: target.to_owned() }),

@@ -29,6 +29,8 @@ pub(super) struct World {
     /// The unique name of bluetoothd; none while it is down.
     pub owner: Option<String>,
     pub adapter: Option<Adapter>,
+    /// There is a second adapter.
+    pub dongle: bool,
     pub peripherals: Vec<Peripheral>,
     /// The pairing agent: who registered it, and where it is.
     pub agent: Option<(u32, String)>,
@@ -50,6 +52,7 @@ impl World {
             count: 0,
             owner: Some(":0.0".into()),
             adapter: Some(Adapter::default()),
+            dongle: false,
             peripherals,
             agent: None,
             pairing: None,

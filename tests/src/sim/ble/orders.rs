@@ -174,6 +174,7 @@ impl World {
                 let properties = self.adapter.as_ref().map(Adapter::properties).unwrap_or_default();
                 self.added(vec![(ADAPTER.into(), [(ADAPTER1.to_owned(), properties)].into())]);
             }
+            ["dongle", "in"] => self.dongle = true,
             ["bluetoothd", "down"] => self.bluetoothd_down(),
             ["bluetoothd", "up"] => {
                 self.adapter = Some(Adapter::default());

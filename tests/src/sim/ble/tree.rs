@@ -8,6 +8,8 @@ use super::bus::World;
 use super::devices::{Peripheral, uuid};
 
 pub(super) const ADAPTER: &str = "/org/bluez/hci0";
+/// Another adapter, which hears the same.
+const DONGLE: &str = "/org/bluez/hci1";
 pub(super) const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 pub(super) const ADAPTER1: &str = "org.bluez.Adapter1";
@@ -136,6 +138,17 @@ impl Peripheral {
     }
 }
 
+impl Peripheral {
+    /// As the other adapter has it: heard, and a stranger.
+    fn at_the_dongle(&self) -> (String, Interfaces) {
+        let mut properties = self.properties();
+        let none = ["Paired", "Bonded", "Trusted", "Connected", "ServicesResolved"];
+        properties.extend(none.map(|name| (name.to_owned(), variant(false))));
+        properties.insert("Adapter".into(), variant(path(DONGLE)));
+        (self.path().replacen(ADAPTER, DONGLE, 1), Interfaces::from([(DEVICE1.to_owned(), properties)]))
+    }
+}
+
 /// One of a crowd.
 pub(super) fn stranger(n: u32) -> (String, Interfaces) {
     let octets = (MADE_UP + u64::from(n)).to_be_bytes();
@@ -158,6 +171,11 @@ impl World {
             all.push((ADAPTER.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), adapter.properties())])));
             all.extend(self.peripherals.iter().filter(|p| p.known).flat_map(Peripheral::objects));
             all.extend((0..self.crowd.0).map(stranger));
+        }
+        if self.dongle {
+            let adapter = Adapter { powered: true, ..Adapter::default() };
+            all.push((DONGLE.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), adapter.properties())])));
+            all.extend(self.peripherals.iter().filter(|p| p.known).map(Peripheral::at_the_dongle));
         }
         all.into_iter().map(|(path, interfaces)| (OwnedObjectPath::try_from(path).expect("a path of ours"), interfaces)).collect()
     }
