@@ -23,6 +23,9 @@ pub struct InstanceStatus {
     pub link_up: bool,
     /// CLOCK_BOOTTIME nanoseconds; 0: no link of its own was told of, as of a filter.
     pub link_since_ns: u64,
+    /// Its device is on a radio and not on a cable: a person looks at other things where it says nothing.
+    #[serde(default)]
+    pub bluetooth: bool,
     /// When the running plugin was opened.
     pub opened_ns: u64,
     /// Without a value for longer than this it counts as silent, and without its link as disconnected; 0: never.
@@ -124,8 +127,11 @@ impl InstanceStatus {
         let away_s = now_ns.saturating_sub(self.link_since_ns) / 1_000_000_000;
         if content && self.link_since_ns > 0 && !self.link_up && self.silent_after_s > 0 && away_s >= self.silent_after_s {
             self.state = "disconnected".into();
-            self.detail =
-                format!("its line is down for {away_s} s; the table of lines says why: look at the device, its cable and its address");
+            let look = match self.bluetooth {
+                false => "look at the device, its cable and its address",
+                true => "is it worn or near, switched on, and its battery charged?",
+            };
+            self.detail = format!("its line is down for {away_s} s; the table of lines says why: {look}");
         }
         if let Some(since) = self.quiet_since(now_ns).filter(|_| self.link_up && content) {
             let quiet_s = now_ns.saturating_sub(since) / 1_000_000_000;
@@ -133,7 +139,11 @@ impl InstanceStatus {
             self.state = "silent".into();
             let said = if self.newest_monotonic_ns == 0 { "no value yet" } else { "no value" };
             let usual = self.silent_after_s;
-            self.detail = format!("its line is up, and {said} for {quiet_s} s (silent after {usual} s): look at the device and its cable");
+            let look = match self.bluetooth {
+                false => "look at the device and its cable",
+                true => "is it worn as it should be, and its battery charged?",
+            };
+            self.detail = format!("its line is up, and {said} for {quiet_s} s (silent after {usual} s): {look}");
         }
     }
 }
@@ -178,9 +188,16 @@ pub struct LinkStatus {
     pub rssi_ns: u64,
     pub reconnects: u64,
     pub last_error: String,
+    /// When that was; 0: never.
+    #[serde(default)]
+    pub last_error_ns: u64,
 }
 
 impl LinkStatus {
+    pub fn failed(&mut self, why: String, now_ns: u64) {
+        (self.last_error, self.last_error_ns) = (why, now_ns);
+    }
+
     /// How strongly it was received long ago says nothing of now.
     fn judge(&mut self, now_ns: u64) {
         if now_ns.saturating_sub(self.rssi_ns) > RSSI_S_MAX * 1_000_000_000 {
@@ -393,6 +410,30 @@ mod tests {
         status.link("ble bed-1", |l| (l.rssi_dbm, l.rssi_ns) = (Some(-50), 10 * S));
         let shown = |s| status.at(s * S).links["ble bed-1"].rssi_dbm;
         assert_eq!((shown(10 + RSSI_S_MAX), shown(11 + RSSI_S_MAX)), (Some(-50), None));
+    }
+
+    //= PROMISES.md#P253
+    #[test]
+    fn what_to_look_at_fits_the_kind_of_line() {
+        let status = Status::default();
+        let mut away = monitor();
+        away.link(false, 201 * S);
+        for (name, i) in [("up", monitor()), ("away", away)] {
+            status.instance(&format!("ble-{name}"), |all| *all = InstanceStatus { bluetooth: true, ..i.clone() });
+            status.instance(name, |all| *all = i);
+        }
+        let now = status.at(300 * S);
+        let detail = |name: &str| now.instances[name].detail.as_str();
+        for name in ["ble-up", "ble-away"] {
+            assert!(
+                detail(name).contains("battery") && detail(name).contains("worn") && !detail(name).contains("cable"),
+                "{}",
+                detail(name)
+            );
+        }
+        for name in ["up", "away"] {
+            assert!(detail(name).contains("cable") && !detail(name).contains("worn"), "{}", detail(name));
+        }
     }
 
     #[test]

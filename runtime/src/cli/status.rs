@@ -212,7 +212,7 @@ fn page(s: &Snapshot, before: Option<&Snapshot>, paint: Paint) -> Vec<String> {
     out.push(String::new());
     out.extend(instances(s, rate.as_ref(), paint));
     out.push(String::new());
-    out.extend(s.links.iter().flat_map(|(name, l)| link(name, l, up_ns(s), paint)));
+    out.extend(s.links.iter().flat_map(|(name, l)| link(name, l, s, paint)));
     if s.radio.strangers_dropped > 0 {
         let told = format!("{} Bluetooth devices near that nobody named were let go for want of room", short(s.radio.strangers_dropped));
         out.extend(below("", &told, Tone::Warn, paint));
@@ -421,7 +421,7 @@ fn short(n: u64) -> String {
     format!("{scaled:.0}E")
 }
 
-fn link(name: &str, l: &LinkStatus, up_ns: u64, paint: Paint) -> Vec<String> {
+fn link(name: &str, l: &LinkStatus, s: &Snapshot, paint: Paint) -> Vec<String> {
     let target = if l.target.starts_with(name) { l.target.clone() } else { format!("{name} ({})", l.target) };
     let state = if l.up { "up  ".to_owned() } else { paint.ink("DOWN", Tone::Bad) };
     let mut out = vec![format!("link     {state} {}", paint::clip(&target, COLUMNS - 14))];
@@ -429,7 +429,7 @@ fn link(name: &str, l: &LinkStatus, up_ns: u64, paint: Paint) -> Vec<String> {
     let mut words = vec![l.kind.clone()];
     if modbus {
         words.push(format!("{} requests, {} answered", paint::count(l.requests), paint::count(l.answered)));
-        let busy = l.busy_us as f64 * 100_000.0 / up_ns.max(1) as f64;
+        let busy = l.busy_us as f64 * 100_000.0 / up_ns(s).max(1) as f64;
         words.push(format!("{:.1} % busy, longest wait {} ms", busy.min(100.0), short(l.worst_wait_ms)));
     }
     words.push(format!("{} in, {} out", paint::bytes(l.bytes_in), paint::bytes(l.bytes_out)));
@@ -454,7 +454,10 @@ fn link(name: &str, l: &LinkStatus, up_ns: u64, paint: Paint) -> Vec<String> {
         out.extend(below("set aside, because they do not answer: ", &servers.join(", "), Tone::Warn, paint));
     }
     if !l.last_error.is_empty() {
-        out.extend(below("last error: ", &l.last_error, if l.up { Tone::Plain } else { Tone::Warn }, paint));
+        // while it is up, that is over
+        let ago = paint::short_span(s.monotonic_ns.saturating_sub(l.last_error_ns));
+        let (label, tone) = if l.up { (format!("last error, {ago} ago: "), Tone::Plain) } else { ("last error: ".to_owned(), Tone::Warn) };
+        out.extend(below(&label, &l.last_error, tone, paint));
     }
     out
 }
@@ -519,6 +522,7 @@ mod tests {
             rssi_dbm: Some(i16::MIN),
             rssi_ns: 0,
             last_error: long.clone(),
+            last_error_ns: 0,
             up: false,
         };
         let mut s = Snapshot {
@@ -556,6 +560,18 @@ mod tests {
                 assert!(text.contains(words), "{words}\n{text}");
             }
         }
+    }
+
+    //= PROMISES.md#P253
+    #[test]
+    fn an_error_that_is_over_is_shown_with_its_age() {
+        let s = Snapshot { monotonic_ns: 1000 * S, ..Snapshot::default() };
+        let mut l = LinkStatus { kind: "ble".into(), ..LinkStatus::default() };
+        l.failed("it is not near, or switched off".into(), 700 * S);
+        let shown = |l: &LinkStatus| link("ble bed-1", l, &s, Paint::none()).join("\n");
+        assert!(shown(&l).contains("last error: it is not near"), "{}", shown(&l));
+        l.up = true;
+        assert!(shown(&l).contains("last error, 5 min ago: it is not near"), "{}", shown(&l));
     }
 
     #[test]

@@ -289,6 +289,7 @@ async fn a_lost_link_is_told_and_made_again_when_the_peripheral_is_back() {
     one.goes_down().await;
     assert_eq!(one.ask(What::Read(one.handle_of(SERIAL_NUMBER))).await, Err(Failure::LinkDown));
     assert!(!air.link("bed-1").up && !air.link("bed-1").last_error.is_empty());
+    assert!(air.status.read().instances["bed-1"].bluetooth, "whoever looks for it looks for no cable");
     air.order("return belt-1");
     one.is_up().await;
     one.subscribes(RATE).await;

@@ -32,6 +32,13 @@ pub(super) const OPERATION_S_MAX: u64 = 10; // the protocol gives 30; a ward's d
 /// Both sides confirm, and one of them may be a person.
 pub(super) const PAIR_S_MAX: u64 = 60; // the protocol itself gives up after 30 s without a word
 
+/// BlueZ's words for a connection that nobody took: those of BlueZ 5.62 and later, and what the kernel says, as older ones pass it on.
+const OUT_OF_REACH: [&str; 5] =
+    ["le-connection-abort-by-local", "le-connection-timeout", "Software caused connection abort", "Connection timed out", "Host is down"];
+
+const BROKEN_OFF: [&str; 4] = ["le-connection-abort-by-remote", "le-connection-refused", "Connection reset by peer", "Connection refused"];
+const FULL: [&str; 2] = ["le-connection-concurrent-connection-limit", "Too many links"];
+
 /// While a person pairs; then BlueZ itself lets nobody pair any more.
 pub(super) const PAIRABLE_S_MAX: u32 = 90; // finding, connecting and pairing take less, and a person who was called away begins anew
 
@@ -60,6 +67,32 @@ impl BluezError {
     /// The last part of the error's name.
     pub(super) fn is(&self, short: &str) -> bool {
         matches!(self, Self::Refused { name, .. } if name.rsplit('.').next() == Some(short))
+    }
+
+    /// The peripheral did not take the connection: nobody was there to take it.
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        let Self::Refused { why, .. } = self else { return false };
+        self.is("ConnectionAttemptFailed") || (self.is("Failed") && OUT_OF_REACH.contains(&why.as_str()))
+    }
+
+    /// Why there is no connection, for people.
+    pub(super) fn unconnected(&self) -> String {
+        let words = match self {
+            _ if self.is_out_of_reach() => "it is not near, or switched off",
+            Self::Silent { .. } => "it does not answer: it is not near, switched off, or connected to something else",
+            Self::Refused { why, .. } if BROKEN_OFF.contains(&why.as_str()) => {
+                "it broke the connection off: it may be connected to something else, like a telephone"
+            }
+            Self::Refused { why, .. } if FULL.contains(&why.as_str()) => "the adapter has as many links as it can take",
+            Self::Refused { why, .. } if why == "le-connection-adapter-not-powered" || self.is("NotReady") => "the adapter is switched off",
+            Self::Refused { why, .. } if why == "le-connection-busy" || self.is("InProgress") || self.is("Busy") => {
+                "BlueZ is busy with another connection"
+            }
+            Self::Refused { name, .. } if name.ends_with("UnknownObject") => "it is not near any more, or switched off", // BlueZ forgot it
+            Self::Refused { .. } => "BlueZ could not connect it: `journalctl -u bluetooth` may say why",
+            _ => return self.to_string(),
+        };
+        words.to_owned()
     }
 
     /// BlueZ has given what a characteristic says to somebody already: to another program, or to a link that is no more.
@@ -292,6 +325,30 @@ pub(super) async fn next(stream: &mut MessageStream) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    //= PROMISES.md#P253
+    #[test]
+    fn why_there_is_no_connection_is_told_in_words() {
+        let failed = |why: &str| BluezError::Refused { asked: "Connect", name: "org.bluez.Error.Failed".into(), why: why.into() };
+        let refused = |name: &str| BluezError::Refused { asked: "Connect", name: name.into(), why: String::new() };
+        for (why, says) in [
+            (failed("le-connection-abort-by-local"), "not near, or switched off"),
+            (failed("Host is down"), "not near, or switched off"),
+            (refused("org.bluez.Error.ConnectionAttemptFailed"), "not near, or switched off"),
+            (refused("org.freedesktop.DBus.Error.UnknownObject"), "not near any more"),
+            (BluezError::Silent { asked: "Connect", within_s: 30 }, "does not answer"),
+            (failed("le-connection-abort-by-remote"), "broke the connection off"),
+            (failed("le-connection-concurrent-connection-limit"), "as many links as it can take"),
+            (failed("le-connection-busy"), "busy with another"),
+            (refused("org.bluez.Error.InProgress"), "busy with another"),
+            (refused("org.bluez.Error.NotReady"), "adapter is switched off"),
+            (failed("le-connection-unknown"), "journalctl"),
+            (BluezError::Absent, "does not run"),
+        ] {
+            let told = why.unconnected();
+            assert!(told.contains(says) && !told.contains("org.") && !told.contains("le-connection"), "{why}: {told}");
+        }
+    }
 
     #[test]
     fn errors_of_bluez_become_what_a_plugin_can_act_on() {

@@ -150,6 +150,9 @@ impl Peripheral {
                     }
                 }
                 Err(why) => {
+                    if let Unmade::Bluez(raw) = &why {
+                        tracing::debug!(link = self.name, %raw, "connecting");
+                    }
                     self.status.link(&self.name, |l| l.timeouts += u64::from(matches!(why, Unmade::Bluez(BluezError::Silent { .. }))));
                     why.to_string()
                 }
@@ -285,13 +288,16 @@ impl Peripheral {
         self.status.link(&self.name, |l| {
             l.up = up;
             if !up {
-                why.clone_into(&mut l.last_error);
+                l.failed(why.to_owned(), now.monotonic_ns);
             }
             if let Some(rssi) = self.seat.device().and_then(|path| self.radio.device(&path)).and_then(|d| d.rssi) {
                 (l.rssi_dbm, l.rssi_ns) = (Some(rssi), now.monotonic_ns);
             }
         });
-        self.status.instance(self.inbox.instance(), |i| i.link(up, now.monotonic_ns));
+        self.status.instance(self.inbox.instance(), |i| {
+            i.bluetooth = true;
+            i.link(up, now.monotonic_ns);
+        });
         self.inbox.link(now, Event::BleLink(state));
     }
 }
@@ -299,7 +305,7 @@ impl Peripheral {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 enum Unmade {
-    #[error(transparent)]
+    #[error("{}", .0.unconnected())]
     Bluez(#[from] BluezError),
     #[error(transparent)]
     Unbonded(#[from] Unbonded),

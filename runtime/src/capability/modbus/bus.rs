@@ -158,7 +158,8 @@ impl Bus {
                     self.aside.hush(job.server, Instant::now() + self.settings.timeout);
                     self.noisy = rest == Rest::Noise;
                     if self.noisy {
-                        self.status.link(&self.name, |l| l.last_error = format!("server {}: {BABBLES}", job.server));
+                        let now = (self.clock)().monotonic_ns;
+                        self.status.link(&self.name, |l| l.failed(format!("server {}: {BABBLES}", job.server), now));
                     }
                 }
                 Err(why) => self.ended(&why), // it was unplugged meanwhile
@@ -246,13 +247,13 @@ impl Bus {
             LinkState::Up => tracing::info!(bus = self.name, "modbus link is up"),
             LinkState::Down => tracing::warn!(bus = self.name, why, "modbus link is down; it is tried again until it is back"),
         }
+        let now = (self.clock)();
         self.status.link(&self.name, |l| {
             l.up = up;
             if !up {
-                l.last_error = why.to_owned();
+                l.failed(why.to_owned(), now.monotonic_ns);
             }
         });
-        let now = (self.clock)();
         self.members.tell(state, now, &self.status);
     }
 
@@ -285,16 +286,17 @@ impl Bus {
                 Err(Fault::Timeout) => {
                     l.timeouts += 1;
                     if !self.noisy {
-                        l.last_error = format!("server {server} did not answer within {} ms", self.settings.timeout.as_millis());
+                        let within_ms = self.settings.timeout.as_millis();
+                        l.failed(format!("server {server} did not answer within {within_ms} ms"), now.monotonic_ns);
                     }
                 }
                 Err(Fault::Malformed(why)) => {
                     l.malformed += 1;
                     if !self.noisy {
-                        l.last_error = format!("server {server}: {why}");
+                        l.failed(format!("server {server}: {why}"), now.monotonic_ns);
                     }
                 }
-                Err(Fault::LinkDown(why)) => l.last_error = format!("server {server}: {why}"),
+                Err(Fault::LinkDown(why)) => l.failed(format!("server {server}: {why}"), now.monotonic_ns),
             }
         });
         if let Err(fault @ (Fault::Malformed(_) | Fault::LinkDown(_))) = outcome {

@@ -188,13 +188,13 @@ impl Port {
                 LinkState::Down => tracing::warn!(port = self.name, why, "serial port is away; it is tried again until it is back"),
             }
         }
+        let now = (self.clock)();
         self.status.link(&self.name, |l| {
             l.up = up;
             if !up {
-                l.last_error = why.to_owned();
+                l.failed(why.to_owned(), now.monotonic_ns);
             }
         });
-        let now = (self.clock)();
         self.status.instance(self.inbox.instance(), |i| i.link(up, now.monotonic_ns));
         self.inbox.link(now, Event::SerialLink(state));
     }
