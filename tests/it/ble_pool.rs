@@ -59,6 +59,12 @@ fn what_one_of_a_pool_says_is_parked_until_a_person_confirms_its_bed_and_two_of_
     }
     let status = said(&ward.wardgate(&["status"]));
     assert!(status.contains("UNBOUND"), "{status}");
+    // it is not said to be nobody's
+    let near = said(&ward.wardgate(&["ble", "scan", "--for", "1"]));
+    let belts = near.lines().filter(|l| l.contains("belt-1") || l.contains("belt-2")).collect::<Vec<_>>();
+    assert!(belts.len() == 2 && belts.iter().all(|l| l.contains("pool of bed-1-belt, bed")), "{near}");
+    let near = said(&ward.wardgate(&["ble", "scan", "--for", "1", "--json"]));
+    assert!(near.contains(r#""pools":["bed-1-belt","bed-2-belt"]"#), "{near}");
 
     // a person confirms one of them, and the other waits on
     confirm(&ward, "bed-1-belt", &one);
@@ -246,4 +252,21 @@ fn what_an_indication_brought_is_written_at_once_and_not_with_the_next_commit() 
     ward.order("off");
     all_of(&ward, "thermometer", "thermometer", "temperature");
     ward.stop();
+}
+
+/// A line with its address, beside the pool, would be a mistake in gateway.toml.
+//= PROMISES.md#P252
+#[test]
+fn one_of_a_pool_that_is_paired_is_shown_with_its_pool_and_no_address_is_advised() {
+    const BELT: &str = "F0:00:00:00:36:01";
+    let folder = Folder::new("ble-pool-paired");
+    let ward = Ward::new(&folder, &[format!("belt:belt-1:{BELT}")]);
+    let grant = r#"ble = { pool = { service = "180d", name = "belt-*" }, services = ["180d"] }"#;
+    let bed = instance("bed-2-belt", &unsigned("ble-heart-rate"), "bed = \"bed-2\"", grant);
+    ward.configure(&format!("[ble]\npairing = \"just-works\"\n{bed}"));
+    let paired = said(&ward.wardgate(&["ble", "pair", BELT]));
+    assert!(paired.contains(&format!("paired with {BELT} (belt-1)")) && paired.contains("the pool of bed-2-belt"), "{paired}");
+    assert!(!paired.contains("address ="), "{paired}");
+    let list = said(&ward.wardgate(&["ble", "list"]));
+    assert!(list.lines().any(|l| l.contains(BELT) && l.contains("pool of bed-2-belt")), "{list}");
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::paint::{Paint, clip, left, plain, right, table};
-use crate::capability::ble::{Paired, Person, PersonError, Question, Seen};
-use crate::config::{Config, Pairing};
+use crate::capability::ble::{Grant, Paired, Person, PersonError, Question, Seen};
+use crate::config::{Config, Instance, Pairing};
 use crate::contract::printable;
 use crate::fault::{Fault, Guilty};
 
@@ -118,8 +118,14 @@ async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
                 false => println!("paired with {} ({name}): {by}", seen.address),
                 true => println!("{} ({name}) is paired already, by {by}", seen.address),
             }
-            if owner(config, &seen).is_none() {
-                println!("no instance of gateway.toml names it: below [instance.NAME.grants.ble] write address = \"{}\"", seen.address);
+            match Owner::of(config, &seen) {
+                Owner::Instance(_) => {}
+                Owner::Pools(names) => {
+                    println!("it fits the pool of {}; whose it is a person confirms: wardgate bind list", names.join(", "));
+                }
+                Owner::Nobody => {
+                    println!("no instance of gateway.toml names it: below [instance.NAME.grants.ble] write address = \"{}\"", seen.address);
+                }
             }
         }
         Verb::Forget { target, .. } => {
@@ -138,14 +144,39 @@ fn address<'a>(config: &'a Config, target: &str) -> Result<Option<&'a str>, Pers
     }
 }
 
-fn owner<'a>(config: &'a Config, seen: &Seen) -> Option<&'a str> {
-    let is = |i: &crate::config::Instance| i.grants.ble.as_ref().is_some_and(|grant| grant.address.as_deref() == Some(&seen.address));
-    config.instances.iter().find(|(_, i)| is(i)).map(|(name, _)| name.as_str())
+/// Whose a peripheral is by gateway.toml.
+enum Owner<'a> {
+    /// It is named by its address, so no pool takes it.
+    Instance(&'a str),
+    /// It fits the pools of these.
+    Pools(Vec<&'a str>),
+    Nobody,
+}
+
+impl<'a> Owner<'a> {
+    fn of(config: &'a Config, seen: &Seen) -> Self {
+        let grant = |name: &str, i: &Instance| i.grants.ble.as_ref().and_then(|from| Grant::new(name, from).ok());
+        let fits = |(name, i): &(&String, &Instance)| grant(name, i).is_some_and(|grant| seen.fits(&grant));
+        let (pools, named): (Vec<_>, Vec<_>) = config.instances.iter().filter(fits).partition(|(_, i)| i.is_of_a_pool());
+        match named.first() {
+            Some((name, _)) => Self::Instance(name),
+            None if pools.is_empty() => Self::Nobody,
+            None => Self::Pools(pools.into_iter().map(|(name, _)| name.as_str()).collect()),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Instance(name) => (*name).to_owned(),
+            Self::Pools(names) => format!("pool of {}", names.join(", ")),
+            Self::Nobody => "nobody's".to_owned(),
+        }
+    }
 }
 
 fn show(all: &[Seen], config: &Config, json: bool, none: &str) {
     if json {
-        let all: Vec<_> = all.iter().map(|s| as_json(s, owner(config, s))).collect();
+        let all: Vec<_> = all.iter().map(|s| as_json(s, &Owner::of(config, s))).collect();
         println!("{}", serde_json::to_string(&all).expect("plain texts"));
     } else if all.is_empty() {
         println!("{none}");
@@ -154,10 +185,12 @@ fn show(all: &[Seen], config: &Config, json: bool, none: &str) {
     }
 }
 
-fn as_json(s: &Seen, owner: Option<&str>) -> serde_json::Value {
+fn as_json(s: &Seen, owner: &Owner<'_>) -> serde_json::Value {
+    let instance = if let Owner::Instance(name) = owner { Some(name) } else { None };
+    let pools = if let Owner::Pools(names) = owner { names.as_slice() } else { &[] };
     serde_json::json!({
         "address": s.address, "name": s.name, "rssi_dbm": s.rssi_dbm, "services": s.services, "manufacturers": s.manufacturers,
-        "bonded": s.bonded, "paired_by": s.by.map(Pairing::name), "connected": s.connected, "instance": owner,
+        "bonded": s.bonded, "paired_by": s.by.map(Pairing::name), "connected": s.connected, "instance": instance, "pools": pools,
     })
 }
 
@@ -168,8 +201,8 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
         right("dBm"),
         left("bonded", 10),
         left("link", 4),
-        left("instance", 16),
-        left("services", 24),
+        left("instance", 24),
+        left("services", 16),
     ];
     let rows: Vec<_> = (all.iter())
         .map(|s| {
@@ -179,8 +212,8 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
                 plain(s.rssi_dbm.map_or("-".into(), |dbm| dbm.to_string())),
                 plain(if s.bonded { s.by.map_or("by others", Pairing::name) } else { "no" }),
                 plain(if s.connected { "up" } else { "-" }),
-                plain(owner(config, s).unwrap_or("nobody's")),
-                plain(clip(&services(s), 24)),
+                plain(Owner::of(config, s).words()),
+                plain(clip(&services(s), 16)),
             ]
         })
         .collect();

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::agent::{Agent, Outcome, PATH, Question};
 use super::bluez::{Bluez, BluezError};
 use super::bonds::Bonds;
-use super::grant::short;
+use super::grant::{Grant, short};
 use super::tree::{Device, Tree};
 use crate::config::{self, Pairing};
 
@@ -32,6 +32,14 @@ pub struct Seen {
     /// None: not by `wardgate ble pair`.
     pub by: Option<Pairing>,
     pub connected: bool,
+    device: Device,
+}
+
+impl Seen {
+    /// It may be the peripheral of whoever has this grant.
+    pub fn fits(&self, grant: &Grant) -> bool {
+        grant.fits(&self.device)
+    }
 }
 
 /// A peripheral that is paired, for people.
@@ -314,6 +322,7 @@ fn how(by: Option<Pairing>) -> String {
 
 fn seen(d: &Device) -> Seen {
     Seen {
+        device: d.clone(),
         address: d.address.clone(),
         name: d.name.clone(),
         rssi_dbm: d.rssi,
