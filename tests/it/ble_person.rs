@@ -79,11 +79,14 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
     assert!(seen.contains("the peripheral keeps its half of the bond") && seen.contains("let the peripheral forget"), "{seen}");
     assert_eq!(ward.bonded(), []);
     let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, "111111")));
-    assert!(code == NOT_PAIRED && seen.contains("was not paired") && seen.contains("AuthenticationFailed"), "{code}: {seen}");
-    let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, "no digits")));
-    assert!(code == NOT_PAIRED && seen.contains("AuthenticationRejected"), "{code}: {seen}");
+    assert!(code == NOT_PAIRED && seen.contains("was not paired: the digits were not the right ones"), "{code}: {seen}");
+    assert!(seen.contains("type the digits that it shows then") && !seen.contains("org.bluez"), "{seen}");
+    // who types something else is asked again
+    let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, "no digits\n12345\n1234567")));
+    assert_eq!((seen.matches(asks_passkey).count(), seen.matches("that is not six digits").count()), (3, 3), "{seen}");
+    assert!(code == NOT_PAIRED && seen.contains("no six digits were typed") && !seen.contains("org.bluez"), "{code}: {seen}");
     assert_eq!((ward.bonded().len(), ward.said("meter").len()), (0, 0), "and nothing was said to it");
-    let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, &format!("{PASSKEY:06}"))));
+    let (code, seen) = ward.pairs(BOUND, Some((asks_passkey, &format!("12 34\n{PASSKEY:06}"))));
     assert!(code == 0 && seen.contains(&format!("paired with {METER} (meter): passkey")), "{code}: {seen}");
     ward.hears(BOUND, "sequence", |came| came.len() == 6);
 
@@ -93,7 +96,12 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
     // two numbers are compared
     ward.policy("compare");
     let (code, seen) = ward.pairs("oximeter", Some((&asks_number, "no")));
-    assert!(code == NOT_PAIRED && seen.contains("was not paired"), "{code}: {seen}");
+    assert!(code == NOT_PAIRED && seen.contains("was not paired: you said no") && !seen.contains("org.bluez"), "{code}: {seen}");
+    ward.order("vanish oximeter");
+    let (code, seen) = ward.pairs("oximeter", None);
+    assert!(code == NOT_PAIRED && seen.contains("it is out of reach, or switched off") && seen.contains("switch it on"), "{code}: {seen}");
+    assert!(!seen.contains("org.bluez") && !seen.contains("le-connection"), "{seen}");
+    ward.order("return oximeter");
     let (code, seen) = ward.pairs("oximeter", Some((&asks_number, "yes")));
     assert!(code == 0 && seen.contains(&format!("paired with {OXIMETER} (oximeter): compare")), "{code}: {seen}");
     assert!(seen.contains("no instance of gateway.toml names it") && seen.contains(&format!("address = \"{OXIMETER}\"")), "{seen}");

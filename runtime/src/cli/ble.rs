@@ -14,6 +14,7 @@ use crate::contract::printable;
 use crate::fault::{Fault, Guilty};
 
 const SCAN_S_MAX: u64 = 600; // a person who waits longer has gone
+const LINES_MAX: u32 = 3; // that are not six digits: the peripheral waits for 30 s
 const NAME_BYTES_MAX: usize = 60; // of a prompt's line
 
 #[derive(Args)]
@@ -239,12 +240,32 @@ fn asked(question: Question) -> Option<u32> {
             return Some(passkey);
         }
     };
+    if let Some(passkey) = compares {
+        let line = line_after(&prompt)?;
+        return (line.eq_ignore_ascii_case("yes") || line.eq_ignore_ascii_case("y")).then_some(passkey);
+    }
+    for left in (0..LINES_MAX).rev() {
+        let line = line_after(&prompt)?;
+        if let Some(passkey) = six_digits(&line) {
+            return Some(passkey);
+        }
+        println!("that is not six digits{}", if left == 0 { "" } else { ": once more" });
+    }
+    None
+}
+
+/// What was typed, without the spaces around it; None: nobody is there any more.
+fn line_after(prompt: &str) -> Option<String> {
     print!("{prompt}");
     io::stdout().flush().ok()?;
     let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).ok()?;
-    match compares {
-        Some(passkey) => (line.trim().eq_ignore_ascii_case("yes") || line.trim().eq_ignore_ascii_case("y")).then_some(passkey),
-        None => line.trim().parse().ok(),
-    }
+    let read = io::stdin().lock().read_line(&mut line).ok()?;
+    (read > 0).then(|| line.trim().to_owned())
+}
+
+/// Some devices show them in two groups.
+fn six_digits(line: &str) -> Option<u32> {
+    let digits: String = line.split_whitespace().collect();
+    let six = digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit());
+    six.then(|| digits.parse().ok())?
 }

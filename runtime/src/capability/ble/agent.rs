@@ -38,11 +38,35 @@ pub(super) struct Outcome {
     pub by: Pairing,
     /// Weaker than the site allows, and refused for that.
     pub refused: Option<Pairing>,
+    pub said: Said,
+}
+
+/// What the person said to what BlueZ asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Nothing was asked.
+    #[default]
+    Unasked,
+    /// It was asked, and is not answered yet.
+    Nothing,
+    /// The digits are the same.
+    Yes,
+    No,
+    /// Digits, right or not.
+    Digits,
+    /// No six digits.
+    Blank,
 }
 
 impl Agent {
     pub(super) fn new(device: String, name: String, least: Pairing, ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>) -> Self {
-        Self { device, name, least, ask, outcome: Arc::new(Mutex::new(Outcome { by: Pairing::JustWorks, refused: None })) }
+        Self {
+            device,
+            name,
+            least,
+            ask,
+            outcome: Arc::new(Mutex::new(Outcome { by: Pairing::JustWorks, refused: None, said: Said::Unasked })),
+        }
     }
 
     /// It is known in the end.
@@ -64,9 +88,21 @@ impl Agent {
     }
 
     async fn asked(&self, question: Question) -> Result<u32, Error> {
+        let (yes, no) = match question {
+            Question::Passkey { .. } => (Said::Digits, Said::Blank),
+            Question::Compare { .. } => (Said::Yes, Said::No),
+            Question::Type { .. } => (Said::Unasked, Said::Unasked), // what is typed there, the peripheral knows
+        };
+        self.say(Said::Nothing);
         let ask = self.ask.clone();
         let answer = tokio::task::spawn_blocking(move || ask(question)).await.ok().flatten();
-        answer.filter(|passkey| *passkey <= PASSKEY_MAX).ok_or_else(|| Error::AccessDenied("the person said no".into()))
+        let answer = answer.filter(|passkey| *passkey <= PASSKEY_MAX);
+        self.say(if answer.is_some() { yes } else { no });
+        answer.ok_or_else(|| Error::AccessDenied("the person said no".into()))
+    }
+
+    fn say(&self, said: Said) {
+        self.outcome.lock().expect("no holder panics").said = said;
     }
 }
 
@@ -132,8 +168,14 @@ mod tests {
     #[tokio::test]
     async fn a_person_who_says_no_pairs_nothing() {
         let (lax, path) = agent(Pairing::JustWorks, None);
+        let said = |agent: &Agent| agent.outcome().lock().unwrap().said;
+        assert_eq!(said(&lax), Said::Unasked);
         assert!(lax.request_passkey(path.clone()).await.is_err());
+        assert_eq!(said(&lax), Said::Blank);
         assert!(lax.request_confirmation(path.clone(), 1).await.is_err());
-        assert!(lax.request_authorization(path).await.is_ok(), "the site said that this is enough");
+        assert_eq!(said(&lax), Said::No);
+        assert!(lax.request_authorization(path.clone()).await.is_ok(), "the site said that this is enough");
+        let (types, _) = agent(Pairing::Passkey, Some(1));
+        assert_eq!((types.request_passkey(path).await.unwrap(), said(&types)), (1, Said::Digits));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::agent::{Agent, Outcome, PATH, Question};
+use super::agent::{Agent, Outcome, PATH, Question, Said};
 use super::bluez::{Bluez, BluezError};
 use super::bonds::Bonds;
 use super::grant::{Grant, short};
@@ -85,7 +85,65 @@ pub enum PersonError {
     #[error("how peripherals were bonded cannot be kept in bonds.json of the state folder: {0}")]
     Bonds(#[from] std::io::Error),
     #[error("{address} ({name}) was not paired: {why}")]
-    Unpaired { address: String, name: String, why: BluezError },
+    Unpaired { address: String, name: String, why: Unpaired },
+}
+
+/// Why BlueZ did not pair a peripheral.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Unpaired {
+    #[error("the digits were not the right ones")]
+    WrongDigits,
+    #[error("no six digits were typed")]
+    NoDigits,
+    #[error("you said no")]
+    No,
+    #[error("nobody answered here in time")]
+    NoAnswer,
+    #[error("it does not want to")]
+    Refused,
+    #[error("it is out of reach, or switched off")]
+    OutOfReach,
+    #[error("it does not answer")]
+    Silent,
+    #[error(transparent)]
+    Bluez(BluezError),
+}
+
+impl Unpaired {
+    fn of(why: BluezError, said: Said) -> Self {
+        let authentication = ["AuthenticationFailed", "AuthenticationRejected", "AuthenticationCanceled", "AuthenticationTimeout"];
+        let refused = authentication.iter().any(|name| why.is(name));
+        let silent = matches!(why, BluezError::Silent { .. }) || why.is("AuthenticationTimeout");
+        match said {
+            Said::Nothing if refused || silent => Self::NoAnswer,
+            _ if silent => Self::Silent,
+            Said::Digits if refused => Self::WrongDigits,
+            Said::Blank if refused => Self::NoDigits,
+            Said::No if refused => Self::No,
+            _ if refused => Self::Refused,
+            _ if why.is_out_of_reach() => Self::OutOfReach,
+            _ => Self::Bluez(why),
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::WrongDigits => {
+                "pair it again, and type the digits that it shows then: they may be others; some have them printed on them"
+            }
+            Self::NoDigits => "pair it again, and type the six digits that it shows, or has printed on it",
+            Self::No => {
+                "if the numbers were not the same, another device may have answered: let the right one alone be near, and pair it again"
+            }
+            Self::NoAnswer => "pair it again, with its display in sight: it waits for half a minute",
+            Self::Refused => {
+                "let it pair, as its manual says (often a button), and let it forget whom it was paired with; then pair it again"
+            }
+            Self::OutOfReach => "switch it on, bring it near, and let it be found, as its manual says (often a button); then pair it again",
+            Self::Silent => "see that it is near and connected to nothing else, like a telephone; switch it off and on, and pair it again",
+            Self::Bluez(why) => why.remedy(),
+        }
+    }
 }
 
 impl PersonError {
@@ -116,7 +174,7 @@ impl PersonError {
             Self::Stranger { .. } => "`wardgate ble list` shows those that are bonded".into(),
             Self::Bonds(_) => "run this as the gateway's user or as root; where that file is damaged, take it away and pair anew".into(),
             Self::Weak { by, .. } => format!("if that is enough for this ward, below [ble] write pairing = \"{}\"", by.name()),
-            Self::Unpaired { .. } => "let it pair, as its manual says (often a button), and try again".into(),
+            Self::Unpaired { why, .. } => why.remedy().into(),
         }
     }
 }
@@ -276,12 +334,15 @@ impl Person {
         served.map_err(|e| BluezError::Bus(e.to_string()))?;
         self.bluez.register_agent(PATH, "KeyboardDisplay").await?;
         let paired = self.bluez.pair(path).await;
-        let Outcome { by, refused } = *outcome.lock().expect("no holder panics");
+        let Outcome { by, refused, said } = *outcome.lock().expect("no holder panics");
         match (paired, refused) {
             (Ok(()), _) => Ok(Some(by)),
             (Err(why), _) if why.is("AlreadyExists") => Ok(None),
             (Err(_), Some(by)) => Err(PersonError::Weak { address, name, by, least }),
-            (Err(why), None) => Err(PersonError::Unpaired { address, name, why }),
+            (Err(why), None) => {
+                tracing::debug!(%why, "pairing");
+                Err(PersonError::Unpaired { address, name, why: Unpaired::of(why, said) })
+            }
         }
     }
 
@@ -322,7 +383,6 @@ fn how(by: Option<Pairing>) -> String {
 
 fn seen(d: &Device) -> Seen {
     Seen {
-        device: d.clone(),
         address: d.address.clone(),
         name: d.name.clone(),
         rssi_dbm: d.rssi,
@@ -331,5 +391,44 @@ fn seen(d: &Device) -> Seen {
         bonded: d.bonded,
         by: None,
         connected: d.connected,
+        device: d.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(name: &str, why: &str) -> BluezError {
+        BluezError::Refused { asked: "Pair", name: format!("org.bluez.Error.{name}"), why: why.into() }
+    }
+
+    //= PROMISES.md#P251
+    #[test]
+    fn why_it_was_not_paired_is_told_by_what_the_person_said_and_what_the_air_did() {
+        let silent = BluezError::Silent { asked: "Pair", within_s: 60 };
+        let failed = refused("AuthenticationFailed", "Authentication Failed");
+        let rejected = refused("AuthenticationRejected", "Authentication Rejected");
+        let away = refused("Failed", "le-connection-abort-by-local");
+        for (why, said, is) in [
+            (&failed, Said::Digits, Unpaired::WrongDigits),
+            (&rejected, Said::Blank, Unpaired::NoDigits),
+            (&rejected, Said::No, Unpaired::No),
+            (&failed, Said::No, Unpaired::No),
+            (&refused("AuthenticationCanceled", ""), Said::Nothing, Unpaired::NoAnswer),
+            (&silent, Said::Nothing, Unpaired::NoAnswer),
+            (&failed, Said::Unasked, Unpaired::Refused),
+            (&rejected, Said::Yes, Unpaired::Refused),
+            (&away, Said::Unasked, Unpaired::OutOfReach),
+            (&away, Said::Nothing, Unpaired::OutOfReach),
+            (&refused("ConnectionAttemptFailed", "Page Timeout"), Said::Unasked, Unpaired::OutOfReach),
+            (&silent, Said::Unasked, Unpaired::Silent),
+            (&refused("AuthenticationTimeout", ""), Said::Digits, Unpaired::Silent),
+            (&refused("NotReady", "Resource Not Ready"), Said::Unasked, Unpaired::Bluez(refused("NotReady", "Resource Not Ready"))),
+        ] {
+            let told = Unpaired::of(why.clone(), said);
+            assert_eq!(told, is, "{why} after {said:?}");
+            assert!(matches!(told, Unpaired::Bluez(_)) || !told.to_string().contains("org.bluez"), "{told}");
+        }
     }
 }
