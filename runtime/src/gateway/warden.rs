@@ -17,7 +17,7 @@ use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 use crate::plugin::{
-    Approval, DeviceKey, Freshness, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash,
+    Approval, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash,
     in_others_hands,
 };
 use crate::status::Status;
@@ -297,7 +297,7 @@ impl Warden {
 
     fn compare(&self, instance: &str, sight: &Sight, before: Option<&Approval>, occasion: Occasion, by: &str) -> Vec<Entry> {
         let hash = grants_hash(&sight.grants);
-        let granted = sight.grants.join("; ");
+        let granted = sight.grants.iter().map(GrantLine::to_string).collect::<Vec<_>>().join("; ");
         let Some(before) = before.filter(|a| a.package == sight.package()) else {
             let about: [(&str, &dyn std::fmt::Display); 5] = [
                 ("instance", &instance),

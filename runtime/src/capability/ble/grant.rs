@@ -259,6 +259,11 @@ impl fmt::Display for Which {
     }
 }
 
+/// What one of a pool is like, in words; None: its service is no UUID, so nothing fits.
+pub fn pool_words(pool: &BlePool) -> Option<String> {
+    Pool::new(pool).ok().map(|pool| pool.to_string())
+}
+
 pub fn link_name(instance: &str) -> String {
     format!("ble {instance}")
 }

@@ -2,7 +2,7 @@
 //! `check` and `inspect` ask the same.
 
 use crate::config::{Config, Instance, OnRevoked};
-use crate::plugin::{Admission, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_lines};
+use crate::plugin::{Admission, GrantLine, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_lines};
 
 /// When packages are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Sight {
     pub signed: Option<Signed>,
     pub name: String,
     pub reach: Reach,
-    pub grants: Vec<String>,
+    pub grants: Vec<GrantLine>,
     /// It runs although it was revoked.
     pub revoked: Option<String>,
 }

@@ -17,7 +17,7 @@ pub use accept::{Accepted, examine};
 pub use fleet::{Fleet, Freshness, KeyTerm, Seen};
 pub use hands::{InOthersHands, in_others_hands};
 pub use memory::{Approval, Log, Memory, Ran, Remembered};
-pub use reach::{Reach, grants_hash, grants_lines};
+pub use reach::{GrantLine, Reach, grants_hash, grants_lines};
 pub use site::{EVERYWHERE, Exception, SiteError, allows, config_signature, is_allowed, sign_config, signs, write_override};
 
 /// Why a package that its vendor did sign does not run here now.

@@ -1,10 +1,12 @@
 //! How far an instance reaches: what its package asks for, and what the site grants it, each as lines that can be compared and hashed. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::capability::ble::pool_words;
 use crate::config::{BleGrant, BlePool, Bus, Grants, Instance, Manifest};
 use crate::plugin::Surface;
 
@@ -53,12 +55,33 @@ impl Reach {
     }
 }
 
+/// One line of what the site grants.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GrantLine {
+    /// What is hashed: gateways remember those hashes, so it stays as it is.
+    hashed: String,
+    /// For people, where that says it in other words.
+    shown: Option<String>,
+}
+
+impl From<String> for GrantLine {
+    fn from(hashed: String) -> Self {
+        Self { hashed, shown: None }
+    }
+}
+
+impl fmt::Display for GrantLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shown.as_ref().unwrap_or(&self.hashed))
+    }
+}
+
 /// What the site grants an instance, in effect: only what its manifest asks for too.
-pub fn grants_lines(instance: &Instance, manifest: &Manifest, buses: &BTreeMap<String, Bus>) -> Vec<String> {
+pub fn grants_lines(instance: &Instance, manifest: &Manifest, buses: &BTreeMap<String, Bus>) -> Vec<GrantLine> {
     // each by its name: a new kind of grant must not be left out
     let Grants { modbus, serial, ble, personal, keep_raw } = &instance.grants;
     let asks = |link: &str| manifest.links.iter().any(|asked| asked.name() == link);
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     if let Some(serial) = serial.as_ref().filter(|_| asks("serial")) {
         lines.push(format!("serial {} {} {} {}", serial.port.display(), serial.baud, serial.framing, serial.flow));
         lines.extend(serial.writes.iter().map(|frame| format!("serial writes {frame}")));
@@ -72,24 +95,22 @@ pub fn grants_lines(instance: &Instance, manifest: &Manifest, buses: &BTreeMap<S
         lines.push(format!("modbus requests_max {}", modbus.requests_max));
         lines.extend(modbus.checksum_quirk.then(|| "modbus checksum_quirk".to_owned()));
     }
-    lines.extend(ble.iter().filter(|_| asks("ble")).flat_map(ble_lines));
     lines.extend(personal.then(|| "personal".to_owned()));
     lines.extend(keep_raw.then(|| "keep_raw".to_owned()));
     lines.extend(instance.inputs.iter().map(|(input, from)| format!("hears {from} as {input}")));
+    let ble = ble.iter().filter(|_| asks("ble")).flat_map(ble_lines);
+    let mut lines: Vec<GrantLine> = lines.into_iter().map(GrantLine::from).chain(ble).collect();
     lines.sort();
     lines
 }
 
-fn ble_lines(grant: &BleGrant) -> Vec<String> {
+fn ble_lines(grant: &BleGrant) -> Vec<GrantLine> {
     let BleGrant { address, pool, bonded, broadcast, services, characteristics, reads, notifies, writes, at: _ } = grant;
     let each = |what: &str, list: &[String]| list.iter().map(|one| format!("ble {what} {one}")).collect::<Vec<_>>();
     let or_all = |what: &str, list: &Option<Vec<String>>| {
         list.as_ref().map_or_else(|| vec![format!("ble {what} all that it sees")], |l| each(what, l))
     };
     let mut lines: Vec<_> = address.iter().map(|address| format!("ble peripheral {address}")).collect();
-    if let Some(BlePool { service, name, manufacturer }) = pool {
-        lines.push(format!("ble any peripheral of service {service:?}, name {name:?}, manufacturer {manufacturer:?}"));
-    }
     lines.extend(bonded.then(|| "ble only bonded".to_owned()));
     lines.extend(broadcast.then(|| "ble only broadcasts".to_owned()));
     lines.extend(each("sees service", services));
@@ -97,13 +118,19 @@ fn ble_lines(grant: &BleGrant) -> Vec<String> {
     lines.extend(or_all("reads", reads));
     lines.extend(or_all("is notified of", notifies));
     lines.extend(writes.iter().flat_map(|(to, values)| values.iter().map(move |value| format!("ble writes {to} {value}"))));
-    lines
+    lines.into_iter().map(GrantLine::from).chain(pool.as_ref().map(pool_line)).collect()
+}
+
+fn pool_line(pool: &BlePool) -> GrantLine {
+    let BlePool { service, name, manufacturer } = pool;
+    let hashed = format!("ble any peripheral of service {service:?}, name {name:?}, manufacturer {manufacturer:?}");
+    GrantLine { hashed, shown: pool_words(pool).map(|words| format!("ble any peripheral {words}")) }
 }
 
 /// SHA-256 of those lines, in hexadecimal.
-pub fn grants_hash(lines: &[String]) -> String {
+pub fn grants_hash(lines: &[GrantLine]) -> String {
     let mut hash = Sha256::new();
-    for line in lines {
+    for GrantLine { hashed: line, .. } in lines {
         hash.update((line.len() as u64).to_be_bytes());
         hash.update(line.as_bytes());
     }
@@ -141,9 +168,27 @@ mod tests {
 
     #[test]
     fn the_hash_of_lines_tells_where_one_ends() {
-        let hash = |lines: &[&str]| grants_hash(&lines.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>());
+        let hash = |lines: &[&str]| grants_hash(&lines.iter().map(|l| GrantLine::from((*l).to_owned())).collect::<Vec<_>>());
         assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
         assert_eq!(hash(&[]).len(), 64);
+    }
+
+    /// The audit log and `wardgate grant list` say it as `wardgate check` does; a remembered hash of before is still that of the same grant.
+    //= PROMISES.md#P254
+    #[test]
+    fn a_pool_is_shown_in_words_and_hashed_as_it_always_was() {
+        let pool = |name: Option<&str>, manufacturer| {
+            let pool = BlePool { service: Some("1822".into()), name: name.map(str::to_owned), manufacturer };
+            pool_line(&pool)
+        };
+        let service = pool(None, None);
+        assert_eq!(service.to_string(), "ble any peripheral that advertises the service 1822");
+        let before = GrantLine::from("ble any peripheral of service Some(\"1822\"), name None, manufacturer None".to_owned());
+        assert_eq!(grants_hash(&[service]), grants_hash(&[before]));
+        assert_eq!(
+            pool(Some("Oxi*"), Some(76)).to_string(),
+            "ble any peripheral that advertises the service 1822 and is called Oxi* and carries data of the maker 76"
+        );
     }
 
     /// Each part of a Bluetooth grant changes the hash, or it could be widened behind the gateway's back.
