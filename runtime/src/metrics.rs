@@ -184,7 +184,7 @@ type OfLink = (&'static str, Kind, &'static str, fn(&LinkStatus) -> u64);
 
 const LINKS: &[OfLink] = &[
     ("wardgate_link_up", Gauge, "1 while the line is up.", |l| l.up.into()),
-    ("wardgate_link_requests_total", Counter, "Requests sent on the line (Modbus).", |l| l.requests),
+    ("wardgate_link_requests_total", Counter, "Requests sent on the line (Modbus), or to the peripheral (Bluetooth).", |l| l.requests),
     ("wardgate_link_answered_total", Counter, "Requests that were answered.", |l| l.answered),
     ("wardgate_link_exceptions_total", Counter, "Requests that the device answered with an exception.", |l| l.exceptions),
     ("wardgate_link_timeouts_total", Counter, "Requests that were not answered in time.", |l| l.timeouts),

@@ -99,6 +99,10 @@ fn metrics_are_what_the_docs_list_and_bad_askers_harm_nothing() {
     until("readings", || stage.gateway_status().is_some_and(|s| MONITORS.iter().all(|(name, _)| s.instances[*name].samples > 0)));
     until("Bluetooth", || stage.gateway_status().is_some_and(|s| s.links.values().any(|l| l.rssi_dbm.is_some())));
 
+    until("requests to a peripheral", || {
+        stage.gateway_status().is_some_and(|s| s.links.values().any(|l| l.kind == "ble" && l.requests > 0))
+    });
+
     let page = metrics(port);
     let (families, docs) = (parsed(&page), documented());
     assert_eq!(families.keys().collect::<Vec<_>>(), docs.keys().collect::<Vec<_>>(), "docs/metrics.md and the page list different metrics");
@@ -116,6 +120,12 @@ fn metrics_are_what_the_docs_list_and_bad_askers_harm_nothing() {
             said.sort_unstable();
             listed.sort_unstable();
             assert_eq!(said, listed, "{name}");
+            // what is said to be of one kind of line is not counted of another
+            let counts = |kind: &str| sample[0]["kind"].as_str().is_some_and(|k| k.starts_with(kind)) && sample[1].as_f64() > Some(0.0);
+            for (kind, word) in [("ble", "Bluetooth"), ("modbus", "Modbus")] {
+                let names_another = meaning.contains("(Modbus)") || meaning.contains("(Bluetooth)");
+                assert!(!counts(kind) || !names_another || meaning.contains(word), "{name} counts {kind} too: {meaning}");
+            }
         }
     }
     assert!(!page.contains("bed-1\"") && !page.contains("/dev/"), "no bed and no port in a label:\n{page}");
