@@ -48,7 +48,9 @@ fn the_demo_tells_of_a_bluez_that_this_machine_has_and_that_its_own_is_simulated
     for (bus, there) in [(ward.bus(), true), (format!("unix:path={}", folder.0.join("no-bus").display()), false)] {
         let (_, _, err) = shown(&["--for", "1s"], &bus);
         assert!(
-            err.contains("Bluetooth is simulated") && err.contains("this machine has a BlueZ with an adapter: --ble") == there,
+            err.contains("Bluetooth is simulated")
+                && err.contains("A real device instead: --ble PLUGIN=ADDRESS")
+                && err.contains("this machine has a BlueZ with an adapter, which is left alone: --ble") == there,
             "{err}"
         );
     }

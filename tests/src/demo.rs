@@ -35,7 +35,7 @@ pub struct Options {
     pub guest: Option<(PathBuf, String)>,
     /// Faults on every line, at random from this seed.
     pub faults: Option<u64>,
-    /// A plugin and the address of a real Bluetooth device; without it Bluetooth is simulated.
+    /// A plugin and the address of a real Bluetooth device; without it Bluetooth is simulated, also where this machine has a BlueZ.
     pub ble: Option<(String, String)>,
 }
 
@@ -141,10 +141,12 @@ pub fn run(options: &Options) -> Result<Report, String> {
     let real = options.ble.as_ref().map(|(plugin, address)| stage.wear(plugin, address)).transpose()?;
     if real.is_none() {
         stage.wearables = true;
-        eprintln!("Bluetooth is simulated: a BlueZ of wardgate-lab's own, on a D-Bus of its own. A real one: --ble PLUGIN=ADDRESS");
+        eprintln!(
+            "Bluetooth is simulated: a BlueZ of wardgate-lab's own, on a D-Bus of its own. A real device instead: --ble PLUGIN=ADDRESS"
+        );
         if has_bluez() {
             eprintln!(
-                "this machine has a BlueZ with an adapter: --ble ble-heart-rate=ADDRESS shows a strap of yours (`bluetoothctl scan le` tells addresses)"
+                "this machine has a BlueZ with an adapter, which is left alone: --ble ble-heart-rate=ADDRESS shows a strap of yours instead (`bluetoothctl scan le` tells addresses)"
             );
         }
     }

@@ -38,7 +38,7 @@ enum Verb {
         #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
         faults: Option<u64>,
         /// A real Bluetooth device through this machine's BlueZ, instead of the simulated ones: one of plugins/ble-* and its address, like
-        /// ble-heart-rate=AA:BB:CC:DD:EE:FF
+        /// ble-heart-rate=AA:BB:CC:DD:EE:FF. Without this Bluetooth is simulated, also where this machine has a BlueZ: that is told, and left alone
         #[arg(long, value_name = "PLUGIN=ADDRESS", value_parser = real, conflicts_with = "plugin")]
         ble: Option<(String, String)>,
     },
