@@ -412,7 +412,7 @@ mod tests {
         assert_eq!((shown(10 + RSSI_S_MAX), shown(11 + RSSI_S_MAX)), (Some(-50), None));
     }
 
-    //= PROMISES.md#P253
+    //= PROMISES.md#P266
     #[test]
     fn what_to_look_at_fits_the_kind_of_line() {
         let status = Status::default();

@@ -137,7 +137,7 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
 }
 
 /// Of two adapters that hear the same peripherals, the one that the gateway uses counts.
-//= PROMISES.md#P250
+//= PROMISES.md#P263
 #[test]
 fn with_two_adapters_a_peripheral_is_one_and_a_bond_is_of_its_own_adapter() {
     const STRAP: &str = "F0:00:00:00:22:01";

@@ -255,7 +255,7 @@ fn what_an_indication_brought_is_written_at_once_and_not_with_the_next_commit() 
 }
 
 /// A line with its address, beside the pool, would be a mistake in gateway.toml.
-//= PROMISES.md#P252
+//= PROMISES.md#P265
 #[test]
 fn one_of_a_pool_that_is_paired_is_shown_with_its_pool_and_no_address_is_advised() {
     const BELT: &str = "F0:00:00:00:36:01";

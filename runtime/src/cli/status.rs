@@ -562,7 +562,7 @@ mod tests {
         }
     }
 
-    //= PROMISES.md#P253
+    //= PROMISES.md#P266
     #[test]
     fn an_error_that_is_over_is_shown_with_its_age() {
         let s = Snapshot { monotonic_ns: 1000 * S, ..Snapshot::default() };

@@ -326,7 +326,7 @@ pub(super) async fn next(stream: &mut MessageStream) -> Option<Message> {
 mod tests {
     use super::*;
 
-    //= PROMISES.md#P253
+    //= PROMISES.md#P266
     #[test]
     fn why_there_is_no_connection_is_told_in_words() {
         let failed = |why: &str| BluezError::Refused { asked: "Connect", name: "org.bluez.Error.Failed".into(), why: why.into() };

@@ -403,7 +403,7 @@ mod tests {
         BluezError::Refused { asked: "Pair", name: format!("org.bluez.Error.{name}"), why: why.into() }
     }
 
-    //= PROMISES.md#P251
+    //= PROMISES.md#P264
     #[test]
     fn why_it_was_not_paired_is_told_by_what_the_person_said_and_what_the_air_did() {
         let silent = BluezError::Silent { asked: "Pair", within_s: 60 };

@@ -174,7 +174,7 @@ mod tests {
     }
 
     /// The audit log and `wardgate grant list` say it as `wardgate check` does; a remembered hash of before is still that of the same grant.
-    //= PROMISES.md#P254
+    //= PROMISES.md#P267
     #[test]
     fn a_pool_is_shown_in_words_and_hashed_as_it_always_was() {
         let pool = |name: Option<&str>, manufacturer| {
