@@ -82,7 +82,7 @@ pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// As `wardgate-trust` writes it.
+/// As `wardgate-trust` writes it, but for what an older one did not say.
 pub fn put_fleet(folder: &Path, fleet: &Json) {
     fs::write(folder.join("fleet.new"), fleet.to_string()).expect("written");
     fs::rename(folder.join("fleet.new"), folder.join("fleet.json")).expect("renamed");
@@ -90,7 +90,7 @@ pub fn put_fleet(folder: &Path, fleet: &Json) {
 
 pub fn fleet(version: u64, expires: &str, revoked_keys: Json, revoked_releases: Json) -> Json {
     json!({"format": 1, "root_version": 1, "timestamp_version": version, "snapshot_version": version, "expires": expires,
-           "checked": "2026-01-02T00:00:00Z", "revoked_keys": revoked_keys, "revoked_releases": revoked_releases, "vendors": []})
+           "checked": "2026-01-02T00:00:00Z", "revoked_keys": revoked_keys, "revoked_releases": revoked_releases})
 }
 
 pub const FAR: &str = "2999-01-01T00:00:00Z";

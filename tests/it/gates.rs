@@ -519,3 +519,63 @@ fn a_memory_or_an_audit_log_that_somebody_puts_back_is_noticed_at_the_start_and_
     assert!(verify(&stage, 5).contains("the device found that when it wrote record"));
     assert!(said(&wardgate(&stage, &["audit", "show"])).contains("both were put back"));
 }
+
+//= PROMISES.md#P270
+#[test]
+fn a_key_that_others_could_put_there_lets_in_nothing_new_at_a_restart_either() {
+    let folder = Folder::new("gates-planted");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let runs = another(&folder.0, "0.1.1", 1, &key(1), same);
+    let planted = another(&folder.0, "0.1.2", 2, &key(7), same);
+    let mut stage = ward(&folder, &runs, "");
+    let trust = folder.0.join("trust");
+    put_fleet(&trust, &fleet(1, FAR, json!([]), json!([])));
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && !s.instances[CHILLER].grants_hash.is_empty());
+    let restarted = |stage: &mut Stage, package: &Path| {
+        stop(stage);
+        stage.instead[0].1 = package.display().to_string();
+        stage.start_gateway().expect("the others start");
+    };
+    let withheld = |stage: &Stage, words: &[&str]| {
+        let status = stage.gateway_status().expect("it runs");
+        assert_eq!(status.instances[CHILLER].state, "withheld", "{:#?}", status.instances[CHILLER]);
+        let inspected = said(&wardgate(stage, &["plugin", "inspect", &planted.display().to_string()]));
+        for word in words {
+            assert!(status.instances[CHILLER].detail.contains(word), "{word}: {}", status.instances[CHILLER].detail);
+            assert!(inspected.contains(word), "{word}: {inspected}");
+        }
+        inspected
+    };
+    let file = trust.join("vendors/wardgate.2.pub");
+    fs::write(&file, key(7).public().pem()).expect("written");
+    let word = "nothing new starts on the word of what others may write";
+    mode(&trust, 0o775);
+    restarted(&mut stage, &planted);
+    let inspected = withheld(&stage, &[word, "can be written by others (mode 775)"]);
+    assert!(inspected.contains(&format!("chmod go-w {}", trust.display())), "{inspected}");
+    // what ran last does not stop for it
+    restarted(&mut stage, &runs);
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && s.trust.others_hands.len() == 1);
+    mode(&trust, 0o755);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&file, Some(12_345), None).expect("root may");
+        restarted(&mut stage, &planted);
+        let inspected = withheld(&stage, &[word, "wardgate.2.pub belongs to user 12345"]);
+        assert!(inspected.contains(&format!("chown root {}", file.display())), "{inspected}");
+        // nor as an instance that is tried again
+        assert_eq!(wardgate(&stage, &["instance", "restart", CHILLER]).status.code(), Some(4));
+        std::os::unix::fs::chown(&file, Some(0), None).expect("root may");
+    }
+    // in good hands by now: where the metadata name each vendor's keys a file beside them makes nobody a vendor
+    let mut named = fleet(2, FAR, json!([]), json!([]));
+    named["vendors"] = json!([{"vendor": "wardgate", "keys": [key(1).public().id()], "paths": []}]);
+    put_fleet(&trust, &named);
+    restarted(&mut stage, &planted);
+    withheld(&stage, &["the fleet's metadata name no such key of wardgate"]);
+    named["vendors"][0]["keys"] = json!([key(1).public().id(), key(7).public().id()]);
+    named["timestamp_version"] = 3.into();
+    put_fleet(&trust, &named);
+    restarted(&mut stage, &planted);
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].signed_by == "wardgate release 2");
+}

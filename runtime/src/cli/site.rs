@@ -7,7 +7,7 @@ use crate::config::{Config, IMAGE_PROFILE};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{self, Judge, Occasion};
 use crate::keys::{KeyError, PublicKey};
-use crate::plugin::{Admission, DeviceKey, Known, Memory, RECALL, Remembered, Seen, in_others_hands};
+use crate::plugin::{Admission, DeviceKey, InOthersHands, Known, Memory, RECALL, Remembered, Seen, in_others_hands};
 
 pub struct Site {
     pub config: Config,
@@ -58,7 +58,11 @@ impl Site {
 
     /// As this gateway judges at its start.
     pub fn judge(&self) -> Judge {
-        Judge::new(&self.config, Occasion::Start, self.known.clone(), self.blind.clone())
+        Judge::new(&self.config, Occasion::Start, self.known.clone(), self.blind.clone(), self.hands())
+    }
+
+    fn hands(&self) -> Option<InOthersHands> {
+        in_others_hands(&self.config.trust, rustix::process::geteuid().as_raw()).into_iter().next()
     }
 
     pub fn open(file: &Path) -> Result<Self, Fault> {
@@ -73,8 +77,7 @@ impl Site {
     pub fn vouched(self, what: &str) -> Result<Self, Fault> {
         let before = self.remembered().site_key.as_deref().and_then(PublicKey::of_id);
         let good = self.config.held_to(Path::new(IMAGE_PROFILE)).map_err(Fault::from);
-        let hands = || in_others_hands(&self.config.trust, rustix::process::geteuid().as_raw()).into_iter().next();
-        let in_good_hands = || hands().map_or(Ok(()), |one| Err(Fault::new(Guilty::Configuration, &one, one.remedy())));
+        let in_good_hands = || self.hands().map_or(Ok(()), |one| Err(Fault::new(Guilty::Configuration, &one, one.remedy())));
         if let Err(fault) = good.and_then(|()| gateway::vouched(&self.config, before)).and_then(|()| in_good_hands()) {
             self.record(Entry::new(What::Refuse, who(), [("what", &what), ("why", &fault.what)]))?;
             return Err(fault);

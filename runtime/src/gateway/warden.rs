@@ -179,8 +179,8 @@ impl Warden {
         true
     }
 
-    /// What says whom this site trusts, and others may write it. At a start, and while it runs, that is told: a ward is not darkened for it. What a
-    /// person wants is refused ([`Self::in_good_hands`]).
+    /// What says whom this site trusts, and others may write it. At a start, and while it runs, that is told, and what ran last runs: a ward is not
+    /// darkened for it. Whatever is new is withheld, and what a person wants is refused ([`Self::in_good_hands`]).
     async fn look_at_hands(&mut self, config: &Config) {
         let trust = config.trust.clone();
         let look = move || in_others_hands(&trust, rustix::process::geteuid().as_raw());
@@ -224,6 +224,7 @@ impl Warden {
     }
 
     pub async fn judge(&mut self, config: &Config, occasion: Occasion) -> Result<Judge, Fault> {
+        self.look_at_hands(config).await;
         let memory = self.remembered().await;
         let known = Known {
             fleet: self.seen.clone(),
@@ -232,7 +233,7 @@ impl Warden {
             state: self.state.clone(),
             gateway: config.gateway.id.clone(),
         };
-        Ok(Judge::new(config, occasion, known, self.blind.clone()))
+        Ok(Judge::new(config, occasion, known, self.blind.clone(), self.hands.first().cloned()))
     }
 
     // ---------- the configuration

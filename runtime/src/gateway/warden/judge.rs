@@ -2,7 +2,7 @@
 //! `check` and `inspect` ask the same.
 
 use crate::config::{Config, Instance, OnRevoked};
-use crate::plugin::{Admission, GrantLine, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_lines};
+use crate::plugin::{Admission, GrantLine, InOthersHands, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_lines};
 
 /// When packages are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Judge {
     policy: OnRevoked,
     /// The memory is damaged, and why: what is known of it is what the audit log proves, and nothing else may start.
     blind: Option<String>,
+    /// Others may write what says whom this site trusts: nothing starts on its word but what ran here last.
+    hands: Option<InOthersHands>,
 }
 
 /// Why a package does not run as one instance.
@@ -72,9 +74,9 @@ impl Sight {
 }
 
 impl Judge {
-    pub fn new(config: &Config, occasion: Occasion, known: Known, blind: Option<String>) -> Self {
+    pub fn new(config: &Config, occasion: Occasion, known: Known, blind: Option<String>, hands: Option<InOthersHands>) -> Self {
         let admission = Admission::with(config, &known.fleet);
-        Self { admission, occasion, known, policy: config.trust.on_revoked, blind }
+        Self { admission, occasion, known, policy: config.trust.on_revoked, blind, hands }
     }
 
     /// What a package comes to as the instance `name`. `runs`: whether this very package runs as that instance already.
@@ -126,6 +128,9 @@ impl Judge {
         if let Some(why) = &self.blind {
             return if ran { Verdict::Runs } else { Verdict::No(self.known.blind(&sight.name, by, why)) };
         }
+        if let Some(hands) = &self.hands {
+            return if ran { Verdict::Runs } else { Verdict::No(self.known.in_others_hands(&sight.name, by, hands)) };
+        }
         let news = || self.known.news(&sight.name, by, None);
         let no = (!ran).then(news).flatten().or_else(|| self.beyond(instance, sight));
         no.map_or(Verdict::Runs, Verdict::No)
@@ -169,7 +174,8 @@ mod tests {
         let fleet = revoked.then(|| Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
         let fleet = Seen { fleet, freshness: Freshness::Fresh, ended: Vec::new() };
         let known = Known { fleet, memory, site_key: None, state: PathBuf::from("/nowhere"), gateway: "ward".into() };
-        Judge { admission: Admission::Desk, occasion: Occasion::Start, known, policy, blind: blind.then(|| "it is damaged".into()) }
+        let blind = blind.then(|| "it is damaged".into());
+        Judge { admission: Admission::Desk, occasion: Occasion::Start, known, policy, blind, hands: None }
     }
 
     #[test]

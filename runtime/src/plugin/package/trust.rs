@@ -67,12 +67,16 @@ impl Admission {
         let vendors = Vendors::read(folder)?;
         let Some((fleet, seen)) = fleet else { return vendors.signer(sealed).map(Some).map_err(said) };
         let owner = sealed.claim.vendor.as_str();
-        let good = || sealed.signers().filter(|key| vendors.trusts(owner, key) && !fleet.was_of(owner, key));
+        let of_owner = |key: &PublicKey| vendors.trusts(owner, key) && !fleet.was_of(owner, key);
+        let good = || sealed.signers().filter(|key| of_owner(key) && fleet.names(owner, key));
         // one whose term is not over counts first: a package may be signed by the old key and the new one
         let good = good().find(|key| seen.key_ended(owner, key).is_none()).or_else(|| good().next());
         let revoked = || sealed.signers().find(|key| fleet.was_of(owner, key));
         match good.or_else(revoked) {
             Some(key) => Ok(Some(*key)),
+            None if sealed.signers().any(of_owner) => {
+                Err(said(Distrust::NotOfFleet { folder: folder.to_owned(), owner: printable(owner, VENDOR_BYTES_MAX) }))
+            }
             None => vendors.signer(sealed).map(Some).map_err(said),
         }
     }
@@ -85,6 +89,8 @@ pub enum Distrust {
     NoFolder,
     #[error("this site trusts {trusted}, by the keys in {}", folder.display())]
     Unknown { folder: PathBuf, trusted: String },
+    #[error("a key of {owner}'s lies in {}, but the fleet's metadata name no such key of {owner}: somebody else put it there", folder.display())]
+    NotOfFleet { folder: PathBuf, owner: String },
     #[error("that key is trusted for packages of {owner} only, by {}", folder.display())]
     OfAnother { folder: PathBuf, owner: String },
 }
@@ -95,6 +101,10 @@ impl Distrust {
         match self {
             Self::NoFolder => format!("{compare} {vendor}.pub into a folder, and below [trust] add vendors = \"/etc/wardgate/vendors\""),
             Self::Unknown { folder, .. } => format!("{compare} {vendor}.pub into {}", folder.display()),
+            Self::NotOfFleet { folder, owner } => format!(
+                "find out who put it into {}; if it is {owner}'s: at the fleet's desk `wardgate trust add-vendor`, then `wardgate trust update` here",
+                folder.display()
+            ),
             Self::OfAnother { owner, .. } => format!("do not install it: ask {owner} whether they signed it"),
         }
     }

@@ -32,12 +32,22 @@ pub struct Fleet {
     pub revoked_keys: Vec<RevokedKey>,
     #[serde(default)]
     pub revoked_releases: Vec<RevokedRelease>,
+    /// Whose keys are whose: the folder of keys beside it holds these and no others. None: an older `wardgate-trust` wrote this, and did not say.
+    #[serde(default)]
+    pub vendors: Option<Vec<KeysOf>>,
     /// What the vendors' lists name; none: an older `wardgate-trust` wrote this, and did not say.
     #[serde(default)]
     pub packages: Option<Vec<Named>>,
     /// Until when keys are for something new, where they have an end.
     #[serde(default)]
     pub key_terms: Vec<KeyTerm>,
+}
+
+/// A vendor's keys, as the fleet's metadata names them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeysOf {
+    pub vendor: String,
+    pub keys: Vec<String>,
 }
 
 /// Until when what a vendor's key signed comes in anew.
@@ -207,6 +217,13 @@ impl Fleet {
         }
     }
 
+    /// Whether it is a vendor's key by the metadata too: whoever can put a file into the folder of keys makes nobody a vendor.
+    pub fn names(&self, vendor: &str, key: &PublicKey) -> bool {
+        let id = key.id();
+        let Some(vendors) = &self.vendors else { return true };
+        vendors.iter().any(|of| of.vendor == vendor && of.keys.contains(&id))
+    }
+
     /// Keys that were a vendor's: a package by one of them is known, and revoked.
     pub fn was_of(&self, vendor: &str, key: &PublicKey) -> bool {
         let id = key.id();
@@ -297,6 +314,7 @@ mod tests {
             floor: None,
             revoked_keys: vec![revoked],
             revoked_releases: vec![release],
+            vendors: None,
             packages: None,
             key_terms: Vec::new(),
         }
@@ -316,6 +334,15 @@ mod tests {
         for (vendor, k, name, release) in [("acme", 2, "pump", 4), ("acme", 2, "other", 3), ("other", 1, "pump", 3)] {
             assert_eq!(what(vendor, k, name, release), None);
         }
+    }
+
+    #[test]
+    fn a_key_is_a_vendors_only_where_the_metadata_name_it_and_an_older_state_says_nothing() {
+        let acme = KeysOf { vendor: "acme".into(), keys: vec![key(1).id()] };
+        let with = Fleet { vendors: Some(vec![acme]), ..fleet(1) };
+        assert!(with.names("acme", &key(1)) && fleet(1).names("acme", &key(2)));
+        assert!(!with.names("acme", &key(2)) && !with.names("other", &key(1)));
+        assert!(with.without_lists().names("acme", &key(1)) && !with.without_lists().names("acme", &key(2)), "also while it is stale");
     }
 
     #[test]

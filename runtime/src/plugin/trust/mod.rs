@@ -45,6 +45,10 @@ pub enum Withheld {
     Stale { vendor: String, name: String, release: u64, why: String },
     #[error("release {release} asks for more than was approved for this instance (release {approved}): {more}")]
     Beyond { release: u64, approved: u64, more: String },
+    #[error(
+        "{vendor}'s {name} release {release} is not known to have run here, and nothing new starts on the word of what others may write: {hands}"
+    )]
+    Hands { vendor: String, name: String, release: u64, hands: InOthersHands },
     #[error("{path}: {why}", path = path.display())]
     Memory { path: PathBuf, why: String },
     #[error(
@@ -85,6 +89,7 @@ impl Withheld {
             Self::Beyond { .. } => {
                 format!("look at it with `wardgate grant diff`; if it may, `wardgate grant approve FILE --instance {instance}`")
             }
+            Self::Hands { hands, .. } => hands.remedy(),
             Self::Memory { .. } | Self::Blind { .. } => RECALL.into(),
         }
     }
@@ -166,6 +171,11 @@ impl Known {
     /// Nobody knows whether it ran here before.
     pub fn blind(&self, name: &str, by: &Signed, why: &str) -> Withheld {
         Withheld::Blind { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, why: why.to_owned() }
+    }
+
+    /// It did not run here before, and others may have written whose packages may.
+    pub fn in_others_hands(&self, name: &str, by: &Signed, hands: &InOthersHands) -> Withheld {
+        Withheld::Hands { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, hands: hands.clone() }
     }
 
     /// New here while nobody can say whether it is still good.
