@@ -260,6 +260,9 @@ pub struct TrustStatus {
     /// What says whom this site trusts, and somebody else may write it; a line each, with what to do.
     #[serde(default)]
     pub others_hands: Vec<String>,
+    /// Files among the vendors' keys that are none; a line each, with what to do.
+    #[serde(default)]
+    pub keys_unread: Vec<String>,
 }
 
 /// Of the audit log: whoever notes this elsewhere can tell a log that was cut.

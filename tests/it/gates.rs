@@ -579,3 +579,61 @@ fn a_key_that_others_could_put_there_lets_in_nothing_new_at_a_restart_either() {
     restarted(&mut stage, &planted);
     wait_status(&stage, "the chiller", |s| s.instances[CHILLER].signed_by == "wardgate release 2");
 }
+
+//= PROMISES.md#P271
+#[test]
+fn a_vendors_key_that_cannot_be_read_keeps_out_what_it_would_let_in_and_darkens_nothing() {
+    let folder = Folder::new("gates-bad-key");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let (runs, next) = (another(&folder.0, "0.1.1", 1, &key(1), same), another(&folder.0, "0.1.2", 2, &key(1), same));
+    let mut stage = ward(&folder, &runs, "");
+    let vendors = folder.0.join("trust/vendors");
+    let its = vendors.join("wardgate.pub");
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the chiller", |s| s.instances[CHILLER].readings > 0 && !s.instances[CHILLER].grants_hash.is_empty());
+    let restarted = |stage: &mut Stage, package: &Path| {
+        stop(stage);
+        stage.instead[0].1 = package.display().to_string();
+        stage.start_gateway().expect("the others start");
+    };
+    let (no_key, no_name) = (vendors.join("other.pub"), vendors.join("README"));
+    fs::write(&no_key, "junk").expect("written");
+    fs::write(&no_name, "whose keys are these").expect("written");
+    // told while it runs, and no other package suffers by it
+    let unread = |stage: &Stage, what: &str, n: usize| wait_status(stage, what, |s| s.trust.keys_unread.len() == n).trust.keys_unread;
+    let told = unread(&stage, "that both are told", 2).join("\n");
+    assert!(told.contains(&format!("{} is no Ed25519 public key", no_key.display())) && told.contains("README: a vendor's key is called"));
+    assert!(said(&wardgate(&stage, &["status"])).contains("A VENDOR'S KEY CANNOT BE READ: "));
+    assert!(said(&wardgate(&stage, &["check"])).contains("WARNING: among the vendors' keys: "));
+    restarted(&mut stage, &next);
+    wait_status(&stage, "the next release", |s| {
+        s.instances[CHILLER].readings > 0 && s.instances[CHILLER].signed_by == "wardgate release 2"
+    });
+    fs::remove_file(&no_name).expect("there");
+    fs::remove_file(&no_key).expect("there");
+    // its own vendor's: what ran last runs by the memory, and nothing else does
+    let good = fs::read(&its).expect("there");
+    for open in [true, false] {
+        if open {
+            mode(&its, 0o664)
+        } else {
+            fs::write(&its, "junk").expect("written")
+        }
+        restarted(&mut stage, &next);
+        let status = wait_status(&stage, "what ran last", |s| s.instances[CHILLER].readings > 0);
+        assert_eq!((status.trust.others_hands.len(), status.trust.keys_unread.len()), (usize::from(open), usize::from(!open)));
+        restarted(&mut stage, &runs);
+        let status = stage.gateway_status().expect("the others run");
+        assert!(status.instances[CHILLER].state == "withheld" && status.instances[CHILLER].detail.contains("wardgate.pub"), "{status:#?}");
+        mode(&its, 0o644);
+    }
+    // a key that was taken away is another thing: that is the site's word
+    fs::write(vendors.join("other.pub"), "junk").expect("written");
+    fs::remove_file(&its).expect("there");
+    let shown = said(&wardgate(&stage, &["plugin", "inspect", &next.display().to_string()]));
+    assert!(shown.contains("would NOT run") && shown.contains("this site trusts nobody"), "{shown}");
+    fs::write(&its, good).expect("written");
+    restarted(&mut stage, &next);
+    wait_status(&stage, "what ran last", |s| s.instances[CHILLER].readings > 0);
+    assert!(audit(&stage, &["show"]).contains("other.pub is no Ed25519 public key"));
+}

@@ -15,7 +15,7 @@ use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{Admitted, Judge, Wants};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Host, Package, PluginError, Prepared, PublicKey, RECALL, Withheld, at_once, in_others_hands};
+use crate::plugin::{Host, Package, PluginError, Prepared, PublicKey, RECALL, Vendors, Withheld, at_once, in_others_hands};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -55,6 +55,9 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     for one in in_others_hands(&config.trust, rustix::process::geteuid().as_raw()) {
         println!("ERROR: {one}; what to do: {}", one.remedy());
         wrong.get_or_insert(Fault::new(Guilty::Configuration, &one, one.remedy()));
+    }
+    for why in config.trust.keys().iter().flat_map(|folder| Vendors::unread(folder)) {
+        println!("WARNING: among the vendors' keys: {why}; what to do: {}", why.remedy());
     }
     fleet_in_words(&site, doubt.as_deref());
     let mut sandbox = Sandbox::new(site.judge());

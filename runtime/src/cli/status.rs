@@ -241,6 +241,9 @@ fn trust(s: &Snapshot, paint: Paint) -> Vec<String> {
     for line in &s.trust.others_hands {
         said.push(format!("IN OTHERS' HANDS: {line}"));
     }
+    for line in &s.trust.keys_unread {
+        said.push(format!("A VENDOR'S KEY CANNOT BE READ: {line}"));
+    }
     if s.config_changed {
         said.push("CONFIGURATION CHANGED ON DISK and not reloaded: reload it, or find out who changed it".to_owned());
     }

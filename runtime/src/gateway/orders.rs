@@ -441,12 +441,12 @@ struct OnDisk {
 impl OnDisk {
     fn of(config: &Config, anew: u64) -> Self {
         let fleet = config.trust.folder.as_deref().map(Fleet::path);
-        let memory = Memory::path_in(&config.gateway.state);
+        let (memory, keys) = (Memory::path_in(&config.gateway.state), config.trust.keys());
         let about = |path: &Path| {
             let about = std::fs::metadata(path).ok()?;
             Some((about.modified().ok()?, about.len(), about.ino()))
         };
-        let files = [config.file(), &memory].into_iter().chain(fleet.as_deref()).map(about).collect();
+        let files = [config.file(), &memory].into_iter().chain(fleet.as_deref()).chain(keys.as_deref()).map(about).collect();
         let hands = in_others_hands(&config.trust, rustix::process::geteuid().as_raw());
         Self { files, hands, anew: if anew == 0 { u64::MAX } else { anew } }
     }

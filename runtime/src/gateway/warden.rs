@@ -17,8 +17,8 @@ use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 use crate::plugin::{
-    Approval, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, config_signature, grants_hash,
-    in_others_hands,
+    Approval, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors, config_signature,
+    grants_hash, in_others_hands,
 };
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
@@ -41,6 +41,8 @@ pub(super) struct Warden {
     noticed: Option<String>,
     /// What of trust somebody else may write: what was told already.
     hands: Vec<InOthersHands>,
+    /// Files among the vendors' keys that are none: what was told already.
+    unread: Vec<String>,
     /// What was seen here is not known for sure, and why: nothing of it is written before a person has looked at it.
     blind: Option<String>,
 }
@@ -57,6 +59,7 @@ impl Warden {
             told: BTreeMap::new(),
             noticed: None,
             hands: Vec::new(),
+            unread: Vec::new(),
             blind: None,
         }
     }
@@ -137,6 +140,7 @@ impl Warden {
     /// Looks at the fleet's metadata anew. What changed is told; answers whether anything did.
     pub async fn look(&mut self, config: &Config) -> bool {
         self.look_at_hands(config).await;
+        self.look_at_keys(config).await;
         let remembered = self.remembered().await;
         let wall_s = moment().wall.map(|ns| ns / 1_000_000_000);
         // where the memory is damaged, at least what this life has seen holds
@@ -195,6 +199,24 @@ impl Warden {
         }
         self.status.with(|s| s.trust.others_hands = lines);
         self.hands = hands;
+    }
+
+    /// One that cannot be read keeps out what it would let in, and no other package.
+    async fn look_at_keys(&mut self, config: &Config) {
+        let Some(folder) = config.trust.keys() else { return };
+        let look = move || Vendors::unread(&folder).iter().map(|why| (why.to_string(), why.remedy())).collect::<Vec<_>>();
+        let Ok(unread) = tokio::task::spawn_blocking(look).await else { return };
+        let whys: Vec<String> = unread.iter().map(|(why, _)| why.clone()).collect();
+        if whys == self.unread {
+            return;
+        }
+        for (why, _) in unread.iter().filter(|(why, _)| !self.unread.contains(why)) {
+            warn!("among the vendors' keys: {why}");
+            self.write(Entry::new(What::Refuse, GATEWAY, [("what", &"key"), ("why", &why)])).await;
+        }
+        let lines = unread.iter().map(|(why, remedy)| format!("{why}; what to do: {remedy}")).collect();
+        self.status.with(|s| s.trust.keys_unread = lines);
+        self.unread = whys;
     }
 
     /// For a reload: nothing is changed on the word of what others may write.

@@ -35,7 +35,7 @@ pub struct Inspect {
 pub fn run(args: &Inspect) -> Result<(), Fault> {
     let here = args.config.as_ref().map(|file| Config::load(file).map_err(Fault::from).and_then(Site::as_it_is)).transpose()?;
     let admission = match &here {
-        Some((site, _)) => site.admission.clone(),
+        Some((site, _)) => site.judge().admission,
         None => Admission::Site { allow_unsigned: false, vendors: args.trust.clone() },
     };
     let sealed = plugin::sealed(&args.package).map_err(super::refused)?;

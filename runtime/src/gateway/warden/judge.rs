@@ -75,7 +75,7 @@ impl Sight {
 
 impl Judge {
     pub fn new(config: &Config, occasion: Occasion, known: Known, blind: Option<String>, hands: Option<InOthersHands>) -> Self {
-        let admission = Admission::with(config, &known.fleet);
+        let admission = Admission::with(config, &known.fleet).remembering(&known.memory);
         Self { admission, occasion, known, policy: config.trust.on_revoked, blind, hands }
     }
 
@@ -103,7 +103,7 @@ impl Judge {
     }
 
     pub fn with_fleet(&self) -> bool {
-        matches!(self.admission, Admission::Fleet { .. })
+        self.admission.with_fleet()
     }
 
     /// What may run is known from now on: another package of the same release is none of this configuration.

@@ -1,5 +1,6 @@
 //! Whose packages may run here: the keys in a folder of the site's, each for one vendor. With a fleet its metadata says more.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::vendor::Vendors;
 use crate::config::Config;
 use crate::contract::printable;
 use crate::keys::PublicKey;
-use crate::plugin::{PluginError, Seen};
+use crate::plugin::{Fleet, PluginError, Remembered, Seen};
 
 const VENDOR_BYTES_MAX: usize = 40; // as a name has; shown to a person
 
@@ -32,6 +33,8 @@ pub enum Admission {
     Site { allow_unsigned: bool, vendors: Option<PathBuf> },
     /// The same; besides, what a key signed that the fleet revoked, so that what runs by it can be judged by the site's rule.
     Fleet { allow_unsigned: bool, vendors: PathBuf, seen: Arc<Seen> },
+    /// As one of these; besides, where its vendor's keys cannot be read, what ran here last, by its digest.
+    Remembering { keys: Box<Admission>, ran: Arc<BTreeSet<String>> },
 }
 
 impl Admission {
@@ -48,7 +51,28 @@ impl Admission {
         }
     }
 
+    /// What ran last is known by the memory, which nobody else writes: it needs no key that can be read to run again.
+    pub fn remembering(self, memory: &Remembered) -> Self {
+        let ran = memory.ran.values().filter_map(|ran| ran.digest.clone()).collect();
+        Self::Remembering { keys: Box::new(self), ran: Arc::new(ran) }
+    }
+
+    fn fleet(&self) -> Option<&Fleet> {
+        match self {
+            Self::Fleet { seen, .. } => seen.fleet.as_ref(),
+            Self::Remembering { keys, .. } => keys.fleet(),
+            Self::Desk | Self::Site { .. } => None,
+        }
+    }
+
+    pub fn with_fleet(&self) -> bool {
+        self.fleet().is_some()
+    }
+
     pub fn takes_folders(&self) -> bool {
+        if let Self::Remembering { keys, .. } = self {
+            return keys.takes_folders();
+        }
         !matches!(self, Self::Site { allow_unsigned: false, .. } | Self::Fleet { allow_unsigned: false, .. })
     }
 
@@ -56,6 +80,16 @@ impl Admission {
     pub fn signer(&self, path: &Path, sealed: &Sealed) -> Result<Option<PublicKey>, PluginError> {
         let (vendors, fleet) = match self {
             Self::Desk => return Ok(sealed.signers().next().copied()),
+            Self::Remembering { keys, ran } => {
+                return match keys.signer(path, sealed) {
+                    Err(PluginError::Key(why)) if ran.contains(&sealed.digest()) => {
+                        // a key that the fleet's metadata names, where there are any
+                        let named = |key: &&PublicKey| self.fleet().is_none_or(|fleet| fleet.names(&sealed.claim.vendor, key));
+                        sealed.signers().find(named).map(|key| Some(*key)).ok_or(PluginError::Key(why))
+                    }
+                    other => other,
+                };
+            }
             Self::Site { vendors, .. } => (vendors.as_deref(), None),
             Self::Fleet { vendors, seen, .. } => (Some(vendors.as_path()), seen.fleet.as_ref().map(|fleet| (fleet, seen))),
         };
@@ -65,8 +99,13 @@ impl Admission {
         let said = |why| PluginError::Untrusted { path: path.to_owned(), vendor: vendor.clone(), key: *first, why: Box::new(why) };
         let folder = vendors.ok_or_else(|| said(Distrust::NoFolder))?;
         let vendors = Vendors::read(folder)?;
-        let Some((fleet, seen)) = fleet else { return vendors.signer(sealed).map(Some).map_err(said) };
         let owner = sealed.claim.vendor.as_str();
+        // that a key of its vendor's cannot be read says more than that none fits
+        let none = |vendors: Vendors| match vendors.signer(sealed) {
+            Ok(key) => Ok(Some(key)),
+            Err(why) => Err(vendors.unread_of(owner).map_or_else(|| said(why), PluginError::Key)),
+        };
+        let Some((fleet, seen)) = fleet else { return none(vendors) };
         let of_owner = |key: &PublicKey| vendors.trusts(owner, key) && !fleet.was_of(owner, key);
         let good = || sealed.signers().filter(|key| of_owner(key) && fleet.names(owner, key));
         // one whose term is not over counts first: a package may be signed by the old key and the new one
@@ -77,7 +116,7 @@ impl Admission {
             None if sealed.signers().any(of_owner) => {
                 Err(said(Distrust::NotOfFleet { folder: folder.to_owned(), owner: printable(owner, VENDOR_BYTES_MAX) }))
             }
-            None => vendors.signer(sealed).map(Some).map_err(said),
+            None => none(vendors),
         }
     }
 }
