@@ -219,6 +219,8 @@ struct End {
     memory: u64,
     /// What is not as the device left it, and was not told yet: the first such record, and what is wrong.
     flaw: Option<(u64, String)>,
+    /// There is a log, and no head that fits its end: how often the memory beside it was written is not known either.
+    lost: bool,
 }
 
 /// What the files hold, whoever wrote it.
@@ -258,9 +260,10 @@ impl Audit {
     pub fn append(&self, entry: Entry, now: Moment) -> io::Result<u64> {
         let lock = shared_file(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true), MODE)?;
         flock(&lock, FlockOperation::LockExclusive)?;
-        let mut end = self.end()?;
+        let mut end = self.end(true)?;
         if let Some((count, known)) = self.beside.as_ref().and_then(|memory| memory()) {
-            end.memory = end.memory.max(count);
+            // by a new head an older memory would be as good as the newest: it stays one short until a person has made it anew
+            end.memory = end.memory.max(count.saturating_add(u64::from(end.lost)));
             if known.n > end.n {
                 // the numbers go on behind those that are gone: what was written once is written by nobody again
                 let why = format!(
@@ -332,14 +335,48 @@ impl Audit {
         Ok(record)
     }
 
-    /// The files against what the device signed last of them.
-    fn end(&self) -> io::Result<End> {
-        let Tail { bytes, line, from } = self.tail()?;
+    /// Why nobody knows which record was the newest, where there is a log: its head is gone, another's, or does not fit it. Nothing is written.
+    pub fn doubt(&self) -> Option<String> {
+        let look = || self.end(false).ok().filter(|end| end.lost)?.flaw.map(|(_, why)| why);
+        look()?;
+        // whoever writes does so under the lock: what was half done is done by then
+        let lock = File::open(self.folder.join(LOCK)).ok();
+        let _held = lock.as_ref().map(|lock| flock(lock, FlockOperation::LockShared));
+        look()
+    }
+
+    /// Whether the gateway never began a life here: no log is there, or one that is whole from its first record on and tells of none.
+    pub fn before_the_first_start(&self) -> bool {
+        if !self.folder.exists() {
+            return true;
+        }
+        match verify_folder(&self.folder, &self.signer.public()) {
+            Ok(whole) => {
+                whole.records.first().is_none_or(|first| first.n == 1) && whole.records.iter().all(|record| record.what != What::Start)
+            }
+            Err(why) => matches!(why, Broken::Empty { .. }),
+        }
+    }
+
+    /// The files against what the device signed last of them. `mend`: what was half written is cut away.
+    fn end(&self, mend: bool) -> io::Result<End> {
+        let Tail { bytes, line, from } = self.tail(mend)?;
+        let is_there = line.is_some();
         let last: Option<Record> = line.as_deref().and_then(|line| serde_json::from_slice(line).ok());
         let (hashed, at) = (line.as_deref().map(hash), last.as_ref().map(|last| last.n));
         let unknown = self.folder.join(HEAD).exists();
         let Some(head) = self.head() else {
-            let mut end = End { n: 0, hash: NOTHING.into(), bytes, last, from: from.unwrap_or(1), broken: None, memory: 0, flaw: None };
+            let mut end = End {
+                n: 0,
+                hash: NOTHING.into(),
+                bytes,
+                last,
+                from: from.unwrap_or(1),
+                broken: None,
+                memory: 0,
+                flaw: None,
+                lost: is_there,
+            };
             if let Some(hashed) = hashed {
                 (end.n, end.hash) = (at.filter(|n| *n < u64::MAX).unwrap_or(0), hashed);
             }
@@ -349,8 +386,17 @@ impl Audit {
             }
             return Ok(end);
         };
-        let mut end =
-            End { n: head.n, hash: head.hash, bytes, last, from: head.from, broken: head.broken, memory: head.memory, flaw: None };
+        let mut end = End {
+            n: head.n,
+            hash: head.hash,
+            bytes,
+            last,
+            from: head.from,
+            broken: head.broken,
+            memory: head.memory,
+            flaw: None,
+            lost: false,
+        };
         match &hashed {
             Some(found) if *found == end.hash => {}
             None if end.hash == NOTHING => {}
@@ -370,7 +416,7 @@ impl Audit {
                         format!("no record is at the end of the log, and this device wrote {newest}"),
                     ),
                 };
-                end.flaw = Some((first, why));
+                (end.flaw, end.lost) = (Some((first, why)), is_there);
             }
         }
         if let Some(from) = from.filter(|from| *from > end.from && end.flaw.is_none()) {
@@ -383,7 +429,7 @@ impl Audit {
     }
 
     /// A line that a power cut left half written was never told to anybody: it is cut away.
-    fn tail(&self) -> io::Result<Tail> {
+    fn tail(&self, mend: bool) -> io::Result<Tail> {
         let files = files(&self.folder)?;
         let from = files.first().map(|oldest| first_number(oldest)).transpose()?.flatten();
         let (mut bytes, mut line) = (0, None);
@@ -396,7 +442,7 @@ impl Audit {
             let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
             if path.ends_with(LOG) {
                 bytes = size - (tail.len() - whole) as u64;
-                if bytes < size {
+                if bytes < size && mend {
                     let file = OpenOptions::new().write(true).open(path)?;
                     file.set_len(bytes)?;
                     file.sync_all()?;

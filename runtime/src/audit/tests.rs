@@ -48,7 +48,7 @@ fn says(folder: &Path) -> Result<u64, Broken> {
 
 /// As `append` does, without five flushes for each of thousands.
 fn quick(audit: &Audit, entry: Entry) {
-    let end = audit.end().expect("readable");
+    let end = audit.end(true).expect("readable");
     assert_eq!(end.flaw, None);
     if end.bytes > FILE_BYTES_MAX {
         audit.append(entry, Moment::default()).expect("written");
@@ -155,7 +155,7 @@ fn a_power_cut_leaves_a_log_that_goes_on() {
     let (at, audit) = log("torn", 3);
     let good = fs::read(at.join(LOG)).expect("a log");
     // what a head says before a record is written, which the power then kept from being told of
-    let before = audit.end().expect("readable");
+    let before = audit.end(true).expect("readable");
     audit.append(entry(4), Moment::default()).expect("written");
     let longer = fs::read(at.join(LOG)).expect("a log");
     audit.write_head(&before, Some(&hash(&longer[good.len()..longer.len() - 1]))).expect("written");

@@ -27,6 +27,10 @@ impl Log for Noted {
     fn note(&self, count: u64) -> std::io::Result<()> {
         self.0.note_memory(count)
     }
+
+    fn doubt(&self) -> Option<String> {
+        self.0.doubt()
+    }
 }
 
 /// Why what was seen is not known for sure, where it is not. A gateway that has begun a life wrote its memory before that.
@@ -183,7 +187,12 @@ mod tests {
         let new = (copied(&state, &the_memory), copied(&state, &the_log));
         put(&old.0);
         let (_, why) = recollect(&memory, &audit);
-        assert!(why.as_ref().is_some_and(|why| why.contains("was put back: it is the 4th") && why.contains("knows the 5th")), "{why:?}");
+        assert!(
+            why.as_ref().is_some_and(|why| why.contains("was put back, or")
+                && why.contains("is number 4 of those")
+                && why.contains("knows number 5")),
+            "{why:?}"
+        );
         put(&new.0);
         assert_eq!(recollect(&memory, &audit).1, None);
         // a person makes it anew: it is no older one then
@@ -207,6 +216,43 @@ mod tests {
         assert!(saw(8) && write(10) == 11);
         put(&old);
         assert_eq!((recollect(&memory, &audit).1, write(11)), (None, 11));
+        fs::remove_dir_all(&state).unwrap();
+    }
+
+    /// The head is not signed by anybody else, but it may go, or an older one may come back.
+    #[test]
+    fn a_memory_that_is_put_back_is_noticed_also_where_the_logs_head_is_gone_anothers_or_older() {
+        let state = std::env::temp_dir().join(format!("wardgate-head-{}", std::process::id()));
+        for (name, head) in [("gone", None), ("another's", Some(&b"{}"[..])), ("put back", Some(&[][..]))] {
+            let _ = fs::remove_dir_all(&state);
+            let key = DeviceKey::open(&state, [1; 32]).unwrap();
+            let (memory, audit) = kept(&state, &key);
+            let write = |n: u64| audit.append(Entry::new(What::Bind, "x", [("n", &n)]), Moment::default()).unwrap();
+            let saw = |release| memory.change(|m| m.saw("acme", "pump", release, None)).unwrap();
+            assert!(saw(1) && write(1) == 1 && saw(2) && write(2) == 2);
+            let old = copied(&state, &["trust.memory", "audit.head"]);
+            assert!(write(3) == 3 && saw(3) && write(4) == 4);
+            assert_eq!((recollect(&memory, &audit).1, audit.doubt()), (None, None));
+            put(&old[..1]);
+            match head {
+                None => fs::remove_file(&old[1].0).unwrap(),
+                Some([]) => put(&old[1..]),
+                Some(other) => fs::write(&old[1].0, other).unwrap(),
+            }
+            let before = copied(&state, &["audit.log", "trust.memory"]);
+            let (_, why) = recollect(&memory, &audit);
+            assert!(why.as_ref().is_some_and(|why| why.contains("is the newest that was written here is not known: ")), "{name}: {why:?}");
+            assert_eq!(copied(&state, &["audit.log", "trust.memory"]), before, "nothing is written");
+            // and it stays so when the log goes on under a new head, until a person makes it anew
+            write(5);
+            write(6);
+            let (known, why) = recollect(&memory, &audit);
+            assert!(why.as_ref().is_some_and(|why| why.contains("was put back, or the audit log's head was lost")), "{name}: {why:?}");
+            memory.replace(&known).unwrap();
+            assert_eq!(recollect(&memory, &audit).1, None, "{name}");
+            assert!(saw(7) && write(7) > 3);
+            assert_eq!(recollect(&memory, &audit).1, None, "{name}");
+        }
         fs::remove_dir_all(&state).unwrap();
     }
 }

@@ -157,6 +157,8 @@ pub trait Log: Send + Sync {
     /// Number and hash of the newest record, and how often the memory was written by what the log says.
     fn newest(&self) -> Option<(u64, String, u64)>;
     fn note(&self, count: u64) -> std::io::Result<()>;
+    /// Why what it says of the newest record, and of the memory, is not to be relied on.
+    fn doubt(&self) -> Option<String>;
 }
 
 impl Memory {
@@ -170,10 +172,16 @@ impl Memory {
 
     /// Why what was read is not the newest that was written, where it is not.
     pub fn put_back(&self, read: &Remembered) -> Option<String> {
-        let (_, _, noted) = self.log.as_ref()?.newest()?;
-        let (path, count) = (self.path(), read.count);
+        let (path, count, log) = (self.path(), read.count, self.log.as_ref()?);
+        if let Some(why) = log.doubt() {
+            return Some(format!("whether {} is the newest that was written here is not known: {why}", path.display()));
+        }
+        let (_, _, noted) = log.newest()?;
         (count < noted).then(|| {
-            format!("{} was put back: it is the {count}th that was written here, and the audit log knows the {noted}th", path.display())
+            format!(
+                "{} was put back, or the audit log's head was lost: it is number {count} of those that were written here, and the log knows number {noted}",
+                path.display()
+            )
         })
     }
 
