@@ -43,11 +43,11 @@ pub fn recollect(memory: &Memory, audit: &Audit) -> (Remembered, Option<String>)
         Ok(_) => format!("{} is gone", memory.path().display()),
         Err(why) => why.to_string(),
     };
-    let records = audit.proven();
-    if !memory.is_there() && !records.iter().any(|record| record.what == What::Start) {
-        return (Remembered::default(), None); // the first start of all
+    // a log that is damaged proves nothing, also not that there was no start
+    if !memory.is_there() && audit.before_the_first_start() {
+        return (Remembered::default(), None);
     }
-    (recalled(&records), Some(why))
+    (recalled(&audit.proven()), Some(why))
 }
 
 /// Of the reach that was approved a log says nothing: it is empty here, and whatever asks for anything is asked for again once it is another release.
@@ -216,6 +216,35 @@ mod tests {
         assert!(saw(8) && write(10) == 11);
         put(&old);
         assert_eq!((recollect(&memory, &audit).1, write(11)), (None, 11));
+        fs::remove_dir_all(&state).unwrap();
+    }
+
+    #[test]
+    fn a_memory_that_is_gone_beside_a_damaged_log_is_no_first_start() {
+        let state = std::env::temp_dir().join(format!("wardgate-first-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&state);
+        let key = DeviceKey::open(&state, [1; 32]).unwrap();
+        let (memory, audit) = kept(&state, &key);
+        let first = |memory: &Memory, audit: &Audit| recollect(memory, audit).1.is_none();
+        assert!(first(&memory, &audit));
+        let write = |entry| audit.append(entry, Moment::default()).unwrap();
+        write(Entry::new(What::Refuse, "uid 0", [("what", &"accept")]));
+        assert!(first(&memory, &audit), "a verb may have been refused before");
+        write(Entry::new(What::Start, "gateway", [("site_key", &"ed25519:x")]));
+        assert!(!first(&memory, &audit));
+        let log = state.join("audit.log");
+        let good = fs::read(&log).unwrap();
+        for (name, bad) in [("a flipped bit", [&[good[0] ^ 1][..], &good[1..]].concat()), ("an empty log", Vec::new())] {
+            fs::write(&log, bad).unwrap();
+            assert!(!first(&memory, &audit), "{name}");
+        }
+        fs::remove_file(&log).unwrap();
+        assert!(!first(&memory, &audit), "its head tells that there was one");
+        fs::write(&log, &good).unwrap();
+        fs::remove_file(state.join("audit.head")).unwrap();
+        assert!(!first(&memory, &audit));
+        fs::remove_file(&log).unwrap();
+        assert!(first(&memory, &audit), "nothing is there");
         fs::remove_dir_all(&state).unwrap();
     }
 
