@@ -14,7 +14,23 @@ use wardgate_lab::tiny;
 
 use crate::ward::Folder;
 
-const REAL: [&str; 4] = ["ivy450c", "modbus-map", "condition-watch", "ble-glucose"];
+/// All of the checkout's plugins.
+const REAL: [&str; 14] = [
+    "ble-activity",
+    "ble-blood-pressure",
+    "ble-cgm",
+    "ble-chest-ecg",
+    "ble-glucose",
+    "ble-heart-rate",
+    "ble-motion-belt",
+    "ble-oximeter",
+    "ble-stethoscope",
+    "ble-thermometer",
+    "ble-weight",
+    "condition-watch",
+    "ivy450c",
+    "modbus-map",
+];
 const TINY_BYTES_MAX: usize = 17 << 10;
 
 pub fn key(n: u8) -> SecretKey {
@@ -296,6 +312,11 @@ fn each_bit_of_a_small_package_counts() {
 
 #[test]
 fn seeded_flips_and_cuts_of_the_real_packages_are_refused() {
+    let folders = fs::read_dir(root().join("plugins")).expect("the checkout").map(|e| e.expect("an entry").path());
+    let plugins = folders.filter(|folder| folder.join("manifest.toml").exists());
+    let mut there: Vec<_> = plugins.map(|folder| folder.file_name().expect("a name").to_string_lossy().into_owned()).collect();
+    there.sort();
+    assert_eq!(there, REAL, "all that there are");
     for plugin in REAL {
         let mut bytes = real(plugin).write();
         let mut x = 0x2545_f491_4f6c_dd1d_u64; // xorshift
