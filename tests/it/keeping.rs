@@ -36,7 +36,9 @@ fn a_package_is_written_down_then_put_then_remembered_and_a_crash_in_between_is_
     let packages = desk.at.join("packages");
     // what cannot be written down is not done
     fs::create_dir_all(desk.at.join("state/audit.log")).expect("a folder in its place");
-    assert!(desk.badly(&["plugin", "accept", &two], 5).contains("what is not written down is not done"));
+    let said = desk.badly(&["plugin", "accept", &two], 5);
+    // nor is known without a log that can be read whether anything ever ran here
+    assert!(said.contains("audit.log") || said.contains("trust.memory is gone"), "{said}");
     assert!(!packages.exists() && !desk.at.join("state/trust.memory").exists());
     fs::remove_dir(desk.at.join("state/audit.log")).expect("empty");
     // written down, and then not put there: it is told, and nothing is remembered, so that the one before it is not shut out

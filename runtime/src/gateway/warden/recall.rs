@@ -219,6 +219,7 @@ mod tests {
         fs::remove_dir_all(&state).unwrap();
     }
 
+    //= PROMISES.md#P273
     #[test]
     fn a_memory_that_is_gone_beside_a_damaged_log_is_no_first_start() {
         let state = std::env::temp_dir().join(format!("wardgate-first-{}", std::process::id()));
@@ -249,6 +250,7 @@ mod tests {
     }
 
     /// The head is not signed by anybody else, but it may go, or an older one may come back.
+    //= PROMISES.md#P272
     #[test]
     fn a_memory_that_is_put_back_is_noticed_also_where_the_logs_head_is_gone_anothers_or_older() {
         let state = std::env::temp_dir().join(format!("wardgate-head-{}", std::process::id()));
