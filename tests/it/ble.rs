@@ -49,7 +49,7 @@ const WARD: [Bound; 8] = [
     bound("flapper", "F0:00:00:00:05:01", "ble-heart-rate", "180d", "energy-expended"),
 ];
 
-/// Demands a bond on every link, and is bound by nobody.
+/// Demands a bond on every link, and nobody paired it.
 const PUSHY: &str = "belt-2";
 
 /// Who is paired before, and is to be heard under its bond only.

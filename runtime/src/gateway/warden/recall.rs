@@ -40,7 +40,7 @@ pub fn recollect(memory: &Memory, audit: &Audit) -> (Remembered, Option<String>)
             None => return (remembered, None),
             Some(why) => why,
         },
-        Ok(_) => format!("{} is gone", memory.path().display()),
+        Ok(_) => format!("{} is gone, and audit.log does not show that nothing ever ran here", memory.path().display()),
         Err(why) => why.to_string(),
     };
     // a log that is damaged proves nothing, also not that there was no start
