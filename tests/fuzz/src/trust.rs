@@ -114,7 +114,12 @@ pub fn memory_seeds() -> Vec<Vec<u8>> {
 /// A signature of gateway.toml, or an override: for exactly what was signed.
 pub fn signed(data: &[u8]) {
     let key = site().public();
-    assert!(!signs(data, b"x = 2\n", &key) && !allows(data, &key, &older("acme", 5), "ward-3") && !allows(data, &key, &older("other", 6), "ward-3"), "forged");
+    assert!(
+        !signs(data, b"x = 2\n", &key)
+            && !allows(data, &key, &older("acme", 5), "ward-3")
+            && !allows(data, &key, &older("other", 6), "ward-3"),
+        "forged"
+    );
     assert!(!allows(data, &key, &older("acme", 6), "ward-4"), "carried elsewhere");
     assert!(!allows(data, &key, &Exception::other("acme", "pump", 6, &"a".repeat(64)), "ward-3"), "forged");
     _ = (signs(data, CONFIG, &key), allows(data, &key, &older("acme", 6), "ward-3"));
