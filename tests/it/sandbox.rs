@@ -6,6 +6,7 @@
 mod build;
 mod cache;
 mod supervisor;
+mod units;
 
 pub use cache::unfit;
 

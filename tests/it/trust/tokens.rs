@@ -1,11 +1,12 @@
-//! Keys that never leave a token, over PKCS#11: Debian's SoftHSM, which nobody here wrote. And libraries of tokens that hang or crash.
+//! Keys that never leave a token, over PKCS#11: Debian's SoftHSM, and a TPM in software (swtpm, tpm2-abrmd, tpm2-pkcs11), none of which anybody here
+//! wrote. And libraries of tokens that hang or crash.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use wardgate_lab::process::{READY_S_MAX, binary, root};
+use wardgate_lab::process::{Process, READY_S_MAX, binary, root};
 use wardgate_lab::stage::{CHILLER, Stage};
 
 use super::site::{NOW, Site};
@@ -20,6 +21,10 @@ const PIN: &str = "4711";
 /// A token in a folder, which no other test sees.
 struct Token {
     at: PathBuf,
+    library: PathBuf,
+    /// By which its library finds it.
+    env: Vec<(&'static str, String)>,
+    _running: Vec<Process>,
 }
 
 impl Token {
@@ -28,15 +33,61 @@ impl Token {
         fs::create_dir_all(at.join("tokens")).expect("a folder");
         let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\n", at.join("tokens").display());
         fs::write(at.join("softhsm2.conf"), conf).expect("written");
-        Self { at: at.to_owned() }
+        let env = vec![("SOFTHSM2_CONF", at.join("softhsm2.conf").display().to_string())];
+        Self { at: at.to_owned(), library: LIBRARY.into(), env, _running: vec![] }
     }
 
     fn new(at: &Path) -> Self {
         let token = Self::none(at);
-        fs::write(at.join("pin"), PIN).expect("written");
-        fs::set_permissions(at.join("pin"), fs::Permissions::from_mode(0o600)).expect("changed");
+        token.write_pin();
         token.tool("softhsm2-util", &["--init-token", "--free", "--label", "a ward", "--so-pin", "0815", "--pin", PIN]);
         token
+    }
+
+    /// A TPM, and the manager that a kernel's /dev/tpmrm0 is elsewhere. What its library keeps outside of it lies in `store`: on a gateway, on the card.
+    fn tpm(at: &Path, store: &Path) -> Self {
+        fs::create_dir_all(at.join("state")).expect("a folder");
+        fs::create_dir_all(store).expect("a folder");
+        let socket = at.join("tpm").display().to_string();
+        let start = |name: &str, command: &mut Command| Process::start(name, command, &at.join("log")).expect("run tests/setup");
+        let tpm = start(
+            "swtpm",
+            Command::new("swtpm").args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"]).args([
+                format!("dir={}", at.join("state").display()),
+                "--server".into(),
+                format!("type=unixio,path={socket}"),
+                "--ctrl".into(),
+                format!("type=unixio,path={socket}.ctrl"),
+            ]),
+        );
+        crate::ward::wait("the TPM's socket", || Path::new(&socket).exists());
+        let mut bus = start("dbus-daemon", Command::new("dbus-daemon").args(["--session", "--nofork", "--print-address"]));
+        let address = bus.wait_for(READY_S_MAX, |line| Some(line.to_owned())).expect("its address");
+        let manager = start(
+            "tpm2-abrmd",
+            Command::new("tpm2-abrmd")
+                .args(["--allow-root", "--session", &format!("--tcti=swtpm:path={socket}")])
+                .env("DBUS_SESSION_BUS_ADDRESS", &address),
+        );
+        let env = vec![
+            ("DBUS_SESSION_BUS_ADDRESS", address),
+            ("TPM2TOOLS_TCTI", "tabrmd:bus_type=session".into()),
+            ("TPM2_PKCS11_TCTI", "tabrmd:bus_type=session".into()),
+            ("TPM2_PKCS11_STORE", store.display().to_string()),
+        ];
+        let mut library = fs::read_dir("/usr/lib").expect("a system").filter_map(|e| Some(e.ok()?.path().join("libtpm2_pkcs11.so.1")));
+        let library = library.find(|file| file.exists()).expect("run tests/setup");
+        let token = Self { at: at.to_owned(), library, env, _running: vec![manager, bus, tpm] };
+        token.write_pin();
+        crate::ward::wait("the TPM's manager", || {
+            token.with(&mut Command::new("tpm2_getrandom")).args(["--hex", "8"]).output().is_ok_and(|done| done.status.success())
+        });
+        token
+    }
+
+    fn write_pin(&self) {
+        fs::write(self.at.join("pin"), PIN).expect("written");
+        fs::set_permissions(self.at.join("pin"), fs::Permissions::from_mode(0o600)).expect("changed");
     }
 
     fn tool(&self, program: &str, words: &[&str]) {
@@ -51,11 +102,12 @@ impl Token {
     }
 
     fn with<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("SOFTHSM2_CONF", self.at.join("softhsm2.conf"))
+        command.envs(self.env.iter().map(|(name, value)| (*name, value)))
     }
 
     fn uri(&self, object: &str) -> String {
-        format!("pkcs11:token=a%20ward;object={object}?module-path={LIBRARY}&pin-source=file:{}", self.at.join("pin").display())
+        let (library, pin) = (self.library.display(), self.at.join("pin"));
+        format!("pkcs11:token=a%20ward;object={object}?module-path={library}&pin-source=file:{}", pin.display())
     }
 }
 
@@ -84,37 +136,61 @@ fn start(stage: &mut Stage, token: &Token) {
 #[test]
 fn the_devices_secret_is_made_by_a_token_and_a_card_without_it_gives_nothing_away() {
     let folder = Folder::new("token-device");
-    fs::create_dir_all(&folder.0).expect("a folder");
     let token = Token::new(&folder.0.join("token"));
     token.make("wardgate", &["--keygen", "--key-type", "GENERIC:32", "--usage-sign", "--sensitive"]);
+    let elsewhere = Token::none(&folder.0.join("elsewhere"));
+    a_card_without_its_token_gives_nothing_away(&folder, &token, &elsewhere, "0 tokens here are meant by it");
+}
+
+//= PROMISES.md#P306
+#[test]
+fn the_devices_secret_is_made_by_a_tpm_as_the_threat_model_says_and_a_card_in_another_machine_gives_nothing_away() {
+    let folder = Folder::new("token-tpm");
+    let store = folder.0.join("store");
+    let token = Token::tpm(&folder.0.join("token"), &store);
+    // its commands, with this token's PINs and names
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).expect("the checkout");
+    let commands: Vec<_> = text.lines().filter(|line| line.starts_with("tpm2_ptool ")).collect();
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    for command in commands {
+        let line = command.replace("/etc/tpm2_pkcs11", &store.display().to_string()).replace("--label ward", "--label 'a ward'");
+        token.tool("sh", &["-c", &line.replace("\"$(cat /etc/wardgate/pin)\"", PIN).replace("SOPIN", "0815")]);
+    }
+    let elsewhere = Token::tpm(&folder.0.join("elsewhere"), &store);
+    a_card_without_its_token_gives_nothing_away(&folder, &token, &elsewhere, "the token does not open");
+}
+
+fn a_card_without_its_token_gives_nothing_away(folder: &Folder, token: &Token, elsewhere: &Token, words: &str) {
     let one = another(&folder.0, "0.1.1", 1, &crate::tamper::key(1), same);
-    let mut stage = ward(&folder, &one, "");
+    let mut stage = ward(folder, &one, "");
     let state = format!("state = \"{}/state\"", folder.0.display());
     stage.instead.push((state.clone(), format!("{state}\ndevice_key = \"{}\"", token.uri("wardgate"))));
     stage.start_broker().expect("the broker");
     stage.start_ward(&[]).expect("the devices");
-    start(&mut stage, &token);
+    start(&mut stage, token);
     wait_status(&stage, "the chiller", |s| s.instances.get(CHILLER).is_some_and(|i| i.opens == 1));
     assert!(!folder.0.join("state/device.key").exists(), "no secret lies on the card");
     let maps = fs::read_to_string(format!("/proc/{}/maps", stage.gateway.as_ref().expect("started").id())).expect("it runs");
-    assert!(maps.contains("wardgate") && !maps.contains("softhsm"), "the token's library is never in the gateway's process");
+    assert!(
+        maps.contains("wardgate") && !maps.contains("softhsm") && !maps.contains("pkcs11"),
+        "the token's library is never in the gateway's process"
+    );
     assert!(stage.gateway.as_mut().expect("started").stop().expect("it ends").success());
     let config = folder.0.join("gateway.toml").display().to_string();
-    let key = well(&token, &folder.0, &["audit", "key", "--config", &config]);
-    start(&mut stage, &token);
-    assert_eq!(well(&token, &folder.0, &["audit", "key", "--config", &config]), key, "the same at each start");
+    let key = well(token, &folder.0, &["audit", "key", "--config", &config]);
+    start(&mut stage, token);
+    assert_eq!(well(token, &folder.0, &["audit", "key", "--config", &config]), key, "the same at each start");
     let log = fs::read_to_string(folder.0.join("log/gateway.log")).unwrap_or_default();
     assert!(stage.gateway.as_mut().expect("started").stop().expect("it ends").success());
-    assert!(well(&token, &folder.0, &["audit", "verify", "--config", &config]).contains("is whole"), "{log}");
+    assert!(well(token, &folder.0, &["audit", "verify", "--config", &config]).contains("is whole"), "{log}");
 
     // the card in somebody else's machine, with the PIN that lies on it and without the token
-    let elsewhere = Token::none(&folder.0.join("elsewhere"));
     let run = |config: &str| {
         let mut command = Command::new(binary("wardgate").expect("built"));
         elsewhere.with(&mut command).args(["--log", "text", "run", "--config", config]).output().expect("it runs")
     };
     let done = run(&config);
-    assert!(done.status.code() == Some(5) && said(&done).contains("0 tokens here are meant by it"), "{}", said(&done));
+    assert!(done.status.code() == Some(5) && said(&done).contains(words), "{}", said(&done));
     // nor by a secret of its own: nothing that the gateway wrote counts under it
     let own = stage.configuration().replace(&format!("device_key = \"{}\"\n", token.uri("wardgate")), "");
     let file = folder.0.join("own.toml");

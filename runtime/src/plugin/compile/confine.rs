@@ -31,7 +31,7 @@ impl fmt::Display for Walls {
             (true, true) => "seccomp and landlock",
             (true, false) => "seccomp",
             (false, true) => "landlock",
-            (false, false) => "none: this kernel has neither seccomp nor landlock",
+            (false, false) => "none: neither seccomp nor landlock is there, or something around this process refuses them",
         })
     }
 }
