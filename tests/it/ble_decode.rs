@@ -9,7 +9,8 @@ fn decode(plugin: &str, args: &[&str]) -> Vec<Json> {
     let test = std::env::current_exe().unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(plugin);
     let mut wardgate = Command::new(test.ancestors().nth(2).unwrap().join("wardgate"));
-    let ended = wardgate.args(["plugin", "decode"]).arg(folder).args(args).env_remove("RUSTUP_TOOLCHAIN").output().unwrap();
+    let ended =
+        wardgate.args(["plugin", "decode"]).arg(folder).args(args).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.success(), "{plugin} {args:?}\n{err}");
     out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}"))).collect()

@@ -68,7 +68,8 @@ fn the_same_source_in_two_folders_gives_the_same_bytes() {
         pack.args(["plugin", "pack", "pump"])
             .current_dir(&at)
             .env("CARGO_TARGET_DIR", root().join("target/twice"))
-            .env_remove("RUSTUP_TOOLCHAIN");
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("CARGO"); // as at a terminal: rustup's cargo tells rustc which one it is, on a machine without a default too
         let done = pack.output().expect("it runs");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         fs::read(root().join("target/twice/packages/pump-0.1.0.wardgate")).expect("a package")

@@ -105,6 +105,8 @@ pub enum PluginError {
     Unwalled { plugin: String, lacks: String },
     #[error("cannot start the compiler {}: {why}", program.display())]
     Compiler { program: PathBuf, why: std::io::Error },
+    #[error("the compiler of plugins behind {} does not answer: {why}", socket.display())]
+    CompilerSocket { socket: PathBuf, why: std::io::Error },
     #[error("{}: {what}: {why}", path.display())]
     State { path: PathBuf, what: &'static str, why: String },
     #[error("{} can be read by others: whoever has it can make this gateway run code of theirs", path.display())]
@@ -149,6 +151,7 @@ impl PluginError {
                     .into()
             }
             Self::Engine { .. } | Self::Compiler { .. } => "look at the limits of this service (LimitAS, LimitNPROC)".into(),
+            Self::CompilerSocket { .. } => "look at `systemctl status wardgate-compile.socket` and `journalctl -u 'wardgate-compile@*'`".into(),
             _ => "correct the package, or its line in gateway.toml".into(),
         }
     }
@@ -156,7 +159,7 @@ impl PluginError {
     pub fn guilty(&self) -> Guilty {
         match self {
             Self::State { .. } | Self::KeyExposed { .. } | Self::KeyBroken { .. } | Self::KeyToken { .. } => Guilty::Store,
-            Self::Engine { .. } | Self::Compiler { .. } => Guilty::Internal,
+            Self::Engine { .. } | Self::Compiler { .. } | Self::CompilerSocket { .. } => Guilty::Internal,
             _ => Guilty::Plugin,
         }
     }

@@ -24,7 +24,7 @@ const PROFILE_BYTES_MAX: usize = 16; // guarded, compact
 
 pub async fn ask(socket: &Path, plugin: &str, profile: &str, component: &[u8], patience: Duration) -> Result<Vec<u8>, PluginError> {
     let plugin = plugin.to_owned();
-    let failed = |why| PluginError::Compiler { program: socket.to_owned(), why };
+    let failed = |why| PluginError::CompilerSocket { socket: socket.to_owned(), why };
     let work = async {
         let mut peer = UnixStream::connect(socket).await?;
         peer.write_all(format!("{profile}\n").as_bytes()).await?;
