@@ -30,11 +30,21 @@ const SEALED_EVERY: u64 = 64;
 const TEXT_BYTES_MAX: usize = 1024;
 /// No line of ours is longer: a dozen texts, each escaped.
 const LINE_BYTES_MAX: u64 = 64 << 10;
+/// Refusals of one user by one verb within [`REFUSED_WITHIN_S`]: who tries all day long does not drive out what came before. A day of that has some
+/// 300 kB, and no person is refused so often.
+const REFUSED_MAX: usize = 32;
+const REFUSED_WITHIN_S: u64 = 3600; // who is refused by mistake asks somebody within the hour
 const MODE: u32 = 0o640;
 const OLD_NUMBER_DIGITS: usize = 12; // of a record, in the name of a file: they sort by it
 const OLD_NUMBER_MAX: u64 = 999_999_999_999;
 /// The hash of nothing, before the first record.
 const NOTHING: &str = "";
+
+/// Who speaks where no person does.
+pub const GATEWAY: &str = "gateway";
+
+/// So begins what a record tells of a break where it is the head that was lost; logs of older gateways have it too.
+const HEAD_IS: &str = "audit.head is ";
 
 const LOG: &str = "audit.log";
 const HEAD: &str = "audit.head";
@@ -118,6 +128,20 @@ pub struct Break {
     pub told: u64,
 }
 
+impl Break {
+    /// Where the record that tells of it is not looked at. That one itself is as it was written.
+    pub fn in_words(self) -> String {
+        let Self { first, told } = self;
+        if first == told {
+            return format!(
+                "the log's head, or what stood behind record {}, was not as this device left it, as record {told} tells",
+                first.saturating_sub(1)
+            );
+        }
+        format!("record {first} is missing or was changed, as record {told} tells")
+    }
+}
+
 /// Which record is the newest, and which one is about to be written behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +201,14 @@ fn cut(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+fn boot_of(now: Moment) -> String {
+    format!("{:016x}", now.boot)
+}
+
+fn up_of(now: Moment) -> u64 {
+    now.monotonic_ns / 1_000_000_000
 }
 
 fn hash(line: &[u8]) -> String {
@@ -257,7 +289,7 @@ impl Audit {
     }
 
     /// On flash when this returns; the record's number.
-    pub fn append(&self, entry: Entry, now: Moment) -> io::Result<u64> {
+    pub fn append(&self, mut entry: Entry, now: Moment) -> io::Result<u64> {
         let lock = shared_file(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true), MODE)?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut end = self.end(true)?;
@@ -277,14 +309,40 @@ impl Audit {
         if let Some((first, why)) = end.flaw.take() {
             let told = end.n.checked_add(1).ok_or_else(used_up)?;
             end.broken.get_or_insert(Break { first, told });
-            end = self.put(Entry::new(What::Broken, "gateway", [("first", &first), ("why", &why)]), now, end)?;
+            end = self.put(Entry::new(What::Broken, GATEWAY, [("first", &first), ("why", &why)]), now, end)?;
         }
         // who fails again and again for the same reason says it once, so that no loop drives out what came before; another who fails is news
         let again = |last: &Record| last.what == entry.what && last.by == cut(&entry.by) && last.about == entry.about;
         if entry.what == What::Refuse && end.last.as_ref().is_some_and(again) {
             return Ok(end.n);
         }
+        if entry.what == What::Refuse && entry.by != GATEWAY {
+            match self.refused(&entry, now)? {
+                n if n >= REFUSED_MAX => return Ok(end.n),
+                n if n + 1 == REFUSED_MAX => {
+                    let words = format!("of this user's refusals by this verb no more than {REFUSED_MAX} an hour are written down");
+                    entry = entry.and("further", words);
+                }
+                _ => {}
+            }
+        }
         Ok(self.put(entry, now, end)?.n)
+    }
+
+    /// How often this user was refused by this verb of late, as far as the present file tells: a file more is no gain to whoever fills them.
+    fn refused(&self, entry: &Entry, now: Moment) -> io::Result<usize> {
+        let text = match fs::read(self.folder.join(LOG)) {
+            Ok(text) => text,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(why) => return Err(why),
+        };
+        let (by, boot, up_s) = (cut(&entry.by), boot_of(now), up_of(now));
+        let of_late = |record: &Record| {
+            let same = record.what == What::Refuse && record.by == by && record.about.get("what") == entry.about.get("what");
+            same && record.boot == boot && up_s < record.up_s.saturating_add(REFUSED_WITHIN_S)
+        };
+        let records = text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Record>(line).ok());
+        Ok(records.filter(of_late).count())
     }
 
     /// Before the record the head says what it will be, and behind it that it is there: a log that is longer or shorter was changed by others.
@@ -317,8 +375,8 @@ impl Audit {
         let n = end.n.checked_add(1).ok_or_else(used_up)?;
         let mut record = Record {
             n,
-            boot: format!("{:016x}", now.boot),
-            up_s: now.monotonic_ns / 1_000_000_000,
+            boot: boot_of(now),
+            up_s: up_of(now),
             wall: now.wall_ns.map(|ns| when::text(ns.div_euclid(1_000_000_000))),
             what: entry.what,
             by: cut(&entry.by),
@@ -337,7 +395,16 @@ impl Audit {
 
     /// Why nobody knows which record was the newest, where there is a log: its head is gone, another's, or does not fit it. Nothing is written.
     pub fn doubt(&self) -> Option<String> {
-        let look = || self.end(false).ok().filter(|end| end.lost)?.flaw.map(|(_, why)| why);
+        self.looked_at(|end| end.lost)
+    }
+
+    /// What of the log is not as this device left it and no record tells of yet. Nothing is written.
+    pub fn flaw(&self) -> Option<String> {
+        self.looked_at(|_| true)
+    }
+
+    fn looked_at(&self, counts: impl Fn(&End) -> bool) -> Option<String> {
+        let look = || self.end(false).ok().filter(&counts)?.flaw.map(|(_, why)| why);
         look()?;
         // whoever writes does so under the lock: what was half done is done by then
         let lock = File::open(self.folder.join(LOCK)).ok();
@@ -381,7 +448,8 @@ impl Audit {
                 (end.n, end.hash) = (at.filter(|n| *n < u64::MAX).unwrap_or(0), hashed);
             }
             if end.n > 0 || unknown || line.is_some() {
-                let why = format!("{HEAD} is gone or not signed by this device, so which record was the newest is not known");
+                let how = if unknown { "damaged, or not signed by this device" } else { "gone" };
+                let why = format!("{HEAD_IS}{how}, so which record was the newest is not known");
                 end.flaw = Some((end.n.saturating_add(1), why));
             }
             return Ok(end);

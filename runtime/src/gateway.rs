@@ -312,6 +312,7 @@ pub fn device_key_as_it_is(config: &Config) -> Result<DeviceKey, Fault> {
 
 /// What may run of a configuration at the start; what keeps all of it from running is in the audit log.
 async fn decided(warden: &mut Warden, key: DeviceKey, config: &Config, production: bool) -> Result<(Workshop, Decided), Fault> {
+    warden.look_at_log().await;
     let tried = async {
         warden.vouched(config).await?;
         warden.look(config).await;

@@ -156,7 +156,9 @@ fn what_comes_in_is_trusted_not_revoked_not_older_and_not_while_trust_is_stale()
     desk.fleet(&fleet(2, PAST, json!([]), json!([])));
     let stale = desk.badly(&["plugin", "accept", &three], 4);
     assert!(
-        stale.contains("release 3 is new here") && stale.contains("expired on 2026-01-03") && stale.contains("wardgate-trust update"),
+        stale.contains("release 3 is new here")
+            && stale.contains("expired on 2026-01-03")
+            && stale.contains("wardgate trust update --from"),
         "{stale}"
     );
     desk.well(&["plugin", "accept", &two]);
@@ -200,14 +202,16 @@ fn what_comes_in_is_trusted_not_revoked_not_older_and_not_while_trust_is_stale()
         "refuse",
         "refuse",
         "install",
+        "refuse", // by a key that this gateway knows as nobody's
         "refuse",
+        "refuse", // by one that is not the site's
         "break-glass",
         "refuse",
         "break-glass",
         "install",
     ];
     assert_eq!(whats, expected, "{told:#?}");
-    assert!(desk.well(&["audit", "verify"]).contains("is whole: records 1 to 13"));
+    assert!(desk.well(&["audit", "verify"]).contains("is whole: records 1 to 15"));
 
     // and nobody takes a record out of it, or a release out of the memory
     let log = desk.at.join("state/audit.log");

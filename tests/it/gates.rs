@@ -1,5 +1,7 @@
 //! What a package is known by once it was seen, and that each gate asks the same of it: a release is one package, for accept, reload, start, check and inspect.
 
+mod judges;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -211,7 +213,7 @@ fn check_and_inspect_judge_as_the_start_does_and_write_nothing() {
     desk.site(&chiller(&two));
     desk.well(&["grant", "approve", &two.display().to_string(), "--instance", "chiller"]);
     badly(&wide, "asks for more than was approved for this instance (release 2)");
-    assert!(desk.well(&["plugin", "inspect", &wide.display().to_string()]).contains("would NOT run as chiller: it"));
+    assert!(desk.well(&["plugin", "inspect", &wide.display().to_string()]).contains("would NOT run as chiller: release 4 asks for more"));
     fs::write(state.join("trust.memory"), "{}\n\n").expect("written");
     badly(&two, "is not known to have run here");
 }
@@ -229,7 +231,11 @@ fn install_asks_the_folder_that_the_configuration_names_and_accept_asks_the_flee
     let install = |package: &str| ["plugin", "install", package, "--config", "gateway.toml"].map(str::to_owned);
     // no --trust: what the fleet's metadata in that folder does not name is refused before the gateway is asked
     let strange = strange.display().to_string();
-    assert!(site.badly_of(4, &install(&strange)).contains("the fleet's metadata does not name acme/t-2.0.0.wardgate"));
+    assert!(site.badly_of(4, &install(&strange)).contains("the fleet's lists name no acme/t-2.0.0.wardgate"));
+    for in_a_registry in [install("oci://registry.example/acme/t:1.0.0"), install("acme/t-1.0.0")] {
+        let words = [&in_a_registry[..], &["--from", "oci://registry.example/acme/t:1.0.0"].map(str::to_owned)].concat();
+        assert!(site.badly_of(3, &words).contains("get it first: `wardgate plugin pull oci://registry.example/acme/t:1.0.0`"));
+    }
     assert!(!site.path("state").exists());
     site.well_of(&install(named));
     assert!(site.path("packages/t-1.0.0.wardgate").is_file());
@@ -434,7 +440,7 @@ fn a_key_whose_term_is_over_brings_in_nothing_new_and_stops_nothing() {
     site.well_of(&["trust", "publish", &next.display().to_string(), "--fleet", "fleet"].map(str::to_owned));
     site.update().expect("what the desk says");
     assert_eq!(site.fleet()["key_terms"][0]["until"], "2026-12-02T00:00:00Z", "the day itself is a day of the key");
-    let (file, ended) = (next.display().to_string(), "whose term ended on 2026-12-02T00:00:00Z");
+    let (file, ended) = (next.display().to_string(), "which signed it, ended on 2026-12-02T00:00:00Z");
     let why = site.install_at(&file, LATER).expect_err("it came in");
     assert!(why.contains(ended), "{why}");
     // the gateway says the same by itself, by a time that has passed for sure, and of what is new alone

@@ -336,7 +336,7 @@ fn mutated(good: &[u8], mut read: impl FnMut(&[u8])) {
 #[test]
 fn whatever_is_done_to_what_is_read_of_trust_is_refused_or_says_the_same() {
     use wardgate::audit::{Audit, Entry, Head, Moment, What, verify_text};
-    use wardgate::plugin::{DeviceKey, Exception, Fleet, Memory, allows, sign_config, signs, write_override};
+    use wardgate::plugin::{DeviceKey, Exception, Fleet, Memory, allows, sign_config, sign_override, signs};
 
     let folder = Folder::new("mutated");
     fs::create_dir_all(&folder.0).expect("a folder");
@@ -383,7 +383,7 @@ fn whatever_is_done_to_what_is_read_of_trust_is_refused_or_says_the_same() {
     mutated(&signature, |bytes| assert!(!signs(bytes, b"x = 2\n", &site)));
     mutated(b"x = 1\n", |text| assert!(!signs(&signature, text, &site) || text == b"x = 1\n"));
     let older = |release| Exception::older("acme", "pump", release);
-    let allowed = fs::read(write_override(&folder.0, &key(7), &older(6), "ward-3").expect("written")).expect("there");
+    let allowed = fs::read(sign_override(&folder.0, &key(7), &older(6), "ward-3").expect("a name").put().expect("written")).expect("there");
     mutated(&allowed, |bytes| {
         assert!(!allows(bytes, &site, &older(5), "ward-3") && !allows(bytes, &key(8).public(), &older(6), "ward-3"));
         assert!(!allows(bytes, &site, &older(6), "ward-4"));

@@ -112,6 +112,7 @@ fn keys_are_replaced_and_gateways_that_slept_through_it_follow() {
 }
 
 //= PROMISES.md#P142
+//= PROMISES.md#P283
 #[test]
 fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     let site = Site::new("trust-revoke");
@@ -124,7 +125,19 @@ fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     assert!(site.badly(3, &revoke(&["--key", "ed25519:xx", "--reason", "x"])).contains("is no key"));
     let strange = key(9).public().id();
     assert!(site.badly(3, &revoke(&["--key", &strange, "--reason", "x"])).contains(&format!("name one of its keys: {id}")));
+    // a slip of the pen revokes nothing, for ever
+    let tt = ["--name", "tt", "--release", "1", "--reason", "wrong unit"];
+    let why = site.badly(3, &revoke(&tt));
+    assert!(why.contains("acme has no package \"tt\" at this desk; it has t") && why.contains("did you mean --name t?"), "{why}");
+    let why = site.badly(3, &revoke(&["--name", "thermometer", "--release", "1", "--reason", "x"]));
+    assert!(!why.contains("did you mean") && why.contains("--even-if-unknown"), "{why}");
     site.well(&revoke(&["--name", "t", "--release", "1", "--reason", "wrong unit"]));
+    let said = site.well(&revoke(&[&tt[..], &["--even-if-unknown"]].concat()));
+    assert!(said.contains("no package of it was published here"), "{said}");
+    assert!(
+        site.badly(3, &revoke(&["--name", "t", "--release", "1", "--reason", "x"])).contains("was revoked already"),
+        "known, also by that"
+    );
     site.well(&revoke(&["--key", &id, "--reason", "stolen laptop"]));
     assert!(site.badly(3, &revoke(&["--key", &id, "--reason", "x"])).contains("was revoked already"));
     site.update_from("fleet/repository/fleet.bundle", NOW).expect("a bundle is enough");
@@ -139,10 +152,10 @@ fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     assert!(names.len() == 1 && names[0].to_string_lossy().starts_with("other."), "{names:?}");
     let add = ["trust", "add-vendor", "acme", "--key", "acme.pub", "--fleet", "fleet"];
     assert!(site.badly(3, &add).contains("what was revoked stays so"));
-    assert!(site.install("packages/acme/t-1.0.0.wardgate").expect_err("revoked").contains("the fleet has revoked release 1"));
+    assert!(site.install("packages/acme/t-1.0.0.wardgate").expect_err("revoked").contains("acme's t release 1 was revoked: wrong unit"));
     tiny_into(&site.path("new"), "acme", "2.0.0", 2, 1);
     let why = site.install("new/t-2.0.0.wardgate").expect_err("revoked");
-    assert!(why.contains(&format!("it is signed by {id}, which the fleet has revoked (stolen laptop)")), "{why}");
+    assert!(why.contains(&format!("acme's key {id} was revoked on 2026-12-01T12:00:00Z: stolen laptop")), "{why}");
     // and a gateway's own copy may be carried on to the next, as it came
     site.well(&["trust", "update", "--from", "gw/repository", "--to", "next", "--root", "fleet/repository/metadata/1.root.json"]);
     assert_eq!(fs::read(site.path("next/fleet.json")).expect("written"), fs::read(site.path("gw/fleet.json")).expect("written"));

@@ -155,8 +155,13 @@ impl Loaded {
         let own = lists.flat_map(|(vendor, list)| {
             list.signed.targets.iter().filter(move |(name, _)| name.raw().split_once('/').is_some_and(|(whose, _)| whose == vendor))
         });
-        let mut named: Vec<_> =
-            own.map(|(name, target)| Named { name: name.raw().to_owned(), sha256: crate::role::hex(&target.hashes.sha256) }).collect();
+        let mut named: Vec<_> = own
+            .map(|(name, target)| Named {
+                name: name.raw().to_owned(),
+                sha256: crate::role::hex(&target.hashes.sha256),
+                statement: crate::desk::statement(target).map(str::to_owned),
+            })
+            .collect();
         named.sort_by(|a, b| a.name.cmp(&b.name));
         named
     }

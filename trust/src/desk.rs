@@ -12,6 +12,7 @@ use crate::bundle::Bundle;
 use crate::fault::Fault;
 use crate::files;
 use crate::keys::{KeyId, Public, Secret};
+use crate::package;
 use crate::revocations::Revocations;
 use crate::role::{self, REVOCATIONS, Ring, SPEC, Signers};
 
@@ -22,6 +23,8 @@ pub const METADATA: &str = "metadata";
 pub const TARGETS: &str = "targets";
 /// In a target of a package: which release it is.
 pub const RELEASE: &str = "release";
+/// And what it is, whoever signed it: SHA-256 of its statement.
+pub const STATEMENT: &str = "statement";
 
 const VERSIONS_KEPT: u64 = 10; // an update takes minutes, and a desk is not written ten times in one
 
@@ -157,16 +160,32 @@ impl Desk {
         found.ok_or_else(|| Fault::NoVendor { vendor: vendor.into(), known: if known.is_empty() { "none".into() } else { known } })
     }
 
+    /// Of what was published under this name; an older desk did not write it down, and then the file says.
+    pub fn statement_of(&self, name: &TargetName, target: &Target) -> Option<String> {
+        let read = || {
+            let path = self.repository().join(TARGETS).join(role::place(name.raw(), &target.hashes.sha256));
+            let bytes = files::read(&path, package::FILE_BYTES_MAX).ok()?;
+            Some(package::Package::read(&bytes).and_then(|package| package.claim()).ok()?.statement)
+        };
+        statement(target).map(str::to_owned).or_else(read)
+    }
+
     /// What is published of one release of a package: its names and targets.
     pub fn of_release<'a>(&'a self, vendor: &str, name: &str, release: u64) -> impl Iterator<Item = (&'a TargetName, &'a Target)> {
-        let begins = format!("{vendor}/{name}-");
-        // "pump-" begins "pump-pro-1.0.0" too: a version must follow, and no name has a dot
-        let is_version = |rest: &str| rest.split(['-', '+']).next().is_some_and(|core| core.contains('.'));
+        let (of_vendor, name) = (vendor.to_owned(), name.to_owned());
         let of = move |path: &TargetName, target: &Target| {
-            path.raw().strip_prefix(&begins).is_some_and(is_version)
+            name_of(path.raw(), &of_vendor) == Some(name.as_str())
                 && target.custom.get(RELEASE).and_then(serde_json::Value::as_u64) == Some(release)
         };
         self.vendors.get(vendor).into_iter().flat_map(|list| &list.targets).filter(move |(path, target)| of(path, target))
+    }
+
+    /// Packages of a vendor that this desk knows of: published, or a release of theirs revoked.
+    pub fn packages(&self, vendor: &str) -> BTreeSet<String> {
+        let listed =
+            self.vendors.get(vendor).into_iter().flat_map(|list| list.targets.keys()).filter_map(|path| name_of(path.raw(), vendor));
+        let revoked = self.revocations.releases.iter().filter(|release| release.vendor == vendor).map(|release| release.name.clone());
+        listed.map(str::to_owned).chain(revoked).collect()
     }
 
     /// The vendor's own keys: the desk's, which sign in the vendor's absence, are not among them.
@@ -257,6 +276,18 @@ impl Desk {
     }
 }
 
+/// acme/pump-pro-1.0.0.wardgate: pump-pro. The version begins behind the first hyphen that a part with a dot follows, and no name has a dot.
+fn name_of<'a>(target: &'a str, vendor: &str) -> Option<&'a str> {
+    let file = target.strip_prefix(vendor)?.strip_prefix('/')?;
+    let is_version = |rest: &str| rest.split(['-', '+']).next().is_some_and(|core| core.contains('.'));
+    file.match_indices('-').find(|(at, _)| is_version(&file[at + 1..])).map(|(at, _)| &file[..at])
+}
+
+/// As the desk wrote it beside a target.
+pub fn statement(target: &Target) -> Option<&str> {
+    target.custom.get(STATEMENT)?.as_str()
+}
+
 fn version(n: u64) -> std::num::NonZeroU64 {
     n.try_into().unwrap_or(role::first())
 }
@@ -299,4 +330,23 @@ pub fn ring(folder: &Path) -> Result<Ring, Fault> {
         ring.insert(secret.id(), secret);
     }
     Ok(ring)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packages_name_is_what_stands_before_its_version() {
+        for (target, name) in [
+            ("acme/pump-1.0.0.wardgate", Some("pump")),
+            ("acme/pump-pro-1.0.0-rc.1.wardgate", Some("pump-pro")),
+            ("acme/t-1-1.0.0+b-2.3.wardgate", Some("t-1")),
+            ("other/pump-1.0.0.wardgate", None),
+            ("acmes/pump-1.0.0.wardgate", None),
+            ("revocations.json", None),
+        ] {
+            assert_eq!(name_of(target, "acme"), name, "{target}");
+        }
+    }
 }

@@ -33,6 +33,9 @@ pub enum Fault {
     Stale { why: String },
     #[error("{what} is refused: {why}")]
     Package { what: String, why: String },
+    /// As the gateway itself says it.
+    #[error("{what} is withheld: {why}")]
+    Withheld { what: String, why: String, remedy: String },
     #[error("{from} does not answer as it should: {why}")]
     Link { from: String, why: String },
     #[error("{from} gave less than was asked within {seconds} s")]
@@ -104,7 +107,7 @@ impl Fault {
                 format!("chmod 600 {}; if others have used this machine, replace the key: `wardgate trust rotate`", path.display())
             }
             Self::Keys { .. } => "bring the media with the missing keys, and name their folders with --keys DIR".into(),
-            Self::Usage { remedy, .. } => remedy.clone(),
+            Self::Usage { remedy, .. } | Self::Withheld { remedy, .. } => remedy.clone(),
             Self::NoVendor { vendor, .. } => format!("`wardgate trust add-vendor {vendor} --key {vendor}.pub`"),
             Self::NoRoot { .. } => {
                 "fetch 1.root.json from the fleet's desk, compare its fingerprint with the desk by telephone or on paper, and \
@@ -118,7 +121,9 @@ impl Fault {
                  What runs goes on running"
                     .into()
             }
-            Self::Package { .. } => "do not install it; ask whoever gave it to you".into(),
+            Self::Package { .. } => {
+                "do not use it: it is no package of ours, or not as its vendor made it; ask whoever gave it to you".into()
+            }
             Self::Link { .. } => "see whether the address is right and the machine can be reached".into(),
             Self::Slow { .. } => "try again, allow more with --patience SECONDS, or carry the files by hand: `--from DIR`".into(),
             Self::Certificate { .. } => {
@@ -135,7 +140,7 @@ impl Fault {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::File { .. } => 5,
-            Self::Refused(_) | Self::Stale { .. } | Self::Package { .. } => 4,
+            Self::Refused(_) | Self::Stale { .. } | Self::Package { .. } | Self::Withheld { .. } => 4,
             Self::Link { .. } | Self::Slow { .. } | Self::NotThere { .. } => 6,
             Self::Certificate { .. } | Self::Password { .. } => 7,
             Self::Gateway { code, .. } => *code,

@@ -47,6 +47,9 @@ pub struct Claim {
     /// The keys that signed it, it says.
     #[serde(skip)]
     pub signers: Vec<String>,
+    /// SHA-256 of the statement, which names the digest of everything inside: with another signature it is the same package, in another file.
+    #[serde(skip)]
+    pub statement: String,
 }
 
 impl Claim {
@@ -80,6 +83,7 @@ impl Package {
         let payload = STANDARD.decode(envelope["payload"].as_str().unwrap_or_default()).map_err(|e| format!("its statement: {e}"))?;
         let statement: serde_json::Value = serde_json::from_slice(&payload).map_err(|e| format!("its statement: {e}"))?;
         let mut claim: Claim = serde_json::from_value(statement["predicate"].clone()).map_err(|e| format!("its statement: {e}"))?;
+        claim.statement = hex(&digest(&payload));
         claim.signers =
             envelope["signatures"].as_array().into_iter().flatten().filter_map(|s| Some(s["keyid"].as_str()?.to_owned())).collect();
         if claim.signers.is_empty() { Err("nobody signed it".into()) } else { Ok(claim) }

@@ -12,7 +12,7 @@ use oci_client::{Client, Reference, RegistryOperation};
 use crate::fault::Fault;
 use crate::{files, source};
 
-const SCHEME: &str = "oci://";
+pub const SCHEME: &str = "oci://";
 const PASSWORD_VARIABLE: &str = "WARDGATE_REGISTRY_PASSWORD";
 const PASSWORD_BYTES_MAX: u64 = 4096; // tokens of registries are passwords too
 const CONNECT_S_MAX: u64 = 15; // a thin link answers a handshake within that

@@ -36,12 +36,16 @@ pub struct Fleet {
     pub key_terms: Vec<Term>,
 }
 
-/// A package that a vendor's list names, and no other bytes than these.
+/// A package that a vendor's list names: this file, or another of the very same statement, which one more of the vendor's keys has signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// acme/pump-1.0.0.wardgate
     pub name: String,
+    /// Of the file, in hexadecimal.
     pub sha256: String,
+    /// Of the statement in it. None: an older desk published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

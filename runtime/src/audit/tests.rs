@@ -222,6 +222,65 @@ fn the_same_refusal_again_and_again_is_one_record_and_long_texts_are_cut() {
     assert_eq!(says(&at), Ok(2));
 }
 
+//= PROMISES.md#P278
+#[test]
+fn a_head_that_alone_was_damaged_makes_no_record_bad_and_is_told_before_the_next_one() {
+    for (name, bytes) in [("gone", None), ("flipped", Some(1)), ("another's", Some(2))] {
+        let (at, audit) = log(&format!("head-{name}"), 5);
+        assert_eq!(audit.flaw(), None);
+        let head = at.join(HEAD);
+        let good = fs::read(&head).expect("there");
+        match bytes {
+            None => fs::remove_file(&head).expect("there"),
+            Some(1) => fs::write(&head, [&good[..20], &[good[20] ^ 1], &good[21..]].concat()).expect("written"),
+            Some(_) => fs::write(&head, "{}").expect("written"),
+        }
+        let why = says(&at).expect_err("damaged");
+        assert!(matches!(why, Broken::Head { last: 5, .. }), "{why}");
+        assert!(why.to_string().contains("the chain is whole up to record 5") && why.remedy().contains("wardgate grant recall"), "{why}");
+        assert!(audit.flaw().is_some_and(|why| why.contains("so which record was the newest is not known")), "before the next record");
+        // and the log goes on
+        audit.append(entry(6), Moment::default()).expect("written");
+        let why = says(&at).expect_err("it is told for ever");
+        assert_eq!(found(&at), (6, 6));
+        assert!(matches!(&why, Broken::Found { headless: verify::Headless::Yes, behind_it, .. } if behind_it.is_ok()), "{why}");
+        let words = why.to_string();
+        assert!(words.contains("the chain is whole up to record 5") && words.contains("all other records up to 7"), "{words}");
+        assert!(!words.contains("record 6 is missing") && why.remedy().contains("no record that is there is bad"), "{words}");
+        let broken = audit.newest().and_then(|head| head.broken).expect("told").in_words();
+        assert_eq!(broken, "the log's head, or what stood behind record 5, was not as this device left it, as record 6 tells");
+        assert_eq!(audit.flaw(), None, "told already");
+    }
+    // what is bad besides is named as before: a record that was put in, and one that was changed
+    let (at, audit) = log("head-and-more", 5);
+    fs::remove_file(at.join(HEAD)).expect("there");
+    let all = lines(&at);
+    write(&at, &[&all[..2], &[all[2].replace("bed-3", "bed-9")], &all[3..]].concat());
+    assert_eq!(says(&at), Err(Broken::Changed { n: 3 }));
+    audit.append(entry(6), Moment::default()).expect("written");
+    assert!(matches!(says(&at), Err(Broken::Found { behind_it, .. }) if *behind_it == Err(Broken::Changed { n: 3 })), "{:?}", says(&at));
+}
+
+//= PROMISES.md#P275
+#[test]
+fn who_is_refused_all_day_long_is_told_so_often_an_hour_and_others_all_the_same() {
+    let (_, audit) = log("rate", 1);
+    let at = |hour: u64| Moment { monotonic_ns: hour * 3_600_000_000_000, ..Moment::default() };
+    let refused = |by: &str, verb: &str, n: usize, hour| {
+        audit.append(Entry::new(What::Refuse, by, [("what", &verb), ("why", &n)]), at(hour)).expect("written")
+    };
+    let many = |hour| (0..3 * REFUSED_MAX).map(|n| refused("uid 7", "allow-older", n, hour)).max().expect("some");
+    let most = REFUSED_MAX as u64;
+    assert_eq!(many(0), 1 + most);
+    let last = audit.proven().pop().expect("a record");
+    assert!(last.about.get("further").is_some_and(|words| words.contains("no more than")), "{last:?}");
+    // another user, another verb, the gateway itself and whatever is no refusal are told; and so is the same user an hour later
+    assert_eq!((refused("uid 8", "allow-older", 0, 0), refused("uid 7", "install", 0, 0)), (2 + most, 3 + most));
+    assert_eq!((0..3 * REFUSED_MAX).map(|n| refused(GATEWAY, "start", n, 0)).max(), Some(3 + 4 * most));
+    assert_eq!(audit.append(entry(1), at(0)).expect("written"), 4 + 4 * most);
+    assert_eq!(many(1), 4 + 5 * most);
+}
+
 #[test]
 fn writers_beside_each_other_keep_one_chain() {
     let (at, _) = log("beside", 1);
@@ -239,7 +298,7 @@ fn writers_beside_each_other_keep_one_chain() {
 /// The first record that the device found missing or changed, and the record that tells of it.
 fn found(folder: &Path) -> (u64, u64) {
     match says(folder) {
-        Err(Broken::Found { first, told, behind_it }) => {
+        Err(Broken::Found { first, told, behind_it, .. }) => {
             assert!(behind_it.is_ok(), "{behind_it:?}");
             (first, told)
         }

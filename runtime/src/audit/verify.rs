@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Anchor, Break, HEAD, Head, NOTHING, Record, What, hash, line, sealed_message};
+use super::{Anchor, Break, HEAD, HEAD_IS, Head, NOTHING, Record, What, hash, line, sealed_message};
 use crate::keys::{PublicKey, base64};
 
 /// What a whole log holds.
@@ -34,8 +34,12 @@ pub enum Broken {
     Beheaded { n: u64, from: u64 },
     #[error("record {n} was put in by somebody else: the device signed none behind {last}")]
     Foreign { n: u64, last: u64 },
-    #[error("{} is missing or not signed by the device ({key}): which record is the newest is not known", path.display())]
-    Head { path: PathBuf, key: String },
+    #[error(
+        "{} {}: {}, and whether others stood behind that is not known", path.display(),
+        if *gone { "is gone".into() } else { format!("is damaged, or not signed by the device ({key})") },
+        if *last == 0 { "no record stands beside it".into() } else { format!("the chain is whole up to record {last}") }
+    )]
+    Head { path: PathBuf, key: String, gone: bool, last: u64 },
     #[error(
         "record {n} is missing, and all behind it: the log and its head end with record {last}, and the memory beside them knows record {known}: both were put back"
     )]
@@ -44,8 +48,34 @@ pub enum Broken {
     Another { n: u64 },
     #[error("there is no record in {}", path.display())]
     Empty { path: PathBuf },
-    #[error("record {first} is missing or not as it was written: the device found that when it wrote record {told}{}", behind(behind_it))]
-    Found { first: u64, told: u64, behind_it: Box<Result<Whole, Broken>> },
+    #[error("{}{}", found(*first, *told, *headless), behind(behind_it))]
+    Found { first: u64, told: u64, headless: Headless, behind_it: Box<Result<Whole, Broken>> },
+}
+
+/// Whether a break was the loss of the head alone: the record that tells of it says so, and follows on the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Headless {
+    Yes,
+    No,
+    /// That record was kept no longer.
+    Unknown,
+}
+
+fn found(first: u64, told: u64, headless: Headless) -> String {
+    if headless == Headless::Yes {
+        return format!(
+            "{HEAD} was damaged or gone when the device wrote record {told}: the chain is whole up to record {}, and whether others stood behind \
+             that is not known",
+            first.saturating_sub(1)
+        );
+    }
+    if headless == Headless::Unknown {
+        return format!(
+            "{HEAD}, or what stood behind record {}, was not as the device left it when it wrote record {told}",
+            first.saturating_sub(1)
+        );
+    }
+    format!("record {first} is missing or not as it was written: the device found that when it wrote record {told}")
 }
 
 fn behind(it: &Result<Whole, Broken>) -> String {
@@ -60,6 +90,15 @@ impl Broken {
         match self {
             Self::Unreadable { .. } => "run it as root or as the gateway's user",
             Self::Empty { .. } => "name a gateway's log, audit.log in its state folder",
+            Self::Head { .. } => {
+                "keep a copy of the whole state folder, and find out who could write there. The gateway makes a new head with its next record (at a \
+                 restart at the latest) and tells of it there; until somebody who looked at `wardgate audit show` said `wardgate grant recall`, \
+                 nothing new starts"
+            }
+            Self::Found { headless: Headless::Yes, .. } => {
+                "keep a copy of the whole state folder, and find out who could write there: no record that is there is bad, and `wardgate audit show` \
+                 shows them all; every later signature of the device says so"
+            }
             Self::Found { .. } => {
                 "keep the whole state folder as it is, and find out who could write there: what stood in those records is lost, and every \
                  later signature of the device says so"
@@ -87,11 +126,13 @@ pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Whole, Broken> {
     if files.is_empty() && bytes.is_none() {
         return Err(Broken::Empty { path: folder.to_owned() });
     }
+    let gone = bytes.is_none();
     let head = bytes.and_then(|bytes| Head::read(&bytes, key));
     let mut chain = Chain::default();
     let done = texts(&files).and_then(|texts| texts.iter().try_for_each(|(path, text)| chain.read(path, text, key))).and_then(|()| {
         chain.beginning(0)?;
-        chain.up_to(head.as_ref().ok_or_else(|| Broken::Head { path: path.clone(), key: key.id() })?)
+        let last = chain.whole.records.last().map_or(0, |record| record.n);
+        chain.up_to(head.as_ref().ok_or_else(|| Broken::Head { path: path.clone(), key: key.id(), gone, last })?)
     });
     chain.done(done, head.and_then(|head| head.broken))
 }
@@ -153,6 +194,8 @@ struct Chain {
     before: Option<String>,
     /// The first break that the device itself tells of.
     found: Option<Break>,
+    /// Records that tell of a lost head, and follow on the one before them.
+    headless: Vec<u64>,
 }
 
 impl Chain {
@@ -172,8 +215,12 @@ impl Chain {
             }
             let sealed = record.seal.as_ref().is_some_and(|seal| seal.key == key.id() && signed(key, &sealed_message(&record), &seal.sig));
             // only the device can say that what stands before this record is not its own
-            if !(sealed && record.what == What::Broken) {
-                self.follows_on(&record)?;
+            match self.follows_on(&record) {
+                Ok(()) if sealed && record.what == What::Broken && record.about.get("why").is_some_and(|why| why.starts_with(HEAD_IS)) => {
+                    self.headless.push(record.n);
+                }
+                Err(why) if !(sealed && record.what == What::Broken) => return Err(why),
+                _ => {}
             }
             if let Some(seal) = &record.seal {
                 if !sealed {
@@ -234,9 +281,18 @@ impl Chain {
     }
 
     fn done(self, done: Result<(), Broken>, head: Option<Break>) -> Result<Whole, Broken> {
+        let kept = self.whole.records.first().map(|oldest| oldest.n);
         let rest = done.map(|()| self.whole);
         match self.found.or(head) {
-            Some(Break { first, told }) => Err(Broken::Found { first, told, behind_it: Box::new(rest) }),
+            Some(Break { first, told }) => {
+                let kept = kept.is_none_or(|oldest| oldest <= told);
+                let headless = match (first == told, kept) {
+                    (true, _) if self.headless.contains(&told) => Headless::Yes,
+                    (true, false) => Headless::Unknown,
+                    _ => Headless::No,
+                };
+                Err(Broken::Found { first, told, headless, behind_it: Box::new(rest) })
+            }
             None => rest,
         }
     }

@@ -89,17 +89,31 @@ impl Whose {
 }
 
 /// The memory beside the log knows how far the log was, and the log how often the memory was written.
-fn against_the_memory(config: &Path, whole: Whole) -> Result<Result<Whole, Broken>, Fault> {
-    let config = Config::load(config)?;
-    let (memory, _) = gateway::kept(&config.gateway.state, &gateway::device_key_as_it_is(&config)?);
-    let Ok(read) = memory.read() else { return Ok(Ok(whole)) }; // a damaged one says nothing; status and `check` tell of it
-    if memory.is_there()
-        && let Some(why) = memory.put_back(&read)
-    {
-        return Err(Fault::new(Guilty::Store, why, RECALL));
+struct Beside {
+    known: Option<Anchor>,
+    /// Why it is not the newest, where it is not.
+    older: Option<String>,
+}
+
+impl Beside {
+    /// Before the log is read: a gateway that runs writes on, and a log that is read first would end before what the memory knows by then.
+    fn read(config: &Path) -> Result<Self, Fault> {
+        let config = Config::load(config)?;
+        let (memory, _) = gateway::kept(&config.gateway.state, &gateway::device_key_as_it_is(&config)?);
+        // a damaged one says nothing; status and `check` tell of it
+        let Ok((read, older)) = memory.read_beside() else { return Ok(Self { known: None, older: None }) };
+        Ok(Self { known: read.audit.map(|(n, hash)| Anchor { n, hash }), older })
     }
-    let known = read.audit.map(|(n, hash)| Anchor { n, hash });
-    Ok(known.map_or_else(|| Ok(whole.clone()), |known| held_against(whole.clone(), &known)))
+
+    fn holds(self, whole: Whole) -> Result<Result<Whole, Broken>, Fault> {
+        if let Some(why) = self.older {
+            return Err(Fault::new(Guilty::Store, why, RECALL));
+        }
+        Ok(match self.known {
+            Some(known) => held_against(whole, &known),
+            None => Ok(whole),
+        })
+    }
 }
 
 fn broken(path: &Path, why: &Broken) -> Fault {
@@ -109,9 +123,10 @@ fn broken(path: &Path, why: &Broken) -> Fault {
 pub fn run(args: &Audit) -> Result<(), Fault> {
     match &args.verb {
         Verb::Verify { whose } => {
+            let beside = if whose.file.is_none() { Some(Beside::read(&whose.config)?) } else { None };
             let (read, path, key) = whose.read()?;
-            let whole = match (read, &whose.file) {
-                (Ok(whole), None) => against_the_memory(&whose.config, whole)?,
+            let whole = match (read, beside) {
+                (Ok(whole), Some(beside)) => beside.holds(whole)?,
                 (read, _) => read,
             };
             let whole = whole.map_err(|why| broken(&path, &why))?;

@@ -52,7 +52,7 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
     let mut wrong = crate::gateway::secrets(&config).err();
-    for one in in_others_hands(&config.trust, rustix::process::geteuid().as_raw()) {
+    for one in in_others_hands(&config.trust, &config.gateway.state) {
         println!("ERROR: {one}; what to do: {}", one.remedy());
         wrong.get_or_insert(Fault::new(Guilty::Configuration, &one, one.remedy()));
     }

@@ -7,12 +7,13 @@ use clap::{Args, Subcommand};
 use super::site::{Site, who, wrong_key};
 use crate::audit::{Entry, What};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Approval, Package, PluginError, Reach, SecretKey, grants_hash, grants_lines};
+use crate::plugin::{self, Approval, Package, PluginError, Reach, SecretKey, Withheld, grants_hash, grants_lines};
 
 #[derive(Args)]
 #[command(after_help = "\
 What runs is what its package asks for and gateway.toml grants, the smaller of both. A package that asks for more than the one before it does not
-start before somebody who may has looked at `diff` and said `approve`.
+start before somebody who may has looked at `diff` and said `approve`. Both judge it first as the gateway would at its start: what is revoked, older,
+another of its release or new while nothing new may come in is told by `diff`, and is not approved.
 
 Examples:
   wardgate grant diff pump-1.5.0.wardgate             what it would newly reach on this gateway
@@ -48,8 +49,9 @@ enum Verb {
     /// Make the memory of what was trusted anew, of what the audit log proves: where it is damaged
     #[command(after_help = "\
 Where trust.memory in the state folder is damaged or gone, nothing new is taken and nothing starts but what the audit log proves to have run here
-last. This writes it anew of just that, after you have found out what happened; the damaged file stays beside it as trust.damaged. What was approved
-for a package's reach is read from the packages that ran last; whatever asks for more is to be approved again.")]
+last. This writes it anew of just that, after you have found out what happened; a damaged file stays beside it as trust.damaged. What was approved
+for a package's reach is read from the packages that ran last, so they must lie where gateway.toml names them: one that does not is named here, and
+what it asks for is to be approved again.")]
     Recall {
         /// The gateway's configuration
         #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
@@ -122,6 +124,10 @@ impl Asked {
         format!("{}/{}", self.vendor, self.package.manifest.name)
     }
 
+    fn why(&self, why: Withheld) -> PluginError {
+        PluginError::Withheld { plugin: self.package.manifest.full_name(), why: Box::new(why) }
+    }
+
     /// Instances for which a package of this vendor and name was approved.
     fn instances(&self) -> impl Iterator<Item = (&String, &Approval)> {
         let name = self.name();
@@ -132,6 +138,15 @@ impl Asked {
 fn diff(of: &Of) -> Result<(), Fault> {
     let asked = Asked::read(of)?;
     println!("{} {}, release {}", asked.name(), asked.package.manifest.version, asked.release);
+    for (instance, why) in asked.site.withheld(&asked.package) {
+        if matches!(why, Withheld::Beyond { .. }) {
+            continue; // that is what is told below
+        }
+        let (itself, name) = if instance.is_empty() { (String::new(), "NAME") } else { (format!(" as {instance}"), instance.as_str()) };
+        let why = asked.why(why);
+        println!("would NOT run{itself}, whatever is approved: {why}");
+        println!("    what to do: {}", why.remedy(name));
+    }
     let mut known = false;
     for (instance, approved) in asked.instances() {
         known = true;
@@ -166,6 +181,7 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
         }
         None => asked.instances().map(|(instance, _)| instance.clone()).filter(|name| config.instances.contains_key(name)).collect(),
     };
+    unless_withheld(&asked, &named)?;
     if named.is_empty() {
         println!("no instance runs {}: gateway.toml itself approves what is new; nothing was changed", asked.name());
         return Ok(());
@@ -199,6 +215,22 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What does not run here whatever is approved is not approved: nobody is to believe that it may, and it does not come in by that on another day.
+fn unless_withheld(asked: &Asked, named: &[String]) -> Result<(), Fault> {
+    let judge = asked.site.judge();
+    let nobody = [String::new()];
+    for instance in if named.is_empty() { &nobody } else { named } {
+        let why = asked.site.withheld_as(&judge, instance, &asked.package).filter(|why| !matches!(why, Withheld::Beyond { .. }));
+        let Some(why) = why.map(|why| asked.why(why)) else { continue };
+        let about: [(&str, &dyn std::fmt::Display); 3] = [("what", &"approve"), ("package", &asked.name()), ("why", &why)];
+        let entry = Entry::new(What::Refuse, who(), about);
+        asked.site.record(if instance.is_empty() { entry } else { entry.and("instance", instance) })?;
+        let remedy = why.remedy(if instance.is_empty() { "NAME" } else { instance });
+        return Err(Fault::new(Guilty::Plugin, &why, remedy));
+    }
+    Ok(())
+}
+
 /// What was granted stays as it was: approving a package's reach is no approval of a changed gateway.toml.
 fn before_or(before: Option<&Approval>, now: impl FnOnce() -> String) -> String {
     before.map(|a| a.grants_hash.clone()).unwrap_or_else(now)
@@ -212,8 +244,16 @@ fn recall(config: &Path) -> Result<(), Fault> {
     };
     let mut remembered = site.remembered().clone();
     remembered.fleet = site.known.fleet.fleet.as_ref().map(plugin::Fleet::without_lists);
+    let mut unread = Vec::new();
     for (name, instance) in &site.config.instances {
-        let Ok(package) = Package::admit(&instance.package, &site.admission) else { continue };
+        let package = match Package::admit(&instance.package, &site.admission) {
+            Ok(package) => package,
+            Err(why) if remembered.approvals.contains_key(name) => {
+                unread.push((name, &instance.package, why));
+                continue;
+            }
+            Err(_) => continue,
+        };
         let Some(by) = package.signed.as_ref() else { continue };
         if let Some(approval) = remembered.approvals.get_mut(name)
             && (approval.package.as_str(), approval.release) == (format!("{}/{}", by.vendor, package.manifest.name).as_str(), by.release)
@@ -229,6 +269,10 @@ fn recall(config: &Path) -> Result<(), Fault> {
     ran.iter().for_each(|line| println!("    {line}"));
     if let Some(key) = &remembered.site_key {
         println!("    the site's key: {key}");
+    }
+    for (name, path, why) in unread {
+        println!("what was approved for {name} is not known, because its package does not open: {why}");
+        println!("    what to do: put {} there, as it ran last, then `wardgate grant approve {0} --instance {name}`", path.display());
     }
     println!(
         "next: `wardgate audit show`, whether that is all; what is not in this list is new here: `wardgate check`, then `wardgate reload`"

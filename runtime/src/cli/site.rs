@@ -7,7 +7,7 @@ use crate::config::{Config, IMAGE_PROFILE};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{self, Judge, Occasion};
 use crate::keys::{KeyError, PublicKey};
-use crate::plugin::{Admission, DeviceKey, InOthersHands, Known, Memory, RECALL, Remembered, Seen, in_others_hands};
+use crate::plugin::{Admission, DeviceKey, InOthersHands, Known, Memory, Package, RECALL, Remembered, Seen, Withheld, in_others_hands};
 
 pub struct Site {
     pub config: Config,
@@ -61,8 +61,25 @@ impl Site {
         Judge::new(&self.config, Occasion::Start, self.known.clone(), self.blind.clone(), self.hands())
     }
 
+    /// What keeps a package from running here, as the gateway itself judges at a start: as each instance that ran one of this name; or, where none did,
+    /// as a new one, whose name is empty.
+    pub fn withheld(&self, package: &Package) -> Vec<(String, Withheld)> {
+        let name = package.signed.as_ref().map_or_else(String::new, |by| format!("{}/{}", by.vendor, package.manifest.name));
+        let judge = self.judge();
+        let mut instances = judge.instances_of(&self.config, &name);
+        if instances.is_empty() {
+            instances.push(String::new());
+        }
+        instances.into_iter().filter_map(|instance| Some((instance.clone(), self.withheld_as(&judge, &instance, package)?))).collect()
+    }
+
+    /// The same as one instance.
+    pub fn withheld_as(&self, judge: &Judge, instance: &str, package: &Package) -> Option<Withheld> {
+        Some(judge.sight(&self.config, instance, package, |_| false).err()?.why)
+    }
+
     fn hands(&self) -> Option<InOthersHands> {
-        in_others_hands(&self.config.trust, rustix::process::geteuid().as_raw()).into_iter().next()
+        in_others_hands(&self.config.trust, &self.config.gateway.state).into_iter().next()
     }
 
     pub fn open(file: &Path) -> Result<Self, Fault> {

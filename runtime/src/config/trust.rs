@@ -84,7 +84,7 @@ impl Config {
         &self.source.text
     }
 
-    /// Whoever may write this file grants: root may, and in developer mode the user that the gateway runs as (`me`).
+    /// Whoever may write this file grants: root may, and in developer mode the user as whom the gateway runs (`me`).
     pub fn in_safe_hands(&self, me: u32) -> Result<(), ConfigError> {
         let file = &self.source.file;
         let wrong = |what: String, remedy: String| ConfigError { file: file.clone(), line: None, what, remedy };

@@ -18,16 +18,14 @@ use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 use crate::plugin::{
     Approval, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors, config_signature,
-    grants_hash, in_others_hands,
+    gateways_user, grants_hash, in_others_hands,
 };
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
 pub(super) use recall::RELOADED;
 pub use recall::{kept, recollect};
 
-/// Who speaks where no person does.
-pub(super) const GATEWAY: &str = "gateway";
-
+pub(super) use crate::audit::GATEWAY;
 pub(super) struct Warden {
     audit: Audit,
     memory: Memory,
@@ -100,10 +98,19 @@ impl Warden {
             }
             if let Some(head) = newest {
                 (s.audit.records, s.audit.newest) = (head.n, head.hash);
-                let broken = head.broken.map(|b| format!("record {} is missing or was changed, as record {} tells", b.first, b.told));
-                s.audit.broken = broken.unwrap_or_default();
+                s.audit.broken = head.broken.map(crate::audit::Break::in_words).unwrap_or_default();
             }
         });
+    }
+
+    /// At a start, before anything is written: what is not as this device left it is told at once, and not only when somebody verifies the log.
+    pub async fn look_at_log(&self) {
+        let audit = self.audit.clone();
+        let Ok(Some(why)) = tokio::task::spawn_blocking(move || audit.flaw()).await else { return };
+        error!(
+            "the audit log is not as this gateway left it: {why}; what to do: keep a copy of the state folder, then `wardgate audit verify`"
+        );
+        self.status.with(|s| s.audit.broken = why);
     }
 
     // ---------- what is known
@@ -186,8 +193,8 @@ impl Warden {
     /// What says whom this site trusts, and others may write it. At a start, and while it runs, that is told, and what ran last runs: a ward is not
     /// darkened for it. Whatever is new is withheld, and what a person wants is refused ([`Self::in_good_hands`]).
     async fn look_at_hands(&mut self, config: &Config) {
-        let trust = config.trust.clone();
-        let look = move || in_others_hands(&trust, rustix::process::geteuid().as_raw());
+        let (trust, state) = (config.trust.clone(), self.state.clone());
+        let look = move || in_others_hands(&trust, &state);
         let Ok(hands) = tokio::task::spawn_blocking(look).await else { return };
         if hands == self.hands {
             return;
@@ -532,6 +539,6 @@ fn site_key(config: &Config) -> Result<Option<PublicKey>, Fault> {
 pub fn vouched(config: &Config, before: Option<PublicKey>) -> Result<(), Fault> {
     match before.or(site_key(config)?) {
         Some(key) => config_signature(config.file(), config.text(), &key).map_err(|e| Fault::new(Guilty::Configuration, &e, e.remedy())),
-        None => Ok(config.in_safe_hands(rustix::process::geteuid().as_raw())?),
+        None => Ok(config.in_safe_hands(gateways_user(&config.gateway.state))?),
     }
 }

@@ -259,7 +259,7 @@ impl Workshop {
             }
             other => other.map_err(refused)?,
         };
-        let runs = |sight: &Sight| running.is_some_and(|post| post.hash == package.hash && post.sight.signed == sight.signed);
+        let runs = |sight: &Sight| running.is_some_and(|post| post.hash == package.hash && post.sight.is_the_same_as(sight));
         let sight = match judge.sight(config, name, &package, runs) {
             Ok(sight) => sight,
             Err(refusal) => {

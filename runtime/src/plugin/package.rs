@@ -102,8 +102,7 @@ impl Package {
         }
         let shipped = shipped_inside(sealed, &manifest).map_err(flawed)?;
         let component = sealed.file(COMPONENT_FILE).expect("every package has one").bytes.clone();
-        let signed =
-            signer.map(|key| Signed { vendor: sealed.claim.vendor.clone(), release: sealed.claim.release, key, digest: sealed.digest() });
+        let signed = signer.map(|key| Signed::of(sealed, key));
         Self::matching(path, signed, manifest, surface, component, shipped)
     }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use wardgate::audit::{Audit, Entry, Head, Moment, Record, What, verify_text};
 use wardgate::keys::{PublicKey, SecretKey};
-use wardgate::plugin::{DeviceKey, Exception, Fleet, Memory, allows, sign_config, signs, write_override};
+use wardgate::plugin::{DeviceKey, Exception, Fleet, Memory, allows, sign_config, sign_override, signs};
 
 /// What one device wrote, once for all inputs.
 struct Device {
@@ -47,7 +47,7 @@ fn device() -> &'static Device {
         let read = |path: PathBuf| std::fs::read(path).expect("it was written");
         let (log, head, remembered) = (read(state.join("audit.log")), read(state.join("audit.head")), read(memory.path()));
         let signature = read(sign_config(&file, &site()).expect("room"));
-        let allowed = read(write_override(&state, &site(), &older("acme", 6), "ward-3").expect("room"));
+        let allowed = read(sign_override(&state, &site(), &older("acme", 6), "ward-3").expect("a name").put().expect("room"));
         let key = key.signer().public();
         let records = verify_text(Path::new("audit.log"), &log, &key).expect("whole").records;
         std::fs::remove_dir_all(&state).expect("it was made");

@@ -45,7 +45,7 @@ fn metadata_comes_over_https_from_a_mirror_whose_certificate_is_trusted_and_from
     assert!(site.well_of(&words(&update("web-ca.pem"))).contains("acme for acme/*"));
     // and packages by their names, from the same place
     let install = format!("plugin install acme/t-7.0.0 --from {at} --ca web-ca.pem --trust gw --config gateway.toml");
-    assert!(site.badly_of(4, &words(&install)).contains("does not name it; it names acme/t-1.0.0.wardgate, other/t-1.0.0.wardgate"));
+    assert!(site.badly_of(4, &words(&install)).contains("they name acme/t-1.0.0.wardgate, other/t-1.0.0.wardgate"));
 }
 
 //= PROMISES.md#P151

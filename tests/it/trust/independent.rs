@@ -34,7 +34,21 @@ fn an_independent_client_reads_what_our_desk_made_through_rotations() {
     desk(&["trust", "publish", "p/t-1.0.0.wardgate", "--fleet", "fleet"]);
     desk(&["trust", "rotate", "--role", "root", "--replace", "1", "--fleet", "fleet"]);
     desk(&["trust", "rotate", "--role", "targets", "--fleet", "fleet"]);
-    desk(&["trust", "revoke", "--vendor", "acme", "--name", "x", "--release", "3", "--reason", "wrong unit", "--fleet", "fleet"]);
+    desk(&[
+        "trust",
+        "revoke",
+        "--vendor",
+        "acme",
+        "--name",
+        "x",
+        "--even-if-unknown",
+        "--release",
+        "3",
+        "--reason",
+        "wrong unit",
+        "--fleet",
+        "fleet",
+    ]);
     let repository = site.path("fleet/repository");
     let found = python("read", &[&repository, &site.path("client")]).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!((found["root"].as_u64(), found["timestamp"].as_u64()), (Some(3), Some(6)));

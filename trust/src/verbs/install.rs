@@ -10,6 +10,7 @@ use crate::clock::{Known, judge};
 use crate::desk::REPOSITORY;
 use crate::fault::Fault;
 use crate::package::{Claim, ENDING, FILE_BYTES_MAX, Package};
+use crate::registry::SCHEME;
 use crate::source::Source;
 use crate::state::Fleet;
 use crate::{client, files, gateway, role};
@@ -21,7 +22,8 @@ which holds its vendors' keys itself, decides by those alone.
 
 Examples:
   wardgate plugin install pump-1.0.0.wardgate
-  wardgate plugin install acme/pump-1.0.0 --from /media/stick")]
+  wardgate plugin install acme/pump-1.0.0 --from /media/stick
+  wardgate plugin pull oci://registry.example/acme/pump:1.0.0 && wardgate plugin install pump-1.0.0.wardgate")]
 pub struct Install {
     /// A file; or, with --from, a package's name: VENDOR/NAME-VERSION
     #[arg(value_name = "PACKAGE")]
@@ -42,6 +44,10 @@ pub struct Install {
 }
 
 pub fn run(args: &Install) -> Result<(), Fault> {
+    if let Some(address) = [Some(&args.package), args.from.as_ref()].into_iter().flatten().find(|text| text.starts_with(SCHEME)) {
+        let first = format!("get it first: `wardgate plugin pull {address}`, then install the file that it names");
+        return Err(Fault::usage(format!("{address} lies in a registry, and what is installed is a file"), first));
+    }
     let trust = match &args.trust {
         Some(folder) => Some(folder.clone()),
         None => gateway::trust_folder(&args.config)?,
@@ -90,20 +96,35 @@ fn checked(args: &Install, trust: Option<&Path>, path: &Path) -> Result<(), Faul
     let name = claim.target();
     let of_release =
         |r: &&crate::revocations::RevokedRelease| (&r.vendor, &r.name, r.release) == (&claim.vendor, &claim.name, claim.release);
+    let withheld = |(why, remedy): Withheld| Fault::Withheld { what: path.display().to_string(), why, remedy };
     if let Some(revoked) = loaded.revocations.releases.iter().find(of_release) {
-        return Err(refused(format!(
-            "the fleet has revoked release {} of {}'s {} ({})",
-            claim.release, claim.vendor, claim.name, revoked.reason
-        )));
+        let why = format!("{}'s {} release {} was revoked: {}", claim.vendor, claim.name, claim.release, revoked.reason);
+        return Err(withheld((why, format!("ask {} for another release", claim.vendor))));
     }
-    signed(&claim, &loaded, now).map_err(refused)?;
+    signed(&claim, &loaded, now).map_err(withheld)?;
     let Some((target, expires)) = loaded.target(&claim.vendor, &name) else {
-        return Err(refused(format!("the fleet's metadata does not name {name}; it names {}", listed(&loaded))));
+        return Err(unlisted(path.display().to_string(), &name, &loaded));
     };
     if expires < now {
         return Err(Fault::Stale { why: format!("the list of {} ended on {}", claim.vendor, super::short(expires)) });
     }
-    is(target, &bytes).map_err(refused)
+    let named = is(&name, target, &bytes);
+    // one more signature of its vendor's makes another file, and no other package, as long as nothing else is in it
+    if named.is_err() && crate::desk::statement(target) == Some(claim.statement.as_str()) {
+        return gateway::run("verify", &[path], true);
+    }
+    named.map_err(withheld)
+}
+
+/// Why, and what to do.
+type Withheld = (String, String);
+
+fn unlisted(what: String, name: &str, loaded: &client::Loaded) -> Fault {
+    Fault::Withheld { what, why: format!("the fleet's lists name no {name}; they name {}", listed(loaded)), remedy: to_publish() }
+}
+
+fn to_publish() -> String {
+    "take one that they name; or, at the fleet's desk: `wardgate trust publish FILE`, then `wardgate trust update` here".into()
 }
 
 fn who_has_none(trust: Option<&Path>) -> String {
@@ -111,7 +132,7 @@ fn who_has_none(trust: Option<&Path>) -> String {
 }
 
 /// By a key that the fleet trusts for its vendor; whether the signature is right is for the gateway.
-fn signed(claim: &Claim, loaded: &client::Loaded, now: Timestamp) -> Result<(), String> {
+fn signed(claim: &Claim, loaded: &client::Loaded, now: Timestamp) -> Result<(), Withheld> {
     let vendor = &claim.vendor;
     let trusted = loaded.vendors().into_iter().find(|v| v.vendor == *vendor).map(|v| v.keys).unwrap_or_default();
     let ended = |key: &&String| loaded.revocations.ended(vendor, key, now);
@@ -119,26 +140,38 @@ fn signed(claim: &Claim, loaded: &client::Loaded, now: Timestamp) -> Result<(), 
     if let Some(first) = of_theirs.peek().copied() {
         return match of_theirs.map(|key| ended(&key)).min().flatten() {
             None => Ok(()),
-            Some(until) => Err(format!("it is signed by {first}, whose term ended on {until}: it signs nothing new any more")),
+            Some(until) => Err((
+                format!(
+                    "{vendor}'s {} release {} is new here, and the term of the key {first}, which signed it, ended on {until}",
+                    claim.name, claim.release
+                ),
+                format!("ask {vendor} to sign it by its present key (`wardgate plugin sign`): that makes no other package of it"),
+            )),
         };
     }
     let keys = claim.signers.join(", ");
     match loaded.revocations.keys.iter().find(|k| k.vendor == *vendor && claim.signers.contains(&k.key)) {
-        Some(revoked) => Err(format!("it is signed by {keys}, which the fleet has revoked ({})", revoked.reason)),
-        None => Err(format!("it is signed by {keys}, which the fleet does not trust for {vendor}")),
+        Some(revoked) => Err((
+            format!("{vendor}'s key {} was revoked on {}: {}", revoked.key, revoked.since, revoked.reason),
+            format!("ask {vendor} for this package by another key (`wardgate plugin sign`), or for another release"),
+        )),
+        None => Err((
+            format!("it is signed by {keys}, which the fleet does not trust for {vendor}"),
+            format!(
+                "compare that key with {vendor}, by telephone or on paper; if it is theirs, at the fleet's desk: `wardgate trust add-vendor {vendor} \
+                 --key {vendor}.pub`, then `wardgate trust update` here"
+            ),
+        )),
     }
 }
 
-fn is(target: &Target, bytes: &[u8]) -> Result<(), String> {
-    if target.length != bytes.len() as u64 {
-        return Err(format!("it has {} bytes, and the fleet's metadata names one of {}", bytes.len(), target.length));
-    }
+fn is(name: &str, target: &Target, bytes: &[u8]) -> Result<(), Withheld> {
     let (held, named) = (role::digest(bytes), &target.hashes.sha256);
-    if **named == *held {
-        Ok(())
-    } else {
-        Err(format!("it has the digest {}, and the fleet's metadata names {}", role::hex(&held), role::hex(named)))
+    if **named == *held && target.length == bytes.len() as u64 {
+        return Ok(());
     }
+    let why = format!("the fleet's lists name {name} with the SHA-256 {}, and this file has {}", role::hex(named), role::hex(&held));
+    Err((why, to_publish()))
 }
 
 fn listed(loaded: &client::Loaded) -> String {
@@ -169,14 +202,11 @@ fn fetch(args: &Install, trust: Option<&Path>, from: &str) -> Result<PathBuf, Fa
         )
     })?;
     let Some((target, _)) = loaded.target(vendor, &name) else {
-        return Err(Fault::Package {
-            what: name.clone(),
-            why: format!("the fleet's metadata does not name it; it names {}", listed(&loaded)),
-        });
+        return Err(unlisted(name.clone(), &name, &loaded));
     };
     let place = format!("targets/{}", role::place(&name, &target.hashes.sha256));
     let bytes = super::within(args.mirror.patience, &source.name(), source.target(&place))?;
-    is(target, &bytes).map_err(|why| Fault::Package { what: name.clone(), why })?;
+    is(&name, target, &bytes).map_err(|(why, _)| Fault::Package { what: format!("{name} from {from}"), why })?;
     let folder = files::fresh(&std::env::temp_dir(), "wardgate-install")?;
     let path = folder.join(file);
     files::write(&path, &bytes, files::PUBLIC_MODE)?;

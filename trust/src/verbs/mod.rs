@@ -54,11 +54,11 @@ pub enum Trust {
 
 #[derive(Debug, Subcommand)]
 pub enum Plugin {
-    /// Put a package into a registry
+    /// Put a package into an OCI registry
     Push(push::Push),
-    /// Get a package from a registry
+    /// Get a package from an OCI registry into a file; `install` takes that
     Pull(pull::Pull),
-    /// Install a package on this gateway, if the fleet's metadata names it
+    /// Take a package into this gateway: a file, or by its name from the fleet's repository
     Install(install::Install),
 }
 

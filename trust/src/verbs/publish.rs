@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tough::TargetName;
-use tough::schema::{PathSet, RoleType};
+use tough::schema::{PathSet, RoleType, Target};
 
-use crate::desk::{Desk, RELEASE};
+use crate::desk::{Desk, RELEASE, STATEMENT};
 use crate::fault::Fault;
 use crate::{files, gateway, package};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each package is looked at by `wardgate plugin verify` first, against the keys that the fleet trusts for its vendor. Without a package the same state
+Each package is looked at by `wardgate plugin verify` first, against the keys that the fleet trusts for its vendor. A package that was published
+already and that its vendor signed by one more key is the same package, and takes the place of the file before it. Without a package the same state
 is signed anew, which gives it another term: let a timer do it once a week.
 
 Examples:
@@ -64,6 +65,7 @@ pub fn run(args: &Publish) -> Result<(), Fault> {
 fn add(desk: &mut Desk, path: &Path) -> Result<(String, u64), Fault> {
     let bytes = files::read(path, package::FILE_BYTES_MAX)?;
     let refused = |why: String| Fault::Package { what: path.display().to_string(), why };
+    let withheld = |why: String, remedy: String| Fault::Withheld { what: path.display().to_string(), why, remedy };
     let claim = package::Package::read(&bytes).and_then(|package| package.claim()).map_err(refused)?;
     let keys = desk.vendor_keys(&claim.vendor)?;
     verified(path, &claim.vendor, &keys)?;
@@ -74,35 +76,42 @@ fn add(desk: &mut Desk, path: &Path) -> Result<(String, u64), Fault> {
         PathSet::PathHashPrefixes(_) => Vec::new(),
     };
     if !desk.delegations().target_is_delegated(&target_name) {
-        return Err(refused(format!("{} may name {}, and this is {name}", claim.vendor, patterns.join(", "))));
+        let remedy = format!(
+            "see whether it is the vendor's; if it may: `wardgate trust add-vendor {} --key {0}.pub --paths '{0}/*'`",
+            claim.vendor
+        );
+        return Err(withheld(format!("{} may name {}, and this is {name}", claim.vendor, patterns.join(", ")), remedy));
     }
     if desk.revocations.releases.iter().any(|r| (&r.vendor, &r.name, r.release) == (&claim.vendor, &claim.name, claim.release)) {
-        return Err(refused(format!("release {} was revoked", claim.release)));
+        let why = format!("{}'s {} release {} was revoked, and what was revoked stays so", claim.vendor, claim.name, claim.release);
+        return Err(withheld(why, format!("ask {} for the next release", claim.vendor)));
     }
-    if let Some(held) =
-        desk.vendors[&claim.vendor].targets.get(&target_name).filter(|held| *held.hashes.sha256 != *crate::role::digest(&bytes))
-    {
-        return Err(refused(format!(
-            "{name} of {} bytes is published already, and this is another one of that name: ask {} for a new version",
-            held.length, claim.vendor
-        )));
-    }
+    // what was signed makes it that package; one more signature makes another file of it, and no other package
     let digest = crate::role::digest(&bytes);
-    if let Some((held, target)) =
-        desk.of_release(&claim.vendor, &claim.name, claim.release).find(|(_, held)| *held.hashes.sha256 != *digest)
-    {
-        return Err(refused(format!(
-            "release {} of {}'s {} is published already as {}, with the digest {}, and this one has {}: ask {} to count `release` up",
+    let other = |target_name: &TargetName, held: &Target| {
+        *held.hashes.sha256 != *digest && desk.statement_of(target_name, held).is_none_or(|held| held != claim.statement)
+    };
+    if let Some(held) = desk.vendors[&claim.vendor].targets.get(&target_name).filter(|held| other(&target_name, held)) {
+        let why = format!(
+            "{name} is published already with the digest {}, and this one has {}, so it is another package of that name",
+            desk.statement_of(&target_name, held).unwrap_or_else(|| "that nobody knows".into()),
+            claim.statement
+        );
+        return Err(withheld(why, format!("ask {} for a new version, and to count `release` up", claim.vendor)));
+    }
+    if let Some((held, target)) = desk.of_release(&claim.vendor, &claim.name, claim.release).find(|(name, held)| other(name, held)) {
+        let why = format!(
+            "release {} of {}'s {} is published already as {}, with the digest {}, and this one has {}",
             claim.release,
             claim.vendor,
             claim.name,
             held.raw(),
-            crate::role::hex(&target.hashes.sha256),
-            crate::role::hex(&digest),
-            claim.vendor
-        )));
+            desk.statement_of(held, target).unwrap_or_else(|| "that nobody knows".into()),
+            claim.statement
+        );
+        return Err(withheld(why, format!("ask {} to count `release` up", claim.vendor)));
     }
-    let custom = HashMap::from([(RELEASE.to_owned(), claim.release.into())]);
+    let custom = HashMap::from([(RELEASE.to_owned(), claim.release.into()), (STATEMENT.to_owned(), claim.statement.into())]);
     let target = desk.target(&name, bytes, custom);
     desk.vendors.get_mut(&claim.vendor).expect("it has a delegation").targets.insert(target_name, target);
     Ok((name, claim.release))

@@ -11,7 +11,8 @@ const REASON_BYTES_MAX: usize = 200; // a line on a screen
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What a gateway then does with what runs is its own setting; it installs nothing of it any more, whatever its clock says. What was revoked stays so.
+What a gateway then does with what runs is its own setting; it installs nothing of it any more, whatever its clock says. What was revoked stays so: a
+name that this desk does not know is asked for once more.
 
 Examples:
   wardgate trust revoke --vendor acme --key ed25519:11qYAYKx... --reason \"stolen laptop\" --fleet fleet
@@ -23,12 +24,15 @@ pub struct Revoke {
     /// The key, as `wardgate plugin verify` prints it, or its .pub file
     #[arg(long, value_name = "KEY", conflicts_with = "name", required_unless_present = "name")]
     key: Option<String>,
-    /// The package
+    /// The package, by its name without the version
     #[arg(long, value_name = "PACKAGE", requires = "release")]
     name: Option<String>,
     /// Its release
     #[arg(long, value_name = "N", requires = "name")]
     release: Option<u64>,
+    /// Although nothing of that name was published here: for a package that went another way
+    #[arg(long, requires = "name")]
+    even_if_unknown: bool,
     /// Why, for whoever reads it on a gateway
     #[arg(long, value_name = "WORDS")]
     reason: String,
@@ -80,10 +84,42 @@ fn key_of(desk: &mut Desk, args: &Revoke, key: &Public, now: jiff::Timestamp) ->
     Ok(format!("key {id} of {vendor}; {left}"))
 }
 
+/// What was revoked stays so, and a name with a slip of the pen in it takes back nothing.
+fn known(desk: &Desk, vendor: &str, name: &str) -> Result<(), Fault> {
+    let names = desk.packages(vendor);
+    if names.contains(name) {
+        return Ok(());
+    }
+    let near = names.iter().map(|known| (slips(name, known), known)).min().filter(|(n, known)| *n <= known.len().max(name.len()) / 2);
+    let all = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let what = format!("{vendor} has no package \"{name}\" at this desk; it has {}", if all.is_empty() { "none" } else { &all });
+    let first = near.map(|(_, near)| format!("did you mean --name {near}? ")).unwrap_or_default();
+    Err(Fault::usage(
+        what,
+        format!("{first}If {name} is right and went another way than by this desk, say it again with --even-if-unknown"),
+    ))
+}
+
+/// Letters to add, take out or change.
+fn slips(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let least = (corner + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            corner = std::mem::replace(&mut row[j + 1], least);
+        }
+    }
+    row[b.len()]
+}
+
 fn release_of(desk: &mut Desk, args: &Revoke, name: &str, release: u64) -> Result<String, Fault> {
     let vendor = &args.vendor;
     if desk.revocations.releases.iter().any(|r| r.vendor == *vendor && r.name == name && r.release == release) {
         return Err(Fault::usage(format!("release {release} of {vendor}'s {name} was revoked already"), "nothing is left to do"));
+    }
+    if !args.even_if_unknown {
+        known(desk, vendor, name)?;
     }
     let gone: Vec<_> = desk.of_release(vendor, name, release).map(|(path, _)| path.clone()).collect();
     let list = desk.vendors.get_mut(vendor).expect("it has a delegation");

@@ -7,12 +7,14 @@ use clap::Args;
 use crate::audit::{Entry, What};
 use crate::cli::site::{Site, who, wrong_key};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, write_override};
+use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, sign_override};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what ran here, no other package of a release that
-was seen here; and where the site has a fleet, named by its lists byte for byte while its metadata is fresh. Then it lies in `[plugins] folder`, and a record of that in the audit log. It runs when gateway.toml names it.
+was seen here; and where it is new here and the site has a fleet, named by its lists while its metadata is fresh. Then it lies in `[plugins] folder`, and
+a record of that in the audit log. It runs when gateway.toml names it. A site with a fleet says `wardgate plugin install`, which looks at the fleet's own
+signatures first and ends here.
 
 Example:
   wardgate plugin accept --config /etc/wardgate/gateway.toml /media/usb/pump-1.5.0.wardgate")]
@@ -127,19 +129,41 @@ pub fn allow_other(args: &AllowOther) -> Result<(), Fault> {
 
 fn allow(config: &Path, key: &Path, verb: &str, what: &Exception, everywhere: bool) -> Result<PathBuf, Fault> {
     let site = Site::open(config)?.vouched(verb)?;
-    let secret = SecretKey::read(key).map_err(|e| wrong_key(&e))?;
-    if site.known.site_key != Some(secret.public()) {
-        let what = format!("{} is not the key that this gateway knows as its site's", key.display());
-        return Err(Fault::new(Guilty::Plugin, what, "name the site's key; its public half is [trust] site_key in gateway.toml"));
-    }
     let gateway = if everywhere { EVERYWHERE } else { &site.config.gateway.id };
     let about: [(&str, &dyn std::fmt::Display); 5] =
         [("what", &verb), ("vendor", &what.vendor), ("name", &what.name), ("release", &what.release), ("gateway", &gateway)];
-    let entry = Entry::new(What::BreakGlass, who(), about);
-    site.record(match &what.digest {
-        Some(digest) => entry.and("digest", digest),
-        None => entry,
-    })?;
-    write_override(&site.config.gateway.state, &secret, what, gateway)
-        .map_err(|e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy()))
+    let entry = |kind| {
+        let entry = Entry::new(kind, who(), about);
+        what.digest.iter().fold(entry, |entry, digest| entry.and("digest", digest))
+    };
+    let wrong = |e: plugin::SiteError| Fault::new(Guilty::Plugin, &e, e.remedy());
+    // who tried it and was not let is told too: that may be the first sign of somebody with a key that is not the site's
+    let refused = |fault: Fault, by: Option<String>| {
+        let entry = entry(What::Refuse).and("why", &fault.what);
+        site.record(by.into_iter().fold(entry, |entry, by| entry.and("key", by)))?;
+        Err(fault)
+    };
+    let secret = match SecretKey::read(key) {
+        Ok(secret) => secret,
+        Err(e) => return refused(wrong_key(&e), None),
+    };
+    let public = secret.public();
+    if site.known.site_key != Some(public) {
+        let what = format!("{} is not the key that this gateway knows as its site's", key.display());
+        let remedy = match site.known.site_key {
+            Some(_) => "name the site's key; its public half is [trust] site_key in gateway.toml",
+            None => {
+                "it knows none: make one with `wardgate plugin keygen site`, name site.pub as site_key below [trust] in gateway.toml, and sign that \
+                 file with `wardgate grant sign`"
+            }
+        };
+        return refused(Fault::new(Guilty::Plugin, what, remedy), Some(public.id()));
+    }
+    // nothing but the disk can go wrong behind the record
+    let signed = match sign_override(&site.config.gateway.state, &secret, what, gateway) {
+        Ok(signed) => signed,
+        Err(e) => return refused(wrong(e), Some(public.id())),
+    };
+    site.record(entry(What::BreakGlass))?;
+    signed.put().or_else(|e| refused(wrong(e), Some(public.id())))
 }

@@ -48,24 +48,15 @@ pub fn run(args: &Inspect) -> Result<(), Fault> {
         _ => Vec::new(),
     };
     let doubt = here.and_then(|(_, doubt)| doubt);
-    print!("{}", Here { trusted, runs: looked_at.map(drop), withheld, doubt, path: &args.package });
+    print!("{}", Here { trusted, runs: looked_at.map(drop), withheld, doubt, path: &args.package, plugin: manifest.full_name() });
     Ok(())
 }
 
-/// What keeps it from running here, as the gateway itself judges at a start: as each instance that ran a package of this name; or, where none did, as
-/// a new one.
+/// As the gateway itself judges at a start.
 fn withheld(site: &Site, package: &Package) -> Vec<(String, PluginError)> {
-    let (judge, config) = (site.judge(), &site.config);
-    let name = package.signed.as_ref().map_or_else(String::new, |by| format!("{}/{}", by.vendor, package.manifest.name));
-    let mut instances = judge.instances_of(config, &name);
-    if instances.is_empty() {
-        instances.push(String::new());
-    }
-    let refused = instances.into_iter().filter_map(|instance| {
-        let why = judge.sight(config, &instance, package, |_| false).err()?.why;
-        Some((instance, PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) }))
-    });
-    refused.collect()
+    let plugin = package.manifest.full_name();
+    let told = |(instance, why)| (instance, PluginError::Withheld { plugin: plugin.clone(), why: Box::new(why) });
+    site.withheld(package).into_iter().map(told).collect()
 }
 
 /// What the package says.
@@ -180,18 +171,27 @@ struct Here<'a> {
     /// Why what ran here is not known.
     doubt: Option<String>,
     path: &'a Path,
+    /// NAME-VERSION
+    plugin: String,
+}
+
+impl Here<'_> {
+    /// Of what this screen is about already.
+    fn words(&self, why: &PluginError) -> String {
+        if let PluginError::Withheld { why, .. } = why {
+            return why.to_string();
+        }
+        let words = why.to_string();
+        let named = [format!("package {} ", self.path.display()), format!("plugin {} ", self.plugin)];
+        named.iter().find_map(|named| words.strip_prefix(named)).map_or_else(|| words.clone(), |about| format!("it {about}"))
+    }
 }
 
 impl fmt::Display for Here<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut refused = |instance: &str, why: &PluginError| {
-            let words = why.to_string();
-            let about = words.strip_prefix(&format!("package {} ", self.path.display()));
             let itself = if instance.is_empty() { String::new() } else { format!(" as {instance}") };
-            match about.or(words.strip_prefix("plugin ")) {
-                Some(words) => row(f, "here", format_args!("would NOT run{itself}: it {words}"))?,
-                None => row(f, "here", format_args!("would NOT run{itself}: {words}"))?,
-            }
+            row(f, "here", format_args!("would NOT run{itself}: {}", self.words(why)))?;
             row(f, "", format_args!("what to do: {}", why.remedy(if instance.is_empty() { "NAME" } else { instance })))
         };
         match (&self.runs, &self.trusted) {

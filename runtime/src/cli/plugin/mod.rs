@@ -52,7 +52,7 @@ enum Verb {
     Sign(sign::Sign),
     /// Say whether a package file is whole, and whose it is
     Verify(verify::Verify),
-    /// Take a package into this gateway, if it may come in
+    /// Take a package into this gateway by what it knows itself: for a site without a fleet, and the last step of `install`
     Accept(accept::Accept),
     /// Let one older release come back, by the site's key
     AllowOlder(accept::AllowOlder),
@@ -66,11 +66,11 @@ enum Verb {
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Put a package into a registry
+    /// Put a package into an OCI registry
     Push(elsewhere::Words),
-    /// Get a package from a registry
+    /// Get a package from an OCI registry into a file; `install` takes that
     Pull(elsewhere::Words),
-    /// Install a package on this gateway, if the fleet's metadata names it
+    /// Take a package into this gateway: a file, or by its name from the fleet's repository
     Install(elsewhere::Words),
 }
 

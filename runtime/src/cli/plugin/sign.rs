@@ -10,13 +10,17 @@ use crate::plugin::{self, SecretKey};
 #[derive(Debug, Args)]
 #[command(
     after_help = "The file keeps its name and gets the signature inside; what is signed names the digest of everything in it. Signing with \
-                        the same key again changes nothing; a second key may sign too, while sites change over from one to the other.\n\nExample:\n  \
+                        the same key again changes nothing; a second key may sign too, while sites change over from one to the other. Whichever keys signed it, it stays \
+                        the same package of the same release: where the key of one ended or was revoked, sign it by the present one.\n\nExample:\n  \
                         wardgate plugin sign --key acme.key target/packages/pump-1.0.0.wardgate"
 )]
 pub struct Sign {
     /// The vendor's secret key, from `wardgate plugin keygen`
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// By this key alone: signatures that are on it already are taken off
+    #[arg(long)]
+    alone: bool,
     /// The package, from `wardgate plugin pack`
     #[arg(value_name = "FILE")]
     package: PathBuf,
@@ -27,6 +31,9 @@ pub fn run(args: &Sign) -> Result<(), Fault> {
     let mut sealed = plugin::sealed(&args.package).map_err(super::refused)?;
     plugin::Package::unpack(&args.package, &sealed, None).map(Some).or_else(super::newer_is_fine).map_err(super::refused)?;
     let flawed = |why| super::refused(plugin::PluginError::Flawed { path: args.package.clone(), why });
+    if args.alone {
+        sealed.unsign();
+    }
     sealed.sign(&key).map_err(flawed)?;
     plugin::write_sealed(&args.package, &sealed).map_err(super::refused)?;
     let claim = &sealed.claim;

@@ -68,6 +68,15 @@ impl Sight {
         self.signed.as_ref().map_or(0, |by| by.release)
     }
 
+    /// One more signature makes no other package of it.
+    pub fn is_the_same_as(&self, other: &Self) -> bool {
+        match (&self.signed, &other.signed) {
+            (Some(by), Some(its)) => by.is_the_same_as(its) && self.name == other.name,
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn digest(&self) -> Option<&str> {
         self.signed.as_ref().map(|by| by.digest.as_str())
     }
@@ -158,7 +167,8 @@ mod tests {
 
     fn another(release: u64, digest: &str) -> Sight {
         let key = SecretKey::of_seed(&[1; 32]).public();
-        let signed = Some(Signed { vendor: "acme".into(), release, key, digest: digest.into() });
+        let signed =
+            Some(Signed { vendor: "acme".into(), release, key, digest: digest.into(), listed: String::new(), sha256: String::new() });
         Sight { signed, name: "pump".into(), reach: Reach::default(), grants: Vec::new(), revoked: None }
     }
 

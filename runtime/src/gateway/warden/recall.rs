@@ -35,8 +35,8 @@ impl Log for Noted {
 
 /// Why what was seen is not known for sure, where it is not. A gateway that has begun a life wrote its memory before that.
 pub fn recollect(memory: &Memory, audit: &Audit) -> (Remembered, Option<String>) {
-    let why = match memory.read() {
-        Ok(remembered) if memory.is_there() => match memory.put_back(&remembered) {
+    let why = match memory.read_beside() {
+        Ok((remembered, older)) if memory.is_there() => match older {
             None => return (remembered, None),
             Some(why) => why,
         },

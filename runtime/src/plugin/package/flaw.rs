@@ -13,8 +13,8 @@ fn shown(name: &str) -> String {
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Flaw {
-    #[error("is cut off after {bytes} bytes")]
-    Truncated { bytes: usize },
+    #[error("is cut off after {bytes} bytes{}", inside.as_ref().map(|name| format!(", inside its member {}", shown(name))).unwrap_or_default())]
+    Truncated { bytes: usize, inside: Option<String> },
     #[error("goes on for {bytes} bytes behind its end")]
     Trailing { bytes: usize },
     #[error("has {bytes} bytes; a package has {most} at most")]
@@ -23,12 +23,17 @@ pub enum Flaw {
     Signing { why: String },
     #[error("holds more than {most} members")]
     TooMany { most: usize },
-    #[error("the tar header of {} is not the one that a package has: it was changed, or another tool wrote it", shown(name))]
-    Header { name: String },
-    #[error("{} is a link, a folder or a device; a package holds plain files only", shown(name))]
-    NoFile { name: String },
-    #[error("there are bytes between {} and the next member", shown(name))]
-    Padding { name: String },
+    #[error("has {most} signatures already, and there is no room for another")]
+    Signatures { most: usize },
+    #[error(
+        "at byte {at} of the package: the tar header of its member {} is not the one that a package has: it was changed, or another tool wrote it",
+        shown(name)
+    )]
+    Header { name: String, at: usize },
+    #[error("at byte {at} of the package: its member {} is a link, a folder or a device; a package holds plain files only", shown(name))]
+    NoFile { name: String, at: usize },
+    #[error("at byte {at} of the package: there are bytes between the end of its member {} and the next one", shown(name))]
+    Padding { name: String, at: usize },
     #[error("holds {}, which is no part of a package", shown(name))]
     Extra { name: String },
     #[error("lacks {}", shown(name))]
@@ -65,6 +70,9 @@ impl Flaw {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Unsigned => "its vendor signs it: wardgate plugin sign --key VENDOR.key FILE",
+            Self::Signatures { .. } => {
+                "sign it by this key alone, which takes the other signatures off and makes no other package of it: wardgate plugin sign --alone --key VENDOR.key FILE"
+            }
             Self::Manifest(_) | Self::Component(_) => "its vendor must build and pack it anew: wardgate plugin pack DIR",
             Self::TooLarge { .. } | Self::MemberTooLarge { .. } | Self::TooMany { .. } => "its vendor must make it smaller",
             _ => "get the file from its vendor again; if it is the same there, its vendor must pack it anew: wardgate plugin pack DIR",

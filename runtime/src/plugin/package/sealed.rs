@@ -99,12 +99,17 @@ impl Sealed {
     pub fn sign(&mut self, key: &SecretKey) -> Result<(), Flaw> {
         self.signatures.retain(|s| s.key != key.public());
         if self.signatures.len() == statement::SIGNATURES_MAX {
-            return Err(Flaw::TooMany { most: statement::SIGNATURES_MAX });
+            return Err(Flaw::Signatures { most: statement::SIGNATURES_MAX });
         }
         let signature = statement::sign(&self.files, &self.claim, key).map_err(|e| Flaw::Signing { why: e.to_string() })?;
         self.signatures.push(signature);
         self.signatures.sort_by_key(|s| s.key);
         Ok(())
+    }
+
+    /// Takes all signatures off: what was signed stays the same.
+    pub fn unsign(&mut self) {
+        self.signatures.clear();
     }
 
     /// Whose signatures are on it, all of them right; none: nobody has signed it.

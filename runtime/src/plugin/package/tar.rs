@@ -34,14 +34,14 @@ pub fn write(entries: &[Entry]) -> Vec<u8> {
 pub fn read(bytes: &[u8], entries_max: usize) -> Result<Vec<Entry<'_>>, Flaw> {
     let (mut entries, mut at) = (Vec::new(), 0);
     loop {
-        let block = bytes.get(at..at + BLOCK).ok_or(Flaw::Truncated { bytes: bytes.len() })?;
+        let block = bytes.get(at..at + BLOCK).ok_or(Flaw::Truncated { bytes: bytes.len(), inside: None })?;
         if block.iter().all(|b| *b == 0) {
             return ended(bytes, at).map(|()| entries);
         }
         if entries.len() == entries_max {
             return Err(Flaw::TooMany { most: entries_max });
         }
-        let entry = entry(&bytes[at..])?;
+        let entry = entry(bytes, at)?;
         at += room(entry.bytes.len());
         entries.push(entry);
     }
@@ -50,31 +50,33 @@ pub fn read(bytes: &[u8], entries_max: usize) -> Result<Vec<Entry<'_>>, Flaw> {
 fn ended(bytes: &[u8], at: usize) -> Result<(), Flaw> {
     let rest = &bytes[at..];
     match rest.len() {
-        n if n < END => Err(Flaw::Truncated { bytes: bytes.len() }),
+        n if n < END => Err(Flaw::Truncated { bytes: bytes.len(), inside: None }),
         END if rest.iter().all(|b| *b == 0) => Ok(()),
         n => Err(Flaw::Trailing { bytes: n.saturating_sub(END) }),
     }
 }
 
-/// The entry that these bytes begin with.
-fn entry(bytes: &[u8]) -> Result<Entry<'_>, Flaw> {
+/// The entry whose header stands at this byte.
+fn entry(all: &[u8], at: usize) -> Result<Entry<'_>, Flaw> {
+    let bytes = &all[at..];
     let block = &bytes[..BLOCK];
     let end = block[..NAME_BYTES_MAX].iter().position(|b| *b == 0).unwrap_or(NAME_BYTES_MAX);
-    let name = std::str::from_utf8(&block[..end]).map_err(|_| Flaw::Header { name: String::from_utf8_lossy(&block[..end]).into() })?;
+    let name = std::str::from_utf8(&block[..end]).map_err(|_| Flaw::Header { name: String::from_utf8_lossy(&block[..end]).into(), at })?;
     // 0: a plain file; others are links, folders, devices and whatever extensions of tar there are
     if block[156] != b'0' {
-        return Err(Flaw::NoFile { name: name.into() });
+        return Err(Flaw::NoFile { name: name.into(), at });
     }
-    let odd = || Flaw::Header { name: name.into() };
+    let odd = || Flaw::Header { name: name.into(), at };
     let size = std::str::from_utf8(&block[124..135]).ok().and_then(|digits| usize::from_str_radix(digits, 8).ok()).ok_or_else(odd)?;
     if header(name, size) != *block {
         return Err(odd());
     }
     let held = &bytes[BLOCK..];
-    let (file, rest) = held.split_at_checked(size).ok_or(Flaw::Truncated { bytes: held.len() })?;
-    let padding = rest.get(..size.next_multiple_of(BLOCK) - size).ok_or(Flaw::Truncated { bytes: held.len() })?;
-    if padding.iter().any(|b| *b != 0) {
-        return Err(Flaw::Padding { name: name.into() });
+    let cut = || Flaw::Truncated { bytes: all.len(), inside: Some(name.into()) };
+    let (file, rest) = held.split_at_checked(size).ok_or_else(cut)?;
+    let padding = rest.get(..size.next_multiple_of(BLOCK) - size).ok_or_else(cut)?;
+    if let Some(first) = padding.iter().position(|b| *b != 0) {
+        return Err(Flaw::Padding { name: name.into(), at: at + BLOCK + size + first });
     }
     Ok(Entry { name, bytes: file })
 }
@@ -131,6 +133,26 @@ mod tests {
             );
             tar[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    //= PROMISES.md#P282
+    #[test]
+    fn where_a_package_is_cut_or_changed_is_told_by_the_byte_of_the_file_and_the_member() {
+        let tar = write(&FILES);
+        let says = |bytes: &[u8]| read(bytes, 3).unwrap_err().to_string();
+        let changed = |at: usize, to: u8| {
+            let mut bytes = tar.clone();
+            bytes[at] = to;
+            says(&bytes)
+        };
+        assert_eq!(says(&tar[..1600]), "is cut off after 1600 bytes, inside its member \"b/c\"");
+        assert_eq!(says(&tar[..1100]), "is cut off after 1100 bytes");
+        assert!(changed(1024 + 101, b'7').starts_with("at byte 1024 of the package: the tar header of its member \"b/c\" is not"));
+        assert_eq!(
+            changed(512 + 5 + 2, 1),
+            "at byte 519 of the package: there are bytes between the end of its member \"a\" and the next one"
+        );
+        assert!(changed(1024 + 156, b'5').starts_with("at byte 1024 of the package: its member \"b/c\" is a link"));
     }
 
     #[test]

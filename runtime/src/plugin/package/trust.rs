@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::flaw::Flaw;
-use super::sealed::Sealed;
+use super::sealed::{ENDING, Sealed};
 use super::vendor::Vendors;
 use crate::config::Config;
 use crate::contract::printable;
@@ -22,6 +24,24 @@ pub struct Signed {
     pub key: PublicKey,
     /// Of what was signed: two packages of one release differ in it.
     pub digest: String,
+    /// As its vendor's list names it: acme/pump-1.0.0.wardgate
+    pub listed: String,
+    /// Of the file, in hexadecimal: with one more signature it is another one.
+    pub sha256: String,
+}
+
+impl Signed {
+    pub fn of(sealed: &Sealed, key: PublicKey) -> Self {
+        let claim = &sealed.claim;
+        let sha256 = Sha256::digest(sealed.write()).iter().map(|b| format!("{b:02x}")).collect();
+        let listed = format!("{}/{}.{ENDING}", claim.vendor, claim.full_name());
+        Self { vendor: claim.vendor.clone(), release: claim.release, key, digest: sealed.digest(), listed, sha256 }
+    }
+
+    /// The same release of it, whichever of its vendor's keys signed it.
+    pub fn is_the_same_as(&self, other: &Self) -> bool {
+        (&self.vendor, self.release, &self.digest) == (&other.vendor, other.release, &other.digest)
+    }
 }
 
 /// Which packages may be opened here.
@@ -116,7 +136,17 @@ impl Admission {
             None if sealed.signers().any(of_owner) => {
                 Err(said(Distrust::NotOfFleet { folder: folder.to_owned(), owner: printable(owner, VENDOR_BYTES_MAX) }))
             }
-            None => none(vendors),
+            // what is put into the folder by hand is gone with the next update
+            None => none(vendors).map_err(|why| match why {
+                PluginError::Untrusted { path, vendor, key, why } => {
+                    let why = match *why {
+                        Distrust::Unknown { trusted, .. } if fleet.vendors.is_some() => Box::new(Distrust::UnknownToFleet { trusted }),
+                        why => Box::new(why),
+                    };
+                    PluginError::Untrusted { path, vendor, key, why }
+                }
+                other => other,
+            }),
         }
     }
 }
@@ -128,6 +158,8 @@ pub enum Distrust {
     NoFolder,
     #[error("this site trusts {trusted}, by the keys in {}", folder.display())]
     Unknown { folder: PathBuf, trusted: String },
+    #[error("this site trusts {trusted}, as the fleet's metadata say")]
+    UnknownToFleet { trusted: String },
     #[error("a key of {owner}'s lies in {}, but the fleet's metadata name no such key of {owner}: somebody else put it there", folder.display())]
     NotOfFleet { folder: PathBuf, owner: String },
     #[error("that key is trusted for packages of {owner} only, by {}", folder.display())]
@@ -140,6 +172,10 @@ impl Distrust {
         match self {
             Self::NoFolder => format!("{compare} {vendor}.pub into a folder, and below [trust] add vendors = \"/etc/wardgate/vendors\""),
             Self::Unknown { folder, .. } => format!("{compare} {vendor}.pub into {}", folder.display()),
+            Self::UnknownToFleet { .. } => format!(
+                "compare that key with the vendor, by telephone or on paper; if it is theirs, at the fleet's desk: `wardgate trust add-vendor {vendor} \
+                 --key {vendor}.pub`, then `wardgate trust update` here, which keeps the folder of keys"
+            ),
             Self::NotOfFleet { folder, owner } => format!(
                 "find out who put it into {}; if it is {owner}'s: at the fleet's desk `wardgate trust add-vendor`, then `wardgate trust update` here",
                 folder.display()

@@ -43,9 +43,8 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
         });
     }
     let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
-    let (bytes, listed) = (sealed.write(), format!("{vendor}/{}.{}", claim.full_name(), package::ENDING));
-    let news = || known.news(name, &signed, beside.as_deref());
-    if let Some(why) = known.revoked(name, &signed).or_else(news).or_else(|| known.unlisted(&listed, &bytes)) {
+    let bytes = sealed.write();
+    if let Some(why) = known.revoked(name, &signed).or_else(|| known.news(name, &signed, beside.as_deref())) {
         return Err(withheld(&claim, why));
     }
     let older = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);

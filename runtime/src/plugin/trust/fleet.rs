@@ -59,13 +59,16 @@ pub struct KeyTerm {
     pub until: String,
 }
 
-/// A package that its vendor's list names, byte for byte.
+/// A package that its vendor's list names: this file, or another of the same statement, which one more of its vendor's keys has signed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Named {
     /// acme/pump-1.0.0.wardgate
     pub name: String,
     /// Of the file, in hexadecimal.
     pub sha256: String,
+    /// Of the statement in it; none: an older desk published it, and did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,11 +211,11 @@ impl Fleet {
         Self { packages: None, ..self.clone() }
     }
 
-    /// Whether its vendor's list names this very file; and if not, what it names under that name.
-    pub fn lists(&self, name: &str, sha256: &str) -> Result<(), Option<&str>> {
+    /// Whether its vendor's list names this file, or the statement in it; and if not, which file it names under that name.
+    pub fn lists(&self, name: &str, sha256: &str, statement: &str) -> Result<(), Option<&str>> {
         let Some(packages) = &self.packages else { return Ok(()) };
         match packages.iter().find(|named| named.name == name) {
-            Some(named) if named.sha256 == sha256 => Ok(()),
+            Some(named) if named.sha256 == sha256 || named.statement.as_deref() == Some(statement) => Ok(()),
             other => Err(other.map(|named| named.sha256.as_str())),
         }
     }
@@ -368,14 +371,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_listed_byte_for_byte_and_an_older_list_says_nothing() {
-        let named = Named { name: "acme/pump-1.0.0.wardgate".into(), sha256: "a".into() };
-        let listed = Fleet { packages: Some(vec![named]), ..fleet(1) };
-        assert_eq!(fleet(1).lists("acme/pump-1.0.0.wardgate", "b"), Ok(()));
-        assert_eq!(listed.lists("acme/pump-1.0.0.wardgate", "a"), Ok(()));
-        assert_eq!(listed.lists("acme/pump-1.0.0.wardgate", "b"), Err(Some("a")));
-        assert_eq!(listed.lists("acme/pump-1.0.1.wardgate", "a"), Err(None));
-        assert_eq!(Fleet { packages: Some(Vec::new()), ..fleet(1) }.lists("acme/pump-1.0.0.wardgate", "a"), Err(None));
+    fn a_package_is_listed_by_its_file_or_its_statement_and_an_older_list_says_nothing() {
+        let named = Named { name: "acme/pump-1.0.0.wardgate".into(), sha256: "a".into(), statement: None };
+        let listed = Fleet { packages: Some(vec![named.clone()]), ..fleet(1) };
+        assert_eq!(fleet(1).lists("acme/pump-1.0.0.wardgate", "b", "s"), Ok(()));
+        assert_eq!(listed.lists("acme/pump-1.0.0.wardgate", "a", "s"), Ok(()));
+        assert_eq!(listed.lists("acme/pump-1.0.0.wardgate", "b", "s"), Err(Some("a")));
+        assert_eq!(listed.lists("acme/pump-1.0.1.wardgate", "a", "s"), Err(None));
+        assert_eq!(Fleet { packages: Some(Vec::new()), ..fleet(1) }.lists("acme/pump-1.0.0.wardgate", "a", "s"), Err(None));
+        // where the desk says what was signed, one more signature makes another file and no other package
+        let said = Fleet { packages: Some(vec![Named { statement: Some("s".into()), ..named }]), ..fleet(1) };
+        assert_eq!((said.lists("acme/pump-1.0.0.wardgate", "b", "s"), said.lists("acme/pump-1.0.0.wardgate", "a", "t")), (Ok(()), Ok(())));
+        assert_eq!(said.lists("acme/pump-1.0.0.wardgate", "b", "t"), Err(Some("a")));
+        assert_eq!(said.lists("acme/pump-1.0.1.wardgate", "b", "s"), Err(None));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! In whose hands lies what says whom a site trusts: the trust folder, the vendors' keys, fleet.json, the site's key. Whoever may write one of them
-//! decides what runs here.
+//! In whose hands lies what says whom a site trusts: the trust folder, the vendors' keys, fleet.json, the site's key, the state folder. Whoever may
+//! write one of them decides what runs here. Root may, and the user to whom the gateway's state belongs; whoever asks.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::fleet::Fleet;
@@ -9,7 +10,7 @@ use crate::config::Trust;
 use crate::keys::KEYS_MAX;
 use crate::shared_file::Loose;
 
-/// A file or a folder that somebody else than root, or the user who relies on it, may write.
+/// A file or a folder that somebody else than root, or the gateway's own user, may write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} {how}: whoever can write it decides whom this site trusts", path.display())]
 pub struct InOthersHands {
@@ -23,10 +24,18 @@ impl InOthersHands {
     }
 }
 
-/// All of them, the folders first. `me`: the user who relies on them. What is not there is nobody's.
-pub fn in_others_hands(trust: &Trust, me: u32) -> Vec<InOthersHands> {
+/// The user as whom a gateway runs: to whom its state folder belongs, whoever asks, so that root's verbs judge as the gateway does. Where there is none
+/// yet it is the one who asks, who is about to make it.
+pub fn gateways_user(state: &Path) -> u32 {
+    fs::metadata(state).map_or_else(|_| rustix::process::geteuid().as_raw(), |about| about.uid())
+}
+
+/// All of them, the folders first. What is not there is nobody's.
+pub fn in_others_hands(trust: &Trust, state: &Path) -> Vec<InOthersHands> {
+    let me = gateways_user(state);
     let keys = trust.keys();
-    let folders = trust.folder.iter().chain(&keys).cloned();
+    let state = keys.is_some().then(|| state.to_owned()); // who trusts nobody has nothing to lose there
+    let folders = trust.folder.iter().chain(&keys).chain(&state).cloned();
     let files = trust.folder.as_deref().map(Fleet::path).into_iter().chain(trust.site_key.clone());
     let inside =
         keys.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().take(KEYS_MAX).flatten().map(|entry| entry.path()));
@@ -47,30 +56,40 @@ mod tests {
 
     use super::*;
 
+    //= PROMISES.md#P277
     #[test]
     fn each_that_another_may_write_is_named() {
         let folder = crate::plugin::cache::test_folder("hands");
-        let (vendors, me) = (folder.join("vendors"), rustix::process::geteuid().as_raw());
+        let (vendors, state, me) = (folder.join("vendors"), folder.join("state"), rustix::process::geteuid().as_raw());
         fs::create_dir_all(&vendors).unwrap();
         let trust = Trust { folder: Some(folder.clone()), site_key: Some(folder.join("site.pub")), ..Trust::default() };
-        let all = [folder.clone(), vendors.clone(), folder.join("fleet.json"), folder.join("site.pub"), vendors.join("acme.pub")];
+        assert_eq!((in_others_hands(&trust, &state), gateways_user(&state)), (Vec::new(), me), "nothing of it is there yet");
+        fs::create_dir_all(&state).unwrap();
+        let all =
+            [folder.clone(), vendors.clone(), state.clone(), folder.join("fleet.json"), folder.join("site.pub"), vendors.join("acme.pub")];
         for path in &all {
-            assert_eq!(in_others_hands(&trust, me), [], "{}", path.display());
+            assert_eq!(in_others_hands(&trust, &state), [], "{}", path.display());
             if !path.exists() {
                 fs::write(path, "x").unwrap();
             }
             let mode = fs::metadata(path).unwrap().permissions().mode();
             fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o020)).unwrap();
-            let found = in_others_hands(&trust, me);
+            let found = in_others_hands(&trust, &state);
             assert_eq!(found.iter().map(|one| &one.path).collect::<Vec<_>>(), [path]);
             assert_eq!(found[0].remedy(), format!("look at what is in it, then chmod go-w {}", path.display()));
             fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o022)).unwrap();
         }
         if me == 0 {
-            rustix::fs::chown(&all[4], Some(rustix::fs::Uid::from_raw(12_345)), None).unwrap();
-            let found = in_others_hands(&trust, 0);
+            let give = |path: &Path, to: u32| rustix::fs::chown(path, Some(rustix::fs::Uid::from_raw(to)), None).unwrap();
+            give(&all[5], 12_345);
+            let found = in_others_hands(&trust, &state);
             assert!(found.len() == 1 && found[0].to_string().contains("acme.pub belongs to user 12345"), "{found:?}");
-            assert_eq!(in_others_hands(&trust, 12_345), [], "it is whoever relies on it");
+            // all of it is of the gateway's own user: root asks, and it is in good hands; nobody else's is
+            all.iter().for_each(|path| give(path, 12_345));
+            assert_eq!((in_others_hands(&trust, &state), gateways_user(&state)), (Vec::new(), 12_345));
+            give(&all[5], 12_346);
+            let found = in_others_hands(&trust, &state);
+            assert!(found.len() == 1 && found[0].to_string().contains("acme.pub belongs to user 12346"), "{found:?}");
         }
     }
 }

@@ -170,13 +170,21 @@ impl Memory {
         Self { log: Some(Arc::new(log)), ..self }
     }
 
-    /// Why what was read is not the newest that was written, where it is not.
-    pub fn put_back(&self, read: &Remembered) -> Option<String> {
+    /// What is remembered; and why that is not the newest that was written, where it is not.
+    pub fn read_beside(&self) -> Result<(Remembered, Option<String>), MemoryError> {
+        // whoever writes notes it in the log behind that: so the log is asked first, and a memory that is written meanwhile is ahead of it, and no older one
+        let noted = self.log.as_ref().and_then(|log| log.newest()).map(|(_, _, noted)| noted);
+        let read = self.read()?;
+        let older = if self.is_there() { self.put_back(&read, noted) } else { None };
+        Ok((read, older))
+    }
+
+    fn put_back(&self, read: &Remembered, noted: Option<u64>) -> Option<String> {
         let (path, count, log) = (self.path(), read.count, self.log.as_ref()?);
         if let Some(why) = log.doubt() {
             return Some(format!("whether {} is the newest that was written here is not known: {why}", path.display()));
         }
-        let (_, _, noted) = log.newest()?;
+        let noted = noted?;
         (count < noted).then(|| {
             format!(
                 "{} was put back, or the audit log's head was lost: it is number {count} of those that were written here, and the log knows number {noted}",
@@ -308,6 +316,54 @@ mod tests {
         fs::write(memory.path(), &good).unwrap();
         let other = Memory::of(&state, DeviceKey::open(&crate::plugin::cache::test_folder("memory-other"), [2; 32]).unwrap());
         assert!(matches!(other.read(), Err(MemoryError::Damaged { .. })), "another gateway's");
+    }
+
+    /// A log beside which somebody writes the memory whenever it is asked.
+    #[derive(Clone)]
+    struct Busy(Arc<std::sync::Mutex<u64>>, Memory);
+
+    impl Log for Busy {
+        fn newest(&self) -> Option<(u64, String, u64)> {
+            let mut noted = self.0.lock().unwrap();
+            *noted += 1;
+            let written = Remembered { count: *noted, ..Remembered::default() };
+            self.1.write(&written).unwrap();
+            Some((1, "h".into(), *noted))
+        }
+
+        fn note(&self, _: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn doubt(&self) -> Option<String> {
+            None
+        }
+    }
+
+    //= PROMISES.md#P280
+    #[test]
+    fn a_memory_that_is_written_while_somebody_reads_it_is_no_older_one() {
+        let state = crate::plugin::cache::test_folder("memory-race");
+        let alone = Memory::of(&state, DeviceKey::open(&state, [1; 32]).unwrap());
+        alone.write(&Remembered::default()).unwrap();
+        let busy = alone.clone().beside(Busy(Arc::default(), alone.clone()));
+        for _ in 0..3 {
+            assert_eq!(busy.read_beside().unwrap().1, None);
+        }
+        // and one that is put back is one
+        struct Still;
+        impl Log for Still {
+            fn newest(&self) -> Option<(u64, String, u64)> {
+                Some((1, "h".into(), 9))
+            }
+            fn note(&self, _: u64) -> std::io::Result<()> {
+                Ok(())
+            }
+            fn doubt(&self) -> Option<String> {
+                None
+            }
+        }
+        assert!(alone.beside(Still).read_beside().unwrap().1.is_some_and(|why| why.contains("is number 3 of those")));
     }
 
     #[test]

@@ -10,15 +10,13 @@ mod site;
 
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
-
 use super::package::Signed;
 pub use accept::{Accepted, examine};
 pub use fleet::{Fleet, Freshness, KeyTerm, Seen};
-pub use hands::{InOthersHands, in_others_hands};
+pub use hands::{InOthersHands, gateways_user, in_others_hands};
 pub use memory::{Approval, Log, Memory, Ran, Remembered};
 pub use reach::{GrantLine, Reach, grants_hash, grants_lines};
-pub use site::{EVERYWHERE, Exception, SiteError, allows, config_signature, is_allowed, sign_config, signs, write_override};
+pub use site::{EVERYWHERE, Exception, SiteError, allows, config_signature, is_allowed, sign_config, sign_override, signs};
 
 /// Why a package that its vendor did sign does not run here now.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -57,15 +55,17 @@ pub enum Withheld {
     Blind { vendor: String, name: String, release: u64, why: String },
 }
 
-/// What to do where the memory of what was trusted is damaged.
-pub const RECALL: &str =
-    "it was changed, or is another gateway's: find out by whom; then `wardgate grant recall` makes it anew of what the audit log proves";
+/// What to do where the memory of what was trusted is damaged, gone, or not known to be the newest.
+pub const RECALL: &str = "find out who changed it, took it away or brought another gateway's; if this gateway's newest trust.memory is at hand, put it back \
+                          into the state folder; if not, `wardgate grant recall` makes it anew of what the audit log proves";
 
 impl Withheld {
     pub fn remedy(&self, instance: &str) -> String {
         match self {
             Self::Revoked { .. } => {
-                "ask the vendor for a package by another key or of another release, and take it with `wardgate plugin accept`".into()
+                "ask the vendor for this package by another key (`wardgate plugin sign`), where it is a key that was revoked, or for another release; \
+                 and take that with `wardgate plugin accept`"
+                    .into()
             }
             Self::Older { vendor, name, release, .. } => {
                 format!(
@@ -85,7 +85,7 @@ impl Withheld {
                 "at the fleet's desk: `wardgate trust publish FILE`, then `wardgate trust update` here; or take the file that the desk published"
                     .into()
             }
-            Self::Stale { .. } => "bring fresh metadata (`wardgate-trust update`); what ran before goes on meanwhile".into(),
+            Self::Stale { .. } => "bring fresh metadata: `wardgate trust update --from FOLDER-OR-ADDRESS`; what ran before goes on meanwhile".into(),
             Self::Beyond { .. } => {
                 format!("look at it with `wardgate grant diff`; if it may, `wardgate grant approve FILE --instance {instance}`")
             }
@@ -151,7 +151,12 @@ impl Known {
 
     /// What keeps out a package that did not run here last.
     pub fn news(&self, name: &str, by: &Signed, beside: Option<&str>) -> Option<Withheld> {
-        self.older(name, by).or_else(|| self.other(name, by, beside)).or_else(|| self.ended(name, by)).or_else(|| self.stale(name, by))
+        let other = || self.other(name, by, beside);
+        self.older(name, by)
+            .or_else(other)
+            .or_else(|| self.ended(name, by))
+            .or_else(|| self.stale(name, by))
+            .or_else(|| self.unlisted(name, by))
     }
 
     /// New here, by a key whose term is over.
@@ -161,11 +166,15 @@ impl Known {
         Some(Withheld::KeyEnded { vendor, name, release: by.release, key: by.key.id(), until })
     }
 
-    /// The site has a fleet, and no list of it names this file. `file`: acme/pump-1.0.0.wardgate
-    pub fn unlisted(&self, file: &str, bytes: &[u8]) -> Option<Withheld> {
-        let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-        let named = self.fleet.fleet.as_ref()?.lists(file, &sha256).err()?.map(str::to_owned);
-        Some(Withheld::Unlisted { file: file.to_owned(), sha256, named })
+    /// New here, the site has a fleet, and no list of it names this package.
+    fn unlisted(&self, name: &str, by: &Signed) -> Option<Withheld> {
+        let memory = &self.memory;
+        let digest = memory.digest(&by.vendor, name, by.release);
+        if memory.knows(&by.vendor, name, by.release) && digest.is_none_or(|seen| seen == by.digest) {
+            return None;
+        }
+        let named = self.fleet.fleet.as_ref()?.lists(&by.listed, &by.sha256, &by.digest).err()?.map(str::to_owned);
+        Some(Withheld::Unlisted { file: by.listed.clone(), sha256: by.sha256.clone(), named })
     }
 
     /// Nobody knows whether it ran here before.

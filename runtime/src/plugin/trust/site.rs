@@ -131,8 +131,8 @@ impl Exception {
         .into_bytes()
     }
 
-    /// `None`: nothing is called so.
-    fn path(&self, state: &Path) -> Result<PathBuf, SiteError> {
+    /// Whether a package may be called so.
+    fn named_well(&self) -> Result<(), SiteError> {
         if let Some(odd) = [&self.vendor, &self.name].into_iter().find(|text| !is_name(text)) {
             return Err(SiteError::Name(odd.clone()));
         }
@@ -141,20 +141,40 @@ impl Exception {
         if self.digest.is_some() && !(hex && digest.len() == DIGEST_DIGITS) {
             return Err(SiteError::Digest(digest.to_owned()));
         }
+        Ok(())
+    }
+
+    fn path(&self, state: &Path) -> Result<PathBuf, SiteError> {
+        self.named_well()?;
+        let digest = self.digest.as_deref().unwrap_or_default();
         let which = if digest.is_empty() { String::new() } else { format!(".{digest}") };
         Ok(state.join(OVERRIDES).join(format!("{}.{}.{}{which}.json", self.vendor, self.name, self.release)))
     }
 }
 
-/// Writes it where the gateway looks for it, and answers where. `gateway`: where it holds, or [`EVERYWHERE`].
-pub fn write_override(state: &Path, key: &SecretKey, what: &Exception, gateway: &str) -> Result<PathBuf, SiteError> {
+/// An override that is signed and lies nowhere yet.
+pub struct SignedOverride {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// All that can go wrong with an override but the disk goes wrong here. `gateway`: where it holds, or [`EVERYWHERE`].
+pub fn sign_override(state: &Path, key: &SecretKey, what: &Exception, gateway: &str) -> Result<SignedOverride, SiteError> {
     let path = what.path(state)?;
     let sig = base64::encode(&key.sign(&what.message(gateway))?);
     let said = Override { what: what.clone(), gateway: gateway.to_owned(), key: key.public().id(), sig };
-    let failed = |why| SiteError::File { path: path.clone(), why };
-    fs::create_dir_all(path.parent().unwrap_or(state)).map_err(failed)?;
-    put(&path, &serde_json::to_vec(&said).expect("plain texts")).map_err(failed)?;
-    Ok(path)
+    Ok(SignedOverride { path, bytes: serde_json::to_vec(&said).expect("plain texts") })
+}
+
+impl SignedOverride {
+    /// Where the gateway looks for it; answers where that is.
+    pub fn put(self) -> Result<PathBuf, SiteError> {
+        let Self { path, bytes } = self;
+        let failed = |why| SiteError::File { path: path.clone(), why };
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        put(&path, &bytes).map_err(failed)?;
+        Ok(path)
+    }
 }
 
 /// Whether the site's key allows exactly this, on this gateway.
@@ -182,6 +202,10 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write_override(state: &Path, key: &SecretKey, what: &Exception, gateway: &str) -> Result<PathBuf, SiteError> {
+        sign_override(state, key, what, gateway)?.put()
+    }
 
     #[test]
     fn a_configuration_counts_as_it_was_signed_and_not_otherwise() {
