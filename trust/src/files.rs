@@ -48,11 +48,20 @@ pub fn folder(path: &Path, mode: u32) -> Result<(), Fault> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Fault::file(path))
 }
 
+/// Folders of processes that were killed, by the number that this one has too.
+const LEFT_OVER_MAX: u32 = 64;
+
 /// A folder that was not there before and is its owner's alone: nobody can have put anything into it, or change it.
 pub fn fresh(inside: &Path, name: &str) -> Result<PathBuf, Fault> {
-    let path = inside.join(format!("{name}-{}", std::process::id()));
-    fs::DirBuilder::new().mode(SECRET_FOLDER_MODE).create(&path).map_err(Fault::file(&path))?;
-    Ok(path)
+    let mut n = 0;
+    loop {
+        let path = inside.join(format!("{name}-{}-{n}", std::process::id()));
+        match fs::DirBuilder::new().mode(SECRET_FOLDER_MODE).create(&path) {
+            Ok(()) => return Ok(path),
+            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists && n < LEFT_OVER_MAX => n += 1,
+            Err(why) => return Err(Fault::file(&path)(why)),
+        }
+    }
 }
 
 /// The whole file or the old one, whenever the power goes.
@@ -103,4 +112,20 @@ pub fn lock(folder: &Path) -> Result<File, Fault> {
     let file = File::options().create(true).write(true).truncate(false).mode(PUBLIC_MODE).open(&path).map_err(Fault::file(&path))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).map_err(|e| Fault::File { path, why: e.into() })?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_a_killed_process_of_this_number_left_over_is_in_nobodys_way() {
+        let inside = std::env::temp_dir().join(format!("wardgate-fresh-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&inside);
+        fs::create_dir(&inside).expect("created");
+        let (one, two) = (fresh(&inside, "x").expect("one"), fresh(&inside, "x").expect("another"));
+        assert!(one != two && one.is_dir() && two.is_dir(), "{one:?}, {two:?}");
+        assert!(fresh(&inside.join("nowhere"), "x").is_err());
+        fs::remove_dir_all(&inside).expect("removed");
+    }
 }
