@@ -67,6 +67,9 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
 
     // six digits are typed, and nothing less is enough
     ward.policy("passkey");
+    // who mistypes an instance is told, and is not sent to look for a device of that name alone
+    let (code, seen) = ward.at_a_terminal(&["ble", "forget", "bed-1-metre"]).ends();
+    assert!(code == NOT_PAIRED && seen.contains("was \"bed-1-meter\" meant?"), "{code}: {seen}");
     for (name, by) in [("oximeter", "compare"), ("belt", "just-works")] {
         let (code, seen) = ward.pairs(name, None);
         assert!(code == NOT_ALLOWED && seen.contains(&format!("paired by {by}")), "{code}: {seen}");
@@ -136,6 +139,32 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
     ward.stop();
 }
 
+/// Where a site grants less than a package asks for, or more, `wardgate check` says so in a line each, and what is done without.
+//= PROMISES.md#P293
+#[test]
+fn a_check_says_what_a_peripherals_grant_lacks_and_what_is_done_without() {
+    let folder = Folder::new("ble-held");
+    let ward = Ward::new(&folder, &[format!("meter=1:meter:{METER}")]);
+    let whole = bluetooth(BOUND, &unsigned("ble-glucose"), "ble-glucose", METER, "bed-1");
+    let warned = |grant: &str| -> Vec<String> {
+        ward.configure(grant);
+        let checked = ward.wardgate(&["check"]);
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert!(checked.status.success(), "{said}\n{}", String::from_utf8_lossy(&checked.stderr));
+        said.lines().filter(|l| l.contains("WARNING") && l.contains("ble-glucose-0.1.0 asks for")).map(str::to_owned).collect()
+    };
+    assert_eq!(warned(&whole), [""; 0]);
+    let other = warned(&whole.replace("\"04 01\"", "\"02 01\"").replace(", \"180f\"", ""));
+    assert!(
+        matches!(&other[..], [less, more]
+        if less.contains("granted less than ble-glucose-0.1.0 asks for")
+            && less.contains("not to write 04 01 to 2a52 (without that records are not counted")
+            && less.contains("not the service 180f, Battery (without that its battery is not told)")
+            && more.contains("granted more than ble-glucose-0.1.0 asks for: to write 02 01 to 2a52")),
+        "{other:#?}"
+    );
+}
+
 /// Of two adapters that hear the same peripherals, the one that the gateway uses counts.
 //= PROMISES.md#P263
 #[test]
@@ -157,6 +186,20 @@ fn with_two_adapters_a_peripheral_is_one_and_a_bond_is_of_its_own_adapter() {
     let here = fs::read_to_string(ward.stage.folder.join("gateway.toml")).unwrap();
     fs::write(ward.stage.folder.join("gateway.toml"), here.replace("[ble]\n", "[ble]\nadapter = \"hci1\"\n")).unwrap();
     assert_eq!(rows(&ward, &["ble", "list"]), 0, "that bond is not of this adapter");
+    // another program bonds it with this one too: how the first bond was made says nothing of that
+    ward.order("dongle bonded");
+    let (_, seen) = ward.at_a_terminal(&["ble", "list"]).ends();
+    assert!(seen.lines().any(|l| l.contains(STRAP) && l.contains("by others")), "{seen}");
+    let bound =
+        bluetooth(BOUND, &unsigned("ble-heart-rate"), "ble-heart-rate", STRAP, "bed-1").replace("ble = {", "ble = { bonded = true,");
+    let link = format!("ble {BOUND}");
+    for (adapter, is_up, error) in [("hci1", false, "not by `wardgate ble pair` with this adapter"), ("hci0", true, "")] {
+        ward.configure(&format!("[ble]\nadapter = \"{adapter}\"\npairing = \"just-works\"\nscan_s = 1\nrest_s = 1\n{bound}"));
+        ward.start_gateway();
+        let stands = |l: &wardgate::status::LinkStatus| l.up == is_up && l.last_error.contains(error);
+        wait_status(&ward.stage, adapter, |s| s.links.get(&link).is_some_and(stands));
+        assert!(ward.stage.gateway.as_mut().unwrap().stop().unwrap().success());
+    }
     fs::write(ward.stage.folder.join("gateway.toml"), here).unwrap();
     let (code, seen) = ward.at_a_terminal(&["ble", "forget", STRAP]).ends();
     assert!(code == 0 && seen.contains(&format!("forgot {STRAP}")), "{code}: {seen}");

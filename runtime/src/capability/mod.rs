@@ -13,6 +13,15 @@ pub use mistake::GrantError;
 
 use crate::contract::types::Moment;
 
+/// Something that one grant holds and another does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// For people, like "to write 04 01 to 2a52".
+    pub words: String,
+    /// By what a manifest may say what its plugin does without it; the most exact first.
+    pub keys: Vec<String>,
+}
+
 /// Reads the corridor's clock.
 pub type Clock = fn() -> Moment;
 

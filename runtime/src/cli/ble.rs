@@ -8,14 +8,15 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::paint::{Paint, clip, left, plain, right, table};
-use crate::capability::ble::{Grant, Paired, Person, PersonError, Question, Seen};
-use crate::config::{Config, Instance, Pairing};
+use crate::capability::ble::{Grant, Paired, Person, PersonError, Question, Seen, service_name};
+use crate::config::{Config, Instance, Pairing, nearest};
 use crate::contract::printable;
 use crate::fault::{Fault, Guilty};
 
 const SCAN_S_MAX: u64 = 600; // a person who waits longer has gone
 const LINES_MAX: u32 = 3; // that are not six digits: the peripheral waits for 30 s
 const NAME_BYTES_MAX: usize = 60; // of a prompt's line
+const SERVICES_WIDTH: usize = 32;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -23,11 +24,12 @@ Examples:
   wardgate ble scan                            who is near, the strongest first, and whose they are by gateway.toml
   wardgate ble pair C0:98:E5:00:00:01          compare or type six digits, as the peripheral asks
   wardgate ble pair bed-1-glucose              the peripheral whose address gateway.toml gives this instance
-  wardgate ble list                            what is bonded with this gateway
+  wardgate ble list                            what is bonded with this gateway, and how
   wardgate ble forget C0:98:E5:00:00:01        the bond is gone; to pair again, let the peripheral forget it too
 
 BlueZ keeps the keys, the gateway how each bond was made: a bond of another program, or one weaker than the site asks, is not used.
-`pairing` below [ble] in gateway.toml says which ways to pair are good enough; by default none is.")]
+`pairing` below [ble] in gateway.toml says which ways to pair are good enough; by default none is.
+An adapter that is switched off is switched on for this, and stays on. A gateway may run beside it.")]
 pub struct Ble {
     #[command(subcommand)]
     verb: Verb,
@@ -42,7 +44,11 @@ struct At {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Who is near
+    /// Show who is near
+    #[command(after_help = "\
+Bluetooth LE devices only, also those of patients and visitors; nothing of them is kept. `bonded` is no, how `wardgate ble pair` paired it, or
+\"by others\": another program did, and where the grant says bonded = true that is not used. `link` is up while somebody has it connected; such a one
+does not advertise, and may be missing here. `instance` is whose it is by gateway.toml, or of which pool it may be one.")]
     Scan {
         /// How long to listen, in seconds
         #[arg(long = "for", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=SCAN_S_MAX))]
@@ -54,13 +60,20 @@ enum Verb {
         at: At,
     },
     /// Pair a peripheral, and keep the bond
+    #[command(after_help = "\
+Have it near, switched on, connected to nothing else (a telephone is), and ready to be paired, as its manual says: often a button. It decides how it
+pairs: it shows six digits that you type here, or both show six digits that you compare, or it just pairs; you have half a minute. What is weaker
+than `pairing` below [ble] asks for is refused, and says so. The gateway uses the bond at once.")]
     Pair {
         /// Its address, the instance whose it is, or the name that it advertises
         target: String,
         #[command(flatten)]
         at: At,
     },
-    /// What is bonded
+    /// Show what is bonded with this gateway's adapter
+    #[command(after_help = "\
+`bonded` is how `wardgate ble pair` paired it, or \"by others\": another program did, or it is not known how, and where the grant says bonded = true
+that is not used. Forget it and pair it here.")]
     List {
         /// JSON instead of a table
         #[arg(long)]
@@ -69,8 +82,11 @@ enum Verb {
         at: At,
     },
     /// Forget a peripheral and its bond
+    #[command(after_help = "\
+The gateway does not speak any more to a peripheral that must be bonded. The peripheral keeps its half of the bond: let it forget this gateway too,
+as its manual says, or it may refuse to be paired again.")]
     Forget {
-        /// Its address, the instance whose it is, or its name
+        /// Its address, the instance whose it is, or the name that it advertises
         target: String,
         #[command(flatten)]
         at: At,
@@ -94,10 +110,18 @@ pub fn run(args: &Ble) -> Result<(), Fault> {
                 | PersonError::Undone { .. }
                 | PersonError::Older { .. }
                 | PersonError::OfAPool { .. }
+                | PersonError::NoPeripheral { .. }
         );
         let guilty = if of_the_site { Guilty::Configuration } else { Guilty::Port };
-        Fault::new(guilty, &why, why.remedy())
+        Fault::new(guilty, &why, format!("{}{}", meant(&why, &config), why.remedy()))
     })
+}
+
+/// Whoever mistyped an instance's name looked for a peripheral that is called so.
+fn meant(why: &PersonError, config: &Config) -> String {
+    let (PersonError::NotFound { target } | PersonError::Unknown { target }) = why else { return String::new() };
+    let known = config.instances.iter().filter(|(_, i)| i.grants.ble.is_some()).map(|(name, _)| name.as_str());
+    nearest(target, known).map(|name| format!("no instance is called so; was \"{name}\" meant? Or: ")).unwrap_or_default()
 }
 
 async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
@@ -107,14 +131,17 @@ async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
     let person = Person::at(&config.ble).await?;
     match verb {
         Verb::Scan { seconds, json, .. } => {
-            show(&person.scan(*seconds).await?, config, *json, "nobody is near; let the peripheral advertise")
+            let none = format!("no Bluetooth LE device was heard in {seconds} s: switch it on, and let it be found, as its manual says");
+            show(&person.scan(*seconds).await?, config, *json, &none)
         }
-        Verb::List { json, .. } => show(&person.list().await?, config, *json, "nothing is bonded with this gateway"),
+        Verb::List { json, .. } => {
+            show(&person.list().await?, config, *json, &format!("nothing is bonded with this gateway ({})", person.adapter()))
+        }
         Verb::Pair { target, .. } => {
             println!("looking for {target} ...");
             let Paired { seen, by, already } = person.pair(target, address(config, target)?, Arc::new(asked)).await?;
             let by = if by == Pairing::JustWorks { "just works" } else { by.name() };
-            let name = printable(&seen.name, NAME_BYTES_MAX);
+            let name = printable(seen.called(), NAME_BYTES_MAX);
             match already {
                 false => println!("paired with {} ({name}): {by}", seen.address),
                 true => println!("{} ({name}) is paired already, by {by}", seen.address),
@@ -131,17 +158,19 @@ async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
         }
         Verb::Forget { target, .. } => {
             let seen = person.forget(address(config, target)?.unwrap_or(target)).await?;
-            println!("forgot {} ({})", seen.address, printable(&seen.name, NAME_BYTES_MAX));
+            println!("forgot {} ({})", seen.address, printable(seen.called(), NAME_BYTES_MAX));
         }
     }
     Ok(())
 }
 
-/// Of an instance the address that its grant names; None: the target is no instance with a peripheral.
+/// Of an instance the address that its grant names; None: the target is no instance.
 fn address<'a>(config: &'a Config, target: &str) -> Result<Option<&'a str>, PersonError> {
-    match config.instances.get(target).and_then(|instance| instance.grants.ble.as_ref()) {
-        Some(grant) => grant.address.as_deref().map(Some).ok_or(PersonError::OfAPool { instance: target.to_owned() }),
-        None => Ok(None),
+    let Some(instance) = config.instances.get(target) else { return Ok(None) };
+    let instance_name = || target.to_owned();
+    match &instance.grants.ble {
+        Some(grant) => grant.address.as_deref().map(Some).ok_or_else(|| PersonError::OfAPool { instance: instance_name() }),
+        None => Err(PersonError::NoPeripheral { instance: instance_name() }),
     }
 }
 
@@ -203,7 +232,7 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
         left("bonded", 10),
         left("link", 4),
         left("instance", 24),
-        left("services", 16),
+        left("services", SERVICES_WIDTH),
     ];
     let rows: Vec<_> = (all.iter())
         .map(|s| {
@@ -214,17 +243,17 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
                 plain(if s.bonded { s.by.map_or("by others", Pairing::name) } else { "no" }),
                 plain(if s.connected { "up" } else { "-" }),
                 plain(Owner::of(config, s).words()),
-                plain(clip(&services(s), 16)),
+                plain(clip(&services(s), SERVICES_WIDTH)),
             ]
         })
         .collect();
     table(&columns, &rows, paint)
 }
 
-/// Those of two bytes, which people know; of the rest how many.
+/// Those of two bytes, by their names; of the rest how many.
 fn services(s: &Seen) -> String {
     let (known, long): (Vec<_>, Vec<_>) = s.services.iter().partition(|service| service.len() == 4);
-    let known = known.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
+    let known = known.iter().map(|s| service_name(s)).collect::<Vec<_>>().join(", ");
     if long.is_empty() { known } else { format!("{known} +{}", long.len()) }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use zbus::export::futures_core::Stream as _;
-use zbus::{Connection, Message, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Connection, DBusError as _, Message, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::contract::ble::Failure;
 
@@ -32,12 +32,27 @@ pub(super) const OPERATION_S_MAX: u64 = 10; // the protocol gives 30; a ward's d
 /// Both sides confirm, and one of them may be a person.
 pub(super) const PAIR_S_MAX: u64 = 60; // the protocol itself gives up after 30 s without a word
 
-/// BlueZ's words for a connection that nobody took: those of BlueZ 5.62 and later, and what the kernel says, as older ones pass it on.
-const OUT_OF_REACH: [&str; 5] =
-    ["le-connection-abort-by-local", "le-connection-timeout", "Software caused connection abort", "Connection timed out", "Host is down"];
+// BlueZ's own words, as its source has them: src/error.h, error.c, device.c, adapter.c and gatt-client.c of 5.66 (Debian 12) and 5.82 (Debian 13),
+// which differ in `key-missing` alone. Why a low energy link did not come about neither tells: whatever the kernel says becomes ECONNABORTED
+// (att_connect_cb), which is `le-connection-abort-by-local` to Connect, and strerror's words to Pair. The other words of error.h are what BlueZ may say
+// of it all the same; those that begin with br- come where it takes a device for one of classic Bluetooth, or has given up for whatever bearer.
 
-const BROKEN_OFF: [&str; 4] = ["le-connection-abort-by-remote", "le-connection-refused", "Connection reset by peer", "Connection refused"];
-const FULL: [&str; 2] = ["le-connection-concurrent-connection-limit", "Too many links"];
+/// A connection that nobody took.
+const OUT_OF_REACH: [&str; 4] =
+    ["le-connection-abort-by-local", "Software caused connection abort", "le-connection-timeout", "br-connection-page-timeout"];
+const BROKEN_OFF: [&str; 4] =
+    ["le-connection-abort-by-remote", "le-connection-refused", "br-connection-aborted-by-remote", "br-connection-refused"];
+const CALLED_OFF: &str = "br-connection-canceled"; // by somebody's Disconnect, of either bearer
+const FULL: [&str; 2] = ["le-connection-concurrent-connection-limit", "br-connection-concurrent-connection-limit"];
+const OFF: [&str; 2] = ["le-connection-adapter-not-powered", "br-connection-adapter-not-powered"];
+/// strerror's words where a connection is on its way (device_connect_le).
+const BUSY: [&str; 3] = ["Operation already in progress", "le-connection-busy", "br-connection-busy"];
+const NO_KEY: [&str; 2] = ["le-connection-key-missing", "br-connection-key-missing"];
+/// Of GattCharacteristic1 (create_gatt_dbus_error): what has no name of its own among D-Bus errors.
+const WRONG_OFFSET: &str = "Invalid offset";
+const WRONG_LENGTH: &str = "Invalid Length";
+const INVALID_OFFSET: u8 = 0x07;
+const INVALID_VALUE_LENGTH: u8 = 0x0d;
 
 /// While a person pairs; then BlueZ itself lets nobody pair any more.
 pub(super) const PAIRABLE_S_MAX: u32 = 90; // finding, connecting and pairing take less, and a person who was called away begins anew
@@ -45,6 +60,8 @@ pub(super) const PAIRABLE_S_MAX: u32 = 90; // finding, connecting and pairing ta
 pub(super) type Dictionary = HashMap<String, OwnedVariant>;
 pub(super) type Interfaces = HashMap<String, Dictionary>;
 pub(super) type Objects = HashMap<OwnedObjectPath, Interfaces>;
+
+const NOT_ALLOWED: &str = "this user may not speak to BlueZ: it must be root, or of the group bluetooth";
 
 /// Why BlueZ did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -64,6 +81,20 @@ pub enum BluezError {
 }
 
 impl BluezError {
+    /// An answer that is an error, of BlueZ or of the bus, or no connection any more. zbus keeps those apart that D-Bus itself defines.
+    fn of(asked: &'static str, error: zbus::Error) -> Self {
+        let (name, why) = match &error {
+            zbus::Error::MethodError(name, why, _) => (name.to_string(), why.clone().unwrap_or_default()),
+            zbus::Error::FDO(one) => (one.name().to_string(), one.description().unwrap_or_default().to_owned()),
+            other => return Self::Bus(other.to_string()),
+        };
+        match name.strip_prefix("org.freedesktop.DBus.Error.") {
+            Some("ServiceUnknown" | "NameHasNoOwner") => Self::Absent,
+            Some("Disconnected") => Self::Bus(why),
+            _ => Self::Refused { asked, name, why },
+        }
+    }
+
     /// The last part of the error's name.
     pub(super) fn is(&self, short: &str) -> bool {
         matches!(self, Self::Refused { name, .. } if name.rsplit('.').next() == Some(short))
@@ -75,20 +106,31 @@ impl BluezError {
         self.is("ConnectionAttemptFailed") || (self.is("Failed") && OUT_OF_REACH.contains(&why.as_str()))
     }
 
+    /// It says one of these.
+    fn says(&self, words: &[&str]) -> bool {
+        matches!(self, Self::Refused { why, .. } if words.contains(&why.as_str()))
+    }
+
+    /// BlueZ is connecting or pairing it already, or has not finished with its adapter.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is("InProgress") || self.is("Busy") || self.says(&BUSY)
+    }
+
     /// Why there is no connection, for people.
     pub(super) fn unconnected(&self) -> String {
         let words = match self {
             _ if self.is_out_of_reach() => "it is not near, or switched off",
             Self::Silent { .. } => "it does not answer: it is not near, switched off, or connected to something else",
-            Self::Refused { why, .. } if BROKEN_OFF.contains(&why.as_str()) => {
-                "it broke the connection off: it may be connected to something else, like a telephone"
+            _ if self.says(&BROKEN_OFF) => "it broke the connection off: it may be connected to something else, like a telephone",
+            _ if self.says(&[CALLED_OFF]) => "somebody called the connection off, here or in another program",
+            _ if self.says(&FULL) => "the adapter has as many links as it can take",
+            _ if self.says(&NO_KEY) => {
+                "it has lost the bond: `wardgate ble forget` with its address, let it forget this gateway too, then `wardgate ble pair`"
             }
-            Self::Refused { why, .. } if FULL.contains(&why.as_str()) => "the adapter has as many links as it can take",
-            Self::Refused { why, .. } if why == "le-connection-adapter-not-powered" || self.is("NotReady") => "the adapter is switched off",
-            Self::Refused { why, .. } if why == "le-connection-busy" || self.is("InProgress") || self.is("Busy") => {
-                "BlueZ is busy with another connection"
-            }
+            _ if self.says(&OFF) || self.is("NotReady") => "the adapter is switched off",
+            _ if self.is_busy() => "BlueZ is busy with another connection",
             Self::Refused { name, .. } if name.ends_with("UnknownObject") => "it is not near any more, or switched off", // BlueZ forgot it
+            Self::Refused { name, .. } if name.ends_with("AccessDenied") => NOT_ALLOWED,
             Self::Refused { .. } => "BlueZ could not connect it: `journalctl -u bluetooth` may say why",
             _ => return self.to_string(),
         };
@@ -106,9 +148,10 @@ impl BluezError {
             Self::Absent => "systemctl start bluetooth",
             Self::NoAdapter(_) => "plug one in, or correct `adapter` below [ble]; `bluetoothctl list` shows them",
             Self::Silent { .. } => "is it near, switched on, and not connected to something else?",
-            Self::Refused { name, .. } if name.ends_with("AccessDenied") => {
-                "this user may not speak to BlueZ: it must be root, or of the group bluetooth"
-            }
+            Self::Refused { name, .. } if name.ends_with("AccessDenied") => NOT_ALLOWED,
+            Self::Refused { .. } if self.is("Blocked") => "`rfkill unblock bluetooth`: its switch, or this, keeps the adapter off",
+            Self::Refused { .. } if self.is_busy() => "try again in half a minute: BlueZ is still at something else",
+            Self::Refused { .. } if self.is("NotReady") => "`bluetoothctl power on`: the adapter is switched off",
             Self::Refused { .. } | Self::Strange { .. } => "look at `journalctl -u bluetooth`",
         }
     }
@@ -124,8 +167,8 @@ impl BluezError {
         match name {
             "InProgress" | "Busy" => Failure::Busy,
             "NotPermitted" | "NotAuthorized" | "NotSupported" => Failure::NotPermitted,
-            "InvalidOffset" => Failure::Att(0x07),
-            "InvalidValueLength" => Failure::Att(0x0d),
+            "InvalidArguments" if why == WRONG_OFFSET => Failure::Att(INVALID_OFFSET),
+            "InvalidArguments" if why == WRONG_LENGTH => Failure::Att(INVALID_VALUE_LENGTH),
             "Failed" => att(why).map_or(Failure::LinkDown, Failure::Att),
             _ => Failure::LinkDown, // its objects are gone, or BlueZ is
         }
@@ -179,11 +222,7 @@ impl Bluez {
         let called = self.0.call_method(Some(to), path, Some(interface), method, body);
         match timeout(Duration::from_secs(within_s), called).await {
             Ok(Ok(message)) => Ok(message),
-            Ok(Err(zbus::Error::MethodError(name, why, _))) => match name.as_str() {
-                "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => Err(BluezError::Absent),
-                name => Err(BluezError::Refused { asked: method, name: name.to_owned(), why: why.unwrap_or_default() }),
-            },
-            Ok(Err(e)) => Err(BluezError::Bus(e.to_string())),
+            Ok(Err(e)) => Err(BluezError::of(method, e)),
             Err(_) => Err(BluezError::Silent { asked: method, within_s }),
         }
     }
@@ -333,7 +372,12 @@ mod tests {
         let refused = |name: &str| BluezError::Refused { asked: "Connect", name: name.into(), why: String::new() };
         for (why, says) in [
             (failed("le-connection-abort-by-local"), "not near, or switched off"),
-            (failed("Host is down"), "not near, or switched off"),
+            (failed("Software caused connection abort"), "not near, or switched off"),
+            (failed("br-connection-page-timeout"), "not near, or switched off"),
+            (failed("br-connection-canceled"), "called the connection off"),
+            (failed("le-connection-key-missing"), "has lost the bond: `wardgate ble forget`"),
+            (failed("Operation already in progress"), "busy with another"),
+            (refused("org.freedesktop.DBus.Error.AccessDenied"), "of the group bluetooth"),
             (refused("org.bluez.Error.ConnectionAttemptFailed"), "not near, or switched off"),
             (refused("org.freedesktop.DBus.Error.UnknownObject"), "not near any more"),
             (BluezError::Silent { asked: "Connect", within_s: 30 }, "does not answer"),
@@ -346,8 +390,30 @@ mod tests {
             (BluezError::Absent, "does not run"),
         ] {
             let told = why.unconnected();
-            assert!(told.contains(says) && !told.contains("org.") && !told.contains("le-connection"), "{why}: {told}");
+            assert!(told.contains(says) && !told.contains("org.") && !told.contains("-connection-"), "{why}: {told}");
         }
+    }
+
+    /// What D-Bus itself defines is an answer too: the bus is there.
+    //= PROMISES.md#P292
+    #[test]
+    fn an_error_that_dbus_itself_defines_is_no_loss_of_the_bus() {
+        use zbus::fdo::Error;
+        let of = |error: Error| BluezError::of("Connect", zbus::Error::FDO(Box::new(error)));
+        let refused = |name: &str, why: &str| BluezError::Refused {
+            asked: "Connect",
+            name: format!("org.freedesktop.DBus.Error.{name}"),
+            why: why.into(),
+        };
+        assert_eq!(of(Error::UnknownObject("gone".into())), refused("UnknownObject", "gone"));
+        let denied = of(Error::AccessDenied("rejected".into()));
+        assert_eq!(denied, refused("AccessDenied", "rejected"));
+        assert!(denied.remedy().contains("of the group bluetooth"), "{}", denied.remedy());
+        for absent in [Error::ServiceUnknown("no such name".into()), Error::NameHasNoOwner("nobody".into())] {
+            assert_eq!(of(absent), BluezError::Absent);
+        }
+        assert!(matches!(of(Error::Disconnected("closed".into())), BluezError::Bus(_)));
+        assert!(matches!(BluezError::of("Connect", zbus::Error::InvalidReply), BluezError::Bus(_)));
     }
 
     #[test]
@@ -359,8 +425,14 @@ mod tests {
             ("NotPermitted", "Read not permitted", Failure::NotPermitted),
             ("NotSupported", "", Failure::NotPermitted),
             ("InProgress", "", Failure::Busy),
-            ("InvalidValueLength", "", Failure::Att(0x0d)),
-            ("Failed", "Operation failed with ATT error: 0x80 (Application Error)", Failure::Att(0x80)),
+            ("InvalidArguments", "Invalid Length", Failure::Att(0x0d)),
+            ("InvalidArguments", "Invalid offset", Failure::Att(0x07)),
+            ("InvalidArguments", "Invalid arguments in method call", Failure::LinkDown),
+            ("NotPermitted", "Not paired", Failure::NotPermitted),
+            ("NotAuthorized", "Operation Not Authorized", Failure::NotPermitted),
+            ("InProgress", "In Progress", Failure::Busy),
+            ("Failed", "Operation failed with ATT error: 0x80", Failure::Att(0x80)),
+            ("Failed", "Operation failed", Failure::LinkDown),
             ("Failed", "Not connected", Failure::LinkDown),
             ("Failed", "ends in 0x", Failure::LinkDown),
             ("NotConnected", "Not Connected", Failure::LinkDown),
@@ -371,7 +443,7 @@ mod tests {
         let held = |name: &str, why: &str| {
             BluezError::Refused { asked: "AcquireNotify", name: format!("org.bluez.Error.{name}"), why: why.into() }.is_held()
         };
-        assert!(held("NotPermitted", "Notify acquired") && held("InProgress", "Operation already in progress"));
+        assert!(held("NotPermitted", "Notify acquired") && held("InProgress", "In Progress"));
         assert!(!held("NotPermitted", "Write not permitted") && !held("Failed", "Notify acquired"));
     }
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Pairing, plain_file};
 use crate::shared_file::{replace_file, shared_file};
 
@@ -18,8 +20,56 @@ const MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 const BYTES_MAX: u64 = 1 << 18; // five thousand bonds; BlueZ itself has room for a few dozen on most chips
 
-/// By identity address.
-type Made = BTreeMap<String, Pairing>;
+/// By the address of the adapter, as BlueZ keeps the keys: a bond of one adapter says nothing of another.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(transparent)]
+struct Made(BTreeMap<String, Of>);
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Of {
+    /// By the peripheral's identity address.
+    Adapter(BTreeMap<String, Pairing>),
+    /// As older gateways wrote it, below the peripheral's identity address: of whichever adapter has that bond.
+    Any(Pairing),
+}
+
+impl Made {
+    fn of(&self, adapter: &str, address: &str) -> Option<Pairing> {
+        match self.0.get(adapter) {
+            Some(Of::Adapter(all)) => all.get(address).copied(),
+            _ => None,
+        }
+    }
+
+    fn of_any(&self, address: &str) -> Option<Pairing> {
+        match self.0.get(address) {
+            Some(Of::Any(by)) => Some(*by),
+            _ => None,
+        }
+    }
+
+    fn insert(&mut self, adapter: &str, address: &str, by: Pairing) {
+        let of = self.0.entry(adapter.to_owned()).or_insert_with(|| Of::Adapter(BTreeMap::new()));
+        match of {
+            Of::Adapter(all) => _ = all.insert(address.to_owned(), by),
+            Of::Any(_) => *of = Of::Adapter([(address.to_owned(), by)].into()), // an adapter is no peripheral of its own
+        }
+    }
+
+    /// True: there was one.
+    fn remove(&mut self, adapter: &str, address: &str) -> bool {
+        let here = match self.0.get_mut(adapter) {
+            Some(Of::Adapter(all)) => all.remove(address).is_some(),
+            _ => false,
+        };
+        self.remove_any(address) | here
+    }
+
+    fn remove_any(&mut self, address: &str) -> bool {
+        self.of_any(address).is_some() && self.0.remove(address).is_some()
+    }
+}
 
 /// In this folder; none: nowhere, and no bond is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,25 +80,48 @@ impl Bonds {
         Self(state.map(Path::to_owned))
     }
 
-    /// None: not by `wardgate ble pair`.
-    pub fn how(&self, address: &str) -> io::Result<Option<Pairing>> {
-        Ok(self.read()?.remove(&address.to_ascii_uppercase()))
+    /// How the bond was made that this adapter has with a peripheral. None: not by `wardgate ble pair` with it. What an older file says of no
+    /// adapter is of this one from here on.
+    pub fn how(&self, adapter: &str, address: &str) -> io::Result<Option<Pairing>> {
+        let (adapter, address) = (&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase());
+        let made = self.read()?;
+        if let Some(by) = made.of(adapter, address) {
+            return Ok(Some(by));
+        }
+        let Some(by) = made.of_any(address).filter(|_| !adapter.is_empty()) else { return Ok(None) };
+        let completed = self.change(|made| {
+            let there = made.remove_any(address);
+            if there {
+                made.insert(adapter, address, by);
+            }
+            there
+        });
+        if let Err(why) = completed {
+            tracing::debug!(%why, address, "completing bonds.json"); // whoever only lists may not write there
+        }
+        Ok(Some(by))
     }
 
-    /// True: it was there.
-    pub fn forget(&self, address: &str) -> io::Result<bool> {
-        self.change(|made| made.remove(&address.to_ascii_uppercase()).is_some())
+    /// True: it was there. What an older file says of no adapter goes too: a bond too few is made again, one too many is believed.
+    pub fn forget(&self, adapter: &str, address: &str) -> io::Result<bool> {
+        self.change(|made| made.remove(&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase()))
     }
 
-    pub fn made(&self, address: &str, by: Pairing) -> io::Result<()> {
-        self.change(|made| made.insert(address.to_ascii_uppercase(), by) != Some(by)).map(drop)
+    pub fn made(&self, adapter: &str, address: &str, by: Pairing) -> io::Result<()> {
+        let (adapter, address) = (&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase());
+        let insert = |made: &mut Made| {
+            let new = made.of(adapter, address) != Some(by);
+            made.insert(adapter, address, by);
+            new
+        };
+        self.change(insert).map(drop)
     }
 
     fn read(&self) -> io::Result<Made> {
-        let Some(folder) = &self.0 else { return Ok(Made::new()) };
+        let Some(folder) = &self.0 else { return Ok(Made::default()) };
         match plain_file(&folder.join(FILE), BYTES_MAX) {
             Ok((bytes, _)) => Ok(serde_json::from_slice(&bytes)?),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Made::new()),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Made::default()),
             Err(why) => Err(why),
         }
     }
@@ -74,19 +147,58 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn how_a_bond_was_made_is_kept_until_it_is_forgotten_and_what_is_damaged_is_no_bond() {
-        let folder = std::env::temp_dir().join(format!("wardgate-bonds-{}", std::process::id()));
+    const FIRST: &str = "02:00:00:00:00:01";
+    const SECOND: &str = "02:00:00:00:00:02";
+    const METER: &str = "F0:00:00:00:00:0A";
+    const BELT: &str = "F0:00:00:00:00:02";
+
+    fn folder(name: &str) -> (PathBuf, Bonds) {
+        let folder = std::env::temp_dir().join(format!("wardgate-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         let bonds = Bonds::of(Some(&folder));
-        assert_eq!(bonds.how("F0:00:00:00:00:0A").unwrap(), None, "there is no file yet");
-        bonds.made("F0:00:00:00:00:0a", Pairing::Compare).unwrap();
-        bonds.made("F0:00:00:00:00:02", Pairing::JustWorks).unwrap();
+        (folder, bonds)
+    }
+
+    #[test]
+    fn how_a_bond_was_made_is_kept_until_it_is_forgotten_and_what_is_damaged_is_no_bond() {
+        let (folder, bonds) = folder("bonds");
+        assert_eq!(bonds.how(FIRST, METER).unwrap(), None, "there is no file yet");
+        bonds.made(FIRST, &METER.to_ascii_lowercase(), Pairing::Compare).unwrap();
+        bonds.made(FIRST, BELT, Pairing::JustWorks).unwrap();
         let again = Bonds::of(Some(&folder));
-        assert_eq!(again.how("F0:00:00:00:00:0A").unwrap(), Some(Pairing::Compare));
-        assert!(again.forget("F0:00:00:00:00:0A").unwrap() && !again.forget("F0:00:00:00:00:0A").unwrap());
-        assert_eq!((again.how("F0:00:00:00:00:0A").unwrap(), again.how("F0:00:00:00:00:02").unwrap()), (None, Some(Pairing::JustWorks)));
+        assert_eq!(again.how(FIRST, METER).unwrap(), Some(Pairing::Compare));
+        assert!(again.forget(FIRST, METER).unwrap() && !again.forget(FIRST, METER).unwrap());
+        assert_eq!((again.how(FIRST, METER).unwrap(), again.how(FIRST, BELT).unwrap()), (None, Some(Pairing::JustWorks)));
         fs::write(folder.join(FILE), b"{\"F0:00:00:00:00:02\":\"pass").unwrap();
-        assert!(bonds.how("F0:00:00:00:00:02").is_err() && bonds.made("F0:00:00:00:00:02", Pairing::Passkey).is_err());
+        assert!(bonds.how(FIRST, BELT).is_err() && bonds.made(FIRST, BELT, Pairing::Passkey).is_err());
+    }
+
+    //= PROMISES.md#P291
+    #[test]
+    fn a_bond_is_of_the_adapter_that_made_it() {
+        let (_, bonds) = folder("bonds-two");
+        bonds.made(FIRST, METER, Pairing::Passkey).unwrap();
+        assert_eq!((bonds.how(FIRST, METER).unwrap(), bonds.how(SECOND, METER).unwrap()), (Some(Pairing::Passkey), None));
+        bonds.made(SECOND, METER, Pairing::JustWorks).unwrap();
+        assert_eq!(bonds.how(FIRST, METER).unwrap(), Some(Pairing::Passkey));
+        assert!(bonds.forget(FIRST, METER).unwrap());
+        assert_eq!((bonds.how(FIRST, METER).unwrap(), bonds.how(SECOND, METER).unwrap()), (None, Some(Pairing::JustWorks)));
+    }
+
+    //= PROMISES.md#P291
+    #[test]
+    fn what_an_older_file_says_of_no_adapter_is_of_the_first_that_has_the_bond() {
+        let (folder, bonds) = folder("bonds-older");
+        fs::create_dir_all(&folder).unwrap();
+        let older = format!("{{\"{BELT}\":\"just-works\",\"{METER}\":\"passkey\"}}");
+        fs::write(folder.join(FILE), older).unwrap();
+        assert_eq!(bonds.how("", METER).unwrap(), None, "an adapter without an address has no bonds");
+        assert_eq!(bonds.how(SECOND, METER).unwrap(), Some(Pairing::Passkey));
+        let now = fs::read_to_string(folder.join(FILE)).unwrap();
+        assert_eq!(now, format!("{{\"{SECOND}\":{{\"{METER}\":\"passkey\"}},\"{BELT}\":\"just-works\"}}"));
+        assert_eq!((bonds.how(FIRST, METER).unwrap(), bonds.how(SECOND, METER).unwrap()), (None, Some(Pairing::Passkey)));
+        // whoever pairs anew at another adapter is not vouched for by what stood there before
+        assert!(bonds.forget(FIRST, BELT).unwrap());
+        assert_eq!((bonds.how(FIRST, BELT).unwrap(), bonds.how(SECOND, BELT).unwrap()), (None, None));
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::services::service_name;
 use super::tree::Device;
-use crate::capability::GrantError;
 use crate::capability::serial::{FRAME_BYTES_MAX, Pattern};
+use crate::capability::{GrantError, Part};
 use crate::config::{BleGrant, BlePool};
 use crate::contract::ble::Uuid;
 
@@ -15,6 +16,9 @@ const UUIDS_MAX: usize = 64; // each characteristic is held against each of them
 const PATTERNS_MAX: usize = 64; // of one characteristic
 /// A UUID of four digits stands in this one.
 const BASE: Id = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+
+/// How a service is called in what one grant [lacks](Grant::lacks).
+pub const THE_SERVICE: &str = "the service ";
 
 /// A UUID as a number.
 pub(super) type Id = u128;
@@ -184,6 +188,33 @@ impl Grant {
         .concat()
     }
 
+    /// What the other holds and this one does not. What only broadcasts is never asked for anything.
+    pub fn lacks(&self, other: &Self) -> Vec<Part> {
+        if self.broadcast || other.broadcast {
+            return Vec::new();
+        }
+        let lacking = other.services.iter().filter(|id| !self.services.contains(id)).map(|id| {
+            let (short, mut words) = (short(*id), THE_SERVICE.to_owned());
+            words += &short;
+            if service_name(&short) != short {
+                words += &format!(", {}", service_name(&short));
+            }
+            Part { words, keys: vec![short] }
+        });
+        let none_is_all = |ids: &Vec<Id>| (!ids.is_empty()).then(|| ids.clone());
+        let mut lacks: Vec<_> = lacking.collect();
+        lacks.extend(lacks_of("see", none_is_all(&self.characteristics).as_deref(), none_is_all(&other.characteristics).as_deref()));
+        lacks.extend(lacks_of("read", self.reads.as_deref(), other.reads.as_deref()));
+        lacks.extend(lacks_of("be notified of", self.notifies.as_deref(), other.notifies.as_deref()));
+        for (id, patterns) in &other.writes {
+            let mine = self.writes.get(id).map_or(&[][..], Vec::as_slice);
+            let id = short(*id);
+            let missing = patterns.iter().filter(|asked| !mine.iter().any(|mine| mine.covers(asked)));
+            lacks.extend(missing.map(|p| Part { words: format!("to write {p} to {id}"), keys: vec![format!("{id} {p}"), id.clone()] }));
+        }
+        lacks
+    }
+
     /// One sentence for `wardgate check`.
     pub fn explain(&self) -> String {
         let list = |ids: &[Id]| ids.iter().map(|id| short(*id)).collect::<Vec<_>>().join(", ");
@@ -255,6 +286,22 @@ impl fmt::Display for Which {
         match self {
             Self::Address(address) => f.write_str(address),
             Self::Pool(pool) => write!(f, "any {pool}"),
+        }
+    }
+}
+
+/// Of two lists of characteristics, of which none stands for all.
+fn lacks_of(may: &str, mine: Option<&[Id]>, theirs: Option<&[Id]>) -> Vec<Part> {
+    match (mine, theirs) {
+        (None, _) => Vec::new(),
+        (Some([]), None) => vec![Part { words: format!("to {may} anything"), keys: Vec::new() }],
+        (Some(mine), None) => {
+            let mine = mine.iter().map(|id| short(*id)).collect::<Vec<_>>().join(", ");
+            vec![Part { words: format!("to {may} more than {mine}"), keys: Vec::new() }]
+        }
+        (Some(mine), Some(theirs)) => {
+            let missing = theirs.iter().filter(|id| !mine.contains(id)).map(|id| short(*id));
+            missing.map(|id| Part { words: format!("to {may} {id}"), keys: vec![id] }).collect()
         }
     }
 }

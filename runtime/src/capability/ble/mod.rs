@@ -10,16 +10,19 @@ mod peripheral;
 mod person;
 mod radio;
 mod seat;
+mod services;
 mod session;
 mod settings;
 mod tree;
 
 pub use agent::Question;
 pub use bluez::BluezError;
-pub use grant::{Grant, INBOX_BYTES, Refusal, link_name, pool_words};
+pub use grant::{Grant, INBOX_BYTES, Refusal, THE_SERVICE, link_name, pool_words};
 pub use handle::{ASKS_OPEN_MAX, Ask, Handle, Known, What};
 pub use peripheral::Peripheral;
 pub use person::{Paired, Person, PersonError, Seen};
 pub use radio::Radio;
 #[cfg(any(test, fuzzing))]
 pub use radio::babble;
+pub use services::service_name;
+pub use tree::AddressKind;

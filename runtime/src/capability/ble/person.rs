@@ -9,12 +9,14 @@ use super::agent::{Agent, Outcome, PATH, Question, Said};
 use super::bluez::{Bluez, BluezError};
 use super::bonds::Bonds;
 use super::grant::{Grant, short};
-use super::tree::{Device, Tree};
+use super::tree::{AddressKind, Device, Tree};
 use crate::config::{self, Pairing};
 
 /// How long a peripheral is looked for that is not known yet.
 const FIND_S_MAX: u64 = 20; // sleepy ones advertise once in ten
 const LOOK_MS: u64 = 500; // between two looks at what BlueZ has found
+/// In the place of a name.
+const NO_NAME: &str = "it says no name";
 const POWER_MS_MAX: u64 = 5_000; // an adapter that BlueZ is just starting is busy for two seconds
 
 /// Between the answer that it is paired and the word that its keys are kept.
@@ -24,6 +26,7 @@ const KEEP_MS_MAX: u64 = 2_000; // they come in one go
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     pub address: String,
+    pub address_kind: AddressKind,
     pub name: String,
     pub rssi_dbm: Option<i16>,
     pub services: Vec<String>,
@@ -36,6 +39,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Its name, or that it says none.
+    pub fn called(&self) -> &str {
+        if self.name.is_empty() { NO_NAME } else { &self.name }
+    }
+
     /// It may be the peripheral of whoever has this grant.
     pub fn fits(&self, grant: &Grant) -> bool {
         grant.fits(&self.device)
@@ -56,6 +64,8 @@ pub struct Paired {
 pub enum PersonError {
     #[error(transparent)]
     Bluez(#[from] BluezError),
+    #[error("the adapter {adapter} is switched off")]
+    Off { adapter: String },
     #[error("[ble] pairing = \"none\": nobody may pair a peripheral with this gateway")]
     NotAllowed,
     #[error("{target} is not near: it was looked for during {FIND_S_MAX} s")]
@@ -80,6 +90,8 @@ pub enum PersonError {
     Unkept { address: String, name: String },
     #[error("instance \"{instance}\" takes its peripheral out of a pool: it names none that could be meant")]
     OfAPool { instance: String },
+    #[error("instance \"{instance}\" has no Bluetooth peripheral: its grants name none")]
+    NoPeripheral { instance: String },
     #[error("{address} ({name}) is not bonded with this gateway: there is nothing to forget")]
     Stranger { address: String, name: String },
     #[error("how peripherals were bonded cannot be kept in bonds.json of the state folder: {0}")]
@@ -105,6 +117,8 @@ pub enum Unpaired {
     OutOfReach,
     #[error("it does not answer")]
     Silent,
+    #[error("BlueZ is connecting or pairing it already, for this gateway or another program")]
+    Busy,
     #[error(transparent)]
     Bluez(BluezError),
 }
@@ -112,7 +126,9 @@ pub enum Unpaired {
 impl Unpaired {
     fn of(why: BluezError, said: Said) -> Self {
         let authentication = ["AuthenticationFailed", "AuthenticationRejected", "AuthenticationCanceled", "AuthenticationTimeout"];
-        let refused = authentication.iter().any(|name| why.is(name));
+        // the link was encrypted, and its services were known before it was paired
+        let refused =
+            authentication.iter().any(|name| why.is(name)) || matches!(&why, BluezError::Refused { why, .. } if why == "Not paired");
         let silent = matches!(why, BluezError::Silent { .. }) || why.is("AuthenticationTimeout");
         match said {
             Said::Nothing if refused || silent => Self::NoAnswer,
@@ -122,6 +138,7 @@ impl Unpaired {
             Said::No if refused => Self::No,
             _ if refused => Self::Refused,
             _ if why.is_out_of_reach() => Self::OutOfReach,
+            _ if why.is_busy() => Self::Busy,
             _ => Self::Bluez(why),
         }
     }
@@ -141,6 +158,7 @@ impl Unpaired {
             }
             Self::OutOfReach => "switch it on, bring it near, and let it be found, as its manual says (often a button); then pair it again",
             Self::Silent => "see that it is near and connected to nothing else, like a telephone; switch it off and on, and pair it again",
+            Self::Busy => "pair it again in half a minute; where it stays so, switch it off and on",
             Self::Bluez(why) => why.remedy(),
         }
     }
@@ -150,6 +168,9 @@ impl PersonError {
     pub fn remedy(&self) -> String {
         match self {
             Self::Bluez(why) => why.remedy().into(),
+            Self::Off { .. } => {
+                "`bluetoothctl power on`; where that is refused, `rfkill unblock bluetooth`, or the switch of this machine".into()
+            }
             Self::NotAllowed => "below [ble] write pairing = \"compare\": a person compares six digits, or types them".into(),
             Self::NotFound { .. } => {
                 "switch it on, bring it near, and let it be found; `wardgate ble scan` shows who is. One that hides its address is \
@@ -170,6 +191,7 @@ impl PersonError {
             Self::Another { .. } => {
                 "bring the right one near and this one away; let this one forget the gateway, as its manual says".into()
             }
+            Self::NoPeripheral { .. } => "name another instance, or the peripheral by its address, as `wardgate ble scan` shows it".into(),
             Self::OfAPool { .. } => "name it by its address, as `wardgate ble scan` shows it".into(),
             Self::Stranger { .. } => "`wardgate ble list` shows those that are bonded".into(),
             Self::Bonds(_) => "run this as the gateway's user or as root; where that file is damaged, take it away and pair anew".into(),
@@ -182,7 +204,9 @@ impl PersonError {
 /// A person's desk at BlueZ.
 pub struct Person {
     bluez: Bluez,
+    /// Its path at BlueZ, and its own address.
     adapter: String,
+    address: String,
     settings: config::Ble,
     bonds: Bonds,
 }
@@ -192,7 +216,7 @@ impl Person {
         let (bluez, stream) = Bluez::open(settings.bus.as_deref()).await?;
         drop(stream); // nobody would read it
         let bonds = Bonds::of(settings.state.as_deref());
-        let mut this = Self { bluez, adapter: String::new(), settings: settings.clone(), bonds };
+        let mut this = Self { bluez, adapter: String::new(), address: String::new(), settings: settings.clone(), bonds };
         let tree = this.tree().await?;
         let found = tree.adapter(settings.adapter.as_deref()).map(|(path, _)| path.to_owned());
         let adapter = found.ok_or_else(|| BluezError::NoAdapter(settings.adapter.clone()))?;
@@ -200,13 +224,35 @@ impl Person {
         while !this.tree().await?.adapter(settings.adapter.as_deref()).is_some_and(|(_, a)| a.powered) {
             match this.bluez.power(&adapter).await {
                 Ok(()) if Instant::now() < until => sleep(Duration::from_millis(LOOK_MS)).await,
-                Ok(()) => return Err(BluezError::NoAdapter(settings.adapter.clone()).into()),
+                Ok(()) => return Err(PersonError::Off { adapter: name_of(&adapter).to_owned() }),
                 Err(why) if why.is("Busy") && Instant::now() < until => sleep(Duration::from_millis(LOOK_MS)).await,
+                Err(why) if why.is("Blocked") => return Err(PersonError::Off { adapter: name_of(&adapter).to_owned() }),
                 Err(why) => return Err(why.into()),
             }
         }
+        this.address = tree.address_of(&adapter);
         this.adapter = adapter;
         Ok(this)
+    }
+
+    /// As [`at`](Self::at), for whoever only looks: nothing is started or switched on for it.
+    pub async fn beside(settings: &config::Ble) -> Result<Self, PersonError> {
+        let (bluez, stream) = Bluez::open(settings.bus.as_deref()).await?;
+        drop(stream); // as above
+        bluez.owner().await?; // whoever calls org.bluez itself may have the bus start it
+        let bonds = Bonds::of(settings.state.as_deref());
+        let mut this = Self { bluez, adapter: String::new(), address: String::new(), settings: settings.clone(), bonds };
+        let tree = this.tree().await?;
+        let Some((first, _)) = tree.adapters().next() else { return Err(BluezError::NoAdapter(None).into()) };
+        let powered = tree.adapters().find(|(_, adapter)| adapter.powered);
+        this.adapter = powered.ok_or_else(|| PersonError::Off { adapter: name_of(first).to_owned() })?.0.to_owned();
+        this.address = tree.address_of(&this.adapter);
+        Ok(this)
+    }
+
+    /// As BlueZ calls it, like hci0.
+    pub fn adapter(&self) -> &str {
+        name_of(&self.adapter)
     }
 
     async fn tree(&self) -> Result<Tree, BluezError> {
@@ -285,7 +331,7 @@ impl Person {
         if device.bonded {
             return self.already(&device);
         }
-        self.bonds.forget(&device.address)?; // of a bond that is no more
+        self.bonds.forget(&self.address, &device.address)?; // of a bond that is no more
         self.bluez.let_pair(&self.adapter, true).await?;
         let paired = self.begin(&path, &device, ask).await;
         let shut = self.bluez.let_pair(&self.adapter, false).await;
@@ -302,7 +348,7 @@ impl Person {
                 _ => sleep(Duration::from_millis(LOOK_MS)).await,
             }
         };
-        let (name, found) = (now.name.clone(), now.address.clone());
+        let (name, found) = (called(&now), now.address.clone());
         if let Some(bound) = address.filter(|bound| !bound.eq_ignore_ascii_case(&now.address)) {
             self.bluez.remove(&self.adapter, &path).await?;
             return Err(PersonError::Another { address: found, name, bound: bound.to_owned() });
@@ -315,7 +361,7 @@ impl Person {
             return Err(PersonError::Unkept { address: found, name });
         }
         // until this is written the bond counts for nothing
-        self.bonds.made(&now.address, by)?;
+        self.bonds.made(&self.address, &now.address, by)?;
         self.bluez.trust(&path).await?;
         Ok(Paired { seen: self.seen(&now), by, already: false })
     }
@@ -327,7 +373,7 @@ impl Person {
         device: &Device,
         ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
     ) -> Result<Option<Pairing>, PersonError> {
-        let (least, address, name) = (self.settings.pairing, device.address.clone(), device.name.clone());
+        let (least, address, name) = (self.settings.pairing, device.address.clone(), called(device));
         let agent = Agent::new(path.to_owned(), name.clone(), least, ask);
         let outcome = agent.outcome();
         let served = self.bluez.0.object_server().at(PATH, agent).await;
@@ -348,23 +394,23 @@ impl Person {
 
     fn already(&self, device: &Device) -> Result<Paired, PersonError> {
         let least = self.settings.pairing;
-        match self.bonds.how(&device.address)? {
+        match self.bonds.how(&self.address, &device.address)? {
             Some(by) if by >= least => Ok(Paired { seen: self.seen(device), by, already: true }),
-            by => Err(PersonError::Older { address: device.address.clone(), name: device.name.clone(), by, least }),
+            by => Err(PersonError::Older { address: device.address.clone(), name: called(device), by, least }),
         }
     }
 
     /// The bond is gone from this side; the peripheral may want to forget it too. One that is not bonded keeps its link.
     pub async fn forget(&self, target: &str) -> Result<Seen, PersonError> {
         let Some((path, device)) = self.named(&self.tree().await?, target)? else {
-            return match self.bonds.forget(target)? {
+            return match self.bonds.forget(&self.address, target)? {
                 true => Ok(Seen { address: target.to_ascii_uppercase(), ..Seen::default() }), // BlueZ has forgotten it already
                 false => Err(PersonError::Unknown { target: target.to_owned() }),
             };
         };
-        let kept = self.bonds.forget(&device.address)?;
+        let kept = self.bonds.forget(&self.address, &device.address)?;
         if !device.bonded && !device.paired {
-            let stranger = PersonError::Stranger { address: device.address.clone(), name: device.name.clone() };
+            let stranger = PersonError::Stranger { address: device.address.clone(), name: called(&device) };
             return if kept { Ok(self.seen(&device)) } else { Err(stranger) };
         }
         self.bluez.remove(&self.adapter, &path).await?;
@@ -372,9 +418,17 @@ impl Person {
     }
 
     fn seen(&self, device: &Device) -> Seen {
-        let by = self.bonds.how(&device.address).ok().flatten().filter(|_| device.bonded);
+        let by = if device.bonded { self.bonds.how(&self.address, &device.address).ok().flatten() } else { None };
         Seen { by, ..seen(device) }
     }
+}
+
+fn name_of(adapter: &str) -> &str {
+    adapter.rsplit('/').next().unwrap_or(adapter)
+}
+
+fn called(device: &Device) -> String {
+    seen(device).called().to_owned()
 }
 
 fn how(by: Option<Pairing>) -> String {
@@ -384,6 +438,7 @@ fn how(by: Option<Pairing>) -> String {
 fn seen(d: &Device) -> Seen {
     Seen {
         address: d.address.clone(),
+        address_kind: d.address_kind(),
         name: d.name.clone(),
         rssi_dbm: d.rssi,
         services: d.services.iter().map(|id| short(*id)).collect(),
@@ -422,6 +477,10 @@ mod tests {
             (&away, Said::Unasked, Unpaired::OutOfReach),
             (&away, Said::Nothing, Unpaired::OutOfReach),
             (&refused("ConnectionAttemptFailed", "Page Timeout"), Said::Unasked, Unpaired::OutOfReach),
+            (&refused("Failed", "Software caused connection abort"), Said::Unasked, Unpaired::OutOfReach),
+            (&refused("Failed", "Not paired"), Said::Unasked, Unpaired::Refused),
+            (&refused("InProgress", "In Progress"), Said::Unasked, Unpaired::Busy),
+            (&refused("Failed", "Operation already in progress"), Said::Unasked, Unpaired::Busy),
             (&silent, Said::Unasked, Unpaired::Silent),
             (&refused("AuthenticationTimeout", ""), Said::Digits, Unpaired::Silent),
             (&refused("NotReady", "Resource Not Ready"), Said::Unasked, Unpaired::Bluez(refused("NotReady", "Resource Not Ready"))),

@@ -20,6 +20,7 @@ pub(super) const DATA_BYTES_MAX: usize = 1650; // of one of them
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Adapter {
+    pub address: String,
     pub powered: bool,
     /// A link that is encrypted for the first time leaves a bond behind.
     pub pairable: bool,
@@ -45,6 +46,18 @@ pub(super) struct Device {
     pub service_data: Vec<(Id, Vec<u8>)>,
     /// Counts up: who was heard last has the most.
     pub heard: u64,
+}
+
+/// How long an address stays that of its device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressKind {
+    /// Its maker assigned it.
+    Public,
+    /// Made up once, for good.
+    Static,
+    /// It changes every few minutes: nobody is bound by it.
+    #[default]
+    Changing,
 }
 
 /// What a device is worth here, the least first: where there is no room for all, the least goes.
@@ -159,6 +172,9 @@ impl Tree {
         self.heard += 1;
         match (self.objects.get_mut(path), interface) {
             (Some(Object::Adapter(adapter)), ADAPTER) => {
+                if let Some(address) = text(&properties, "Address") {
+                    adapter.address = address;
+                }
                 take(&properties, "Powered", &mut adapter.powered);
                 take(&properties, "Pairable", &mut adapter.pairable);
             }
@@ -174,10 +190,19 @@ impl Tree {
 
     /// Path and adapter, of that name or the first.
     pub fn adapter(&self, name: Option<&str>) -> Option<(&str, &Adapter)> {
-        self.objects.iter().find_map(|(path, object)| match object {
-            Object::Adapter(a) if name.is_none_or(|name| path.rsplit('/').next() == Some(name)) => Some((path.as_str(), a)),
+        self.adapters().find(|(path, _)| name.is_none_or(|name| path.rsplit('/').next() == Some(name)))
+    }
+
+    pub fn adapters(&self) -> impl Iterator<Item = (&str, &Adapter)> {
+        self.objects.iter().filter_map(|(path, object)| match object {
+            Object::Adapter(a) => Some((path.as_str(), a)),
             _ => None,
         })
+    }
+
+    /// Of the adapter at this path; empty: it has none.
+    pub fn address_of(&self, adapter: &str) -> String {
+        self.adapters().find(|(path, _)| *path == adapter).map(|(_, a)| a.address.clone()).unwrap_or_default()
     }
 
     pub fn device(&self, path: &str) -> Option<&Device> {
@@ -210,9 +235,16 @@ impl Tree {
 impl Device {
     /// The address that is its own for good: assigned, or made up once. None: it shows one that changes, and nobody knows by it who that is.
     pub fn identity(&self) -> Option<&str> {
+        (self.address_kind() != AddressKind::Changing).then_some(self.address.as_str())
+    }
+
+    pub fn address_kind(&self) -> AddressKind {
         const STATIC: u8 = 0b11; // the two highest bits of a random address that stays
-        let first = self.address.get(..2).and_then(|octet| u8::from_str_radix(octet, 16).ok())?;
-        (self.public || first >> 6 == STATIC).then_some(self.address.as_str())
+        match self.address.get(..2).and_then(|octet| u8::from_str_radix(octet, 16).ok()) {
+            Some(_) if self.public => AddressKind::Public,
+            Some(first) if first >> 6 == STATIC => AddressKind::Static,
+            _ => AddressKind::Changing,
+        }
     }
 
     fn changed(&mut self, properties: &Dictionary, invalid: &[String]) {

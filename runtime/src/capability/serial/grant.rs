@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::pattern::{FRAME_BYTES_MAX, Pattern};
 use super::{Flow, Place, Settings};
-use crate::capability::GrantError;
+use crate::capability::{GrantError, Part};
 use crate::config::SerialGrant;
 
 /// What the inbox of a port holds.
@@ -99,6 +99,21 @@ impl Grant {
             return Ok(());
         }
         Err(Refusal::NoPattern { at: self.at.clone(), instance: self.instance.clone(), frame: Pattern::of(frame) })
+    }
+
+    /// What the other may write and this one may not.
+    pub fn lacks(&self, other: &Self) -> Vec<Part> {
+        let missing = other.writes.iter().filter(|asked| !self.writes.iter().any(|mine| mine.covers(asked)));
+        missing.map(|asked| Part { words: format!("to write {asked}"), keys: vec![asked.to_string()] }).collect()
+    }
+
+    /// How the other has its line, where this one has it otherwise: a device can be set so.
+    pub fn set_otherwise(&self, other: &Self) -> Vec<Part> {
+        let (mine, theirs) = (&self.settings, &other.settings);
+        let baud = (mine.baud != theirs.baud).then(|| Part { words: format!("{} baud", theirs.baud), keys: vec!["baud".into()] });
+        let framing =
+            (mine.framing != theirs.framing).then(|| Part { words: format!("framing {}", theirs.framing), keys: vec!["framing".into()] });
+        baud.into_iter().chain(framing).collect()
     }
 
     /// One sentence for `wardgate check`.

@@ -52,6 +52,12 @@ impl Pattern {
         frame.len() == self.bytes.len() && self.bytes.iter().zip(frame).all(|(may, is)| may.contains(is))
     }
 
+    /// Whatever the other matches, this one does.
+    pub fn covers(&self, other: &Self) -> bool {
+        let holds = |(may, is): (&RangeInclusive<u8>, &RangeInclusive<u8>)| may.contains(is.start()) && may.contains(is.end());
+        self.bytes.len() == other.bytes.len() && self.bytes.iter().zip(&other.bytes).all(holds)
+    }
+
     /// The pattern that matches this frame and nothing else, as text where that is easier to read.
     pub fn of(frame: &[u8]) -> String {
         let readable = |b: &u8| matches!(b, b' '..=b'~' | b'\r' | b'\n') && *b != b'\'';

@@ -16,7 +16,7 @@ use zbus::{Connection, Guid};
 use super::devices::{Device, Peripheral};
 use super::lock;
 use super::pairing::Pairing;
-use super::tree::Adapter;
+use super::tree::{Adapter, Dongle};
 
 pub(super) const BUS: &str = "org.freedesktop.DBus";
 pub(super) const BLUEZ: &str = "org.bluez";
@@ -29,8 +29,7 @@ pub(super) struct World {
     /// The unique name of bluetoothd; none while it is down.
     pub owner: Option<String>,
     pub adapter: Option<Adapter>,
-    /// There is a second adapter.
-    pub dongle: bool,
+    pub dongle: Dongle,
     pub peripherals: Vec<Peripheral>,
     /// The pairing agent: who registered it, and where it is.
     pub agent: Option<(u32, String)>,
@@ -52,7 +51,7 @@ impl World {
             count: 0,
             owner: Some(":0.0".into()),
             adapter: Some(Adapter::default()),
-            dongle: false,
+            dongle: Dongle::Away,
             peripherals,
             agent: None,
             pairing: None,

@@ -1,4 +1,5 @@
-//! What org.bluez is asked to do, and what it says when something goes wrong: names and words are those of BlueZ 5.66.
+//! What org.bluez is asked to do, and what it says when something goes wrong: names and words are those of BlueZ 5.66 (its src/error.c, device.c,
+//! adapter.c, gatt-client.c).
 
 use std::os::fd::OwnedFd;
 
@@ -15,7 +16,7 @@ use super::tree::{ADAPTER, ADAPTER1, AGENT_MANAGER1, CHARACTERISTIC1, DEVICE1, O
 /// The name of a BlueZ error, and its words.
 pub(super) type Refusal = (&'static str, &'static str);
 const FAILED: &str = "org.bluez.Error.Failed";
-pub(super) const UNREACHABLE: Refusal = (FAILED, "le-connection-abort-by-local");
+const UNREACHABLE: Refusal = (FAILED, "le-connection-abort-by-local");
 pub(super) const NO_OBJECT: Refusal = ("org.freedesktop.DBus.Error.UnknownObject", "there is no such object");
 const NO_METHOD: Refusal = ("org.freedesktop.DBus.Error.UnknownMethod", "there is no such method");
 const NOT_CONNECTED: Refusal = ("org.bluez.Error.NotConnected", "Not Connected");
@@ -269,7 +270,7 @@ impl World {
                 characteristic.ear = Some(Ear::Socket(ours));
                 Ok(Answer::Socket(theirs))
             }
-            "StartNotify" if characteristic.heard() => Err(("org.bluez.Error.InProgress", "Operation already in progress")),
+            "StartNotify" if characteristic.heard() => Err(("org.bluez.Error.InProgress", "In Progress")),
             "StartNotify" if !(flags.contains(&"notify") || flags.contains(&"indicate")) => Err(NOT_SUPPORTED),
             "StartNotify" => {
                 characteristic.ear = Some(Ear::Signal(client));

@@ -6,7 +6,7 @@ use zbus::Variant;
 use super::bus::World;
 use super::devices::Ear;
 use super::profiles::{CONTROL_POINT, Kind, Says, broadcast};
-use super::tree::{ADAPTER, ADAPTER1, Adapter, CHARACTERISTIC1, DEVICE1, stranger};
+use super::tree::{ADAPTER, ADAPTER1, Adapter, CHARACTERISTIC1, DEVICE1, Dongle, stranger};
 
 const SUPERVISION_MS: u64 = 2000; // a peripheral out of reach is given up after this
 const FLAP_MS: u64 = 3000; // and one that flaps goes again after this
@@ -169,12 +169,18 @@ impl World {
             ["busy", times] => self.busy = number(times)?,
             ["crowd", strangers] => self.crowd.1 += number(strangers)?,
             ["adapter", "gone"] => self.unplugged(),
+            ["adapter", "on" | "off"] => {
+                let on = words[1] == "on";
+                self.adapter.as_mut().ok_or("there is no adapter")?.powered = on;
+                self.changed(ADAPTER, ADAPTER1, vec![("Powered", on.into())]);
+            }
             ["adapter", "back"] => {
                 self.adapter = Some(Adapter::default());
                 let properties = self.adapter.as_ref().map(Adapter::properties).unwrap_or_default();
                 self.added(vec![(ADAPTER.into(), [(ADAPTER1.to_owned(), properties)].into())]);
             }
-            ["dongle", "in"] => self.dongle = true,
+            ["dongle", "in"] => self.dongle = Dongle::In,
+            ["dongle", "bonded"] => self.dongle = Dongle::Bonded,
             ["bluetoothd", "down"] => self.bluetoothd_down(),
             ["bluetoothd", "up"] => {
                 self.adapter = Some(Adapter::default());

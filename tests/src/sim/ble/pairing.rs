@@ -5,13 +5,14 @@ use std::num::NonZeroU32;
 use zbus::message::{Message, Type};
 
 use super::bus::World;
-use super::methods::{Answer, NO_OBJECT, Refusal, UNREACHABLE};
+use super::methods::{Answer, NO_OBJECT, Refusal};
 use super::profiles::Kind;
 use super::tree::DEVICE1;
 
 /// What the simulated peripherals show.
 pub const PASSKEY: u32 = 123_456;
 const FAILED: Refusal = ("org.bluez.Error.AuthenticationFailed", "Authentication Failed");
+const UNREACHABLE: Refusal = ("org.bluez.Error.Failed", "Software caused connection abort");
 const REJECTED: Refusal = ("org.bluez.Error.AuthenticationRejected", "Authentication Rejected");
 
 /// A pairing that waits for the agent.
@@ -36,7 +37,7 @@ impl World {
             return Ok(Answer::Never);
         }
         if !peripheral.in_reach {
-            return Err(UNREACHABLE);
+            return Err(UNREACHABLE); // not Connect's words: strerror's
         }
         let (owner, agent) = self.agent.clone().ok_or(FAILED)?;
         let passkey = match peripheral.device.kind {

@@ -22,7 +22,9 @@ const MAKER: u16 = 0xffff;
 const WHO: u16 = 0x2a25;
 /// Far from every address that a test gives: made up, and never heard of again.
 const MADE_UP: u64 = 0xc0de_0000_0000;
-const ADDRESS: &str = "02:00:00:00:00:01"; // locally administered: no maker's
+/// Locally administered: no maker's. Of the adapter, and of the other.
+const ADDRESS: &str = "02:00:00:00:00:01";
+const DONGLES_ADDRESS: &str = "02:00:00:00:00:02";
 
 pub(super) type Dictionary = HashMap<String, OwnedVariant>;
 pub(super) type Interfaces = HashMap<String, Dictionary>;
@@ -36,6 +38,15 @@ pub(super) struct Adapter {
     pub looking: BTreeSet<u32>,
     /// Who is told of repeats (DuplicateData).
     pub repeats: BTreeSet<u32>,
+}
+
+/// The other adapter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Dongle {
+    Away,
+    In,
+    /// And another program bonded all that it hears.
+    Bonded,
 }
 
 pub(super) fn variant<'a>(value: impl Into<Variant<'a>>) -> OwnedVariant {
@@ -139,11 +150,11 @@ impl Peripheral {
 }
 
 impl Peripheral {
-    /// As the other adapter has it: heard, and a stranger.
-    fn at_the_dongle(&self) -> (String, Interfaces) {
+    /// As the other adapter has it: heard, and not connected.
+    fn at_the_dongle(&self, bonded: bool) -> (String, Interfaces) {
         let mut properties = self.properties();
-        let none = ["Paired", "Bonded", "Trusted", "Connected", "ServicesResolved"];
-        properties.extend(none.map(|name| (name.to_owned(), variant(false))));
+        properties.extend(["Trusted", "Connected", "ServicesResolved"].map(|name| (name.to_owned(), variant(false))));
+        properties.extend(["Paired", "Bonded"].map(|name| (name.to_owned(), variant(bonded))));
         properties.insert("Adapter".into(), variant(path(DONGLE)));
         (self.path().replacen(ADAPTER, DONGLE, 1), Interfaces::from([(DEVICE1.to_owned(), properties)]))
     }
@@ -172,10 +183,12 @@ impl World {
             all.extend(self.peripherals.iter().filter(|p| p.known).flat_map(Peripheral::objects));
             all.extend((0..self.crowd.0).map(stranger));
         }
-        if self.dongle {
-            let adapter = Adapter { powered: true, ..Adapter::default() };
-            all.push((DONGLE.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), adapter.properties())])));
-            all.extend(self.peripherals.iter().filter(|p| p.known).map(Peripheral::at_the_dongle));
+        if self.dongle != Dongle::Away {
+            let mut properties = Adapter { powered: true, closed: true, ..Adapter::default() }.properties();
+            properties.insert("Address".into(), variant(DONGLES_ADDRESS));
+            all.push((DONGLE.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), properties)])));
+            let bonded = self.dongle == Dongle::Bonded;
+            all.extend(self.peripherals.iter().filter(|p| p.known).map(|p| p.at_the_dongle(bonded)));
         }
         all.into_iter().map(|(path, interfaces)| (OwnedObjectPath::try_from(path).expect("a path of ours"), interfaces)).collect()
     }

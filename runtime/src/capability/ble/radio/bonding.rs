@@ -15,7 +15,10 @@ use crate::config::Pairing;
 pub(in super::super) enum Unbonded {
     #[error("{address} is not bonded with this gateway, which its grant asks for: `wardgate ble pair {address}`")]
     Not { address: String },
-    #[error("{address} is bonded with this machine, and not by `wardgate ble pair`, so nobody knows how. {}", anew(address))]
+    #[error(
+        "{address} is bonded with this machine, and not by `wardgate ble pair` with this adapter, so nobody knows how. {}",
+        anew(address)
+    )]
     Unknown { address: String },
     #[error("{address} is bonded by {}, and [ble] pairing = \"{}\" asks for more. {}", by.name(), least.name(), anew(address))]
     Weak { address: String, by: Pairing, least: Pairing },
@@ -43,7 +46,8 @@ impl Radio {
         if !device.bonded {
             return Err(Unbonded::Not { address });
         }
-        match bonds.how(&address) {
+        let adapter = self.look(|tree| tree.address_of(&device.adapter));
+        match bonds.how(&adapter, &address) {
             Ok(Some(by)) if by >= *pairing => Ok(()),
             Ok(Some(by)) => Err(Unbonded::Weak { address, by, least: *pairing }),
             Ok(None) => Err(Unbonded::Unknown { address }),
