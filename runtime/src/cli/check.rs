@@ -10,12 +10,12 @@ use clap::Args;
 
 use super::site::Site;
 use crate::capability::{ble, modbus, serial};
-use crate::config::{Config, ConfigError, Given, IMAGE_PROFILE, Instance, Report, Tap, Uplink, nearest, nearest_path};
+use crate::config::{Config, ConfigError, Given, Grants, IMAGE_PROFILE, Instance, Manifest, Report, Tap, Uplink, nearest, nearest_path};
 use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{Admitted, Judge, Wants};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Host, Package, PluginError, Prepared, PublicKey, RECALL, Vendors, Withheld, at_once, in_others_hands};
+use crate::plugin::{Held, Host, Package, PluginError, Prepared, PublicKey, RECALL, Vendors, Withheld, at_once, held, in_others_hands};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -248,6 +248,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
             );
         }
     }
+    held_in_words(config, name, grants, &package.manifest);
     if grants.serial.is_none() && grants.modbus.is_none() && grants.ble.is_none() {
         println!("  touches no device");
     }
@@ -294,6 +295,22 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     }
     let channels = opened.channels.into_iter().map(|meaning| (meaning.name, meaning.kind)).collect();
     Ok(Seen { wants: crate::gateway::wants(instance, &package.manifest, polls.seen), channels, taps })
+}
+
+/// Where a grant and what its package asks for differ, a line each way: the smaller counts.
+fn held_in_words(config: &Config, name: &str, grants: &Grants, manifest: &Manifest) {
+    let Held { less, more } = held(grants, manifest);
+    let plugin = manifest.full_name();
+    let warn = |what: String| println!("  WARNING: {}", config.wrong(&["instance", name, "grants"], what, ""));
+    if !less.is_empty() {
+        warn(format!("granted less than {plugin} asks for: not {}", less.join("; not ")));
+    }
+    if !more.is_empty() {
+        warn(format!(
+            "granted more than {plugin} asks for: {}. The smaller counts as long as no setting needs more; its README says which do",
+            more.join(", ")
+        ));
+    }
 }
 
 /// One line for each channel with a rule, which is true, and the line of gateway.toml where the rule does nothing.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::Grants;
 use super::hint::{Hint, hint};
 use super::place::{line_at, line_of};
 use super::settings::Given;
@@ -15,6 +16,7 @@ const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nvendor = \"my-
                        [channels]\nnumeric = 8\nenumeration = 1\nbits = 1\ntext = 1\noctets = 1\nwaveform = 1\n\
                        [limits]\nmemory_mib = 4\ncall_ms = 100\nstate_bytes = 1024\nsaid_kib_s = 64\n\
                        [asks.serial]\nneeds = \"It listens.\"\ngrant = 'serial = { port = \"/dev/serial/by-id/...\" }'\n\
+                       without = { \"2a52\" = \"It does not ask.\" }\n\
                        [settings.unit]\ndescription = \"What the number counts\"\ntype = \"text\"\nmin = 0\nmax = 247\ndefault = \"\"\nrequired = false\n\
                        shipped = \"maps\"\n\
                        [[inputs]]\nname = \"temperature\"\ndescription = \"What it watches\"\nkind = \"numeric\"\n";
@@ -123,6 +125,16 @@ pub struct Ask {
     pub needs: String,
     /// A line that would do, below `[instance.NAME.grants]`.
     pub grant: String,
+    /// What the plugin does without a part of that, for `wardgate check`: by a characteristic and the value that it would write there, or by either.
+    #[serde(default)]
+    pub without: BTreeMap<String, String>,
+}
+
+impl Ask {
+    /// What that line grants; None: it is no such line.
+    pub fn grants(&self) -> Option<Grants> {
+        toml::from_str(&self.grant).ok()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]

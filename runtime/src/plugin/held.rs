@@ -1,0 +1,141 @@
+//! What the site grants, held against what the package asks for: what is not granted and what its plugin does without that, and what is granted
+//! beyond it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::capability::{Part, ble, serial};
+use crate::config::{Ask, Grants, Link, Manifest, ModbusRule};
+
+/// Lines for people, of all links together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub less: Vec<String>,
+    pub more: Vec<String>,
+}
+
+/// What every plugin for Bluetooth reads by the SDK, and does without.
+const EVERYBODYS: [(&str, &str); 2] =
+    [("180a", "who the device is stays unknown, its serial number too"), ("180f", "its battery is not told")];
+const NO_SERVICE: &str = "nothing of what is read there comes";
+const NOT_SAID: &str = "its README says what comes of that";
+/// Function codes of Modbus that change something.
+const WRITING: [u8; 6] = [5, 6, 15, 16, 22, 23];
+
+/// Whatever a link's example cannot say is left out: an address, a port, a bus. What a plugin asks to read over Modbus depends on its settings, and
+/// a trial shows that; here only what changes a device counts.
+pub fn held(grants: &Grants, manifest: &Manifest) -> Held {
+    let mut held = Held::default();
+    let granted = [(Link::Modbus, grants.modbus.is_some()), (Link::Serial, grants.serial.is_some()), (Link::Ble, grants.ble.is_some())];
+    for (link, _) in granted.into_iter().filter(|(link, there)| *there && !manifest.links.contains(link)) {
+        held.more.push(format!("{link} devices at all"));
+    }
+    for (link, ask) in &manifest.asks {
+        let Some(asked) = ask.grants() else { continue };
+        let (less, more) = match link {
+            Link::Ble => ble_parts(grants, &asked),
+            Link::Serial => serial_parts(grants, &asked),
+            Link::Modbus => (Vec::new(), modbus_parts(grants, &asked)),
+        };
+        held.less.extend(with_reasons(ask, less));
+        held.more.extend(more.into_iter().map(|part| part.words));
+    }
+    held
+}
+
+fn ble_parts(grants: &Grants, asked: &Grants) -> (Vec<Part>, Vec<Part>) {
+    let read = |of: &Grants| of.ble.as_ref().and_then(|grant| ble::Grant::new("", grant).ok());
+    let (Some(granted), Some(asked)) = (read(grants), read(asked)) else { return Default::default() };
+    (granted.lacks(&asked), asked.lacks(&granted))
+}
+
+fn serial_parts(grants: &Grants, asked: &Grants) -> (Vec<Part>, Vec<Part>) {
+    let read = |of: &Grants| of.serial.as_ref().and_then(|grant| serial::Grant::new("", grant).ok());
+    let (Some(granted), Some(asked)) = (read(grants), read(asked)) else { return Default::default() };
+    ([granted.set_otherwise(&asked), granted.lacks(&asked)].concat(), asked.lacks(&granted))
+}
+
+fn modbus_parts(grants: &Grants, asked: &Grants) -> Vec<Part> {
+    let writing = |of: &Grants| -> BTreeSet<u8> {
+        let rules = of.modbus.iter().flat_map(|grant| &grant.allow);
+        rules.map(|ModbusRule { function, .. }| *function).filter(|function| WRITING.contains(function)).collect()
+    };
+    let beyond = writing(grants).difference(&writing(asked)).copied().collect::<Vec<_>>();
+    beyond.into_iter().map(|function| Part { words: format!("Modbus function {function}, which writes"), keys: Vec::new() }).collect()
+}
+
+/// With what the plugin does without each; what comes of it in the same way stands together.
+fn with_reasons(ask: &Ask, less: Vec<Part>) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for Part { words, keys } in less {
+        let said = keys.iter().find_map(|key| ask.without.get(key).map(String::as_str));
+        let usual = || EVERYBODYS.iter().find(|(service, _)| keys.iter().any(|key| key == service)).map(|(_, says)| *says);
+        let reason = said.or_else(usual).unwrap_or(if words.starts_with(ble::THE_SERVICE) { NO_SERVICE } else { NOT_SAID });
+        by_reason.entry(reason).or_default().push(words);
+    }
+    by_reason.into_iter().map(|(reason, words)| format!("{} (without that {reason})", words.join(", "))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held_of(asks: &str, grants: &str) -> Held {
+        let text =
+            format!("name = \"meter\"\nversion = \"1.0.0\"\nlinks = [\"ble\", \"serial\", \"modbus\"]\n[channels]\nnumeric = 1\n{asks}");
+        held(&toml::from_str(grants).unwrap(), &Manifest::parse(&text).unwrap())
+    }
+
+    const METER: &str = "[asks.ble]\nneeds = \"x\"\ngrant = '''ble = { address = \"..\", services = [\"1808\", \"180a\", \"180f\"], \
+                         writes = { \"2a52\" = [\"04 01\", \"04 03 01 ?? ??\", \"01 01\"] } }'''\n\
+                         without = { \"2a52 04 01\" = \"it does not count\", \"2a52 04 03 01 ?? ??\" = \"it does not count\", \"2a52\" = \"nothing comes\" }\n";
+
+    //= PROMISES.md#P293
+    #[test]
+    fn what_a_bluetooth_grant_lacks_is_named_with_what_is_done_without_it() {
+        let held = |more: &str| held_of(METER, &format!("ble = {{ address = \"F0:00:00:00:00:01\", {more} }}"));
+        let whole = "services = [\"1808\", \"180a\", \"180f\"], writes = { \"2a52\" = [\"04 01\", \"04 03 01 ?? ??\", \"01 01\"] }";
+        assert_eq!(held(whole), Held::default());
+        let narrow = held("services = [\"1808\", \"180a\"], writes = { \"2a52\" = [\"01 01\", \"02 01\"] }");
+        assert_eq!(
+            narrow.less,
+            [
+                "to write 04 01 to 2a52, to write 04 03 01 ?? ?? to 2a52 (without that it does not count)",
+                "the service 180f, Battery (without that its battery is not told)",
+            ]
+        );
+        assert_eq!(narrow.more, ["to write 02 01 to 2a52"]);
+        // a wider pattern covers a narrower one, and the other way it does not
+        let wider =
+            held("services = [\"1808\", \"180a\", \"180f\"], writes = { \"2a52\" = [\"04 00-0f\", \"04 03 01 ?? ??\", \"01 01\"] }");
+        assert_eq!((wider.less.len(), &wider.more[..]), (0, &["to write 04 00-0f to 2a52".to_owned()][..]));
+        let seen = held(&format!("{whole}, characteristics = [\"2a18\"], reads = [], notifies = [\"2a18\"]"));
+        assert_eq!(
+            seen.less,
+            [format!("to see more than 2a18, to read anything, to be notified of more than 2a18 (without that {NOT_SAID})")]
+        );
+        let none = held("services = [\"180a\", \"180f\"]").less;
+        assert!(none.contains(&"to write 01 01 to 2a52 (without that nothing comes)".to_owned()), "{none:?}");
+        assert!(held("services = [\"180a\"]").less.iter().any(|l| l == &format!("the service 1808, Glucose (without that {NO_SERVICE})")));
+    }
+
+    //= PROMISES.md#P293
+    #[test]
+    fn serial_and_modbus_grants_are_held_against_what_is_asked_too() {
+        let serial = "[asks.serial]\nneeds = \"x\"\ngrant = '''serial = { port = \"/dev/x\", baud = 9600, writes = ['\"A\\r\"'] }'''\n";
+        let modbus = "[asks.modbus]\nneeds = \"x\"\ngrant = '''modbus = { bus = \"b\", servers = [1], allow = [{ function = 3, addresses = [\"0\"] }] }'''\n";
+        let asks = format!("{serial}{modbus}");
+        let right = held_of(&asks, "serial = { port = \"/dev/y\", baud = 9600, writes = ['\"A\\r\"'] }");
+        assert_eq!(right, Held::default());
+        let other = held_of(&asks, "serial = { port = \"/dev/y\", baud = 19200, framing = \"7E1\", writes = ['\"B\\r\"'] }");
+        assert_eq!(other.less, [format!("9600 baud, framing 8N1, to write \"A\\r\" (without that {NOT_SAID})")]);
+        assert_eq!(other.more, ["to write \"B\\r\""]);
+        let rules = |function: u8| {
+            format!("modbus = {{ bus = \"b\", servers = [1, 2], allow = [{{ function = {function}, addresses = [\"7\"] }}] }}")
+        };
+        assert_eq!(held_of(&asks, &rules(4)), Held::default(), "what is read depends on settings");
+        assert_eq!(held_of(&asks, &rules(6)).more, ["Modbus function 6, which writes"]);
+        let text = "name = \"filter\"\nversion = \"1.0.0\"\nlinks = []\n[channels]\nnumeric = 1\n";
+        let none = held(&toml::from_str("serial = { port = \"/dev/y\" }").unwrap(), &Manifest::parse(text).unwrap());
+        assert_eq!(none.more, ["serial devices at all"]);
+    }
+}
