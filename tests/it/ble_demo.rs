@@ -40,18 +40,46 @@ fn the_demo_shows_a_device_that_this_machines_bluez_has() {
     }
 }
 
-//= PROMISES.md#P220
+//= PROMISES.md#P220, P290
 #[test]
-fn the_demo_tells_of_a_bluez_that_this_machine_has_and_that_its_own_is_simulated() {
+fn the_demo_shows_what_this_machines_bluez_hears_and_that_its_own_devices_are_simulated() {
     let folder = Folder::new("ble-demo-there");
-    let ward = Ward::new(&folder, &[format!("belt:belt:{BELT}")]);
-    for (bus, there) in [(ward.bus(), true), (format!("unix:path={}", folder.0.join("no-bus").display()), false)] {
-        let (_, _, err) = shown(&["--for", "1s"], &bus);
-        assert!(
-            err.contains("Bluetooth is simulated")
-                && err.contains("A real device instead: --ble PLUGIN=ADDRESS")
-                && err.contains("this machine has a BlueZ with an adapter, which is left alone: --ble") == there,
-            "{err}"
-        );
-    }
+    let mut ward = Ward::new(&folder, &[format!("belt:\u{1b}[2Jbelt:{BELT}"), "beacon:tag:C0:00:00:00:41:02".into()]);
+    ward.order("adapter on");
+    let bus = ward.bus();
+    let (_, out, err) = shown(&["--for", "1s"], &bus);
+    assert!(err.contains("Bluetooth is simulated") && err.contains("A real device instead: --ble PLUGIN=ADDRESS"), "{err}");
+    let (_, heard) = err.split_once("this machine's BlueZ").unwrap_or_else(|| panic!("{err}"));
+    assert!(err.contains("BlueZ (hci0) heard 2 real Bluetooth devices in 4 s"), "{err}");
+    assert!(err.contains("-50 dBm, a random address that stays: Heart Rate"), "{err}");
+    assert!(err.contains(&format!("ble-heart-rate reads it; in this demo: --ble ble-heart-rate={BELT}")), "{err}");
+    assert!(err.contains(&format!("ble = {{ address = \"{BELT}\", services = [\"180d\"")), "{err}");
+    assert!(!err.contains('\u{1b}') && err.contains("\\u{1b}[2Jbelt"), "no name paints this screen: {err}");
+    // its own ward is not passed off as anybody's, and of who is near nothing is kept
+    assert!(!heard.contains("F0:00:00:00:0D") && !err.contains("C0:00:00:00:41:02") && !out.contains(BELT), "{err}\n{out}");
+    assert_eq!(ward.said("tag").len(), 0, "nobody spoke yet, and nobody was connected");
+}
+
+//= PROMISES.md#P290
+#[test]
+fn the_demo_says_in_a_line_why_no_real_device_is_shown_and_goes_on() {
+    let folder = Folder::new("ble-demo-none");
+    let mut ward = Ward::new(&folder, &[format!("belt:belt:{BELT}")]);
+    let bus = ward.bus();
+    let mut says = |order: &str, bus: &str, why: &str| {
+        if !order.is_empty() {
+            ward.order(order);
+        }
+        let (well, out, err) = shown(&["--for", "1s"], bus);
+        let line = err.lines().find(|line| line.contains(why)).unwrap_or_else(|| panic!("{why}: {err}"));
+        assert!(line.contains("no real Bluetooth device is shown") && !err.contains(BELT), "{err}");
+        assert!(well && out.contains("\"unexplained_gaps\":0"), "{out}\n{err}");
+    };
+    says("", &bus, "the adapter hci0 is switched off; `bluetoothctl power on`");
+    says("adapter gone", &bus, "has no adapter");
+    says("bluetoothd down", &bus, "runs no BlueZ");
+    says("", &format!("unix:path={}", folder.0.join("no-bus").display()), "D-Bus of this machine cannot be reached");
+    let dead = std::os::unix::net::UnixListener::bind(folder.0.join("dead")).unwrap(); // it takes whoever comes, and says nothing
+    says("", &format!("unix:path={}", folder.0.join("dead").display()), "cannot be reached: no answer within 5 s");
+    drop(dead);
 }

@@ -1,6 +1,5 @@
 //! The demo ward: every process on the stage, a live summary, a bounded drain, and the account at the end.
 
-use std::collections::HashMap;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wardgate::status::Snapshot;
 
 use crate::accountant::{self, Account};
+use crate::neighbours;
 use crate::stage::{CHILLER, MONITORS, Stage, WEARABLES};
 use crate::summary::{Second, table};
 use crate::ward;
@@ -21,8 +21,6 @@ use crate::ward;
 const DRAIN_S_MAX: u64 = 60;
 /// Nothing new for this long, with nothing waiting at the gateway: all has arrived.
 const QUIET_MS: u64 = 2500;
-/// A BlueZ says what it has at once; where none runs, the bus may try to start one.
-const BLUEZ_MS_MAX: u64 = 2000;
 /// The receiver waits ten seconds for the clock of a gateway that never knew the time.
 const CLOCK_WAIT_MS: u64 = 12_000;
 
@@ -120,36 +118,14 @@ pub fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("wardgate-demo-{}", std::process::id()))
 }
 
-/// Whether a BlueZ with an adapter is on this machine's bus. It is asked what it has, and nothing is switched on.
-fn has_bluez() -> bool {
-    type Objects = HashMap<zbus::OwnedObjectPath, HashMap<String, HashMap<String, zbus::OwnedVariant>>>;
-    let look = async {
-        let bus = zbus::connection::Builder::system().build().await?;
-        let manager = Some("org.freedesktop.DBus.ObjectManager");
-        let objects: Objects = bus.call_method(Some("org.bluez"), "/", manager, "GetManagedObjects", &()).await?.body().deserialize()?;
-        zbus::Result::Ok(objects.values().any(|all| all.contains_key("org.bluez.Adapter1")))
-    };
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return false };
-    let found = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(BLUEZ_MS_MAX), look).await });
-    matches!(found, Ok(Ok(true)))
-}
-
 pub fn run(options: &Options) -> Result<Report, String> {
     let mut stage = Stage::new(&options.folder)?;
     stage.sign()?;
     let guest = options.guest.as_ref().map(|(folder, text)| stage.invite(folder).map(|name| (name, text.as_str()))).transpose()?;
     let real = options.ble.as_ref().map(|(plugin, address)| stage.wear(plugin, address)).transpose()?;
-    if real.is_none() {
-        stage.wearables = true;
-        eprintln!(
-            "Bluetooth is simulated: a BlueZ of wardgate-lab's own, on a D-Bus of its own. A real device instead: --ble PLUGIN=ADDRESS"
-        );
-        if has_bluez() {
-            eprintln!(
-                "this machine has a BlueZ with an adapter, which is left alone: --ble ble-heart-rate=ADDRESS shows a strap of yours instead (`bluetoothctl scan le` tells addresses)"
-            );
-        }
-    }
+    stage.wearables = real.is_none();
+    // it listens while the ward is made ready
+    let neighbours = real.is_none().then(|| std::thread::spawn(neighbours::heard));
     stage.start_broker()?;
     let mut more: Vec<&str> = guest.iter().flat_map(|(name, text)| ["--guest", name, text]).collect();
     let seed = options.faults.map(|seed| seed.to_string());
@@ -158,6 +134,12 @@ pub fn run(options: &Options) -> Result<Report, String> {
     stage.start_receiver()?;
     stage.write_configuration()?;
     introduce(&stage, options.json);
+    if let Some(neighbours) = neighbours {
+        eprintln!(
+            "Bluetooth is simulated: the ward's own devices are on a BlueZ of wardgate-lab's own, on a D-Bus of its own. A real device instead: --ble PLUGIN=ADDRESS"
+        );
+        eprintln!("{}\n", neighbours.join().unwrap_or_else(|_| "what this machine's BlueZ hears is not known: looking failed".into()));
+    }
     let begun_ns = boottime_ns();
     stage.start_gateway()?;
     stage.ward.as_mut().expect("started above").tell("on")?;

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod guest;
 pub mod layout;
 pub mod mosquitto;
+pub mod neighbours;
 pub mod oci;
 pub mod ports;
 pub mod process;

@@ -38,7 +38,7 @@ enum Verb {
         #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
         faults: Option<u64>,
         /// A real Bluetooth device through this machine's BlueZ, instead of the simulated ones: one of plugins/ble-* and its address, like
-        /// ble-heart-rate=AA:BB:CC:DD:EE:FF. Without this Bluetooth is simulated, also where this machine has a BlueZ: that is told, and left alone
+        /// ble-heart-rate=AA:BB:CC:DD:EE:FF. Without this the ward's Bluetooth is simulated, and the devices that this machine's BlueZ hears are listed
         #[arg(long, value_name = "PLUGIN=ADDRESS", value_parser = real, conflicts_with = "plugin")]
         ble: Option<(String, String)>,
     },
@@ -56,7 +56,7 @@ enum Verb {
     /// Writes the table of plugins in plugins/README.md anew
     Table,
     /// A simulated BlueZ with peripherals, on a D-Bus of its own: for DBUS_SYSTEM_BUS_ADDRESS, which it prints. Orders on standard input: on, off,
-    /// busy TIMES, adapter gone|back, dongle in, bluetoothd down|up, vanish|return|mute|unmute|opaque|clear|deafen|forget|guard|bond NAME, flap NAME TIMES, cut NAME
+    /// busy TIMES, adapter gone|back|on|off, dongle in|bonded, bluetoothd down|up, vanish|return|mute|unmute|opaque|clear|deafen|forget|guard|bond NAME, flap NAME TIMES, cut NAME
     /// RECORDS, hold NAME TIMES, rssi NAME DBM, burst NAME TIMES, crowd STRANGERS
     Bluez {
         /// Where the socket is made, and the send logs below `sent`
