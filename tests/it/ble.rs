@@ -235,9 +235,30 @@ pub fn rig(name: &str, plugins: &[&str], instances: &str) -> Rig {
     Rig { guest, peripherals, stage, share, folder }
 }
 
+/// What a gateway's log says of plugins that it compiled itself, where it was to take what was compiled ahead; `instances` of them are ready.
+pub fn compiled_there(log: &str, instances: usize) -> Vec<&str> {
+    let ready: Vec<_> = log.lines().filter(|line| line.contains("plugin is ready")).collect();
+    assert!(ready.len() >= instances, "{} of {instances} plugins are ready:\n{log}", ready.len());
+    ready.into_iter().filter(|line| !line.contains("origin=Cache") && !line.contains("origin=Shared")).collect()
+}
+
 /// What the gateway says of itself.
 pub fn status(guest: &mut Guest) -> Json {
     serde_json::from_str(&guest.well("wardgate status --json --config /mnt/gateway.toml").unwrap()).unwrap()
+}
+
+//= PROMISES.md#P294
+#[test]
+fn a_plugin_that_was_compiled_in_the_guest_is_seen_in_its_log() {
+    let line =
+        |name: &str, origin: &str| format!(" INFO plugin is ready instance=\"{name}\" plugin=ble-heart-rate-0.1.0 origin={origin}\n");
+    let ahead = line("belt-1", "Cache") + " INFO Bluetooth is there\n" + &line("belt-2", "Shared");
+    assert_eq!(compiled_there(&ahead, 2), [""; 0]);
+    for slow in ["Compiled", "Recompiled(\"it was made by another gateway\")"] {
+        let slow = line("meter", slow);
+        assert_eq!(compiled_there(&(ahead.clone() + &slow), 3), [slow.trim_end()]);
+    }
+    assert!(std::panic::catch_unwind(|| compiled_there(&ahead, 3)).is_err(), "one that is not ready tells nothing");
 }
 
 //= PROMISES.md#P190
@@ -263,6 +284,11 @@ fn on_a_real_bluez_every_notification_comes_once() {
     };
     wait_to_see("every plugin to be open", || guest.run("wardgate status --json --config /mnt/gateway.toml").unwrap(), compiled);
     took("every plugin is open");
+    assert_eq!(
+        compiled_there(&fs::read_to_string(share.join("gateway.log")).unwrap(), WARD.len()),
+        [""; 0],
+        "the cache of beside it was not taken"
+    );
     let mark = peripherals.mark();
     peripherals.tell(&format!("cut meter {RECORDS_BEFORE_THE_CUT}")).unwrap();
     peripherals.tell(&format!("push {PUSHY}")).unwrap();

@@ -11,7 +11,7 @@ use wardgate_lab::accountant::{self, Content, lines_below};
 use wardgate_lab::guest::{Guest, UART_PORT};
 use wardgate_lab::sim::serial::ivy450c;
 
-use crate::ble::{RUN, Rig, rig, status};
+use crate::ble::{RUN, Rig, compiled_there, rig, status};
 use crate::ward::wait_to_see;
 
 const PLUGIN: &str = "ivy450c";
@@ -58,6 +58,7 @@ fn a_break_on_a_uart_costs_its_message_and_bytes_like_the_kernels_marks_cost_not
     let came = || accountant::read_received(&stage.output(), NAME).get("ecg").map_or(0, Vec::len) as u64;
     let log = || fs::read_to_string(share.join("gateway.log")).unwrap_or_default();
     wait_to_see("every message but the broken one", || (came(), log()), |(came, _)| *came >= MESSAGES - 1);
+    assert_eq!(compiled_there(&log(), 1), [""; 0], "the cache of beside it was not taken");
     is_whole_but_for_the_break(&stage.output(), &status(&mut guest));
 }
 
