@@ -40,7 +40,8 @@ fn the_demo_shows_a_device_that_this_machines_bluez_has() {
     }
 }
 
-//= PROMISES.md#P220, P290
+//= PROMISES.md#P220
+//= PROMISES.md#P290
 #[test]
 fn the_demo_shows_what_this_machines_bluez_hears_and_that_its_own_devices_are_simulated() {
     let folder = Folder::new("ble-demo-there");
