@@ -18,7 +18,7 @@ use crate::when;
 
 mod verify;
 
-pub use verify::{Broken, Whole, held_against, proven, verify_file, verify_folder, verify_text};
+pub use verify::{Broken, Whole, proven, readable, verify_beside, verify_file, verify_folder, verify_text};
 
 /// A record has some 300 bytes: some thousand of them, weeks of a busy ward.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -30,8 +30,8 @@ const SEALED_EVERY: u64 = 64;
 const TEXT_BYTES_MAX: usize = 1024;
 /// No line of ours is longer: a dozen texts, each escaped.
 const LINE_BYTES_MAX: u64 = 64 << 10;
-/// Refusals of one user by one verb within [`REFUSED_WITHIN_S`]: who tries all day long does not drive out what came before. A day of that has some
-/// 300 kB, and no person is refused so often.
+/// Refusals of one user by one verb for one kind of reason within [`REFUSED_WITHIN_S`]: who tries all day long does not drive out what came before, and
+/// hides no refusal of another kind. A day of one kind has some 300 kB, and no person is refused so often.
 const REFUSED_MAX: usize = 32;
 const REFUSED_WITHIN_S: u64 = 3600; // who is refused by mistake asks somebody within the hour
 const MODE: u32 = 0o640;
@@ -203,6 +203,12 @@ fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
+/// Of a reason, without what it is about: files, numbers, names in quotation marks.
+fn kind_of(why: Option<&String>) -> String {
+    let about = |word: &&str| word.contains(|c: char| c.is_ascii_digit() || "/._\"'`".contains(c));
+    why.map_or("", String::as_str).split_whitespace().filter(|word| !about(word)).collect::<Vec<_>>().join(" ")
+}
+
 fn boot_of(now: Moment) -> String {
     format!("{:016x}", now.boot)
 }
@@ -293,7 +299,9 @@ impl Audit {
         let lock = shared_file(&self.folder.join(LOCK), OpenOptions::new().write(true).create(true), MODE)?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut end = self.end(true)?;
-        if let Some((count, known)) = self.beside.as_ref().and_then(|memory| memory()) {
+        let mut known = None;
+        if let Some((count, newest)) = self.beside.as_ref().and_then(|memory| memory()) {
+            let known = &*known.insert(newest);
             // by a new head an older memory would be as good as the newest: it stays one short until a person has made it anew
             end.memory = end.memory.max(count.saturating_add(u64::from(end.lost)));
             if known.n > end.n {
@@ -303,8 +311,13 @@ impl Audit {
                     end.n, known.n
                 );
                 end.flaw.get_or_insert((end.n.saturating_add(1), why));
-                (end.n, end.hash) = (known.n, known.hash);
+                (end.n, end.hash) = (known.n, known.hash.clone());
             }
+        }
+        if let (true, Some((_, why)), Some(known)) = (end.lost, &end.flaw, &known)
+            && self.hash_of(known.n)?.is_some_and(|found| found != known.hash)
+        {
+            end.flaw = Some((known.n, format!("record {} is not the one that the memory beside the log knows, and {why}", known.n)));
         }
         if let Some((first, why)) = end.flaw.take() {
             let told = end.n.checked_add(1).ok_or_else(used_up)?;
@@ -320,13 +333,25 @@ impl Audit {
             match self.refused(&entry, now)? {
                 n if n >= REFUSED_MAX => return Ok(end.n),
                 n if n + 1 == REFUSED_MAX => {
-                    let words = format!("of this user's refusals by this verb no more than {REFUSED_MAX} an hour are written down");
+                    let words = format!("of such refusals of this user by this verb no more than {REFUSED_MAX} an hour are written down");
                     entry = entry.and("further", words);
                 }
                 _ => {}
             }
         }
         Ok(self.put(entry, now, end)?.n)
+    }
+
+    /// Of the line of one record, where it is kept and can be read.
+    fn hash_of(&self, n: u64) -> io::Result<Option<String>> {
+        for path in files(&self.folder)? {
+            let text = fs::read(path)?;
+            let is = |line: &&[u8]| serde_json::from_slice::<Record>(line).is_ok_and(|record| record.n == n);
+            if let Some(found) = text.split(|b| *b == b'\n').find(is) {
+                return Ok(Some(hash(found)));
+            }
+        }
+        Ok(None)
     }
 
     /// How often this user was refused by this verb of late, as far as the present file tells: a file more is no gain to whoever fills them.
@@ -336,10 +361,10 @@ impl Audit {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(why) => return Err(why),
         };
-        let (by, boot, up_s) = (cut(&entry.by), boot_of(now), up_of(now));
+        let (by, boot, up_s, kind) = (cut(&entry.by), boot_of(now), up_of(now), kind_of(entry.about.get("why")));
         let of_late = |record: &Record| {
             let same = record.what == What::Refuse && record.by == by && record.about.get("what") == entry.about.get("what");
-            same && record.boot == boot && up_s < record.up_s.saturating_add(REFUSED_WITHIN_S)
+            same && kind_of(record.about.get("why")) == kind && record.boot == boot && up_s < record.up_s.saturating_add(REFUSED_WITHIN_S)
         };
         let records = text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Record>(line).ok());
         Ok(records.filter(of_late).count())

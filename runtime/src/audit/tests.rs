@@ -237,16 +237,30 @@ fn a_head_that_alone_was_damaged_makes_no_record_bad_and_is_told_before_the_next
         }
         let why = says(&at).expect_err("damaged");
         assert!(matches!(why, Broken::Head { last: 5, .. }), "{why}");
-        assert!(why.to_string().contains("the chain is whole up to record 5") && why.remedy().contains("wardgate grant recall"), "{why}");
+        assert!(
+            why.to_string()
+                .contains("the chain is whole up to record 5 and signed up to 1: the 4 behind that may be of whoever can write there")
+                && why.remedy().contains("wardgate grant recall"),
+            "{why}"
+        );
         assert!(audit.flaw().is_some_and(|why| why.contains("so which record was the newest is not known")), "before the next record");
         // and the log goes on
         audit.append(entry(6), Moment::default()).expect("written");
         let why = says(&at).expect_err("it is told for ever");
         assert_eq!(found(&at), (6, 6));
-        assert!(matches!(&why, Broken::Found { headless: verify::Headless::Yes, behind_it, .. } if behind_it.is_ok()), "{why}");
+        assert!(
+            matches!(&why, Broken::Found { headless: verify::Headless::Yes { signed: 1 }, behind_it, .. } if behind_it.is_ok()),
+            "{why}"
+        );
         let words = why.to_string();
-        assert!(words.contains("the chain is whole up to record 5") && words.contains("all other records up to 7"), "{words}");
-        assert!(!words.contains("record 6 is missing") && why.remedy().contains("no record that is there is bad"), "{words}");
+        assert!(
+            words.contains("the chain is whole up to record 5 and signed up to 1: the 4")
+                && words.contains("up to record 7, is as it was written"),
+            "{words}"
+        );
+        assert!(!words.contains("record 6 is missing") && why.remedy().contains("marks what no signature vouches for"), "{words}");
+        let marked: Vec<_> = readable(&at, &public()).iter().map(|(record, proven)| (record.n, *proven)).collect();
+        assert_eq!(marked, [(1, true), (2, false), (3, false), (4, false), (5, false), (6, true), (7, true)]);
         let broken = audit.newest().and_then(|head| head.broken).expect("told").in_words();
         assert_eq!(broken, "the log's head, or what stood behind record 5, was not as this device left it, as record 6 tells");
         assert_eq!(audit.flaw(), None, "told already");
@@ -267,18 +281,22 @@ fn who_is_refused_all_day_long_is_told_so_often_an_hour_and_others_all_the_same(
     let (_, audit) = log("rate", 1);
     let at = |hour: u64| Moment { monotonic_ns: hour * 3_600_000_000_000, ..Moment::default() };
     let refused = |by: &str, verb: &str, n: usize, hour| {
-        audit.append(Entry::new(What::Refuse, by, [("what", &verb), ("why", &n)]), at(hour)).expect("written")
+        audit
+            .append(Entry::new(What::Refuse, by, [("what", &verb), ("why", &format!("/x/junk-{n}.wardgate is no package"))]), at(hour))
+            .expect("written")
     };
     let many = |hour| (0..3 * REFUSED_MAX).map(|n| refused("uid 7", "allow-older", n, hour)).max().expect("some");
     let most = REFUSED_MAX as u64;
     assert_eq!(many(0), 1 + most);
     let last = audit.proven().pop().expect("a record");
     assert!(last.about.get("further").is_some_and(|words| words.contains("no more than")), "{last:?}");
-    // another user, another verb, the gateway itself and whatever is no refusal are told; and so is the same user an hour later
+    // another kind of reason, another user, another verb, the gateway itself and whatever is no refusal are told; and so is the same user an hour later
     assert_eq!((refused("uid 8", "allow-older", 0, 0), refused("uid 7", "install", 0, 0)), (2 + most, 3 + most));
     assert_eq!((0..3 * REFUSED_MAX).map(|n| refused(GATEWAY, "start", n, 0)).max(), Some(3 + 4 * most));
     assert_eq!(audit.append(entry(1), at(0)).expect("written"), 4 + 4 * most);
-    assert_eq!(many(1), 4 + 5 * most);
+    let revoked = Entry::new(What::Refuse, "uid 7", [("what", &"allow-older"), ("why", &"/x/junk-1.wardgate is revoked")]);
+    assert_eq!(audit.append(revoked, at(0)).expect("written"), 5 + 4 * most);
+    assert_eq!(many(1), 5 + 5 * most);
 }
 
 #[test]
@@ -374,4 +392,55 @@ fn old_files_that_somebody_took_away_are_told_and_none_is_written_over() {
     let n = audit.append(entry(2), Moment::default()).expect("it goes on");
     assert_eq!(audit.newest().expect("signed").broken, Some(Break { first: 1, told: n - 1 }));
     assert!(matches!(says(&at), Err(Broken::Found { first: 1, .. })), "{:?}", says(&at));
+}
+
+/// As somebody writes it who can write there and has no key: record `from` says something else, and all behind it follow on that.
+fn rewritten(folder: &Path, from: u64) {
+    let mut before = NOTHING.to_owned();
+    let mut all = Vec::new();
+    for text in lines(folder) {
+        let mut record: Record = serde_json::from_str(&text).expect("a record");
+        if record.n == from {
+            record.by = "uid 4711".into();
+        }
+        if record.n > from {
+            record.before.clone_from(&before);
+        }
+        let bytes = line(&record);
+        before = hash(&bytes);
+        all.push(String::from_utf8(bytes).expect("a text"));
+    }
+    write(folder, &all);
+}
+
+//= PROMISES.md#P278
+#[test]
+fn a_log_that_was_rewritten_beside_a_lost_head_is_held_against_the_memory_and_never_called_proven() {
+    let (at, audit) = log("rewritten", 10);
+    let anchor = |n: u64| Anchor { n, hash: hash(lines(&at)[n as usize - 1].as_bytes()) };
+    let known = anchor(8);
+    let beside = |known: &Anchor| verify::verify_beside(&at, &public(), Some(known));
+    assert_eq!(beside(&known).map(|whole| whole.covered), Ok(10));
+    fs::remove_file(at.join(HEAD)).expect("there");
+    let why = beside(&known).expect_err("no head");
+    assert!(matches!(why, Broken::Head { last: 10, signed: 8, .. }), "{why}");
+    assert!(matches!(beside(&Anchor { n: 12, hash: "x".into() }), Err(Broken::Cut { n: 11, last: 12 })));
+    rewritten(&at, 3);
+    assert_eq!(beside(&known), Err(Broken::Another { n: 8 }));
+    let why = says(&at).expect_err("no head");
+    assert!(matches!(why, Broken::Head { last: 10, signed: 1, .. }), "{why}");
+    // and by the next record the device says so itself
+    let newest = known.clone();
+    let audit = audit.beside(move || Some((1, newest.clone())));
+    audit.append(entry(11), Moment::default()).expect("written");
+    let why = says(&at).expect_err("it is told for ever").to_string();
+    assert!(why.contains("record 8 is missing or not as it was written: the device found that when it wrote record 11"), "{why}");
+    let told = lines(&at).remove(10);
+    assert!(told.contains("record 8 is not the one that the memory beside the log knows"), "{told}");
+    // what is as it was written is not said to be another
+    let (at, audit) = log("headless", 10);
+    fs::remove_file(at.join(HEAD)).expect("there");
+    let newest = Anchor { n: 8, hash: hash(lines(&at)[7].as_bytes()) };
+    audit.beside(move || Some((1, newest.clone()))).append(entry(11), Moment::default()).expect("written");
+    assert_eq!(found(&at), (11, 11));
 }

@@ -37,14 +37,16 @@ pub enum Broken {
     #[error(
         "{} {}: {}, and whether others stood behind that is not known", path.display(),
         if *gone { "is gone".into() } else { format!("is damaged, or not signed by the device ({key})") },
-        if *last == 0 { "no record stands beside it".into() } else { format!("the chain is whole up to record {last}") }
+        if *last == 0 { "no record stands beside it".into() } else { chained(*last, *signed) }
     )]
-    Head { path: PathBuf, key: String, gone: bool, last: u64 },
+    Head { path: PathBuf, key: String, gone: bool, last: u64, signed: u64 },
     #[error(
         "record {n} is missing, and all behind it: the log and its head end with record {last}, and the memory beside them knows record {known}: both were put back"
     )]
     PutBack { n: u64, last: u64, known: u64 },
-    #[error("record {n} is not the one that the memory beside the log knows: the log is another one, which this device signed")]
+    #[error(
+        "record {n} is not the one that the memory beside the log knows: that or one before it was changed, or it is another log of this device"
+    )]
     Another { n: u64 },
     #[error("there is no record in {}", path.display())]
     Empty { path: PathBuf },
@@ -55,18 +57,33 @@ pub enum Broken {
 /// Whether a break was the loss of the head alone: the record that tells of it says so, and follows on the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headless {
-    Yes,
+    /// What the device had signed until then, by its newest signature.
+    Yes {
+        signed: u64,
+    },
     No,
     /// That record was kept no longer.
     Unknown,
 }
 
+/// What is chained follows on; only what is signed is of the device: without a head whoever can write there writes a chain as well as the device.
+fn chained(last: u64, signed: u64) -> String {
+    match last.saturating_sub(signed) {
+        0 => format!("the chain is whole and signed up to record {last}"),
+        1 => format!(
+            "the chain is whole up to record {last} and signed up to {signed}: the one behind that may be of whoever can write there"
+        ),
+        n => format!(
+            "the chain is whole up to record {last} and signed up to {signed}: the {n} behind that may be of whoever can write there"
+        ),
+    }
+}
+
 fn found(first: u64, told: u64, headless: Headless) -> String {
-    if headless == Headless::Yes {
+    if let Headless::Yes { signed } = headless {
+        let chained = chained(first.saturating_sub(1), signed);
         return format!(
-            "{HEAD} was damaged or gone when the device wrote record {told}: the chain is whole up to record {}, and whether others stood behind \
-             that is not known",
-            first.saturating_sub(1)
+            "{HEAD} was damaged or gone when the device wrote record {told}: {chained}, and whether others stood behind that is not known"
         );
     }
     if headless == Headless::Unknown {
@@ -80,7 +97,7 @@ fn found(first: u64, told: u64, headless: Headless) -> String {
 
 fn behind(it: &Result<Whole, Broken>) -> String {
     match it {
-        Ok(whole) => format!("; all other records up to {} are as the device wrote them", whole.covered),
+        Ok(whole) => format!("; what it signed since then, up to record {}, is as it was written", whole.covered),
         Err(why) => format!("; and of the others: {why}"),
     }
 }
@@ -95,9 +112,9 @@ impl Broken {
                  restart at the latest) and tells of it there; until somebody who looked at `wardgate audit show` said `wardgate grant recall`, \
                  nothing new starts"
             }
-            Self::Found { headless: Headless::Yes, .. } => {
-                "keep a copy of the whole state folder, and find out who could write there: no record that is there is bad, and `wardgate audit show` \
-                 shows them all; every later signature of the device says so"
+            Self::Found { headless: Headless::Yes { .. }, .. } => {
+                "keep a copy of the whole state folder, and find out who could write there: `wardgate audit show` marks what no signature \
+                 vouches for; every later signature of the device says that the head was gone"
             }
             Self::Found { .. } => {
                 "keep the whole state folder as it is, and find out who could write there: what stood in those records is lost, and every \
@@ -120,6 +137,11 @@ fn texts(files: &[PathBuf]) -> Result<Vec<Text>, Broken> {
 
 /// The log in a state folder, up to its newest record.
 pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Whole, Broken> {
+    verify_beside(folder, key, None)
+}
+
+/// The same, against what the memory beside it knows.
+pub fn verify_beside(folder: &Path, key: &PublicKey, known: Option<&Anchor>) -> Result<Whole, Broken> {
     let files = super::files(folder).map_err(|why| Broken::Unreadable { path: folder.to_owned(), why: why.to_string() })?;
     let path = folder.join(HEAD);
     let bytes = fs::read(&path).ok();
@@ -132,23 +154,23 @@ pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Whole, Broken> {
     let done = texts(&files).and_then(|texts| texts.iter().try_for_each(|(path, text)| chain.read(path, text, key))).and_then(|()| {
         chain.beginning(0)?;
         let last = chain.whole.records.last().map_or(0, |record| record.n);
-        chain.up_to(head.as_ref().ok_or_else(|| Broken::Head { path: path.clone(), key: key.id(), gone, last })?)
+        // the device's own code over the memory vouches for the record that it names, and for all that it follows on
+        let vouched = match known {
+            Some(known) if chain.holds(known)? => known.n,
+            _ => 0,
+        };
+        let signed = chain.whole.covered.max(vouched);
+        let headless = || match known {
+            Some(known) if known.n > last => Broken::Cut { n: last + 1, last: known.n },
+            _ => Broken::Head { path: path.clone(), key: key.id(), gone, last, signed },
+        };
+        chain.up_to(head.as_ref().ok_or_else(headless)?)?;
+        match known {
+            Some(known) if known.n > last => Err(Broken::PutBack { n: last + 1, last, known: known.n }),
+            _ => Ok(()),
+        }
     });
     chain.done(done, head.and_then(|head| head.broken))
-}
-
-/// A log that is whole by itself, against what the memory beside it knows.
-pub fn held_against(whole: Whole, known: &Anchor) -> Result<Whole, Broken> {
-    let last = whole.records.last().map_or(0, |record| record.n);
-    if known.n > last {
-        return Err(Broken::PutBack { n: last + 1, last, known: known.n });
-    }
-    let at = whole.records.iter().position(|record| record.n == known.n);
-    // what is older than the oldest that is kept has gone by itself
-    match at.map(|at| hash(&line(&whole.records[at]))) {
-        Some(found) if found != known.hash => Err(Broken::Another { n: known.n }),
-        _ => Ok(whole),
-    }
 }
 
 /// One file by itself: what stands behind its last signed record is chained, and nothing more.
@@ -181,6 +203,19 @@ pub fn proven(folder: &Path, key: &PublicKey) -> Vec<Record> {
     chain.whole.records
 }
 
+/// All that can be read of a log that is not whole, up to the first record that does not fit, each with whether the device vouches for it.
+pub fn readable(folder: &Path, key: &PublicKey) -> Vec<(Record, bool)> {
+    let proven: Vec<u64> = proven(folder, key).iter().map(|record| record.n).collect();
+    let mut chain = Chain::default();
+    let read = super::files(folder).ok().and_then(|files| texts(&files).ok()).unwrap_or_default();
+    let _ = read.iter().try_for_each(|(path, text)| chain.read(path, text, key)); // how far that is, is all that counts here
+    let marked = |record: Record| {
+        let is_proven = proven.contains(&record.n);
+        (record, is_proven)
+    };
+    chain.whole.records.into_iter().map(marked).collect()
+}
+
 fn signed(key: &PublicKey, message: &[u8], sig: &str) -> bool {
     base64::decode(sig).is_some_and(|sig| key.signed(message, &sig))
 }
@@ -194,11 +229,20 @@ struct Chain {
     before: Option<String>,
     /// The first break that the device itself tells of.
     found: Option<Break>,
-    /// Records that tell of a lost head, and follow on the one before them.
-    headless: Vec<u64>,
+    /// Records that tell of a lost head, and follow on the one before them; each with what was signed until then.
+    headless: Vec<(u64, u64)>,
 }
 
 impl Chain {
+    /// Whether the record that the memory knows is here: what is older than the oldest that is kept has gone by itself.
+    fn holds(&self, known: &Anchor) -> Result<bool, Broken> {
+        let record = self.whole.records.iter().find(|record| record.n == known.n);
+        match record.map(|record| hash(&line(record))) {
+            Some(found) if found != known.hash => Err(Broken::Another { n: known.n }),
+            found => Ok(found.is_some()),
+        }
+    }
+
     fn next(&self) -> u64 {
         self.whole.records.last().map_or(1, |record| record.n.saturating_add(1))
     }
@@ -217,7 +261,7 @@ impl Chain {
             // only the device can say that what stands before this record is not its own
             match self.follows_on(&record) {
                 Ok(()) if sealed && record.what == What::Broken && record.about.get("why").is_some_and(|why| why.starts_with(HEAD_IS)) => {
-                    self.headless.push(record.n);
+                    self.headless.push((record.n, self.whole.covered));
                 }
                 Err(why) if !(sealed && record.what == What::Broken) => return Err(why),
                 _ => {}
@@ -286,8 +330,9 @@ impl Chain {
         match self.found.or(head) {
             Some(Break { first, told }) => {
                 let kept = kept.is_none_or(|oldest| oldest <= told);
+                let at = self.headless.iter().find(|(n, _)| *n == told);
                 let headless = match (first == told, kept) {
-                    (true, _) if self.headless.contains(&told) => Headless::Yes,
+                    (true, _) if at.is_some() => Headless::Yes { signed: at.map_or(0, |(_, signed)| *signed) },
                     (true, false) => Headless::Unknown,
                     _ => Headless::No,
                 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::site::{device, wrong_key};
-use crate::audit::{Anchor, Broken, Record, Whole, held_against, verify_file, verify_folder};
+use crate::audit::{Anchor, Broken, Record, Whole, readable, verify_beside, verify_file};
 use crate::config::Config;
 use crate::fault::{Fault, Guilty};
 use crate::gateway;
@@ -75,7 +75,7 @@ struct Whose {
 }
 
 impl Whose {
-    fn read(&self) -> Result<(Result<Whole, Broken>, PathBuf, PublicKey), Fault> {
+    fn read(&self, known: Option<&Anchor>) -> Result<(Result<Whole, Broken>, PathBuf, PublicKey), Fault> {
         let (path, key) = match (&self.file, &self.key) {
             (Some(file), Some(key)) => (file.clone(), PublicKey::read(key).map_err(|e| wrong_key(&e))?),
             _ => {
@@ -83,7 +83,7 @@ impl Whose {
                 (config.gateway.state.clone(), device(&config)?)
             }
         };
-        let whole = if path.is_dir() { verify_folder(&path, &key) } else { verify_file(&path, &key) };
+        let whole = if path.is_dir() { verify_beside(&path, &key, known) } else { verify_file(&path, &key) };
         Ok((whole, path, key))
     }
 }
@@ -104,16 +104,6 @@ impl Beside {
         let Ok((read, older)) = memory.read_beside() else { return Ok(Self { known: None, older: None }) };
         Ok(Self { known: read.audit.map(|(n, hash)| Anchor { n, hash }), older })
     }
-
-    fn holds(self, whole: Whole) -> Result<Result<Whole, Broken>, Fault> {
-        if let Some(why) = self.older {
-            return Err(Fault::new(Guilty::Store, why, RECALL));
-        }
-        Ok(match self.known {
-            Some(known) => held_against(whole, &known),
-            None => Ok(whole),
-        })
-    }
 }
 
 fn broken(path: &Path, why: &Broken) -> Fault {
@@ -124,12 +114,15 @@ pub fn run(args: &Audit) -> Result<(), Fault> {
     match &args.verb {
         Verb::Verify { whose } => {
             let beside = if whose.file.is_none() { Some(Beside::read(&whose.config)?) } else { None };
-            let (read, path, key) = whose.read()?;
-            let whole = match (read, beside) {
-                (Ok(whole), Some(beside)) => beside.holds(whole)?,
-                (read, _) => read,
-            };
-            let whole = whole.map_err(|why| broken(&path, &why))?;
+            let (read, path, key) = whose.read(beside.as_ref().and_then(|beside| beside.known.as_ref()))?;
+            // of a log that is whole by itself
+            let older = beside
+                .and_then(|beside| beside.older)
+                .filter(|_| matches!(read, Ok(_) | Err(Broken::PutBack { .. } | Broken::Another { .. })));
+            if let Some(why) = older {
+                return Err(Fault::new(Guilty::Store, why, RECALL));
+            }
+            let whole = read.map_err(|why| broken(&path, &why))?;
             let (first, last) = (whole.records.first().map_or(0, |r| r.n), whole.records.last().map_or(0, |r| r.n));
             println!("the audit log {} is whole: records {first} to {last}, {} signed by the device", path.display(), whole.seals);
             println!("    {}", key.id());
@@ -138,19 +131,17 @@ pub fn run(args: &Audit) -> Result<(), Fault> {
             }
         }
         Verb::Show { whose, last, json } => {
-            let (read, path, _) = whose.read()?;
+            let (read, path, key) = whose.read(None)?;
             let why = match read {
                 Ok(whole) => {
-                    show(&whole, *last, *json);
+                    show(whole.records.into_iter().map(|record| (record, true)).collect(), *last, *json);
                     return Ok(());
                 }
                 Err(why) => why,
             };
-            // what the device wrote since it found the log changed can be read all the same
-            if let Broken::Found { behind_it, .. } = &why
-                && let Ok(whole) = behind_it.as_ref()
-            {
-                show(whole, *last, *json);
+            // what can be read of it all the same
+            if path.is_dir() {
+                show(readable(&path, &key), *last, *json);
             }
             return Err(broken(&path, &why));
         }
@@ -159,13 +150,19 @@ pub fn run(args: &Audit) -> Result<(), Fault> {
     Ok(())
 }
 
-fn show(whole: &Whole, last: Option<usize>, json: bool) {
-    let skipped = last.map_or(0, |n| whole.records.len().saturating_sub(n));
-    for record in &whole.records[skipped..] {
-        if json {
-            println!("{}", serde_json::to_string(record).expect("plain texts"));
-        } else {
-            println!("{}", in_words(record));
+/// Each with whether a signature of the device vouches for it, where the log is not whole.
+fn show(records: Vec<(Record, bool)>, last: Option<usize>, json: bool) {
+    let skipped = last.map_or(0, |n| records.len().saturating_sub(n));
+    for (record, proven) in &records[skipped..] {
+        match (json, proven) {
+            (true, true) => println!("{}", serde_json::to_string(record).expect("plain texts")),
+            (true, false) => {
+                let mut marked = serde_json::to_value(record).expect("plain texts");
+                marked["proven"] = false.into();
+                println!("{marked}");
+            }
+            (false, true) => println!("{}", in_words(record)),
+            (false, false) => println!("{}  NOT PROVEN", in_words(record)),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{Admitted, Judge, Wants};
 use crate::plugin::trial::{self, Unopened};
-use crate::plugin::{Held, Host, Package, PluginError, Prepared, PublicKey, RECALL, Vendors, Withheld, at_once, held, in_others_hands};
+use crate::plugin::{
+    Held, Host, Package, PluginError, Prepared, PublicKey, RECALL, Vendors, Withheld, at_once, gateways_user, held, in_others_hands,
+};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -52,7 +54,8 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
     let mut wrong = crate::gateway::secrets(&config).err();
-    for one in in_others_hands(&config.trust, &config.gateway.state) {
+    let user = gateways_user(config.file(), &config.gateway.state);
+    for one in in_others_hands(&config.trust, &config.gateway.state, user) {
         println!("ERROR: {one}; what to do: {}", one.remedy());
         wrong.get_or_insert(Fault::new(Guilty::Configuration, &one, one.remedy()));
     }

@@ -7,7 +7,9 @@ use crate::config::{Config, IMAGE_PROFILE};
 use crate::fault::{Fault, Guilty};
 use crate::gateway::{self, Judge, Occasion};
 use crate::keys::{KeyError, PublicKey};
-use crate::plugin::{Admission, DeviceKey, InOthersHands, Known, Memory, Package, RECALL, Remembered, Seen, Withheld, in_others_hands};
+use crate::plugin::{
+    Admission, DeviceKey, InOthersHands, Known, Memory, Package, RECALL, Remembered, Seen, Withheld, gateways_user, in_others_hands,
+};
 
 pub struct Site {
     pub config: Config,
@@ -79,7 +81,8 @@ impl Site {
     }
 
     fn hands(&self) -> Option<InOthersHands> {
-        in_others_hands(&self.config.trust, &self.config.gateway.state).into_iter().next()
+        let user = gateways_user(self.config.file(), &self.config.gateway.state);
+        in_others_hands(&self.config.trust, &self.config.gateway.state, user).into_iter().next()
     }
 
     pub fn open(file: &Path) -> Result<Self, Fault> {

@@ -447,7 +447,7 @@ impl OnDisk {
             Some((about.modified().ok()?, about.len(), about.ino()))
         };
         let files = [config.file(), &memory].into_iter().chain(fleet.as_deref()).chain(keys.as_deref()).map(about).collect();
-        let hands = in_others_hands(&config.trust, &config.gateway.state);
+        let hands = in_others_hands(&config.trust, &config.gateway.state, rustix::process::geteuid().as_raw());
         Self { files, hands, anew: if anew == 0 { u64::MAX } else { anew } }
     }
 }

@@ -194,7 +194,7 @@ impl Warden {
     /// darkened for it. Whatever is new is withheld, and what a person wants is refused ([`Self::in_good_hands`]).
     async fn look_at_hands(&mut self, config: &Config) {
         let (trust, state) = (config.trust.clone(), self.state.clone());
-        let look = move || in_others_hands(&trust, &state);
+        let look = move || in_others_hands(&trust, &state, rustix::process::geteuid().as_raw());
         let Ok(hands) = tokio::task::spawn_blocking(look).await else { return };
         if hands == self.hands {
             return;
@@ -539,6 +539,6 @@ fn site_key(config: &Config) -> Result<Option<PublicKey>, Fault> {
 pub fn vouched(config: &Config, before: Option<PublicKey>) -> Result<(), Fault> {
     match before.or(site_key(config)?) {
         Some(key) => config_signature(config.file(), config.text(), &key).map_err(|e| Fault::new(Guilty::Configuration, &e, e.remedy())),
-        None => Ok(config.in_safe_hands(gateways_user(&config.gateway.state))?),
+        None => Ok(config.in_safe_hands(gateways_user(config.file(), &config.gateway.state))?),
     }
 }

@@ -422,6 +422,12 @@ fn what_belongs_to_the_gateways_own_user_is_in_good_hands_whoever_asks_and_nobod
     badly("state", "can be written by others (mode 775)");
     super::mode(&desk.at.join("state"), 0o755);
     desk.well(&["plugin", "accept", &text(&package)]);
+    // nor does root trust whom a gateway.toml names that another user wrote: it would name a state folder of that user's own
+    give("gateway.toml", 12_345);
+    for verb in [&["plugin", "accept"][..], &["grant", "approve"]] {
+        let why = desk.badly(&[verb, &[&text(&package)]].concat(), 3);
+        assert!(why.contains("belongs to user 12345"), "{why}");
+    }
 }
 
 //= PROMISES.md#P278

@@ -1,5 +1,5 @@
 //! In whose hands lies what says whom a site trusts: the trust folder, the vendors' keys, fleet.json, the site's key, the state folder. Whoever may
-//! write one of them decides what runs here. Root may, and the user to whom the gateway's state belongs; whoever asks.
+//! write one of them decides what runs here. Root may, and the user as whom the gateway runs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,15 +24,19 @@ impl InOthersHands {
     }
 }
 
-/// The user as whom a gateway runs: to whom its state folder belongs, whoever asks, so that root's verbs judge as the gateway does. Where there is none
-/// yet it is the one who asks, who is about to make it.
-pub fn gateways_user(state: &Path) -> u32 {
-    fs::metadata(state).map_or_else(|_| rustix::process::geteuid().as_raw(), |about| about.uid())
+/// The user as whom a gateway runs, for its verbs: whoever asks, or where root asks, to whom the state folder belongs, so that root judges as the
+/// gateway does. That counts only on the word of a gateway.toml that is root's: whoever else wrote it would name a folder of their own.
+pub fn gateways_user(config: &Path, state: &Path) -> u32 {
+    let me = rustix::process::geteuid().as_raw();
+    let roots = || fs::metadata(config).is_ok_and(|about| Loose::of(&about, &[0]).is_none());
+    match fs::metadata(state) {
+        Ok(about) if me == 0 && roots() => about.uid(),
+        _ => me, // who is about to make it, where there is none yet
+    }
 }
 
-/// All of them, the folders first. What is not there is nobody's.
-pub fn in_others_hands(trust: &Trust, state: &Path) -> Vec<InOthersHands> {
-    let me = gateways_user(state);
+/// All of them that others than root and `me` may write, the folders first. What is not there is nobody's.
+pub fn in_others_hands(trust: &Trust, state: &Path, me: u32) -> Vec<InOthersHands> {
     let keys = trust.keys();
     let state = keys.is_some().then(|| state.to_owned()); // who trusts nobody has nothing to lose there
     let folders = trust.folder.iter().chain(&keys).chain(&state).cloned();
@@ -63,7 +67,12 @@ mod tests {
         let (vendors, state, me) = (folder.join("vendors"), folder.join("state"), rustix::process::geteuid().as_raw());
         fs::create_dir_all(&vendors).unwrap();
         let trust = Trust { folder: Some(folder.clone()), site_key: Some(folder.join("site.pub")), ..Trust::default() };
-        assert_eq!((in_others_hands(&trust, &state), gateways_user(&state)), (Vec::new(), me), "nothing of it is there yet");
+        let config = folder.join("gateway.toml");
+        fs::write(&config, "").unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+        let whose = || gateways_user(&config, &state);
+        let in_others_hands = |trust: &Trust, state: &Path| in_others_hands(trust, state, whose());
+        assert_eq!((in_others_hands(&trust, &state), whose()), (Vec::new(), me), "nothing of it is there yet");
         fs::create_dir_all(&state).unwrap();
         let all =
             [folder.clone(), vendors.clone(), state.clone(), folder.join("fleet.json"), folder.join("site.pub"), vendors.join("acme.pub")];
@@ -86,7 +95,14 @@ mod tests {
             assert!(found.len() == 1 && found[0].to_string().contains("acme.pub belongs to user 12345"), "{found:?}");
             // all of it is of the gateway's own user: root asks, and it is in good hands; nobody else's is
             all.iter().for_each(|path| give(path, 12_345));
-            assert_eq!((in_others_hands(&trust, &state), gateways_user(&state)), (Vec::new(), 12_345));
+            assert_eq!((in_others_hands(&trust, &state), whose()), (Vec::new(), 12_345));
+            // nobody names himself by a gateway.toml of his own, or by one that he may write
+            give(&config, 12_345);
+            assert_eq!((in_others_hands(&trust, &state).len(), whose()), (all.len(), 0));
+            give(&config, 0);
+            fs::set_permissions(&config, fs::Permissions::from_mode(0o664)).unwrap();
+            assert_eq!((in_others_hands(&trust, &state).len(), whose()), (all.len(), 0));
+            fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
             give(&all[5], 12_346);
             let found = in_others_hands(&trust, &state);
             assert!(found.len() == 1 && found[0].to_string().contains("acme.pub belongs to user 12346"), "{found:?}");
