@@ -242,6 +242,14 @@ pub fn compiled_there(log: &str, instances: usize) -> Vec<&str> {
     ready.into_iter().filter(|line| !line.contains("origin=Cache") && !line.contains("origin=Shared")).collect()
 }
 
+/// What a gateway said last, for whoever reads that a test failed.
+fn last_lines(log: &Path) -> Vec<String> {
+    const LINES: usize = 40;
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines[lines.len().saturating_sub(LINES)..].to_vec()
+}
+
 /// What the gateway says of itself.
 pub fn status(guest: &mut Guest) -> Json {
     serde_json::from_str(&guest.well("wardgate status --json --config /mnt/gateway.toml").unwrap()).unwrap()
@@ -334,7 +342,8 @@ fn on_a_real_bluez_every_notification_comes_once() {
     wait_to_see("the memory to be deleted, which is to be refused", || status(&mut guest), refused);
     let before: BTreeMap<_, _> = WARD.iter().map(|b| (b.name, came(&stage, b).len())).collect();
     for bound in WARD.iter().filter(|b| b.name != "meter") {
-        wait_to_see(&format!("{} to speak again", bound.name), || came(&stage, bound), |came| came.len() >= before[bound.name] + 5);
+        let seen = || (came(&stage, bound).len(), last_lines(&share.join("gateway.log")));
+        wait_to_see(&format!("{} to speak again", bound.name), seen, |(came, _)| *came >= before[bound.name] + 5);
     }
     took("a flapping belt, and the meter's memory");
 

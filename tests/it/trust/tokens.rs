@@ -75,8 +75,10 @@ impl Token {
             ("TPM2_PKCS11_TCTI", "tabrmd:bus_type=session".into()),
             ("TPM2_PKCS11_STORE", store.display().to_string()),
         ];
-        let mut library = fs::read_dir("/usr/lib").expect("a system").filter_map(|e| Some(e.ok()?.path().join("libtpm2_pkcs11.so.1")));
-        let library = library.find(|file| file.exists()).expect("run tests/setup");
+        // Debian 12 has it among all libraries, Debian 13 in a folder for such
+        let folders = fs::read_dir("/usr/lib").expect("a system").filter_map(|e| Some(e.ok()?.path()));
+        let files = folders.flat_map(|at| ["libtpm2_pkcs11.so.1", "pkcs11/libtpm2_pkcs11.so.1"].map(|file| at.join(file)));
+        let library = files.into_iter().find(|file| file.exists()).expect("run tests/setup");
         let token = Self { at: at.to_owned(), library, env, _running: vec![manager, bus, tpm] };
         token.write_pin();
         crate::ward::wait("the TPM's manager", || {
