@@ -113,6 +113,7 @@ fn keys_are_replaced_and_gateways_that_slept_through_it_follow() {
 
 //= PROMISES.md#P142
 //= PROMISES.md#P283
+//= PROMISES.md#P308
 #[test]
 fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     let site = Site::new("trust-revoke");
@@ -152,6 +153,10 @@ fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     assert!(names.len() == 1 && names[0].to_string_lossy().starts_with("other."), "{names:?}");
     let add = ["trust", "add-vendor", "acme", "--key", "acme.pub", "--fleet", "fleet"];
     assert!(site.badly(3, &add).contains("what was revoked stays so"));
+    // nor is it anybody else's from now on
+    let add = ["trust", "add-vendor", "other", "--key", "acme.pub", "--fleet", "fleet"];
+    let why = site.badly(3, &add);
+    assert!(why.contains(&format!("{id} of acme was revoked on 2026-12-01T12:00:00Z: stolen laptop")), "{why}");
     assert!(site.install("packages/acme/t-1.0.0.wardgate").expect_err("revoked").contains("acme's t release 1 was revoked: wrong unit"));
     tiny_into(&site.path("new"), "acme", "2.0.0", 2, 1);
     let why = site.install("new/t-2.0.0.wardgate").expect_err("revoked");

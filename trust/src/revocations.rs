@@ -77,4 +77,9 @@ impl Revocations {
     pub fn revoked(&self, vendor: &str, key: &str) -> bool {
         self.keys.iter().any(|k| k.vendor == vendor && k.key == key)
     }
+
+    /// Whosever it was: what a thief holds is nobody's any more.
+    pub fn revoked_for_anybody(&self, key: &str) -> Option<&RevokedKey> {
+        self.keys.iter().find(|k| k.key == key)
+    }
 }

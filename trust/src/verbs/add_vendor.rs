@@ -54,8 +54,9 @@ pub fn run(args: &AddVendor) -> Result<(), Fault> {
     }
     let key = Public::read(&args.key)?;
     let mut desk = args.at.desk()?;
-    if desk.revocations.revoked(vendor, &key.id()) {
-        return usage(format!("{} of {vendor} was revoked", key.id()), "ask the vendor for a new key; what was revoked stays so");
+    if let Some(revoked) = desk.revocations.revoked_for_anybody(&key.id()) {
+        let what = format!("{} of {} was revoked on {}: {}", key.id(), revoked.vendor, revoked.since, revoked.reason);
+        return usage(what, "ask the vendor for a new key; what was revoked stays so, whoever brings it");
     }
     let mut known = Vec::new();
     for other in desk.vendors.keys().cloned().collect::<Vec<_>>() {
