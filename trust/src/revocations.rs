@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::package::Claim;
+
 /// As long as no key has an end.
 const FORMAT: u32 = 1;
 /// With ends: a reader of the first format would not see them.
@@ -44,6 +46,9 @@ pub struct RevokedRelease {
     pub reason: String,
 }
 
+/// Why, and what to do.
+pub type Withheld = (String, String);
+
 impl Default for Revocations {
     fn default() -> Self {
         Self { format: FORMAT, keys: Vec::new(), releases: Vec::new(), terms: Vec::new() }
@@ -81,5 +86,38 @@ impl Revocations {
     /// Whosever it was: what a thief holds is nobody's any more.
     pub fn revoked_for_anybody(&self, key: &str) -> Option<&RevokedKey> {
         self.keys.iter().find(|k| k.key == key)
+    }
+
+    /// That nothing of it is taken back, and that it is by a key of its vendor's which may still bring something new; whether the signature is right is
+    /// for the gateway. `trusted`: the vendor's keys. `then`: what to do once a strange key is found to be the vendor's.
+    pub fn signed(&self, claim: &Claim, trusted: &[String], now: Timestamp, then: &str) -> Result<(), Withheld> {
+        let Claim { vendor, name, release, signers, .. } = claim;
+        if let Some(revoked) = self.releases.iter().find(|r| (&r.vendor, &r.name, r.release) == (vendor, name, *release)) {
+            let why = format!("{vendor}'s {name} release {release} was revoked: {}, and what was revoked stays so", revoked.reason);
+            return Err((why, format!("ask {vendor} for another release")));
+        }
+        let mut of_theirs = signers.iter().filter(|key| trusted.contains(key)).peekable();
+        if let Some(first) = of_theirs.peek().copied() {
+            return match of_theirs.map(|key| self.ended(vendor, key, now)).min().flatten() {
+                None => Ok(()),
+                Some(until) => Err((
+                    format!("{vendor}'s {name} release {release} is new here, and the term of the key {first}, which signed it, ended on {until}"),
+                    format!("ask {vendor} to sign it by its present key (`wardgate plugin sign`): that makes no other package of it"),
+                )),
+            };
+        }
+        match self.keys.iter().find(|k| k.vendor == *vendor && signers.contains(&k.key)) {
+            Some(revoked) => Err((
+                format!("{vendor}'s key {} was revoked on {}: {}", revoked.key, revoked.since, revoked.reason),
+                format!("ask {vendor} for this package by another key (`wardgate plugin sign`), or for another release"),
+            )),
+            None => Err((
+                format!("it is signed by {}, which the fleet does not trust for {vendor}", signers.join(", ")),
+                format!(
+                    "compare that key with {vendor}, by telephone or on paper; if it is theirs, at the fleet's desk: `wardgate trust add-vendor \
+                     {vendor} --key {vendor}.pub`, then {then}"
+                ),
+            )),
+        }
     }
 }

@@ -9,8 +9,9 @@ use tough::schema::Target;
 use crate::clock::{Known, judge};
 use crate::desk::REPOSITORY;
 use crate::fault::Fault;
-use crate::package::{Claim, ENDING, FILE_BYTES_MAX, Package};
+use crate::package::{ENDING, FILE_BYTES_MAX, Package};
 use crate::registry::SCHEME;
+use crate::revocations::Withheld;
 use crate::source::Source;
 use crate::state::Fleet;
 use crate::{client, files, gateway, role};
@@ -94,14 +95,9 @@ fn checked(args: &Install, trust: Option<&Path>, path: &Path) -> Result<(), Faul
         return Ok(());
     };
     let name = claim.target();
-    let of_release =
-        |r: &&crate::revocations::RevokedRelease| (&r.vendor, &r.name, r.release) == (&claim.vendor, &claim.name, claim.release);
     let withheld = |(why, remedy): Withheld| Fault::Withheld { what: path.display().to_string(), why, remedy };
-    if let Some(revoked) = loaded.revocations.releases.iter().find(of_release) {
-        let why = format!("{}'s {} release {} was revoked: {}", claim.vendor, claim.name, claim.release, revoked.reason);
-        return Err(withheld((why, format!("ask {} for another release", claim.vendor))));
-    }
-    signed(&claim, &loaded, now).map_err(withheld)?;
+    let trusted = loaded.vendors().into_iter().find(|v| v.vendor == claim.vendor).map(|v| v.keys).unwrap_or_default();
+    loaded.revocations.signed(&claim, &trusted, now, "`wardgate trust update` here").map_err(withheld)?;
     let Some((target, expires)) = loaded.target(&claim.vendor, &name) else {
         return Err(unlisted(path.display().to_string(), &name, &loaded));
     };
@@ -116,9 +112,6 @@ fn checked(args: &Install, trust: Option<&Path>, path: &Path) -> Result<(), Faul
     named.map_err(withheld)
 }
 
-/// Why, and what to do.
-type Withheld = (String, String);
-
 fn unlisted(what: String, name: &str, loaded: &client::Loaded) -> Fault {
     Fault::Withheld { what, why: format!("the fleet's lists name no {name}; they name {}", listed(loaded)), remedy: to_publish() }
 }
@@ -129,40 +122,6 @@ fn to_publish() -> String {
 
 fn who_has_none(trust: Option<&Path>) -> String {
     trust.map_or_else(|| "the gateway's configuration names".to_owned(), |folder| format!("{} holds", folder.display()))
-}
-
-/// By a key that the fleet trusts for its vendor; whether the signature is right is for the gateway.
-fn signed(claim: &Claim, loaded: &client::Loaded, now: Timestamp) -> Result<(), Withheld> {
-    let vendor = &claim.vendor;
-    let trusted = loaded.vendors().into_iter().find(|v| v.vendor == *vendor).map(|v| v.keys).unwrap_or_default();
-    let ended = |key: &&String| loaded.revocations.ended(vendor, key, now);
-    let mut of_theirs = claim.signers.iter().filter(|key| trusted.contains(key)).peekable();
-    if let Some(first) = of_theirs.peek().copied() {
-        return match of_theirs.map(|key| ended(&key)).min().flatten() {
-            None => Ok(()),
-            Some(until) => Err((
-                format!(
-                    "{vendor}'s {} release {} is new here, and the term of the key {first}, which signed it, ended on {until}",
-                    claim.name, claim.release
-                ),
-                format!("ask {vendor} to sign it by its present key (`wardgate plugin sign`): that makes no other package of it"),
-            )),
-        };
-    }
-    let keys = claim.signers.join(", ");
-    match loaded.revocations.keys.iter().find(|k| k.vendor == *vendor && claim.signers.contains(&k.key)) {
-        Some(revoked) => Err((
-            format!("{vendor}'s key {} was revoked on {}: {}", revoked.key, revoked.since, revoked.reason),
-            format!("ask {vendor} for this package by another key (`wardgate plugin sign`), or for another release"),
-        )),
-        None => Err((
-            format!("it is signed by {keys}, which the fleet does not trust for {vendor}"),
-            format!(
-                "compare that key with {vendor}, by telephone or on paper; if it is theirs, at the fleet's desk: `wardgate trust add-vendor {vendor} \
-                 --key {vendor}.pub`, then `wardgate trust update` here"
-            ),
-        )),
-    }
 }
 
 fn is(name: &str, target: &Target, bytes: &[u8]) -> Result<(), Withheld> {

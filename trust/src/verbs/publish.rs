@@ -43,7 +43,7 @@ pub fn run(args: &Publish) -> Result<(), Fault> {
     let now = args.clock.moment()?;
     let mut desk = args.at.desk()?;
     for path in &args.packages {
-        let (name, release) = add(&mut desk, path)?;
+        let (name, release) = add(&mut desk, path, now)?;
         println!("published: {name}, release {release}");
     }
     let days = &mut desk.days;
@@ -62,12 +62,14 @@ pub fn run(args: &Publish) -> Result<(), Fault> {
     Ok(())
 }
 
-fn add(desk: &mut Desk, path: &Path) -> Result<(String, u64), Fault> {
+fn add(desk: &mut Desk, path: &Path, now: jiff::Timestamp) -> Result<(String, u64), Fault> {
     let bytes = files::read(path, package::FILE_BYTES_MAX)?;
     let refused = |why: String| Fault::Package { what: path.display().to_string(), why };
     let withheld = |why: String, remedy: String| Fault::Withheld { what: path.display().to_string(), why, remedy };
     let claim = package::Package::read(&bytes).and_then(|package| package.claim()).map_err(refused)?;
     let keys = desk.vendor_keys(&claim.vendor)?;
+    let trusted: Vec<_> = keys.iter().map(crate::keys::Public::id).collect();
+    desk.revocations.signed(&claim, &trusted, now, "this once more").map_err(|(why, remedy)| withheld(why, remedy))?;
     verified(path, &claim.vendor, &keys)?;
     let name = claim.target();
     let target_name = TargetName::new(name.clone()).map_err(|e| refused(e.to_string()))?;
@@ -81,10 +83,6 @@ fn add(desk: &mut Desk, path: &Path) -> Result<(String, u64), Fault> {
             claim.vendor
         );
         return Err(withheld(format!("{} may name {}, and this is {name}", claim.vendor, patterns.join(", ")), remedy));
-    }
-    if desk.revocations.releases.iter().any(|r| (&r.vendor, &r.name, r.release) == (&claim.vendor, &claim.name, claim.release)) {
-        let why = format!("{}'s {} release {} was revoked, and what was revoked stays so", claim.vendor, claim.name, claim.release);
-        return Err(withheld(why, format!("ask {} for the next release", claim.vendor)));
     }
     // what was signed makes it that package; one more signature makes another file of it, and no other package
     let digest = crate::role::digest(&bytes);
