@@ -243,6 +243,53 @@ fn a_power_cut_while_it_is_written_costs_no_trust_and_nothing_older_comes_back()
     }
 }
 
+//= PROMISES.md#P310
+#[test]
+fn a_damaged_fleet_json_is_written_anew_by_an_update_and_lets_nothing_older_in() {
+    let site = Site::new("trust-damaged");
+    site.update().expect("the first state");
+    let first = site.copy("fleet/repository", "first");
+    site.well(&["trust", "publish", "--fleet", "fleet"]);
+    site.update().expect("the second");
+    let whole = fs::read_to_string(site.path("gw/fleet.json")).expect("written");
+    let changed = |from: &str, to: &str| {
+        assert!(whole.contains(from), "{from}: {whole}");
+        whole.replacen(from, to, 1)
+    };
+    let timestamp = site.fleet()["timestamp_version"].as_u64().expect("a number");
+    let version = format!("\"timestamp_version\": {timestamp}");
+    let damages = [
+        ("empty", String::new()),
+        ("torn", whole[..whole.len() / 2].to_owned()),
+        ("a letter", changed("\"revoked_keys\"", "\"revoked_kexs\"")),
+        ("no text", changed("{", "\u{0}")),
+        ("a timestamp's version", changed(&version, &format!("{version}9"))),
+        ("a snapshot's version", changed("\"snapshot_version\": ", "\"snapshot_version\": 7")),
+        ("a root's version", changed("\"root_version\": ", "\"root_version\": 7")),
+    ];
+    for (n, (name, damaged)) in (1..).zip(&damages) {
+        let put = || fs::write(site.path("gw/fleet.json"), damaged).expect("written");
+        put();
+        let why = site.install("packages/acme/t-1.0.0.wardgate").expect_err("it is damaged");
+        assert!(why.contains("fleet.json is damaged") && why.contains("`wardgate trust update`"), "{name}: {why}");
+        let why = site.update_from(&first, NOW).expect_err("an older state was taken");
+        assert!(why.contains("a rollback"), "{name}: {why}");
+        assert_eq!(&fs::read_to_string(site.path("gw/fleet.json")).expect("there"), damaged, "{name}: nothing is changed by what is refused");
+        let release = n.to_string();
+        let revoke = ["trust", "revoke", "--fleet", "fleet", "--vendor", "acme", "--name", "pump", "--release", &release];
+        site.well(&[&revoke[..], &["--even-if-unknown", "--reason", "x"]].concat());
+        let said = site.update().unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert!(said.contains("fleet.json is damaged and is written anew: "), "{name}: {said}");
+        let revoked = site.fleet()["revoked_releases"].as_array().map(Vec::len);
+        assert_eq!(revoked, Some(n), "{name}: what was taken back meanwhile is here");
+        assert!(!site.update().expect("whole again").contains("damaged"), "{name}");
+    }
+    // where what tough keeps is torn, a whole fleet.json is believed
+    fs::write(site.path("gw/metadata/timestamp.json"), "").expect("written");
+    assert!(site.update_from(&first, NOW).expect_err("an older state was taken").contains("a rollback"));
+    site.update().expect("whole again");
+}
+
 //= PROMISES.md#P154
 #[test]
 fn a_power_cut_at_the_desk_makes_no_key_of_the_desk_a_vendors() {

@@ -101,7 +101,9 @@ impl Revocations {
             return match of_theirs.map(|key| self.ended(vendor, key, now)).min().flatten() {
                 None => Ok(()),
                 Some(until) => Err((
-                    format!("{vendor}'s {name} release {release} is new here, and the term of the key {first}, which signed it, ended on {until}"),
+                    format!(
+                        "{vendor}'s {name} release {release} is new here, and the term of the key {first}, which signed it, ended on {until}"
+                    ),
                     format!("ask {vendor} to sign it by its present key (`wardgate plugin sign`): that makes no other package of it"),
                 )),
             };

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::desk::METADATA;
 use crate::fault::Fault;
 use crate::files;
 use crate::revocations::{RevokedKey, RevokedRelease, Term};
@@ -55,12 +56,54 @@ pub struct Vendor {
     pub paths: Vec<String>,
 }
 
+/// What lies in a gateway's folder.
+#[derive(Debug, PartialEq)]
+pub enum Found {
+    Nothing,
+    Whole(Box<Fleet>),
+    Damaged(String),
+}
+
 impl Fleet {
     pub const FORMAT: u32 = FORMAT;
 
     pub fn read(folder: &Path) -> Result<Option<Self>, Fault> {
+        match Self::found(folder)? {
+            Found::Nothing => Ok(None),
+            Found::Whole(fleet) => Ok(Some(*fleet)),
+            Found::Damaged(why) => Err(Fault::Stale { why: format!("{} is damaged: {why}", folder.join(FLEET).display()) }),
+        }
+    }
+
+    /// That it cannot be read from a disk is a fault; that it is not what an update writes is not.
+    pub fn found(folder: &Path) -> Result<Found, Fault> {
         let path = folder.join(FLEET);
-        if path.exists() { files::document(&path).map(Some) } else { Ok(None) }
+        if !path.exists() {
+            return Ok(Found::Nothing);
+        }
+        match files::document::<Self>(&path) {
+            Ok(fleet) => Ok(fleet.impossible(folder).map_or_else(|| Found::Whole(Box::new(fleet)), Found::Damaged)),
+            Err(Fault::Broken { why, .. }) => Ok(Found::Damaged(why)),
+            Err(why @ Fault::TooLarge { .. }) => Ok(Found::Damaged(why.to_string())),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// It is written after what tough keeps and of that: where all of that is whole, no count in here is higher. A torn store proves nothing.
+    fn impossible(&self, folder: &Path) -> Option<String> {
+        let kept = |role: &str| -> Option<u64> {
+            let value: serde_json::Value = files::document(&folder.join(METADATA).join(format!("{role}.json"))).ok()?;
+            value["signed"]["version"].as_u64()
+        };
+        let (root, timestamp, snapshot) = (kept("root")?, kept("timestamp")?, kept("snapshot")?);
+        let same = root == self.root_version; // a newer root may begin the other counts anew
+        let counts = [
+            ("root", self.root_version, root),
+            ("timestamp", if same { self.timestamp_version } else { 0 }, timestamp),
+            ("snapshot", if same { self.snapshot_version } else { 0 }, snapshot),
+        ];
+        let (what, says, kept) = counts.into_iter().find(|(_, says, kept)| says > kept)?;
+        Some(format!("it says that {what} {says} was seen, and what was seen is {kept}"))
     }
 
     pub fn write(&self, folder: &Path) -> Result<(), Fault> {

@@ -14,7 +14,7 @@ use crate::files;
 use crate::keys::Public;
 use crate::role;
 use crate::source::Source;
-use crate::state::{Fleet, Vendor};
+use crate::state::{FLEET, Fleet, Found, Vendor};
 
 pub const ANCHOR: &str = "root.json";
 const VENDORS: &str = "vendors";
@@ -53,7 +53,15 @@ pub fn run(args: &Update) -> Result<(), Fault> {
     let root = trusted_root(to, args.root.as_deref())?;
     let datastore = to.join(METADATA);
     files::folder(&datastore, 0o755)?;
-    let before = Fleet::read(to)?;
+    let before = match Fleet::found(to)? {
+        Found::Nothing => None,
+        Found::Whole(fleet) => Some(*fleet),
+        // what tough keeps still holds off whatever is older
+        Found::Damaged(why) => {
+            println!("{} is damaged and is written anew: {why}", to.join(FLEET).display());
+            None
+        }
+    };
     let loaded = super::within(args.mirror.patience, &source.name(), client::load(&root, source.clone(), Some(&datastore)))?;
     if let Some(before) = &before {
         loaded.not_older(before)?;
