@@ -116,6 +116,7 @@ fn keys_are_replaced_and_gateways_that_slept_through_it_follow() {
 //= PROMISES.md#P283
 //= PROMISES.md#P308
 //= PROMISES.md#P309
+//= PROMISES.md#P311
 #[test]
 fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     let site = Site::new("trust-revoke");
@@ -134,7 +135,15 @@ fn what_is_taken_back_reaches_a_gateway_as_one_file_and_stays_so() {
     assert!(why.contains("acme has no package \"tt\" at this desk; it has t") && why.contains("did you mean --name t?"), "{why}");
     let why = site.badly(3, &revoke(&["--name", "thermometer", "--release", "1", "--reason", "x"]));
     assert!(!why.contains("did you mean") && why.contains("--even-if-unknown"), "{why}");
+    let why = site.badly(3, &revoke(&["--name", "t-1.0.0", "--release", "1", "--reason", "x"]));
+    assert!(why.contains("did you mean --name t?"), "{why}");
+    // nor does one in the release's number
+    let eleven = ["--name", "t", "--release", "11", "--reason", "wrong unit"];
+    let why = site.badly(3, &revoke(&eleven));
+    assert!(why.contains("acme's t has no release 11 at this desk; it has 1") && why.contains("--even-if-unknown"), "{why}");
     site.well(&revoke(&["--name", "t", "--release", "1", "--reason", "wrong unit"]));
+    let why = site.badly(3, &revoke(&eleven));
+    assert!(why.contains("it has 1\n"), "what was revoked is known: {why}");
     let said = site.well(&revoke(&[&tt[..], &["--even-if-unknown"]].concat()));
     assert!(said.contains("no package of it was published here"), "{said}");
     assert!(

@@ -188,6 +188,15 @@ impl Desk {
         listed.map(str::to_owned).chain(revoked).collect()
     }
 
+    /// Releases of one package that this desk knows of: published, or revoked.
+    pub fn releases(&self, vendor: &str, name: &str) -> BTreeSet<u64> {
+        let listed = self.vendors.get(vendor).into_iter().flat_map(|list| &list.targets);
+        let listed = listed.filter(|(path, _)| name_of(path.raw(), vendor) == Some(name));
+        let listed = listed.filter_map(|(_, target)| target.custom.get(RELEASE)?.as_u64());
+        let revoked = self.revocations.releases.iter().filter(|r| r.vendor == vendor && r.name == name).map(|r| r.release);
+        listed.chain(revoked).collect()
+    }
+
     /// The vendor's own keys: the desk's, which sign in the vendor's absence, are not among them.
     pub fn vendor_keys(&mut self, vendor: &str) -> Result<Vec<Public>, Fault> {
         let keyids = self.delegation(vendor)?.keyids.clone();
@@ -277,7 +286,7 @@ impl Desk {
 }
 
 /// acme/pump-pro-1.0.0.wardgate: pump-pro. The version begins behind the first hyphen that a part with a dot follows, and no name has a dot.
-fn name_of<'a>(target: &'a str, vendor: &str) -> Option<&'a str> {
+pub fn name_of<'a>(target: &'a str, vendor: &str) -> Option<&'a str> {
     let file = target.strip_prefix(vendor)?.strip_prefix('/')?;
     let is_version = |rest: &str| rest.split(['-', '+']).next().is_some_and(|core| core.contains('.'));
     file.match_indices('-').find(|(at, _)| is_version(&file[at + 1..])).map(|(at, _)| &file[..at])

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, name_of};
 use crate::fault::Fault;
 use crate::keys::{Public, key_id};
 use crate::revocations::{RevokedKey, RevokedRelease};
@@ -12,7 +12,7 @@ const REASON_BYTES_MAX: usize = 200; // a line on a screen
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What a gateway then does with what runs is its own setting; it installs nothing of it any more, whatever its clock says. What was revoked stays so: a
-name that this desk does not know is asked for once more.
+name or a release that this desk does not know is asked for once more.
 
 Examples:
   wardgate trust revoke --vendor acme --key ed25519:11qYAYKx... --reason \"stolen laptop\" --fleet fleet
@@ -30,7 +30,7 @@ pub struct Revoke {
     /// Its release
     #[arg(long, value_name = "N", requires = "name")]
     release: Option<u64>,
-    /// Although nothing of that name was published here: for a package that went another way
+    /// Although no such release was published here: for a package that went another way
     #[arg(long, requires = "name")]
     even_if_unknown: bool,
     /// Why, for whoever reads it on a gateway
@@ -84,20 +84,27 @@ fn key_of(desk: &mut Desk, args: &Revoke, key: &Public, now: jiff::Timestamp) ->
     Ok(format!("key {id} of {vendor}; {left}"))
 }
 
-/// What was revoked stays so, and a name with a slip of the pen in it takes back nothing.
-fn known(desk: &Desk, vendor: &str, name: &str) -> Result<(), Fault> {
+/// What was revoked stays so, and a name or a number with a slip of the pen in it takes back nothing.
+fn known(desk: &Desk, vendor: &str, name: &str, release: u64) -> Result<(), Fault> {
     let names = desk.packages(vendor);
+    let none = |all: String| if all.is_empty() { "none".to_owned() } else { all };
+    let again = "went another way than by this desk, say it again with --even-if-unknown";
     if names.contains(name) {
-        return Ok(());
+        let releases = desk.releases(vendor, name);
+        if releases.contains(&release) {
+            return Ok(());
+        }
+        let all = none(releases.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
+        let what = format!("{vendor}'s {name} has no release {release} at this desk; it has {all}");
+        return Err(Fault::usage(what, format!("name one of them. If release {release} is right and {again}")));
     }
+    // as a file is called: with its version
+    let whole = name_of(&format!("{vendor}/{name}"), vendor).and_then(|stem| names.get(stem));
     let near = names.iter().map(|known| (slips(name, known), known)).min().filter(|(n, known)| *n <= known.len().max(name.len()) / 2);
-    let all = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let what = format!("{vendor} has no package \"{name}\" at this desk; it has {}", if all.is_empty() { "none" } else { &all });
-    let first = near.map(|(_, near)| format!("did you mean --name {near}? ")).unwrap_or_default();
-    Err(Fault::usage(
-        what,
-        format!("{first}If {name} is right and went another way than by this desk, say it again with --even-if-unknown"),
-    ))
+    let all = none(names.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+    let what = format!("{vendor} has no package \"{name}\" at this desk; it has {all}");
+    let first = whole.or(near.map(|(_, near)| near)).map(|near| format!("did you mean --name {near}? ")).unwrap_or_default();
+    Err(Fault::usage(what, format!("{first}If {name} is right and {again}")))
 }
 
 /// Letters to add, take out or change.
@@ -119,7 +126,7 @@ fn release_of(desk: &mut Desk, args: &Revoke, name: &str, release: u64) -> Resul
         return Err(Fault::usage(format!("release {release} of {vendor}'s {name} was revoked already"), "nothing is left to do"));
     }
     if !args.even_if_unknown {
-        known(desk, vendor, name)?;
+        known(desk, vendor, name, release)?;
     }
     let gone: Vec<_> = desk.of_release(vendor, name, release).map(|(path, _)| path.clone()).collect();
     let list = desk.vendors.get_mut(vendor).expect("it has a delegation");
