@@ -283,7 +283,11 @@ fn a_damaged_fleet_json_is_written_anew_by_an_update_and_lets_nothing_older_in()
         assert!(why.contains("fleet.json is damaged") && why.contains("`wardgate trust update`"), "{name}: {why}");
         let why = site.update_from(&first, NOW).expect_err("an older state was taken");
         assert!(why.contains("a rollback"), "{name}: {why}");
-        assert_eq!(&fs::read_to_string(site.path("gw/fleet.json")).expect("there"), damaged, "{name}: nothing is changed by what is refused");
+        assert_eq!(
+            &fs::read_to_string(site.path("gw/fleet.json")).expect("there"),
+            damaged,
+            "{name}: nothing is changed by what is refused"
+        );
         let release = n.to_string();
         let revoke = ["trust", "revoke", "--fleet", "fleet", "--vendor", "acme", "--name", "pump", "--release", &release];
         site.well(&[&revoke[..], &["--even-if-unknown", "--reason", "x"]].concat());
