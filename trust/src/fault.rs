@@ -91,6 +91,15 @@ impl Fault {
         Self::Usage { what: what.to_string(), remedy: remedy.to_string() }
     }
 
+    /// It is what was brought that is at fault, and not this machine or the way to it.
+    pub fn is_of_a_package(&self) -> bool {
+        match self {
+            Self::Package { .. } | Self::Withheld { .. } | Self::TooLarge { .. } => true,
+            Self::Gateway { verb, .. } => verb == "plugin verify",
+            _ => false,
+        }
+    }
+
     pub fn remedy(&self) -> String {
         match self {
             Self::File { why, .. } => match why.kind() {

@@ -27,6 +27,13 @@ pub fn trust_folder(config: &Path) -> Result<Option<PathBuf>, Fault> {
     Ok(Some(PathBuf::from(OsStr::from_bytes(said))).filter(|path| !path.as_os_str().is_empty()))
 }
 
+/// Into its audit log. Where that cannot be written the refusal is the same, and so are its words.
+pub fn install_refused(config: &Path, package: &Path, fault: &Fault) {
+    let mut command = Command::new(program());
+    command.args(["plugin", "install-refused", "--config"]).arg(config).arg(format!("--why={fault}")).arg("--").arg(package);
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
 /// What it prints goes to the terminal; its refusal is ours.
 pub fn run(verb: &str, words: &[&Path], quiet: bool) -> Result<(), Fault> {
     let program = program();

@@ -201,6 +201,52 @@ fn a_package_that_its_vendor_signed_by_another_key_is_the_same_package_at_the_de
     assert_eq!(wardgate::plugin::sealed(&both).expect("a package").signers().count(), 1);
 }
 
+//= PROMISES.md#P312
+#[test]
+fn an_install_that_the_fleets_metadata_refuses_is_in_the_audit_log() {
+    let site = Site::new("gates-install-refused");
+    site.update().expect("the first state");
+    let desk = Desk { at: site.path("") };
+    desk.site("");
+    let config = fs::read_to_string(site.path("gateway.toml")).expect("written");
+    fs::write(site.path("gateway.toml"), config.replace("folder = \"trust\"", "folder = \"gw\"")).expect("written");
+    let first = site.path("packages/acme/t-1.0.0.wardgate");
+    let (unlisted, strange) = (another_content(&first, &site.path("unlisted"), 1), signed_by(&first, &site.path("strange"), &[7]));
+    let damaged = site.path("damaged.wardgate");
+    let bytes = fs::read(&first).expect("there");
+    fs::write(&damaged, &bytes[..bytes.len() / 2]).expect("written");
+    let last = || -> serde_json::Value {
+        serde_json::from_str(desk.well(&["audit", "show", "--json", "--last", "1"]).trim_end()).expect("a record")
+    };
+    let install = |package: &Path| ["plugin", "install", &text(package), "--config", "gateway.toml"].map(str::to_owned);
+    let refused = |package: &Path, words: &str, known: bool| {
+        let told = site.badly_of(4, &install(package));
+        assert!(told.contains(words), "{words}: {told}");
+        let (record, about) = (last(), |name: &str| last()["about"][name].as_str().map(str::to_owned));
+        assert_eq!((record["what"].as_str(), about("what").as_deref()), (Some("refuse"), Some("install")), "{record}");
+        assert!(about("why").is_some_and(|why| why.contains(words)) && about("file") == Some(text(package)), "{record}");
+        let expected = known.then(|| ("acme/t-1.0.0".to_owned(), digest(package)));
+        assert_eq!(about("package").zip(about("digest")), expected, "{record}");
+        told
+    };
+    refused(&unlisted, "the fleet's lists name acme/t-1.0.0.wardgate with the SHA-256 ", true);
+    refused(&strange, "which the fleet does not trust for acme", true);
+    refused(&damaged, "it ends too early", false);
+    site.well(&["trust", "revoke", "--vendor", "acme", "--key", "acme.pub", "--reason", "a laptop was stolen", "--fleet", "fleet"]);
+    site.update().expect("the next state");
+    let told = refused(&first, "a laptop was stolen", true);
+    // by its name, before there is a file
+    site.badly_of(4, &["plugin", "install", "acme/t-9.0.0", "--from", "fleet/repository", "--config", "gateway.toml"].map(str::to_owned));
+    assert!(
+        last()["about"]["file"] == "acme/t-9.0.0" && last()["about"]["why"].as_str().is_some_and(|w| w.contains("name no acme/t-9.0.0"))
+    );
+    desk.well(&["audit", "verify"]);
+    // where nothing can be written down the words are the same
+    fs::rename(site.path("state"), site.path("away")).expect("moved");
+    fs::write(site.path("state"), "").expect("written");
+    assert_eq!(site.badly_of(4, &install(&first)), told);
+}
+
 /// A gateway of this desk, until it is dropped.
 struct Started(Process);
 

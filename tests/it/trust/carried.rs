@@ -146,9 +146,12 @@ fn an_install_hands_over_to_the_gateway_only_what_the_fleet_names_and_passes_its
     );
     let fetched = std::path::Path::new(said.split(' ').nth(2).expect("a path")).parent().expect("a folder");
     assert!(!fetched.exists(), "{} stays", fetched.display());
-    // refused before the gateway is asked
+    // refused before the gateway is asked, which is told of it for its log
     tiny_into(&site.path("strange"), "acme", "9.9.9", 9, 1);
-    assert_eq!(install("0", &["strange/t-9.9.9.wardgate"], NOW), (Some(4), String::new()));
+    let (code, said) = install("0", &["strange/t-9.9.9.wardgate"], NOW);
+    let told =
+        said.starts_with("plugin install-refused --config gateway.toml --why=strange/t-9.9.9.wardgate is withheld: the fleet's lists");
+    assert!(code == Some(4) && told && said.lines().count() == 1, "{said}");
     assert_eq!(install("0", &[file], LONG_AFTER), (Some(4), String::new()));
     // a site without fleet metadata decides by its own keys
     fs::remove_dir_all(site.path("gw")).expect("there");

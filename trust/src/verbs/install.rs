@@ -55,14 +55,26 @@ pub fn run(args: &Install) -> Result<(), Fault> {
     };
     let (path, fetched) = match &args.from {
         None => (PathBuf::from(&args.package), false),
-        Some(from) => (fetch(args, trust.as_deref(), from)?, true),
+        Some(from) => (fetch(args, trust.as_deref(), from).map_err(written_down(&args.config, Path::new(&args.package)))?, true),
     };
-    let done =
-        checked(args, trust.as_deref(), &path).and_then(|()| gateway::run("accept", &[&path, Path::new("--config"), &args.config], false));
+    // what the gateway's own program refuses it writes down itself
+    let done = checked(args, trust.as_deref(), &path)
+        .map_err(written_down(&args.config, &path))
+        .and_then(|()| gateway::run("accept", &[&path, Path::new("--config"), &args.config], false));
     if fetched {
         let _ = path.parent().map(std::fs::remove_dir_all); // ours; the gateway has its own copy, or refused it
     }
     done
+}
+
+/// A refusal that is about the package, as it passes by.
+fn written_down<'a>(config: &'a Path, package: &'a Path) -> impl FnOnce(Fault) -> Fault + 'a {
+    move |fault| {
+        if fault.is_of_a_package() {
+            gateway::install_refused(config, package, &fault);
+        }
+        fault
+    }
 }
 
 /// The metadata that was verified here, verified once more: no network, and nothing is taken on the word of a file.

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::audit::{Entry, What};
 use crate::cli::site::{Site, who, wrong_key};
+use crate::contract::one_line;
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, sign_override};
 
@@ -62,6 +63,35 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
     println!("next: what it would newly reach:  wardgate grant diff {path}");
     println!("      to run it, in gateway.toml: package = \"{path}\", then `wardgate check` and `wardgate reload`");
     Ok(())
+}
+
+const WHY_BYTES_MAX: usize = 400; // a sentence that names two digests
+
+/// What `wardgate-trust` refused before this program was asked: nothing but that can be written by it.
+#[derive(Debug, Args)]
+pub struct InstallRefused {
+    /// The gateway's configuration
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    #[arg(long, value_name = "WORDS")]
+    why: String,
+    #[arg(value_name = "FILE")]
+    package: PathBuf,
+}
+
+pub fn install_refused(args: &InstallRefused) -> Result<(), Fault> {
+    let site = Site::look(&args.config)?;
+    let (file, why) = (args.package.display(), one_line(&args.why, WHY_BYTES_MAX));
+    let entry = Entry::new(What::Refuse, who(), [("what", &"install"), ("file", &file), ("why", &why)]);
+    // what can be read of it, which its maker wrote and nobody vouches for
+    let entry = match plugin::sealed(&args.package) {
+        Ok(sealed) => {
+            let named = format!("{}/{}", sealed.claim.vendor, sealed.claim.full_name());
+            entry.and("package", one_line(&named, WHY_BYTES_MAX)).and("digest", sealed.digest())
+        }
+        Err(_) => entry,
+    };
+    site.record(entry).map(drop)
 }
 
 #[derive(Debug, Args)]

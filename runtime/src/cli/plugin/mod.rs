@@ -66,6 +66,9 @@ enum Verb {
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Write into the audit log that an install was refused, for wardgate-trust
+    #[command(hide = true)]
+    InstallRefused(accept::InstallRefused),
     /// Put a package into an OCI registry
     Push(elsewhere::Words),
     /// Get a package from an OCI registry into a file; `install` takes that
@@ -86,6 +89,7 @@ pub fn run(args: &Plugin) -> Result<(), Fault> {
         Verb::Accept(accept) => accept::run(accept),
         Verb::AllowOlder(older) => accept::allow_older(older),
         Verb::AllowOther(other) => accept::allow_other(other),
+        Verb::InstallRefused(refused) => accept::install_refused(refused),
         Verb::Inspect(inspect) => inspect::run(inspect),
         Verb::TrustFolder { config } => {
             let folder = crate::config::Config::load(config)?.trust.folder.unwrap_or_default();
