@@ -111,6 +111,30 @@ fn a_verb_that_changes_what_may_run_takes_no_configuration_that_the_gateway_woul
     assert_eq!(whats(&desk).iter().filter(|what| *what == "refuse").count(), 3 * verbs.len());
 }
 
+//= PROMISES.md#P314
+#[test]
+fn a_crate_is_found_however_a_notice_writes_it_and_what_is_not_there_names_what_is_near() {
+    let folder = Folder::new("sbom-spelled");
+    let desk = Desk::new(&folder);
+    let find = |words: &str| desk.well(&["sbom", "find", words]);
+    let found = find("serde_json");
+    let line = found.lines().next().expect("a line").to_owned();
+    let version = line.strip_prefix("wardgate 0.1.0: serde_json ").expect("by its own name");
+    for words in ["Serde-JSON", "serde-json", format!("serde_json@{version}").as_str(), format!("SERDE-json@{version}").as_str()] {
+        let told = find(words);
+        assert!(told.starts_with(&line) && told.contains("1 found"), "{words}: {told}");
+    }
+    for (words, near) in [("serde_json@0.0.1", format!("serde_json@{version}")), ("serd_jsn", "serde_json".into())] {
+        let told = find(words);
+        assert!(told.contains("0 found") && told.contains(&format!("did you mean {near}?")), "{words}: {told}");
+    }
+    assert!(!find("a-crate-that-nobody-wrote-yet").contains("did you mean"));
+    // in a package's bill too
+    let package = another(&desk.at, "0.1.1", 1, &key(1), same).display().to_string();
+    desk.well(&["plugin", "accept", &package]);
+    assert!(find("WIT_bindgen").contains("modbus-map-0.1.1.wardgate: wit-bindgen 0."), "{}", find("WIT_bindgen"));
+}
+
 //= PROMISES.md#P175
 #[test]
 fn a_search_for_a_crate_names_what_it_could_not_look_into_and_does_not_pass_for_whole() {
