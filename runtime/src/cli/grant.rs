@@ -147,6 +147,11 @@ fn diff(of: &Of) -> Result<(), Fault> {
         println!("would NOT run{itself}, whatever is approved: {why}");
         println!("    what to do: {}", why.remedy(name));
     }
+    for (instance, why) in asked.site.runs_revoked(&asked.package) {
+        let why = asked.why(why);
+        println!("REVOKED, and runs on as {instance} only because [trust] on_revoked says so: {why}");
+        println!("    what to do: {}", why.remedy(&instance));
+    }
     let mut known = false;
     for (instance, approved) in asked.instances() {
         known = true;
@@ -221,7 +226,8 @@ fn unless_withheld(asked: &Asked, named: &[String]) -> Result<(), Fault> {
     let nobody = [String::new()];
     for instance in if named.is_empty() { &nobody } else { named } {
         let why = asked.site.withheld_as(&judge, instance, &asked.package).filter(|why| !matches!(why, Withheld::Beyond { .. }));
-        let Some(why) = why.map(|why| asked.why(why)) else { continue };
+        // that a site lets it run on is no reason to allow it more
+        let Some(why) = why.or_else(|| asked.site.revoked(&asked.package)).map(|why| asked.why(why)) else { continue };
         let about: [(&str, &dyn std::fmt::Display); 3] = [("what", &"approve"), ("package", &asked.name()), ("why", &why)];
         let entry = Entry::new(What::Refuse, who(), about);
         asked.site.record(if instance.is_empty() { entry } else { entry.and("instance", instance) })?;

@@ -66,13 +66,31 @@ impl Site {
     /// What keeps a package from running here, as the gateway itself judges at a start: as each instance that ran one of this name; or, where none did,
     /// as a new one, whose name is empty.
     pub fn withheld(&self, package: &Package) -> Vec<(String, Withheld)> {
-        let name = package.signed.as_ref().map_or_else(String::new, |by| format!("{}/{}", by.vendor, package.manifest.name));
         let judge = self.judge();
+        let instances = self.instances(&judge, package);
+        instances.into_iter().filter_map(|instance| Some((instance.clone(), self.withheld_as(&judge, &instance, package)?))).collect()
+    }
+
+    fn instances(&self, judge: &Judge, package: &Package) -> Vec<String> {
+        let name = package.signed.as_ref().map_or_else(String::new, |by| format!("{}/{}", by.vendor, package.manifest.name));
         let mut instances = judge.instances_of(&self.config, &name);
         if instances.is_empty() {
             instances.push(String::new());
         }
-        instances.into_iter().filter_map(|instance| Some((instance.clone(), self.withheld_as(&judge, &instance, package)?))).collect()
+        instances
+    }
+
+    /// What of a package was revoked, whatever the site does about that.
+    pub fn revoked(&self, package: &Package) -> Option<Withheld> {
+        self.known.revoked(&package.manifest.name, package.signed.as_ref()?)
+    }
+
+    /// As which instances it runs on although it was revoked, as `on_revoked` says.
+    pub fn runs_revoked(&self, package: &Package) -> Vec<(String, Withheld)> {
+        let Some(why) = self.revoked(package) else { return Vec::new() };
+        let judge = self.judge();
+        let runs = |instance: &String| judge.sight(&self.config, instance, package, |_| false).is_ok();
+        self.instances(&judge, package).into_iter().filter(runs).map(|instance| (instance, why.clone())).collect()
     }
 
     /// The same as one instance.

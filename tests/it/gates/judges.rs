@@ -432,6 +432,30 @@ fn each_gate_judges_each_package_alike_and_says_so_in_the_same_words() {
     }
 }
 
+//= PROMISES.md#P313
+#[test]
+fn what_is_revoked_and_runs_on_is_told_as_revoked_and_is_not_approved() {
+    let folder = Folder::new("gates-alert");
+    let desk = Desk::new(&folder);
+    desk.fleet(&fleet(1, FAR, json!([]), json!([])));
+    let package = one(&desk);
+    desk.site(&format!("on_revoked = \"alert\"\n{}", chiller(&package)));
+    assert_eq!(started(&desk), None);
+    desk.fleet(&fleet(2, FAR, stolen(1), json!([])));
+    assert_eq!(started(&desk), None, "it runs on");
+    let (words, runs) = ("a laptop was stolen", "REVOKED, and runs on as chiller only because [trust] on_revoked says so");
+    for verb in [["plugin", "inspect"], ["grant", "diff"]] {
+        let told = desk.well(&[&verb[..], &[&text(&package)]].concat());
+        assert!(told.contains(words) && told.contains(runs) && told.contains("ask the vendor for this package"), "{verb:?}: {told}");
+    }
+    for only in [&[][..], &["--instance", "chiller"]] {
+        let told = desk.badly(&[&["grant", "approve", &text(&package)], only].concat(), 4);
+        assert!(told.contains(words) && told.contains("ask the vendor for this package"), "{told}");
+    }
+    let last = desk.well(&["audit", "show", "--json", "--last", "1"]);
+    assert!(last.contains("\"what\":\"refuse\"") && last.contains("\"what\":\"approve\"") && last.contains(words), "{last}");
+}
+
 //= PROMISES.md#P277
 #[test]
 fn what_belongs_to_the_gateways_own_user_is_in_good_hands_whoever_asks_and_nobody_elses_is() {

@@ -9,7 +9,7 @@ use crate::cli::site::Site;
 use crate::config::{Config, Manifest};
 use crate::contract::one_line;
 use crate::fault::Fault;
-use crate::plugin::{self, Admission, BillSummary, Flaw, GOLDEN_FOLDER, Package, PluginError, SBOM_FILE, Sealed};
+use crate::plugin::{self, Admission, BillSummary, Flaw, GOLDEN_FOLDER, Package, PluginError, SBOM_FILE, Sealed, Withheld};
 
 const WORDS_BYTES_MAX: usize = 300; // the vendor's own words in one line: the longest grant of ours has 280
 
@@ -43,20 +43,19 @@ pub fn run(args: &Inspect) -> Result<(), Fault> {
     let looked_at = Package::unpack(&args.package, &sealed, trusted.as_ref().ok().copied().flatten());
     let manifest = plugin::manifest_inside(&args.package, &sealed).map_err(super::refused)?;
     print!("{}", Screen { sealed: &sealed, manifest: &manifest });
-    let withheld = match (&here, &looked_at, &trusted) {
-        (Some((site, _)), Ok(package), Ok(_)) => withheld(site, package),
-        _ => Vec::new(),
+    let (withheld, revoked) = match (&here, &looked_at, &trusted) {
+        (Some((site, _)), Ok(package), Ok(_)) => (told(package, site.withheld(package)), told(package, site.runs_revoked(package))),
+        _ => Default::default(),
     };
     let doubt = here.and_then(|(_, doubt)| doubt);
-    print!("{}", Here { trusted, runs: looked_at.map(drop), withheld, doubt, path: &args.package, plugin: manifest.full_name() });
+    print!("{}", Here { trusted, runs: looked_at.map(drop), withheld, revoked, doubt, path: &args.package, plugin: manifest.full_name() });
     Ok(())
 }
 
 /// As the gateway itself judges at a start.
-fn withheld(site: &Site, package: &Package) -> Vec<(String, PluginError)> {
+fn told(package: &Package, judged: Vec<(String, Withheld)>) -> Vec<(String, PluginError)> {
     let plugin = package.manifest.full_name();
-    let told = |(instance, why)| (instance, PluginError::Withheld { plugin: plugin.clone(), why: Box::new(why) });
-    site.withheld(package).into_iter().map(told).collect()
+    judged.into_iter().map(|(instance, why)| (instance, PluginError::Withheld { plugin: plugin.clone(), why: Box::new(why) })).collect()
 }
 
 /// What the package says.
@@ -168,6 +167,8 @@ struct Here<'a> {
     runs: Result<(), PluginError>,
     /// By instance; an empty name: as a new one.
     withheld: Vec<(String, PluginError)>,
+    /// Where it runs on all the same.
+    revoked: Vec<(String, PluginError)>,
     /// Why what ran here is not known.
     doubt: Option<String>,
     path: &'a Path,
@@ -189,6 +190,14 @@ impl Here<'_> {
 
 impl fmt::Display for Here<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (instance, why) in &self.revoked {
+            row(
+                f,
+                "here",
+                format_args!("REVOKED, and runs on as {instance} only because [trust] on_revoked says so: {}", self.words(why)),
+            )?;
+            row(f, "", format_args!("what to do: {}", why.remedy(instance)))?;
+        }
         let mut refused = |instance: &str, why: &PluginError| {
             let itself = if instance.is_empty() { String::new() } else { format!(" as {instance}") };
             row(f, "here", format_args!("would NOT run{itself}: {}", self.words(why)))?;
