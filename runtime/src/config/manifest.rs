@@ -10,6 +10,7 @@ use super::Grants;
 use super::hint::{Hint, hint};
 use super::place::{line_at, line_of};
 use super::settings::Given;
+use crate::contract::one_line;
 
 /// What a remedy is taken from; plugins/README.md explains each line.
 const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nvendor = \"my-company\"\nrelease = 1\ngateway = \"0.1.0\"\nlinks = [\"serial\"]\nsummary = \"A device of mine\"\ncontract = \"0.1.0\"\n\
@@ -126,11 +127,22 @@ pub struct Ask {
     /// A line that would do, below `[instance.NAME.grants]`.
     pub grant: String,
     /// What the plugin does without a part of that, for `wardgate check`: by a characteristic and the value that it would write there, or by either.
+    /// Each is one printable line.
     #[serde(default)]
     pub without: BTreeMap<String, String>,
 }
 
+const WITHOUT_BYTES_MAX: usize = 200; // half a line of a warning, which may have several; the longest of ours has 99
+
 impl Ask {
+    /// By which part, what is wrong with its text, what to do.
+    fn mistake(&self) -> Option<(&str, String, String)> {
+        let (part, says) = self.without.iter().find(|(_, says)| says.is_empty() || one_line(says, WITHOUT_BYTES_MAX) != **says)?;
+        let what =
+            format!("what is done without a part is one printable line of 1 to {WITHOUT_BYTES_MAX} bytes, and this has {}", says.len());
+        Some((part, what, "say it in fewer words, with no line end, control character or two spaces in it".to_owned()))
+    }
+
     /// What that line grants; None: it is no such line.
     pub fn grants(&self) -> Option<Grants> {
         toml::from_str(&self.grant).ok()
@@ -256,6 +268,11 @@ impl Manifest {
         if let Some(link) = read.asks.keys().find(|link| !read.links.contains(link)) {
             let what = format!("[asks.{link}] explains a link that `links` does not ask for");
             return wrong(&["asks", link.name()], what, format!("add \"{link}\" to links, or take [asks.{link}] out"));
+        }
+        for (link, ask) in &read.asks {
+            if let Some((part, what, remedy)) = ask.mistake() {
+                return wrong(&["asks", link.name(), "without", part], format!("[asks.{link}.without]: {what}"), remedy);
+            }
         }
         if let Some(input) = read.inputs.iter().enumerate().find(|(n, i)| read.inputs[..*n].iter().any(|other| other.name == i.name)) {
             let what = format!("two inputs are called \"{}\"", input.1.name);
@@ -398,6 +415,23 @@ mod tests {
         let asks = "[asks.modbus]\nneeds = \"x\"\ngrant = \"y\"\n";
         assert!(Manifest::parse(&format!("{GOOD}{asks}")).unwrap_err().to_string().contains("[asks.modbus]"));
         assert!(Manifest::parse(&format!("{GOOD}{}", asks.replace("modbus", "serial"))).is_ok());
+    }
+
+    /// What `wardgate check` prints of it is not for a package to paint with.
+    //= PROMISES.md#P320
+    #[test]
+    fn what_is_done_without_a_part_is_one_printable_line() {
+        let of = |says: &str| {
+            let says = says.chars().map(|c| format!("\\U{:08x}", u32::from(c))).collect::<String>();
+            Manifest::parse(&format!("{GOOD}[asks.serial]\nneeds = \"x\"\ngrant = \"y\"\n[asks.serial.without]\nbaud = \"{says}\"\n"))
+        };
+        assert_eq!(of("nothing comes, Grüße").unwrap().asks[&Link::Serial].without["baud"], "nothing comes, Grüße");
+        assert!(of(&"x".repeat(WITHOUT_BYTES_MAX)).is_ok());
+        for says in ["\u{1b}[2J", "a\nb", "a\u{202e}b", "a\u{200b}", " a", "a  b", "", &"x".repeat(WITHOUT_BYTES_MAX + 1)] {
+            let told = of(says).unwrap_err().to_string();
+            assert!(told.contains("one printable line of 1 to 200 bytes") && told.starts_with("line 11: [asks.serial.without]"), "{told}");
+            assert!(!told.contains(['\u{1b}', '\n', '\u{202e}']), "{told:?}");
+        }
     }
 
     #[test]

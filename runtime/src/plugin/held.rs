@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::capability::{Part, ble, serial};
 use crate::config::{Ask, Grants, Link, Manifest, ModbusRule};
+use crate::contract::one_line;
 
 /// Lines for people, of all links together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,7 @@ pub struct Held {
 /// What every plugin for Bluetooth reads by the SDK, and does without.
 const EVERYBODYS: [(&str, &str); 2] =
     [("180a", "who the device is stays unknown, its serial number too"), ("180f", "its battery is not told")];
+const REASON_BYTES_MAX: usize = 300; // a package's own words, longer than its manifest may have them
 const NO_SERVICE: &str = "nothing of what is read there comes";
 const NOT_SAID: &str = "its README says what comes of that";
 /// Function codes of Modbus that change something.
@@ -72,7 +74,8 @@ fn with_reasons(ask: &Ask, less: Vec<Part>) -> Vec<String> {
         let reason = said.or_else(usual).unwrap_or(if words.starts_with(ble::THE_SERVICE) { NO_SERVICE } else { NOT_SAID });
         by_reason.entry(reason).or_default().push(words);
     }
-    by_reason.into_iter().map(|(reason, words)| format!("{} (without that {reason})", words.join(", "))).collect()
+    let line = |(reason, words): (&str, Vec<String>)| format!("{} (without that {})", words.join(", "), one_line(reason, REASON_BYTES_MAX));
+    by_reason.into_iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -116,6 +119,23 @@ mod tests {
         let none = held("services = [\"180a\", \"180f\"]").less;
         assert!(none.contains(&"to write 01 01 to 2a52 (without that nothing comes)".to_owned()), "{none:?}");
         assert!(held("services = [\"180a\"]").less.iter().any(|l| l == &format!("the service 1808, Glucose (without that {NO_SERVICE})")));
+    }
+
+    /// Also where a manifest did not come by [`Manifest::parse`].
+    //= PROMISES.md#P320
+    #[test]
+    fn no_words_of_a_package_paint_into_the_screen() {
+        let without = |says: String| BTreeMap::from([("2a52".to_owned(), says)]);
+        let told = |says: &str| {
+            let ask = Ask { needs: String::new(), grant: String::new(), without: without(says.to_owned()) };
+            with_reasons(&ask, vec![Part { words: "to write 01 to 2a52".into(), keys: vec!["2a52".into()] }]).concat()
+        };
+        assert_eq!(told("\u{1b}[2J a\n b\u{202e}c"), "to write 01 to 2a52 (without that \\u{1b}[2J a b\\u{202e}c)");
+        assert!(told(&"x".repeat(9999)).len() < 2 * REASON_BYTES_MAX);
+        // and a pattern is written as the pattern language has it
+        let asks = "[asks.serial]\nneeds = \"x\"\ngrant = \"serial = { port = '/dev/x', baud = 9600, writes = ['1b 5b 32 4a', '\\\"A\\\" e2 80 ae'] }\"\n";
+        let held = held_of(asks, "serial = { port = \"/dev/y\", baud = 9600 }");
+        assert!(held.less.len() == 1 && held.less[0].bytes().all(|b| (b' '..=b'~').contains(&b)), "{:?}", held.less);
     }
 
     //= PROMISES.md#P293
