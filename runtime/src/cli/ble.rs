@@ -28,7 +28,8 @@ Examples:
   wardgate ble forget C0:98:E5:00:00:01        the bond is gone; to pair again, let the peripheral forget it too
 
 BlueZ keeps the keys, the gateway how each bond was made: a bond of another program, or one weaker than the site asks, is not used.
-`pairing` below [ble] in gateway.toml says which ways to pair are good enough; by default none is.
+`pairing` below [ble] in gateway.toml says which ways to pair are good enough; by default none is: nobody may pair, and of the bonds that are there
+those count that were made by comparing or typing six digits, not those that just worked.
 An adapter that is switched off is switched on for this, and stays on. A gateway may run beside it.")]
 pub struct Ble {
     #[command(subcommand)]

@@ -47,6 +47,12 @@ pub enum Pairing {
 }
 
 impl Pairing {
+    /// Whether a bond that was made in this way counts. Where nobody may pair, what is there already still has somebody's word that it is the
+    /// right peripheral: six digits that were compared or typed.
+    pub fn counts(self, by: Self) -> bool {
+        by >= if self == Self::None { Self::Compare } else { self }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",

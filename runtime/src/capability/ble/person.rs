@@ -395,7 +395,7 @@ impl Person {
     fn already(&self, device: &Device) -> Result<Paired, PersonError> {
         let least = self.settings.pairing;
         match self.bonds.how(&self.address, &device.address)? {
-            Some(by) if by >= least => Ok(Paired { seen: self.seen(device), by, already: true }),
+            Some(by) if least.counts(by) => Ok(Paired { seen: self.seen(device), by, already: true }),
             by => Err(PersonError::Older { address: device.address.clone(), name: called(device), by, least }),
         }
     }

@@ -20,10 +20,17 @@ pub(in super::super) enum Unbonded {
         anew(address)
     )]
     Unknown { address: String },
-    #[error("{address} is bonded by {}, and [ble] pairing = \"{}\" asks for more. {}", by.name(), least.name(), anew(address))]
+    #[error("{address} is bonded by {}, {}. {}", by.name(), too_weak(*by, *least), anew(address))]
     Weak { address: String, by: Pairing, least: Pairing },
     #[error("how {address} was bonded cannot be read from bonds.json in the state folder: {why}. Take that file away. {}", anew(address))]
     Unread { address: String, why: String },
+}
+
+fn too_weak(by: Pairing, least: Pairing) -> String {
+    match (by, least) {
+        (Pairing::JustWorks, Pairing::None) => "which counts only with [ble] pairing = \"just-works\"".to_owned(), // "more" than none is everything
+        _ => format!("and [ble] pairing = \"{}\" asks for more", least.name()),
+    }
 }
 
 fn anew(address: &str) -> String {
@@ -48,7 +55,7 @@ impl Radio {
         }
         let adapter = self.look(|tree| tree.address_of(&device.adapter));
         match bonds.how(&adapter, &address) {
-            Ok(Some(by)) if by >= *pairing => Ok(()),
+            Ok(Some(by)) if pairing.counts(by) => Ok(()),
             Ok(Some(by)) => Err(Unbonded::Weak { address, by, least: *pairing }),
             Ok(None) => Err(Unbonded::Unknown { address }),
             Err(why) => Err(Unbonded::Unread { address, why: why.to_string() }),

@@ -6,10 +6,11 @@ use zbus::message::Message;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use super::super::bluez::{CHARACTERISTIC, DEVICE, Dictionary, Interfaces, OBJECT_MANAGER, PROPERTIES, SERVICE};
+use super::super::bonds::Bonds;
 use super::super::tree::{ATTRIBUTES_MAX, STRANGERS_MAX};
 use super::*;
 use crate::capability::inbox::inbox;
-use crate::config::{BleGrant, BlePool};
+use crate::config::{BleGrant, BlePool, Pairing};
 use crate::contract::Event;
 use crate::contract::types::Moment;
 
@@ -157,6 +158,43 @@ fn what_comes_of_a_subscription_that_nobody_here_has_any_more_is_a_marked_hole()
     one.claim(Some(&path(FIRST)));
     said(FIRST);
     assert!(inbox.is_empty());
+}
+
+/// Where nobody may pair, a bond that nobody looked at when it was made is not used.
+//= PROMISES.md#P321
+#[test]
+fn where_nobody_may_pair_a_bond_that_just_worked_does_not_count() {
+    use Pairing::{Compare, JustWorks, None, Passkey};
+    const PERIPHERAL: &str = "F0:00:00:00:00:01";
+    const OWN: &str = "02:00:00:00:00:01";
+    let state = std::env::temp_dir().join(format!("wardgate-radio-bonds-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&state);
+    let bonds = Bonds::of(Some(&state));
+    for (pairing, counted) in [
+        (None, &[Compare, Passkey][..]),
+        (JustWorks, &[JustWorks, Compare, Passkey][..]),
+        (Compare, &[Compare, Passkey][..]),
+        (Passkey, &[Passkey][..]),
+    ] {
+        let radio = Radio::new(&config::Ble { pairing, state: Some(state.clone()), ..config::Ble::default() }, clock, Status::default());
+        radio.lock().owner = Some(OWNER.into());
+        radio.added("/org/bluez/hci0", ADAPTER, properties([("Address", OWN.into())]));
+        radio.appears(PERIPHERAL, &[]);
+        radio.changes(PERIPHERAL, "Adapter", OwnedObjectPath::try_from("/org/bluez/hci0").unwrap().into());
+        radio.changes(PERIPHERAL, "Bonded", true.into());
+        let device = radio.lock().tree.device(&path(PERIPHERAL)).unwrap().clone();
+        for by in [JustWorks, Compare, Passkey] {
+            bonds.made(OWN, PERIPHERAL, by).unwrap();
+            let is = radio.is_bonded(&device);
+            assert_eq!(is.is_ok(), counted.contains(&by), "{by:?} where the site asks for {pairing:?}: {is:?}");
+            let Err(why) = is else { continue };
+            let says = match pairing {
+                None => "is bonded by just-works, which counts only with [ble] pairing = \"just-works\". `wardgate ble forget".to_owned(),
+                least => format!("is bonded by {}, and [ble] pairing = \"{}\" asks for more. ", by.name(), least.name()),
+            };
+            assert!(why.to_string().contains(&says), "{why}");
+        }
+    }
 }
 
 /// One device with a table without end does not take the room of others.
