@@ -29,6 +29,8 @@ const AGAIN_MS_MAX: u64 = 10_000; // one that refuses each time costs the radio 
 const RESOLVE_S_MAX: u64 = 30; // forty round trips at a long connection interval are 8 s
 /// What has no MTU told of it has the protocol's least.
 const MTU_MIN: u16 = 23;
+/// Before the radio has asked anybody why there is no link: nothing is wrong that a person could be told of.
+const UNASKED: &str = "";
 const UNWANTED: &str = "it is not wanted any more"; // the end of its instance, not of its link
 /// Characteristics of one peripheral that a plugin is told of.
 const CHARACTERISTICS_MAX: usize = 256; // the richest device read about has 50
@@ -98,7 +100,7 @@ impl Peripheral {
         let mut heard: Option<String> = None;
         loop {
             match self.radio.find(&self.seat) {
-                Found::Away(why) => self.tell(LinkState::Down, &why),
+                Found::Away(why) => self.tell(LinkState::Down, why.as_deref().unwrap_or(UNASKED)),
                 Found::Missing => self.tell(LinkState::Up, ""),
                 Found::Here(_, path, device) => {
                     let bonded = if self.grant.bonded { self.radio.is_bonded(&device) } else { Ok(()) };
@@ -174,7 +176,7 @@ impl Peripheral {
                     self.radio.want(&self.seat, false);
                     return Some((bluez, path, device));
                 }
-                Found::Away(why) => (why, false),
+                Found::Away(why) => (why.unwrap_or(UNASKED.to_owned()), false),
                 Found::Missing => (format!("{} is not near, or switched off", self.grant.target()), true),
             };
             self.radio.want(&self.seat, wants);
@@ -280,6 +282,7 @@ impl Peripheral {
             why.clone_into(&mut self.why);
             match state {
                 LinkState::Up => tracing::info!(link = self.name, peripheral = self.grant.target(), "Bluetooth link is up"),
+                LinkState::Down if why == UNASKED => {}
                 LinkState::Down if why == UNWANTED => tracing::info!(link = self.name, "Bluetooth link ends: its instance does"),
                 LinkState::Down => tracing::warn!(link = self.name, why, "no Bluetooth link; it is made again as soon as it can be"),
             }
@@ -287,7 +290,7 @@ impl Peripheral {
         let now = (self.clock)();
         self.status.link(&self.name, |l| {
             l.up = up;
-            if !up {
+            if !up && why != UNASKED {
                 l.failed(why.to_owned(), now.monotonic_ns);
             }
             if let Some(rssi) = self.seat.device().and_then(|path| self.radio.device(&path)).and_then(|d| d.rssi) {

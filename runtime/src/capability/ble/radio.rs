@@ -24,10 +24,13 @@ pub(super) use bonding::Unbonded;
 const RETRY_MS: u64 = 1_000; // bluetoothd needs seconds to start; each try is one message
 /// An adapter that BlueZ is just starting answers Busy some six times.
 const POWER_RETRY_MS: u64 = 300;
+/// So many such tries say nothing; behind them it is told that the adapter is off.
+const POWER_TRIES_SILENT: u32 = 20; // six seconds; one that BlueZ is just starting takes two
 /// What comes between BlueZ's list and its last signal before it is read again.
 const READ_AGAIN_MAX: u32 = 5; // more changes in a row than one reading takes are a storm that ends
 /// Of devices that were let go for want of room, one may be wanted by now: so long after the first of them BlueZ's list is read again.
 const CROWD_S: u64 = 10; // as often as it is looked for a missing one
+const OFF: &str = "the adapter is gone, or switched off and not on again yet";
 /// A crowd is told once in so long.
 const CROWD_TOLD_S: u64 = 600; // a flood must not fill the disk with its log
 
@@ -52,8 +55,8 @@ struct State {
     tree: Tree,
     /// Path of the adapter, while it is powered.
     adapter: Option<String>,
-    /// Why there is none.
-    away: String,
+    /// Why there is none; None: nobody was asked yet.
+    away: Option<String>,
     seats: Vec<Arc<Seat>>,
     /// Of BlueZ, since the start.
     signals: u64,
@@ -66,8 +69,8 @@ struct State {
 
 /// How an instance's peripheral stands.
 pub(super) enum Found {
-    /// There is no radio, and why.
-    Away(String),
+    /// There is no radio, and why; None: nobody was asked yet.
+    Away(Option<String>),
     Missing,
     Here(Bluez, String, Device),
 }
@@ -82,8 +85,7 @@ enum Looking {
 
 impl Radio {
     pub fn new(settings: &config::Ble, clock: Clock, status: Status) -> Self {
-        let state = Mutex::new(State { away: BluezError::Absent.to_string(), ..State::default() });
-        Self(Arc::new(Shared { settings: Settings::read(settings), clock, status, state, bell: Notify::new() }))
+        Self(Arc::new(Shared { settings: Settings::read(settings), clock, status, state: Mutex::default(), bell: Notify::new() }))
     }
 
     /// A place for one instance's peripheral. It is given back when the seat is [left](Radio::leave).
@@ -176,15 +178,22 @@ impl Radio {
     fn gone(&self, why: &BluezError) {
         let mut state = self.lock();
         let text = why.to_string();
-        if state.away != text || state.adapter.is_some() {
+        if state.away.as_ref() != Some(&text) || state.adapter.is_some() {
             tracing::warn!(%why, remedy = why.remedy(), "no Bluetooth");
         }
-        state.away = text;
+        state.away = Some(text);
         (state.owner, state.adapter) = (None, None);
         if matches!(why, BluezError::Bus(_)) {
             state.bluez = None;
         }
         state.tree.clear();
+        state.wake(None);
+    }
+
+    fn stays_off(&self) {
+        let mut state = self.lock();
+        tracing::warn!("no Bluetooth: {OFF}");
+        state.away = Some(OFF.to_owned());
         state.wake(None);
     }
 
@@ -201,7 +210,7 @@ impl Radio {
             let Ok((name, _, new)) = body.deserialize::<(String, String, String)>() else { return };
             if name == BLUEZ && state.owner.as_ref().is_none_or(|owner| *owner != new) {
                 (state.owner, state.adapter) = (None, None);
-                state.away = BluezError::Absent.to_string();
+                state.away = Some(BluezError::Absent.to_string());
                 state.tree.clear();
                 state.wake(None);
                 self.0.bell.notify_one();
@@ -261,8 +270,8 @@ impl Radio {
     fn after(&self, state: &mut State, path: &str, interface: &str, data: bool) {
         if interface == ADAPTER {
             let powered = state.tree.adapter(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.powered);
-            if !powered {
-                state.adapter = None;
+            if !powered && state.adapter.take().is_some() {
+                state.away = Some(OFF.to_owned());
             }
             state.wake(None);
             return self.0.bell.notify_one();
@@ -311,15 +320,22 @@ impl Radio {
         if let Err(why) = bluez.listen().await {
             return why;
         }
-        let mut looking = Looking::Not;
+        let (mut looking, mut tries) = (Looking::Not, 0);
         loop {
             let pause = match self.ready(bluez, &mut looking).await {
                 Ok(Some(adapter)) => {
+                    tries = 0;
                     let shut = self.shut(bluez, &adapter).await;
                     let looked = self.look_for(bluez, &adapter, &mut looking).await;
                     shut.into_iter().chain(looked).min()
                 }
-                Ok(None) => Some(Duration::from_millis(POWER_RETRY_MS)),
+                Ok(None) => {
+                    tries += 1;
+                    if tries == POWER_TRIES_SILENT {
+                        self.stays_off();
+                    }
+                    Some(Duration::from_millis(POWER_RETRY_MS))
+                }
                 Err(why @ BluezError::Bus(_)) => return why,
                 Err(why) => {
                     self.gone(&why);

@@ -9,10 +9,11 @@ use super::super::bluez::{CHARACTERISTIC, DEVICE, Dictionary, Interfaces, OBJECT
 use super::super::bonds::Bonds;
 use super::super::tree::{ATTRIBUTES_MAX, STRANGERS_MAX};
 use super::*;
-use crate::capability::inbox::inbox;
+use crate::capability::ble::Peripheral;
+use crate::capability::inbox::{Inbox, inbox};
 use crate::config::{BleGrant, BlePool, Pairing};
 use crate::contract::Event;
-use crate::contract::types::Moment;
+use crate::contract::types::{LinkState, Moment};
 
 const OWNER: &str = ":1.7";
 const HEART_RATE: &str = "0000180d-0000-1000-8000-00805f9b34fb";
@@ -195,6 +196,51 @@ fn where_nobody_may_pair_a_bond_that_just_worked_does_not_count() {
             assert!(why.to_string().contains(&says), "{why}");
         }
     }
+}
+
+/// A start says nothing against BlueZ before the bus has answered: not in the status, and not in the log, which has it from there.
+//= PROMISES.md#P322
+#[tokio::test]
+async fn a_start_says_nothing_against_bluez_before_it_was_asked() {
+    let status = Status::default();
+    let radio = Radio::new(&config::Ble::default(), clock, status.clone());
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut inboxes = Vec::new();
+    let mut asks = Vec::new();
+    for (name, broadcast) in [("bed-1", false), ("bed-2", true)] {
+        let from = BleGrant { address: Some("F0:00:00:00:00:01".into()), services: vec!["180d".into()], broadcast, ..BleGrant::default() };
+        let (events, inbox) = inbox(name.into(), 1000);
+        let (ask, asked) = tokio::sync::mpsc::channel(1);
+        let known = super::super::handle::Known::default();
+        let one = Peripheral::new(Grant::new(name, &from).unwrap(), &radio, known, asked, events, clock, status.clone());
+        tasks.spawn(one.run());
+        inboxes.push(inbox);
+        asks.push(ask);
+    }
+    let errors = |status: &Status| status.read().links.values().map(|l| (l.up, l.last_error.clone())).collect::<Vec<_>>();
+    let down = |inbox: &Inbox| inbox.try_recv().map(|(_, event)| event) == Some(Event::BleLink(LinkState::Down));
+    let all_run = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await
+        }
+    }; // until each waits for news
+    all_run().await;
+    assert!(inboxes.iter().all(down), "their plugins know that there is no link yet");
+    assert_eq!(errors(&status), [(false, String::new()), (false, String::new())]);
+    radio.gone(&BluezError::Absent);
+    all_run().await;
+    let absent = (false, BluezError::Absent.to_string());
+    assert_eq!(errors(&status), [absent.clone(), absent]);
+    // an adapter that goes off is told as that, whatever was told before
+    let adapter = "/org/bluez/hci0";
+    radio.lock().owner = Some(OWNER.into());
+    radio.added(adapter, ADAPTER, properties([("Powered", true.into())]));
+    radio.lock().adapter = Some(adapter.into());
+    let off = (ADAPTER, properties([("Powered", false.into())]), Vec::<String>::new());
+    radio.heard(&Message::signal(adapter, PROPERTIES, "PropertiesChanged").sender(OWNER).build(&off).unwrap());
+    all_run().await;
+    let off = (false, OFF.to_owned());
+    assert_eq!(errors(&status), [off.clone(), off]);
 }
 
 /// One device with a table without end does not take the room of others.
