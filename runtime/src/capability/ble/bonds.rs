@@ -59,11 +59,14 @@ impl Made {
 
     /// True: there was one.
     fn remove(&mut self, adapter: &str, address: &str) -> bool {
-        let here = match self.0.get_mut(adapter) {
+        self.remove_any(address) | self.remove_here(adapter, address)
+    }
+
+    fn remove_here(&mut self, adapter: &str, address: &str) -> bool {
+        match self.0.get_mut(adapter) {
             Some(Of::Adapter(all)) => all.remove(address).is_some(),
             _ => false,
-        };
-        self.remove_any(address) | here
+        }
     }
 
     fn remove_any(&mut self, address: &str) -> bool {
@@ -81,25 +84,43 @@ impl Bonds {
     }
 
     /// How the bond was made that this adapter has with a peripheral. None: not by `wardgate ble pair` with it. What an older file says of no
-    /// adapter is of this one from here on.
-    pub fn how(&self, adapter: &str, address: &str) -> io::Result<Option<Pairing>> {
+    /// adapter is of the one that has that bond `alone`: where several have it, nobody knows of which.
+    pub fn how(&self, adapter: &str, address: &str, alone: bool) -> io::Result<Option<Pairing>> {
         let (adapter, address) = (&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase());
         let made = self.read()?;
-        if let Some(by) = made.of(adapter, address) {
-            return Ok(Some(by));
+        let older = || made.of_any(address).filter(|_| alone && !adapter.is_empty());
+        Ok(made.of(adapter, address).or_else(older))
+    }
+
+    /// As above, for the gateway and for whoever pairs: from here on what an older file says is this adapter's.
+    pub fn settled(&self, adapter: &str, address: &str, alone: bool) -> io::Result<Option<Pairing>> {
+        let by = self.how(adapter, address, alone)?;
+        if alone {
+            self.settle(adapter, address)?;
         }
-        let Some(by) = made.of_any(address).filter(|_| !adapter.is_empty()) else { return Ok(None) };
-        let completed = self.change(|made| {
-            let there = made.remove_any(address);
-            if there {
+        Ok(by)
+    }
+
+    /// What an older file says of no adapter is of this one, which alone has that bond.
+    pub fn settle(&self, adapter: &str, address: &str) -> io::Result<()> {
+        let (adapter, address) = (&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase());
+        if adapter.is_empty() || self.read()?.of_any(address).is_none() {
+            return Ok(()); // nothing is locked or written for that
+        }
+        let settle = |made: &mut Made| {
+            let Some(by) = made.of_any(address) else { return false };
+            made.remove_any(address);
+            if made.of(adapter, address).is_none() {
                 made.insert(adapter, address, by);
             }
-            there
-        });
-        if let Err(why) = completed {
-            tracing::debug!(%why, address, "completing bonds.json"); // whoever only lists may not write there
-        }
-        Ok(Some(by))
+            true
+        };
+        self.change(settle).map(drop)
+    }
+
+    /// Of this adapter alone, before it is paired anew: what an older file says may be of another.
+    pub fn forget_here(&self, adapter: &str, address: &str) -> io::Result<()> {
+        self.change(|made| made.remove_here(&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase())).map(drop)
     }
 
     /// True: it was there. What an older file says of no adapter goes too: a bond too few is made again, one too many is believed.
@@ -107,12 +128,13 @@ impl Bonds {
         self.change(|made| made.remove(&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase()))
     }
 
+    /// What an older file says of no adapter is worth nothing behind that: nobody knows any more of which bond it was.
     pub fn made(&self, adapter: &str, address: &str, by: Pairing) -> io::Result<()> {
         let (adapter, address) = (&adapter.to_ascii_uppercase(), &address.to_ascii_uppercase());
         let insert = |made: &mut Made| {
             let new = made.of(adapter, address) != Some(by);
             made.insert(adapter, address, by);
-            new
+            made.remove_any(address) | new
         };
         self.change(insert).map(drop)
     }
@@ -162,15 +184,15 @@ mod tests {
     #[test]
     fn how_a_bond_was_made_is_kept_until_it_is_forgotten_and_what_is_damaged_is_no_bond() {
         let (folder, bonds) = folder("bonds");
-        assert_eq!(bonds.how(FIRST, METER).unwrap(), None, "there is no file yet");
+        assert_eq!(bonds.how(FIRST, METER, true).unwrap(), None, "there is no file yet");
         bonds.made(FIRST, &METER.to_ascii_lowercase(), Pairing::Compare).unwrap();
         bonds.made(FIRST, BELT, Pairing::JustWorks).unwrap();
         let again = Bonds::of(Some(&folder));
-        assert_eq!(again.how(FIRST, METER).unwrap(), Some(Pairing::Compare));
+        assert_eq!(again.how(FIRST, METER, true).unwrap(), Some(Pairing::Compare));
         assert!(again.forget(FIRST, METER).unwrap() && !again.forget(FIRST, METER).unwrap());
-        assert_eq!((again.how(FIRST, METER).unwrap(), again.how(FIRST, BELT).unwrap()), (None, Some(Pairing::JustWorks)));
+        assert_eq!((again.how(FIRST, METER, true).unwrap(), again.how(FIRST, BELT, true).unwrap()), (None, Some(Pairing::JustWorks)));
         fs::write(folder.join(FILE), b"{\"F0:00:00:00:00:02\":\"pass").unwrap();
-        assert!(bonds.how(FIRST, BELT).is_err() && bonds.made(FIRST, BELT, Pairing::Passkey).is_err());
+        assert!(bonds.how(FIRST, BELT, true).is_err() && bonds.made(FIRST, BELT, Pairing::Passkey).is_err());
     }
 
     //= PROMISES.md#P291
@@ -178,27 +200,37 @@ mod tests {
     fn a_bond_is_of_the_adapter_that_made_it() {
         let (_, bonds) = folder("bonds-two");
         bonds.made(FIRST, METER, Pairing::Passkey).unwrap();
-        assert_eq!((bonds.how(FIRST, METER).unwrap(), bonds.how(SECOND, METER).unwrap()), (Some(Pairing::Passkey), None));
+        assert_eq!((bonds.how(FIRST, METER, true).unwrap(), bonds.how(SECOND, METER, true).unwrap()), (Some(Pairing::Passkey), None));
         bonds.made(SECOND, METER, Pairing::JustWorks).unwrap();
-        assert_eq!(bonds.how(FIRST, METER).unwrap(), Some(Pairing::Passkey));
+        assert_eq!(bonds.how(FIRST, METER, true).unwrap(), Some(Pairing::Passkey));
         assert!(bonds.forget(FIRST, METER).unwrap());
-        assert_eq!((bonds.how(FIRST, METER).unwrap(), bonds.how(SECOND, METER).unwrap()), (None, Some(Pairing::JustWorks)));
+        assert_eq!((bonds.how(FIRST, METER, true).unwrap(), bonds.how(SECOND, METER, true).unwrap()), (None, Some(Pairing::JustWorks)));
     }
 
     //= PROMISES.md#P291
+    //= PROMISES.md#P323
     #[test]
-    fn what_an_older_file_says_of_no_adapter_is_of_the_first_that_has_the_bond() {
+    fn what_an_older_file_says_of_no_adapter_is_of_the_one_that_alone_has_the_bond() {
         let (folder, bonds) = folder("bonds-older");
         fs::create_dir_all(&folder).unwrap();
         let older = format!("{{\"{BELT}\":\"just-works\",\"{METER}\":\"passkey\"}}");
-        fs::write(folder.join(FILE), older).unwrap();
-        assert_eq!(bonds.how("", METER).unwrap(), None, "an adapter without an address has no bonds");
-        assert_eq!(bonds.how(SECOND, METER).unwrap(), Some(Pairing::Passkey));
-        let now = fs::read_to_string(folder.join(FILE)).unwrap();
-        assert_eq!(now, format!("{{\"{SECOND}\":{{\"{METER}\":\"passkey\"}},\"{BELT}\":\"just-works\"}}"));
-        assert_eq!((bonds.how(FIRST, METER).unwrap(), bonds.how(SECOND, METER).unwrap()), (None, Some(Pairing::Passkey)));
-        // whoever pairs anew at another adapter is not vouched for by what stood there before
+        fs::write(folder.join(FILE), &older).unwrap();
+        let now = || fs::read_to_string(folder.join(FILE)).unwrap();
+        assert_eq!(bonds.settled("", METER, true).unwrap(), None, "an adapter without an address has no bonds");
+        // whoever has it beside another has it from nobody knows whom; whoever only looks writes nothing
+        assert_eq!((bonds.settled(FIRST, METER, false).unwrap(), bonds.settled(SECOND, METER, false).unwrap()), (None, None));
+        assert_eq!(bonds.how(FIRST, METER, true).unwrap(), Some(Pairing::Passkey));
+        assert_eq!(now(), older);
+        assert_eq!(bonds.settled(SECOND, METER, true).unwrap(), Some(Pairing::Passkey));
+        assert_eq!(now(), format!("{{\"{SECOND}\":{{\"{METER}\":\"passkey\"}},\"{BELT}\":\"just-works\"}}"));
+        assert_eq!((bonds.how(FIRST, METER, true).unwrap(), bonds.how(SECOND, METER, true).unwrap()), (None, Some(Pairing::Passkey)));
+        // a pairing that begins takes the line of another adapter's bond away no more; one that succeeded does
+        bonds.forget_here(FIRST, BELT).unwrap();
+        assert_eq!(bonds.how(SECOND, BELT, true).unwrap(), Some(Pairing::JustWorks));
+        bonds.made(FIRST, BELT, Pairing::Compare).unwrap();
+        assert_eq!((bonds.how(FIRST, BELT, true).unwrap(), bonds.how(SECOND, BELT, true).unwrap()), (Some(Pairing::Compare), None));
+        // nobody is vouched for by what stood there before
         assert!(bonds.forget(FIRST, BELT).unwrap());
-        assert_eq!((bonds.how(FIRST, BELT).unwrap(), bonds.how(SECOND, BELT).unwrap()), (None, None));
+        assert_eq!((bonds.how(FIRST, BELT, true).unwrap(), bonds.how(SECOND, BELT, true).unwrap()), (None, None));
     }
 }

@@ -268,7 +268,7 @@ impl Person {
         let tree = self.tree().await?;
         let _ = self.bluez.rest(&self.adapter).await; // it ends with this connection anyway
         let mut seen: Vec<_> =
-            self.heard(&tree).map(|(_, d)| d).filter(|d| d.rssi.is_some() || d.connected).map(|d| self.seen(d)).collect();
+            self.heard(&tree).map(|(_, d)| d).filter(|d| d.rssi.is_some() || d.connected).map(|d| self.seen(&tree, d)).collect();
         seen.sort_by(|a, b| (b.rssi_dbm, &a.address).cmp(&(a.rssi_dbm, &b.address)));
         Ok(seen)
     }
@@ -276,7 +276,7 @@ impl Person {
     /// Those that are bonded.
     pub async fn list(&self) -> Result<Vec<Seen>, PersonError> {
         let tree = self.tree().await?;
-        Ok(self.heard(&tree).map(|(_, d)| d).filter(|d| d.bonded).map(|d| self.seen(d)).collect())
+        Ok(self.heard(&tree).map(|(_, d)| d).filter(|d| d.bonded).map(|d| self.seen(&tree, d)).collect())
     }
 
     /// Those of this desk's adapter: BlueZ has a device once for each adapter that heard it, and a bond is of one adapter.
@@ -329,22 +329,23 @@ impl Person {
         }
         let (path, device) = self.find(address.unwrap_or(target)).await?;
         if device.bonded {
-            return self.already(&device);
+            return self.already(&device).await;
         }
-        self.bonds.forget(&self.address, &device.address)?; // of a bond that is no more
+        self.clear(&self.tree().await?, &device.address)?;
         self.bluez.let_pair(&self.adapter, true).await?;
         let paired = self.begin(&path, &device, ask).await;
         let shut = self.bluez.let_pair(&self.adapter, false).await;
         let by = match paired? {
             Some(by) => by,
-            None => return self.already(&device),
+            None => return self.already(&device).await,
         };
         shut?;
         // of one with private addresses the identity is known only now
         let until = Instant::now() + Duration::from_millis(KEEP_MS_MAX);
-        let now = loop {
-            match self.tree().await?.device(&path).cloned().unwrap_or_else(|| device.clone()) {
-                now if now.bonded || Instant::now() >= until => break now,
+        let (tree, now) = loop {
+            let tree = self.tree().await?;
+            match tree.device(&path).cloned().unwrap_or_else(|| device.clone()) {
+                now if now.bonded || Instant::now() >= until => break (tree, now),
                 _ => sleep(Duration::from_millis(LOOK_MS)).await,
             }
         };
@@ -363,7 +364,7 @@ impl Person {
         // until this is written the bond counts for nothing
         self.bonds.made(&self.address, &now.address, by)?;
         self.bluez.trust(&path).await?;
-        Ok(Paired { seen: self.seen(&now), by, already: false })
+        Ok(Paired { seen: self.seen(&tree, &now), by, already: false })
     }
 
     /// How it was paired; None: it was paired before.
@@ -392,33 +393,50 @@ impl Person {
         }
     }
 
-    fn already(&self, device: &Device) -> Result<Paired, PersonError> {
-        let least = self.settings.pairing;
-        match self.bonds.how(&self.address, &device.address)? {
-            Some(by) if least.counts(by) => Ok(Paired { seen: self.seen(device), by, already: true }),
+    async fn already(&self, device: &Device) -> Result<Paired, PersonError> {
+        let (least, tree) = (self.settings.pairing, self.tree().await?);
+        match self.bonds.settled(&self.address, &device.address, tree.bonded_by(&device.address).len() == 1)? {
+            Some(by) if least.counts(by) => Ok(Paired { seen: self.seen(&tree, device), by, already: true }),
             by => Err(PersonError::Older { address: device.address.clone(), name: called(device), by, least }),
         }
     }
 
+    /// Of a peripheral that has no bond here, before it is paired: nothing vouches for a bond that is made from here on, and another adapter's
+    /// bond keeps what is known of it.
+    fn clear(&self, tree: &Tree, address: &str) -> Result<(), PersonError> {
+        match tree.bonded_by(address)[..] {
+            [] => drop(self.bonds.forget(&self.address, address)?), // of a bond that is no more
+            [other] => {
+                self.bonds.settle(&tree.address_of(other), address)?;
+                self.bonds.forget_here(&self.address, address)?;
+            }
+            _ => self.bonds.forget_here(&self.address, address)?,
+        }
+        Ok(())
+    }
+
     /// The bond is gone from this side; the peripheral may want to forget it too. One that is not bonded keeps its link.
     pub async fn forget(&self, target: &str) -> Result<Seen, PersonError> {
-        let Some((path, device)) = self.named(&self.tree().await?, target)? else {
+        let tree = self.tree().await?;
+        let Some((path, device)) = self.named(&tree, target)? else {
             return match self.bonds.forget(&self.address, target)? {
                 true => Ok(Seen { address: target.to_ascii_uppercase(), ..Seen::default() }), // BlueZ has forgotten it already
                 false => Err(PersonError::Unknown { target: target.to_owned() }),
             };
         };
+        let seen = self.seen(&tree, &device);
         let kept = self.bonds.forget(&self.address, &device.address)?;
         if !device.bonded && !device.paired {
             let stranger = PersonError::Stranger { address: device.address.clone(), name: called(&device) };
-            return if kept { Ok(self.seen(&device)) } else { Err(stranger) };
+            return if kept { Ok(seen) } else { Err(stranger) };
         }
         self.bluez.remove(&self.adapter, &path).await?;
-        Ok(self.seen(&device))
+        Ok(seen)
     }
 
-    fn seen(&self, device: &Device) -> Seen {
-        let by = if device.bonded { self.bonds.how(&self.address, &device.address).ok().flatten() } else { None };
+    fn seen(&self, tree: &Tree, device: &Device) -> Seen {
+        let alone = tree.bonded_by(&device.address).len() == 1;
+        let by = if device.bonded { self.bonds.how(&self.address, &device.address, alone).ok().flatten() } else { None };
         Seen { by, ..seen(device) }
     }
 }

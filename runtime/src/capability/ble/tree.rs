@@ -205,6 +205,11 @@ impl Tree {
         self.adapters().find(|(path, _)| *path == adapter).map(|(_, a)| a.address.clone()).unwrap_or_default()
     }
 
+    /// The adapters that have a bond with this peripheral.
+    pub fn bonded_by(&self, address: &str) -> Vec<&str> {
+        self.devices().filter(|(_, d)| d.bonded && d.address.eq_ignore_ascii_case(address)).map(|(_, d)| d.adapter.as_str()).collect()
+    }
+
     pub fn device(&self, path: &str) -> Option<&Device> {
         match self.objects.get(path) {
             Some(Object::Device(device)) => Some(device),

@@ -53,8 +53,8 @@ impl Radio {
         if !device.bonded {
             return Err(Unbonded::Not { address });
         }
-        let adapter = self.look(|tree| tree.address_of(&device.adapter));
-        match bonds.how(&adapter, &address) {
+        let (adapter, alone) = self.look(|tree| (tree.address_of(&device.adapter), tree.bonded_by(&address).len() == 1));
+        match bonds.settled(&adapter, &address, alone) {
             Ok(Some(by)) if pairing.counts(by) => Ok(()),
             Ok(Some(by)) => Err(Unbonded::Weak { address, by, least: *pairing }),
             Ok(None) => Err(Unbonded::Unknown { address }),

@@ -198,6 +198,41 @@ fn where_nobody_may_pair_a_bond_that_just_worked_does_not_count() {
     }
 }
 
+/// Which adapter's bond an older file means is known where one alone has that bond; the gateway writes it down then.
+//= PROMISES.md#P323
+#[test]
+fn what_an_older_file_says_counts_for_the_one_adapter_that_has_the_bond() {
+    const PERIPHERAL: &str = "F0:00:00:00:00:01";
+    let state = std::env::temp_dir().join(format!("wardgate-radio-older-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&state);
+    std::fs::create_dir_all(&state).unwrap();
+    let file = state.join("bonds.json");
+    std::fs::write(&file, format!("{{\"{PERIPHERAL}\":\"passkey\"}}")).unwrap();
+    let radio = Radio::new(&config::Ble { state: Some(state.clone()), ..config::Ble::default() }, clock, Status::default());
+    radio.lock().owner = Some(OWNER.into());
+    let at = |adapter: &str| path(PERIPHERAL).replace("hci0", adapter);
+    for (n, adapter) in ["hci0", "hci1"].into_iter().enumerate() {
+        let path = format!("/org/bluez/{adapter}");
+        radio.added(&path, ADAPTER, properties([("Address", format!("02:00:00:00:00:0{n}").into())]));
+        let of = OwnedObjectPath::try_from(path).unwrap();
+        radio.added(
+            &at(adapter),
+            DEVICE,
+            properties([("Address", PERIPHERAL.to_owned().into()), ("Adapter", of.into()), ("Bonded", true.into())]),
+        );
+    }
+    let device = |adapter: &str| radio.lock().tree.device(&at(adapter)).unwrap().clone();
+    let (first, second) = (device("hci0"), device("hci1"));
+    for one in [&first, &second] {
+        assert!(matches!(radio.is_bonded(one), Err(Unbonded::Unknown { .. })), "nobody knows which of the two");
+    }
+    radio.lock().tree.removed(&at("hci0"), &[DEVICE.to_owned()]);
+    assert!(radio.is_bonded(&second).is_ok());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), format!("{{\"02:00:00:00:00:01\":{{\"{PERIPHERAL}\":\"passkey\"}}}}"));
+    assert!(matches!(radio.is_bonded(&first), Err(Unbonded::Unknown { .. })), "it is the other's for good");
+    std::fs::remove_dir_all(&state).unwrap();
+}
+
 /// A start says nothing against BlueZ before the bus has answered: not in the status, and not in the log, which has it from there.
 //= PROMISES.md#P322
 #[tokio::test]
