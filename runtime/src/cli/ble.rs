@@ -16,6 +16,8 @@ use crate::fault::{Fault, Guilty};
 const SCAN_S_MAX: u64 = 600; // a person who waits longer has gone
 const LINES_MAX: u32 = 3; // that are not six digits: the peripheral waits for 30 s
 const NAME_BYTES_MAX: usize = 60; // of a prompt's line
+/// How it was bonded could not be read.
+const UNREAD: &str = "unknown";
 const SERVICES_WIDTH: usize = 32;
 
 #[derive(Args)]
@@ -48,7 +50,7 @@ enum Verb {
     /// Show who is near
     #[command(after_help = "\
 Bluetooth LE devices only, also those of patients and visitors; nothing of them is kept. `bonded` is no, how `wardgate ble pair` paired it, or
-\"by others\": another program did, and where the grant says bonded = true that is not used. `link` is up while somebody has it connected; such a one
+\"by others\": another program did, and where the grant says bonded = true that is not used; \"unknown\": a line beside the table says why. `link` is up while somebody has it connected; such a one
 does not advertise, and may be missing here. `instance` is whose it is by gateway.toml, or of which pool it may be one.")]
     Scan {
         /// How long to listen, in seconds
@@ -74,7 +76,7 @@ than `pairing` below [ble] asks for is refused, and says so. The gateway uses th
     /// Show what is bonded with this gateway's adapter
     #[command(after_help = "\
 `bonded` is how `wardgate ble pair` paired it, or \"by others\": another program did, or it is not known how, and where the grant says bonded = true
-that is not used. Forget it and pair it here.")]
+that is not used. Forget it and pair it here. \"unknown\": a line beside the table says why that cannot be read.")]
     List {
         /// JSON instead of a table
         #[arg(long)]
@@ -133,10 +135,14 @@ async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
     match verb {
         Verb::Scan { seconds, json, .. } => {
             let none = format!("no Bluetooth LE device was heard in {seconds} s: switch it on, and let it be found, as its manual says");
-            show(&person.scan(*seconds).await?, config, *json, &none)
+            let all = person.scan(*seconds).await?;
+            told_unread(&person, &all);
+            show(&all, config, *json, &none)
         }
         Verb::List { json, .. } => {
-            show(&person.list().await?, config, *json, &format!("nothing is bonded with this gateway ({})", person.adapter()))
+            let all = person.list().await?;
+            told_unread(&person, &all);
+            show(&all, config, *json, &format!("nothing is bonded with this gateway ({})", person.adapter()))
         }
         Verb::Pair { target, .. } => {
             println!("looking for {target} ...");
@@ -205,6 +211,13 @@ impl<'a> Owner<'a> {
     }
 }
 
+/// One line, beside a list that is good for all the rest.
+fn told_unread(person: &Person, all: &[Seen]) {
+    if let Some(why) = person.unread().filter(|_| all.iter().any(|s| s.unread)) {
+        eprintln!("wardgate: {why}. What to do: {}", why.remedy());
+    }
+}
+
 fn show(all: &[Seen], config: &Config, json: bool, none: &str) {
     if json {
         let all: Vec<_> = all.iter().map(|s| as_json(s, &Owner::of(config, s))).collect();
@@ -221,7 +234,7 @@ fn as_json(s: &Seen, owner: &Owner<'_>) -> serde_json::Value {
     let pools = if let Owner::Pools(names) = owner { names.as_slice() } else { &[] };
     serde_json::json!({
         "address": s.address, "name": s.name, "rssi_dbm": s.rssi_dbm, "services": s.services, "manufacturers": s.manufacturers,
-        "bonded": s.bonded, "paired_by": s.by.map(Pairing::name), "connected": s.connected, "instance": instance, "pools": pools,
+        "bonded": s.bonded, "paired_by": if s.unread { Some(UNREAD) } else { s.by.map(Pairing::name) }, "connected": s.connected, "instance": instance, "pools": pools,
     })
 }
 
@@ -241,7 +254,7 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
                 plain(&s.address),
                 plain(clip(if s.name.is_empty() { "-" } else { &s.name }, 20)),
                 plain(s.rssi_dbm.map_or("-".into(), |dbm| dbm.to_string())),
-                plain(if s.bonded { s.by.map_or("by others", Pairing::name) } else { "no" }),
+                plain(bonded(s)),
                 plain(if s.connected { "up" } else { "-" }),
                 plain(Owner::of(config, s).words()),
                 plain(clip(&services(s), SERVICES_WIDTH)),
@@ -249,6 +262,14 @@ fn page(all: &[Seen], config: &Config, paint: Paint) -> Vec<String> {
         })
         .collect();
     table(&columns, &rows, paint)
+}
+
+fn bonded(s: &Seen) -> &'static str {
+    match s.by {
+        _ if !s.bonded => "no",
+        _ if s.unread => UNREAD,
+        by => by.map_or("by others", Pairing::name),
+    }
 }
 
 /// Those of two bytes, by their names; of the rest how many.
@@ -298,4 +319,22 @@ fn six_digits(line: &str) -> Option<u32> {
     let digits: String = line.split_whitespace().collect();
     let six = digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit());
     six.then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= PROMISES.md#P324
+    #[test]
+    fn a_bond_of_which_nothing_can_be_read_is_unknown_and_not_by_others() {
+        let mut seen = Seen::default();
+        assert_eq!(bonded(&seen), "no");
+        seen.bonded = true;
+        assert_eq!(bonded(&seen), "by others");
+        seen.by = Some(Pairing::Compare);
+        assert_eq!(bonded(&seen), "compare");
+        (seen.by, seen.unread) = (None, true);
+        assert_eq!((bonded(&seen), &as_json(&seen, &Owner::Nobody)["paired_by"]), ("unknown", &serde_json::json!("unknown")));
+    }
 }

@@ -34,6 +34,8 @@ pub struct Seen {
     pub bonded: bool,
     /// None: not by `wardgate ble pair`.
     pub by: Option<Pairing>,
+    /// How it was bonded could not be read.
+    pub unread: bool,
     pub connected: bool,
     device: Device,
 }
@@ -96,6 +98,8 @@ pub enum PersonError {
     Stranger { address: String, name: String },
     #[error("how peripherals were bonded cannot be kept in bonds.json of the state folder: {0}")]
     Bonds(#[from] std::io::Error),
+    #[error("how peripherals were bonded cannot be read from bonds.json of the state folder: {0}")]
+    Unread(std::io::Error),
     #[error("{address} ({name}) was not paired: {why}")]
     Unpaired { address: String, name: String, why: Unpaired },
 }
@@ -194,7 +198,9 @@ impl PersonError {
             Self::NoPeripheral { .. } => "name another instance, or the peripheral by its address, as `wardgate ble scan` shows it".into(),
             Self::OfAPool { .. } => "name it by its address, as `wardgate ble scan` shows it".into(),
             Self::Stranger { .. } => "`wardgate ble list` shows those that are bonded".into(),
-            Self::Bonds(_) => "run this as the gateway's user or as root; where that file is damaged, take it away and pair anew".into(),
+            Self::Bonds(_) | Self::Unread(_) => {
+                "run this as the gateway's user or as root; where that file is damaged, take it away and pair anew".into()
+            }
             Self::Weak { by, .. } => format!("if that is enough for this ward, below [ble] write pairing = \"{}\"", by.name()),
             Self::Unpaired { why, .. } => why.remedy().into(),
         }
@@ -253,6 +259,11 @@ impl Person {
     /// As BlueZ calls it, like hci0.
     pub fn adapter(&self) -> &str {
         name_of(&self.adapter)
+    }
+
+    /// Why nobody can say how peripherals were bonded.
+    pub fn unread(&self) -> Option<PersonError> {
+        self.bonds.how(&self.address, "", false).err().map(PersonError::Unread)
     }
 
     async fn tree(&self) -> Result<Tree, BluezError> {
@@ -436,8 +447,7 @@ impl Person {
 
     fn seen(&self, tree: &Tree, device: &Device) -> Seen {
         let alone = tree.bonded_by(&device.address).len() == 1;
-        let by = if device.bonded { self.bonds.how(&self.address, &device.address, alone).ok().flatten() } else { None };
-        Seen { by, ..seen(device) }
+        seen_by(device, self.bonds.how(&self.address, &device.address, alone))
     }
 }
 
@@ -453,6 +463,13 @@ fn how(by: Option<Pairing>) -> String {
     by.map_or("nobody knows how".to_owned(), |by| format!("by {}", by.name()))
 }
 
+fn seen_by(device: &Device, made: std::io::Result<Option<Pairing>>) -> Seen {
+    match made {
+        Ok(by) => Seen { by: by.filter(|_| device.bonded), ..seen(device) },
+        Err(_) => Seen { unread: device.bonded, ..seen(device) },
+    }
+}
+
 fn seen(d: &Device) -> Seen {
     Seen {
         address: d.address.clone(),
@@ -463,6 +480,7 @@ fn seen(d: &Device) -> Seen {
         manufacturers: d.manufacturer.iter().map(|(company, _)| *company).collect(),
         bonded: d.bonded,
         by: None,
+        unread: false,
         connected: d.connected,
         device: d.clone(),
     }
@@ -474,6 +492,27 @@ mod tests {
 
     fn refused(name: &str, why: &str) -> BluezError {
         BluezError::Refused { asked: "Pair", name: format!("org.bluez.Error.{name}"), why: why.into() }
+    }
+
+    /// A file that nobody can read says of no bond that others made it.
+    //= PROMISES.md#P324
+    #[test]
+    fn how_it_was_bonded_is_unknown_where_that_cannot_be_read() {
+        let folder = std::env::temp_dir().join(format!("wardgate-person-unread-{}", std::process::id()));
+        let (bonds, adapter, belt) = (Bonds::of(Some(&folder)), "02:00:00:00:00:01", "F0:00:00:00:00:02");
+        let bonded = Device { address: belt.into(), bonded: true, ..Device::default() };
+        bonds.made(adapter, belt, Pairing::Compare).unwrap();
+        let seen = |device: &Device| {
+            let seen = seen_by(device, bonds.how(adapter, belt, true));
+            (seen.by, seen.unread)
+        };
+        assert_eq!(seen(&bonded), (Some(Pairing::Compare), false));
+        std::fs::write(folder.join("bonds.json"), b"{\"02:00").unwrap();
+        assert_eq!((seen(&bonded), seen(&Device::default())), ((None, true), (None, false)));
+        let why = PersonError::Unread(bonds.how(adapter, "", false).unwrap_err());
+        assert!(why.to_string().starts_with("how peripherals were bonded cannot be read from bonds.json"), "{why}");
+        assert!(why.remedy().contains("as root") && why.remedy().contains("damaged"));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     //= PROMISES.md#P264
