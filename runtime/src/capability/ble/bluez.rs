@@ -61,6 +61,9 @@ pub(super) type Dictionary = HashMap<String, OwnedVariant>;
 pub(super) type Interfaces = HashMap<String, Dictionary>;
 pub(super) type Objects = HashMap<OwnedObjectPath, Interfaces>;
 
+/// The bus was to start bluetoothd for a call to it, and could not: what it tried itself, and what systemd answered it (`NoSuchUnit` of
+/// dbus-org.bluez.service where bluetooth.service is not enabled).
+const NOT_STARTED: [&str; 2] = ["org.freedesktop.DBus.Error.Spawn.", "org.freedesktop.systemd1."];
 const NOT_ALLOWED: &str = "this user may not speak to BlueZ: it must be root, or of the group bluetooth";
 
 /// Why BlueZ did not do what it was asked.
@@ -88,6 +91,9 @@ impl BluezError {
             zbus::Error::FDO(one) => (one.name().to_string(), one.description().unwrap_or_default().to_owned()),
             other => return Self::Bus(other.to_string()),
         };
+        if NOT_STARTED.iter().any(|begin| name.starts_with(begin)) {
+            return Self::Absent;
+        }
         match name.strip_prefix("org.freedesktop.DBus.Error.") {
             Some("ServiceUnknown" | "NameHasNoOwner") => Self::Absent,
             Some("Disconnected") => Self::Bus(why),
@@ -145,7 +151,7 @@ impl BluezError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Bus(_) => "install and start dbus; DBUS_SYSTEM_BUS_ADDRESS must be its address, or unset",
-            Self::Absent => "systemctl start bluetooth",
+            Self::Absent => "`systemctl enable --now bluetooth`; where there is no such unit, install bluez",
             Self::NoAdapter(_) => "plug one in, or correct `adapter` below [ble]; `bluetoothctl list` shows them",
             Self::Silent { .. } => "is it near, switched on, and not connected to something else?",
             Self::Refused { name, .. } if name.ends_with("AccessDenied") => NOT_ALLOWED,
@@ -396,6 +402,7 @@ mod tests {
 
     /// What D-Bus itself defines is an answer too: the bus is there.
     //= PROMISES.md#P292
+    //= PROMISES.md#P325
     #[test]
     fn an_error_that_dbus_itself_defines_is_no_loss_of_the_bus() {
         use zbus::fdo::Error;
@@ -412,6 +419,15 @@ mod tests {
         for absent in [Error::ServiceUnknown("no such name".into()), Error::NameHasNoOwner("nobody".into())] {
             assert_eq!(of(absent), BluezError::Absent);
         }
+        // as the bus passes on why it could not start bluetoothd for us
+        for name in
+            ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.LoadFailed", "org.freedesktop.DBus.Error.Spawn.ChildExited"]
+        {
+            let call = Message::method_call("/", "GetManagedObjects").build(&()).unwrap();
+            let answer = Message::error(&call.header(), name).build(&"Unit dbus-org.bluez.service not found.").unwrap();
+            assert_eq!(BluezError::of("GetManagedObjects", answer.into()), BluezError::Absent, "{name}");
+        }
+        assert!(BluezError::Absent.remedy().contains("systemctl enable --now bluetooth"));
         assert!(matches!(of(Error::Disconnected("closed".into())), BluezError::Bus(_)));
         assert!(matches!(BluezError::of("Connect", zbus::Error::InvalidReply), BluezError::Bus(_)));
     }

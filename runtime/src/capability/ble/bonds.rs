@@ -95,8 +95,8 @@ impl Bonds {
     /// As above, for the gateway and for whoever pairs: from here on what an older file says is this adapter's.
     pub fn settled(&self, adapter: &str, address: &str, alone: bool) -> io::Result<Option<Pairing>> {
         let by = self.how(adapter, address, alone)?;
-        if alone {
-            self.settle(adapter, address)?;
+        if alone && let Err(why) = self.settle(adapter, address) {
+            tracing::debug!(%why, address, "completing bonds.json"); // what stands there holds all the same
         }
         Ok(by)
     }
