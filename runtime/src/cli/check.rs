@@ -300,7 +300,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
     Ok(Seen { wants: crate::gateway::wants(instance, &package.manifest, polls.seen), channels, taps })
 }
 
-/// Where a grant and what its package asks for differ, a line each way: the smaller counts.
+/// Where a grant and what its package asks for differ, a line each way.
 fn held_in_words(config: &Config, name: &str, grants: &Grants, manifest: &Manifest) {
     let Held { less, more } = held(grants, manifest);
     let plugin = manifest.full_name();
@@ -310,7 +310,7 @@ fn held_in_words(config: &Config, name: &str, grants: &Grants, manifest: &Manife
     }
     if !more.is_empty() {
         warn(format!(
-            "granted more than {plugin} asks for: {}. The smaller counts as long as no setting needs more; its README says which do",
+            "granted more than {plugin} asks for: {}. It may do that all the same, though it does not ask for it; its README says which settings need more",
             more.join(", ")
         ));
     }

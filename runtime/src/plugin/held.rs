@@ -19,6 +19,7 @@ const EVERYBODYS: [(&str, &str); 2] =
     [("180a", "who the device is stays unknown, its serial number too"), ("180f", "its battery is not told")];
 const REASON_BYTES_MAX: usize = 300; // a package's own words, longer than its manifest may have them
 const NO_SERVICE: &str = "nothing of what is read there comes";
+const NO_CONNECTION: &str = "it only hears broadcasts: broadcast = true stands in the grant";
 const NOT_SAID: &str = "its README says what comes of that";
 /// Function codes of Modbus that change something.
 const WRITING: [u8; 6] = [5, 6, 15, 16, 22, 23];
@@ -29,7 +30,7 @@ pub fn held(grants: &Grants, manifest: &Manifest) -> Held {
     let mut held = Held::default();
     let granted = [(Link::Modbus, grants.modbus.is_some()), (Link::Serial, grants.serial.is_some()), (Link::Ble, grants.ble.is_some())];
     for (link, _) in granted.into_iter().filter(|(link, there)| *there && !manifest.links.contains(link)) {
-        held.more.push(format!("{link} devices at all"));
+        held.more.push(format!("{link} devices at all, which it cannot ask anything of"));
     }
     for (link, ask) in &manifest.asks {
         let Some(asked) = ask.grants() else { continue };
@@ -71,7 +72,12 @@ fn with_reasons(ask: &Ask, less: Vec<Part>) -> Vec<String> {
     for Part { words, keys } in less {
         let said = keys.iter().find_map(|key| ask.without.get(key).map(String::as_str));
         let usual = || EVERYBODYS.iter().find(|(service, _)| keys.iter().any(|key| key == service)).map(|(_, says)| *says);
-        let reason = said.or_else(usual).unwrap_or(if words.starts_with(ble::THE_SERVICE) { NO_SERVICE } else { NOT_SAID });
+        let otherwise = || match words.as_str() {
+            ble::CONNECTED => NO_CONNECTION,
+            service if service.starts_with(ble::THE_SERVICE) => NO_SERVICE,
+            _ => NOT_SAID,
+        };
+        let reason = said.or_else(usual).unwrap_or_else(otherwise);
         by_reason.entry(reason).or_default().push(words);
     }
     let line = |(reason, words): (&str, Vec<String>)| format!("{} (without that {})", words.join(", "), one_line(reason, REASON_BYTES_MAX));
@@ -121,6 +127,19 @@ mod tests {
         assert!(held("services = [\"180a\"]").less.iter().any(|l| l == &format!("the service 1808, Glucose (without that {NO_SERVICE})")));
     }
 
+    //= PROMISES.md#P326
+    #[test]
+    fn a_grant_that_only_hears_broadcasts_lacks_the_connection_that_is_asked_for() {
+        let hears = "ble = { address = \"F0:00:00:00:00:01\", broadcast = true }";
+        let connected = "to be connected with its peripheral";
+        let lacks = held_of(METER, hears);
+        assert_eq!((&lacks.less[..], lacks.more.len()), (&[format!("{connected} (without that {NO_CONNECTION})")][..], 0));
+        let asks = format!("[asks.ble]\nneeds = \"x\"\ngrant = '{hears}'\n");
+        assert_eq!(held_of(&asks, hears), Held::default());
+        let more = held_of(&asks, "ble = { address = \"F0:00:00:00:00:01\", services = [\"1808\"] }");
+        assert_eq!((more.less.len(), &more.more[..]), (0, &[connected.to_owned()][..]));
+    }
+
     /// Also where a manifest did not come by [`Manifest::parse`].
     //= PROMISES.md#P320
     #[test]
@@ -156,6 +175,6 @@ mod tests {
         assert_eq!(held_of(&asks, &rules(6)).more, ["Modbus function 6, which writes"]);
         let text = "name = \"filter\"\nversion = \"1.0.0\"\nlinks = []\n[channels]\nnumeric = 1\n";
         let none = held(&toml::from_str("serial = { port = \"/dev/y\" }").unwrap(), &Manifest::parse(text).unwrap());
-        assert_eq!(none.more, ["serial devices at all"]);
+        assert_eq!(none.more, ["serial devices at all, which it cannot ask anything of"]);
     }
 }

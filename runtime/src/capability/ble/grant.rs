@@ -20,6 +20,9 @@ const BASE: Id = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
 /// How a service is called in what one grant [lacks](Grant::lacks).
 pub const THE_SERVICE: &str = "the service ";
 
+/// And a connection, where it is only broadcasts that are heard.
+pub const CONNECTED: &str = "to be connected with its peripheral";
+
 /// A UUID as a number.
 pub(super) type Id = u128;
 
@@ -188,10 +191,12 @@ impl Grant {
         .concat()
     }
 
-    /// What the other holds and this one does not. What only broadcasts is never asked for anything.
+    /// What the other holds and this one does not. What only broadcasts is never connected, nor asked for anything.
     pub fn lacks(&self, other: &Self) -> Vec<Part> {
-        if self.broadcast || other.broadcast {
-            return Vec::new();
+        match (self.broadcast, other.broadcast) {
+            (_, true) => return Vec::new(),
+            (true, false) => return vec![Part { words: CONNECTED.to_owned(), keys: Vec::new() }],
+            (false, false) => {}
         }
         let lacking = other.services.iter().filter(|id| !self.services.contains(id)).map(|id| {
             let (short, mut words) = (short(*id), THE_SERVICE.to_owned());
