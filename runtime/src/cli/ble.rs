@@ -19,6 +19,8 @@ const NAME_BYTES_MAX: usize = 60; // of a prompt's line
 /// How it was bonded could not be read.
 const UNREAD: &str = "unknown";
 const SERVICES_WIDTH: usize = 32;
+/// Device Information, Battery, Generic Access, Generic Attribute: they say nothing of what a device is, and do not push out what does.
+const EVERYBODYS: [&str; 4] = ["180a", "180f", "1800", "1801"];
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -272,9 +274,10 @@ fn bonded(s: &Seen) -> &'static str {
     }
 }
 
-/// Those of two bytes, by their names; of the rest how many.
+/// Those of two bytes, by their names, and last what nearly every device has; of the rest how many.
 fn services(s: &Seen) -> String {
-    let (known, long): (Vec<_>, Vec<_>) = s.services.iter().partition(|service| service.len() == 4);
+    let (mut known, long): (Vec<_>, Vec<_>) = s.services.iter().partition(|service| service.len() == 4);
+    known.sort_by_key(|service| EVERYBODYS.iter().position(|common| *common == service.as_str())); // none is before all
     let known = known.iter().map(|s| service_name(s)).collect::<Vec<_>>().join(", ");
     if long.is_empty() { known } else { format!("{known} +{}", long.len()) }
 }
@@ -324,6 +327,15 @@ fn six_digits(line: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    //= PROMISES.md#P327
+    #[test]
+    fn what_a_device_is_stands_before_what_every_device_has() {
+        let mut seen = Seen::default();
+        seen.services = ["1800", "1801", "180a", "180f", "1810", "6e400001-b5a3-f393-e0a9-e50e24dcca9e", "fe9f"].map(str::to_owned).into();
+        assert_eq!(services(&seen), "Blood Pressure, fe9f, Device Information, Battery, Generic Access, Generic Attribute +1");
+        assert!(clip(&services(&seen), SERVICES_WIDTH).contains("Blood Pressure"));
+    }
 
     //= PROMISES.md#P324
     #[test]
