@@ -229,14 +229,16 @@ fn install_asks_the_folder_that_the_configuration_names_and_accept_asks_the_flee
     fs::write(site.path("gateway.toml"), text.replace("folder = \"trust\"", "folder = \"gw\"")).expect("written");
     let (named, strange) = ("packages/acme/t-1.0.0.wardgate", tiny_into(&site.path("stick"), "acme", "2.0.0", 2, 1));
     let install = |package: &str| ["plugin", "install", package, "--config", "gateway.toml"].map(str::to_owned);
-    // no --trust: what the fleet's metadata in that folder does not name is refused before the gateway is asked
+    // no --trust: what the fleet's metadata in that folder does not name is refused before the gateway is asked, which writes that down
     let strange = strange.display().to_string();
     assert!(site.badly_of(4, &install(&strange)).contains("the fleet's lists name no acme/t-2.0.0.wardgate"));
     for in_a_registry in [install("oci://registry.example/acme/t:1.0.0"), install("acme/t-1.0.0")] {
         let words = [&in_a_registry[..], &["--from", "oci://registry.example/acme/t:1.0.0"].map(str::to_owned)].concat();
         assert!(site.badly_of(3, &words).contains("get it first: `wardgate plugin pull oci://registry.example/acme/t:1.0.0`"));
     }
-    assert!(!site.path("state").exists());
+    assert!(!site.path("packages/t-2.0.0.wardgate").exists());
+    let told = desk.well(&["audit", "show", "--json"]);
+    assert!(told.lines().count() == 1 && told.contains("\"what\":\"refuse\""), "a slip of the words is no refusal of a package: {told}");
     site.well_of(&install(named));
     assert!(site.path("packages/t-1.0.0.wardgate").is_file());
     // and who goes past it is asked the same
