@@ -513,7 +513,7 @@ fn a_damaged_head_of_the_audit_log_is_told_at_the_start_and_names_no_good_record
     let good = fs::read(&head).expect("there");
     let last = desk.well(&["audit", "show", "--json"]).lines().count();
     fs::write(&head, &good[..good.len() / 2]).expect("written");
-    let whole = format!("the chain is whole up to record {last}, and whether others stood behind that is not known");
+    let whole = format!("the chain is whole and signed up to record {last}, and whether others stood behind that is not known");
     let why = desk.badly(&["audit", "verify"], 5);
     assert!(why.contains("audit.head is damaged") && why.contains(&whole) && why.contains("wardgate grant recall"), "{why}");
     // before a record of the new life is written
@@ -526,7 +526,7 @@ fn a_damaged_head_of_the_audit_log_is_told_at_the_start_and_names_no_good_record
     gateway.stop();
     let why = desk.badly(&["audit", "verify"], 5);
     assert!(
-        why.contains(&whole) && why.contains("no record that is there is bad") && !why.contains("is missing or not as it was"),
+        why.contains(&whole) && why.contains("marks what no signature vouches for") && !why.contains("is missing or not as it was"),
         "{why}"
     );
     assert!(desk.badly(&["audit", "show"], 5).contains("audit.head is damaged, or not signed by this device"));
