@@ -10,7 +10,6 @@ use super::Grants;
 use super::hint::{Hint, hint};
 use super::place::{line_at, line_of};
 use super::settings::Given;
-use crate::contract::one_line;
 
 /// What a remedy is taken from; plugins/README.md explains each line.
 const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nvendor = \"my-company\"\nrelease = 1\ngateway = \"0.1.0\"\nlinks = [\"serial\"]\nsummary = \"A device of mine\"\ncontract = \"0.1.0\"\n\
@@ -134,10 +133,16 @@ pub struct Ask {
 
 const WITHOUT_BYTES_MAX: usize = 200; // half a line of a warning, which may have several; the longest of ours has 99
 
+/// Words of letters, digits and plain signs with a space between them: whatever else there is in Unicode, a line for a person's screen does without it.
+fn is_one_line(says: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || c.is_ascii_punctuation() || matches!(c, '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{ff}');
+    !says.is_empty() && says.len() <= WITHOUT_BYTES_MAX && says.split(' ').all(|word| !word.is_empty() && word.chars().all(plain))
+}
+
 impl Ask {
     /// By which part, what is wrong with its text, what to do.
     fn mistake(&self) -> Option<(&str, String, String)> {
-        let (part, says) = self.without.iter().find(|(_, says)| says.is_empty() || one_line(says, WITHOUT_BYTES_MAX) != **says)?;
+        let (part, says) = self.without.iter().find(|(_, says)| !is_one_line(says))?;
         let what =
             format!("what is done without a part is one printable line of 1 to {WITHOUT_BYTES_MAX} bytes, and this has {}", says.len());
         Some((part, what, "say it in fewer words, with no line end, control character or two spaces in it".to_owned()))
