@@ -21,7 +21,8 @@ const PIN: &str = "4711";
 /// A token in a folder, which no other test sees.
 struct Token {
     at: PathBuf,
-    library: PathBuf,
+    /// Its library.
+    module: PathBuf,
     /// By which its library finds it.
     env: Vec<(&'static str, String)>,
     _running: Vec<Process>,
@@ -34,7 +35,7 @@ impl Token {
         let conf = format!("directories.tokendir = {}\nobjectstore.backend = file\n", at.join("tokens").display());
         fs::write(at.join("softhsm2.conf"), conf).expect("written");
         let env = vec![("SOFTHSM2_CONF", at.join("softhsm2.conf").display().to_string())];
-        Self { at: at.to_owned(), library: LIBRARY.into(), env, _running: vec![] }
+        Self { at: at.to_owned(), module: LIBRARY.into(), env, _running: vec![] }
     }
 
     fn new(at: &Path) -> Self {
@@ -78,8 +79,8 @@ impl Token {
         // Debian 12 has it among all libraries, Debian 13 in a folder for such
         let folders = fs::read_dir("/usr/lib").expect("a system").filter_map(|e| Some(e.ok()?.path()));
         let files = folders.flat_map(|at| ["libtpm2_pkcs11.so.1", "pkcs11/libtpm2_pkcs11.so.1"].map(|file| at.join(file)));
-        let library = files.into_iter().find(|file| file.exists()).expect("run tests/setup");
-        let token = Self { at: at.to_owned(), library, env, _running: vec![manager, bus, tpm] };
+        let module = files.into_iter().find(|file| file.exists()).expect("run tests/setup");
+        let token = Self { at: at.to_owned(), module, env, _running: vec![manager, bus, tpm] };
         token.write_pin();
         crate::ward::wait("the TPM's manager", || {
             token.with(&mut Command::new("tpm2_getrandom")).args(["--hex", "8"]).output().is_ok_and(|done| done.status.success())
@@ -108,8 +109,8 @@ impl Token {
     }
 
     fn uri(&self, object: &str) -> String {
-        let (library, pin) = (self.library.display(), self.at.join("pin"));
-        format!("pkcs11:token=a%20ward;object={object}?module-path={library}&pin-source=file:{}", pin.display())
+        let (module, pin) = (self.module.display(), self.at.join("pin"));
+        format!("pkcs11:token=a%20ward;object={object}?module-path={module}&pin-source=file:{}", pin.display())
     }
 }
 
