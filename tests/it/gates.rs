@@ -218,15 +218,21 @@ fn check_and_inspect_judge_as_the_start_does_and_write_nothing() {
     badly(&two, "is not known to have run here");
 }
 
+/// A gateway that goes by the first state of this site's fleet, and runs nothing yet.
+fn beside_its_fleet(site: &Site) -> Desk {
+    site.update().expect("the first state");
+    let desk = Desk { at: site.path("") };
+    desk.site("");
+    let config = fs::read_to_string(site.path("gateway.toml")).expect("written");
+    fs::write(site.path("gateway.toml"), config.replace("folder = \"trust\"", "folder = \"gw\"")).expect("written");
+    desk
+}
+
 //= PROMISES.md#P254
 #[test]
 fn install_asks_the_folder_that_the_configuration_names_and_accept_asks_the_fleets_lists() {
     let site = Site::new("gates-install");
-    site.update().expect("the first state");
-    let desk = Desk { at: site.path("") };
-    desk.site("");
-    let text = fs::read_to_string(site.path("gateway.toml")).expect("written");
-    fs::write(site.path("gateway.toml"), text.replace("folder = \"trust\"", "folder = \"gw\"")).expect("written");
+    let desk = beside_its_fleet(&site);
     let (named, strange) = ("packages/acme/t-1.0.0.wardgate", tiny_into(&site.path("stick"), "acme", "2.0.0", 2, 1));
     let install = |package: &str| ["plugin", "install", package, "--config", "gateway.toml"].map(str::to_owned);
     // no --trust: what the fleet's metadata in that folder does not name is refused before the gateway is asked, which writes that down
@@ -253,7 +259,8 @@ fn install_asks_the_folder_that_the_configuration_names_and_accept_asks_the_flee
     let told = desk.well(&["audit", "show"]);
     assert!(told.contains("the fleet's lists name no acme/t-2.0.0.wardgate"), "{told}");
     // a site whose configuration names no folder has no fleet
-    fs::write(site.path("gateway.toml"), text.replace("folder = \"trust\"", "vendors = \"gw/vendors\"")).expect("written");
+    let config = fs::read_to_string(site.path("gateway.toml")).expect("written");
+    fs::write(site.path("gateway.toml"), config.replace("folder = \"gw\"", "vendors = \"gw/vendors\"")).expect("written");
     assert!(site.well_of(&install(&strange)).contains("the gateway's configuration names no fleet's metadata"));
 }
 

@@ -26,6 +26,7 @@ pub(super) use recall::RELOADED;
 pub use recall::{kept, recollect};
 
 pub(super) use crate::audit::GATEWAY;
+
 pub(super) struct Warden {
     audit: Audit,
     memory: Memory,

@@ -131,21 +131,11 @@ fn another_content(package: &Path, folder: &Path, n: u8) -> PathBuf {
     path
 }
 
-/// A gateway that goes by the first state of this site's fleet, and runs nothing yet.
-fn beside_its_fleet(site: &Site) -> Desk {
-    site.update().expect("the first state");
-    let desk = Desk { at: site.path("") };
-    desk.site("");
-    let config = fs::read_to_string(site.path("gateway.toml")).expect("written");
-    fs::write(site.path("gateway.toml"), config.replace("folder = \"trust\"", "folder = \"gw\"")).expect("written");
-    desk
-}
-
 //= PROMISES.md#P276
 #[test]
 fn a_package_that_its_vendor_signed_by_another_key_is_the_same_package_at_the_desk_and_at_each_gate() {
     let site = Site::new("gates-signed-again");
-    let desk = beside_its_fleet(&site);
+    let desk = super::beside_its_fleet(&site);
     let first = site.path("packages/acme/t-1.0.0.wardgate");
     let (both, alone) = (signed_by(&first, &site.path("both"), &[1, 5]), signed_by(&first, &site.path("alone"), &[5]));
     let other = another_content(&first, &site.path("other"), 5);
@@ -211,7 +201,7 @@ fn a_package_that_its_vendor_signed_by_another_key_is_the_same_package_at_the_de
 #[test]
 fn an_install_that_the_fleets_metadata_refuses_is_in_the_audit_log() {
     let site = Site::new("gates-install-refused");
-    let desk = beside_its_fleet(&site);
+    let desk = super::beside_its_fleet(&site);
     let first = site.path("packages/acme/t-1.0.0.wardgate");
     let (unlisted, strange) = (another_content(&first, &site.path("unlisted"), 1), signed_by(&first, &site.path("strange"), &[7]));
     let damaged = site.path("damaged.wardgate");
