@@ -1,6 +1,6 @@
 //! The only reader of TOML: gateway.toml and plugin manifests. runtime/gateway.toml holds every setting with its default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wardgate_wire::topics;
 
-use crate::fault::{Fault, Guilty};
+use crate::fault::{Fault, Guilty, remedy_for};
 
 mod ble;
 mod hint;
@@ -269,6 +269,14 @@ pub struct Grants {
     /// What its device sends, byte for byte, leaves too.
     #[serde(default)]
     pub keep_raw: bool,
+}
+
+impl Grants {
+    /// The links that they give anything of.
+    pub fn links(&self) -> BTreeSet<Link> {
+        let links = [(Link::Modbus, self.modbus.is_some()), (Link::Serial, self.serial.is_some()), (Link::Ble, self.ble.is_some())];
+        links.into_iter().filter(|(_, granted)| *granted).map(|(link, _)| link).collect()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -760,9 +768,10 @@ impl Secrets {
         let file = |key: &str, path: &Path| {
             std::fs::read(path).map_err(|e| {
                 let remedy = match nearest_path(path) {
-                    Some(near) => format!("write {key} = \"{}\"", near.display()),
-                    None => "put the file there, or correct the path".to_owned(),
+                    Some(near) if near != path => format!("write {key} = \"{}\"", near.display()),
+                    _ => "put the file there, or correct the path".to_owned(),
                 };
+                let remedy = remedy_for(&e, remedy);
                 config.wrong(&["uplink", key], format!("uplink.{key} = \"{}\" cannot be read: {e}", path.display()), remedy)
             })
         };

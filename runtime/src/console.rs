@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::fault::{Fault, Guilty};
+use crate::fault::{Fault, Guilty, remedy_for};
 use crate::status::Status;
 
 /// A slow asker or reader may not keep its place from another for longer.
@@ -260,7 +260,7 @@ pub fn ask_within<T: DeserializeOwned>(state: &Path, question: &Question, second
     let path = socket_path(state);
     let line = converse(&path, question, seconds).map_err(|e| {
         let what = format!("no gateway answers at {}: {e}", path.display());
-        Fault::new(Guilty::Port, what, "is `wardgate run` running with this configuration, and may you write to that socket?")
+        Fault::new(Guilty::Port, what, remedy_for(&e, "is `wardgate run` running with this configuration?"))
     })?;
     match serde_json::from_str(&line) {
         Ok(Answer::Done(thing)) => Ok(thing),

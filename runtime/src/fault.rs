@@ -62,3 +62,29 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// What to do about what the operating system refused: to whoever is somebody else than the gateway's user, nothing else helps.
+pub fn remedy_for(why: &std::io::Error, otherwise: impl Into<String>) -> String {
+    match why.kind() {
+        std::io::ErrorKind::PermissionDenied => "run this as root, or as the user to whom that file or its folder belongs".into(),
+        _ => otherwise.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    //= PROMISES.md#P333
+    #[test]
+    fn whoever_may_not_is_told_to_be_somebody_who_may() {
+        let of = |kind: ErrorKind| remedy_for(&Error::from(kind), "make room");
+        assert_eq!(of(ErrorKind::StorageFull), "make room");
+        assert!(of(ErrorKind::PermissionDenied).starts_with("run this as root, or as the user"));
+        let state =
+            crate::plugin::PluginError::State { path: "/x".into(), what: "cannot read it", why: ErrorKind::PermissionDenied.into() };
+        assert!(state.remedy("").starts_with("run this as root"));
+    }
+}

@@ -28,6 +28,7 @@ from bumble.transport import open_transport
 ADVERTISING_MS = 200  # a nurse who switches a belt on waits no longer than that
 SUPERVISION_S = 2.0  # how long a controller waits for a silent peer before it gives the link up
 GATEWAY = Address("C0:FF:EE:00:00:01", Address.PUBLIC_DEVICE_ADDRESS)
+NO_ADDRESS = Address("00:00:00:00:00:00", Address.RANDOM_DEVICE_ADDRESS)
 P = Characteristic.Properties
 READ, WRITE = att.Attribute.READABLE, att.Attribute.WRITEABLE
 SEALED = att.Attribute.READ_REQUIRES_ENCRYPTION | att.Attribute.WRITE_REQUIRES_ENCRYPTION
@@ -93,6 +94,31 @@ class Chip(Controller):
         )
         asyncio.get_running_loop().call_soon(self.send_hci_packet, over)
         return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
+
+
+class GatewaysChip(Chip):
+    """The one that the kernel drives. Where the host has unmasked the enhanced event of a new connection, a controller sends that one and no other
+    (Core 5.4, vol 4, part E, 7.7.65.10): the kernel waits for it, four seconds each time that it does not come, and takes the connection for a failed
+    one after that, although it uses it: when it is closed later nothing can be connected to that peripheral any more (`Device or resource busy`)."""
+
+    ENHANCED = 1 << 9  # in the mask of LE events
+
+    def send_hci_packet(self, packet):
+        if isinstance(packet, hci.HCI_LE_Connection_Complete_Event) and self.le_event_mask & self.ENHANCED:
+            packet = hci.HCI_LE_Enhanced_Connection_Complete_Event(
+                status=packet.status,
+                connection_handle=packet.connection_handle,
+                role=packet.role,
+                peer_address_type=packet.peer_address_type,
+                peer_address=packet.peer_address,
+                local_resolvable_private_address=NO_ADDRESS,
+                peer_resolvable_private_address=NO_ADDRESS,
+                connection_interval=packet.connection_interval,
+                peripheral_latency=packet.peripheral_latency,
+                supervision_timeout=packet.supervision_timeout,
+                central_clock_accuracy=packet.central_clock_accuracy,
+            )
+        super().send_hci_packet(packet)
 
 
 class Nurse(PairingDelegate):
@@ -442,7 +468,7 @@ async def main():
     options = parser.parse_args()
     ward = Ward(options.sent)
     async with await open_transport(options.hci) as transport:
-        gateway = Chip("gateway", host_source=transport.source, host_sink=transport.sink, link=ward.air, public_address=GATEWAY)
+        gateway = GatewaysChip("gateway", host_source=transport.source, host_sink=transport.sink, link=ward.air, public_address=GATEWAY)
         ward.air.gateway = gateway
         loop = asyncio.get_running_loop()
         for peripheral in ward.peripherals.values():

@@ -108,3 +108,36 @@ fn whatever_goes_wrong_with_one_the_others_are_heard_and_nothing_is_lost() {
     }
     ward.stop();
 }
+
+/// The site grants a meter's whole memory, and a package came that asks to count it only.
+//= PROMISES.md#P328
+#[test]
+fn what_a_package_does_not_ask_for_is_refused_although_the_site_grants_it() {
+    const METER: &str = "F0:00:00:00:0F:01";
+    let folder = Folder::new("ble-asked");
+    let mut ward = Ward::new(&folder, &[format!("meter=3:meter:{METER}")]);
+    let package = folder.0.join("ble-glucose-0.1.0");
+    std::fs::create_dir_all(&package).unwrap();
+    for file in std::fs::read_dir(unsigned("ble-glucose")).unwrap().map(Result::unwrap).filter(|file| file.file_type().unwrap().is_file()) {
+        std::fs::copy(file.path(), package.join(file.file_name())).unwrap();
+    }
+    let manifest = package.join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    // and says nothing of what it does without the rest
+    let kept = |line: &&str| !["at_most", "\"2a52 01", "\"2a52 03"].iter().any(|begin| line.starts_with(begin));
+    let asks = |text: &str| text.lines().filter(kept).map(|line| format!("{line}\n")).collect::<String>();
+    let counts_only = asks(&text).replace("\"04 03 01 ?? ??\", \"01 01\", \"01 03 01 ?? ??\", \"03 00\"", "\"04 03 01 ?? ??\"");
+    assert_ne!(counts_only, asks(&text));
+    std::fs::write(&manifest, counts_only).unwrap();
+    ward.configure(&bluetooth("meter", &package.display().to_string(), "ble-glucose", METER, "bed-1"));
+    ward.start_gateway();
+    ward.order("on");
+    let refused = wait_to_see(
+        "a report to be refused",
+        || std::fs::read_to_string(ward.stage.folder.join("log/gateway.log")).unwrap_or_default(),
+        |log| log.contains("gateway.toml, line ") && log.contains("and its own package does not ask for"),
+    );
+    assert!(refused.contains("[asks.ble] in manifest.toml"), "{refused}");
+    assert_eq!(ward.came("meter", "sequence"), []);
+    ward.stop();
+}

@@ -161,7 +161,7 @@ fn a_check_says_what_a_peripherals_grant_lacks_and_what_is_done_without() {
         if less.contains("granted less than ble-glucose-0.1.0 asks for")
             && less.contains("not to write 04 01 to 2a52 (without that records are not counted")
             && less.contains("not the service 180f, Battery (without that its battery is not told)")
-            && more.contains("granted more than ble-glucose-0.1.0 asks for: to write 02 01 to 2a52. It may do that all the same")),
+            && more.contains("granted more than ble-glucose-0.1.0 asks for: to write 02 01 to 2a52. The smaller of both counts")),
         "{other:#?}"
     );
 }
@@ -204,4 +204,24 @@ fn with_two_adapters_a_peripheral_is_one_and_a_bond_is_of_its_own_adapter() {
     fs::write(ward.stage.folder.join("gateway.toml"), here).unwrap();
     let (code, seen) = ward.at_a_terminal(&["ble", "forget", STRAP]).ends();
     assert!(code == 0 && seen.contains(&format!("forgot {STRAP}")), "{code}: {seen}");
+}
+
+async fn powered(bus: &str) -> bool {
+    let bus = zbus::connection::Builder::address(bus).build().await.unwrap();
+    let adapter = zbus::Proxy::new(&bus, "org.bluez", "/org/bluez/hci0", "org.bluez.Adapter1").await.unwrap();
+    adapter.get_property("Powered").await.unwrap()
+}
+
+//= PROMISES.md#P335
+#[test]
+fn a_list_switches_nothing_on_and_nobody_is_asked_where_no_terminal_is() {
+    let folder = Folder::new("ble-asks-nobody");
+    let ward = Ward::new(&folder, &[format!("meter=1:meter:{METER}")]);
+    ward.policy("passkey");
+    let is_powered = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(powered(&ward.bus()));
+    assert_eq!((ward.bonded(), is_powered()), (Vec::new(), false));
+    let paired = ward.wardgate(&["ble", "pair", METER]); // its standard input is empty
+    let words = String::from_utf8_lossy(&paired.stderr).into_owned();
+    assert!(words.contains("was not paired: nobody is here to be asked") && words.contains("pair it at a terminal"), "{words}");
+    assert!(is_powered() && ward.bonded().is_empty());
 }

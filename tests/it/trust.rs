@@ -275,6 +275,8 @@ fn a_damaged_fleet_json_is_written_anew_by_an_update_and_lets_nothing_older_in()
         ("a timestamp's version", changed(&version, &format!("{version}9"))),
         ("a snapshot's version", changed("\"snapshot_version\": ", "\"snapshot_version\": 7")),
         ("a root's version", changed("\"root_version\": ", "\"root_version\": 7")),
+        ("a letter of a vendor", changed("\"vendor\": \"acme\"", "\"vendor\": \"acmf\"")),
+        ("a moment", changed("\"expires\": \"2", "\"expires\": \"3")),
     ];
     for (n, (name, damaged)) in (1..).zip(&damages) {
         let put = || fs::write(site.path("gw/fleet.json"), damaged).expect("written");

@@ -91,10 +91,10 @@ impl Fault {
         Self::Usage { what: what.to_string(), remedy: remedy.to_string() }
     }
 
-    /// It is what was brought that is at fault, and not this machine or the way to it.
+    /// It is what was brought that is not taken, and not this machine or the way to it that failed.
     pub fn is_of_a_package(&self) -> bool {
         match self {
-            Self::Package { .. } | Self::Withheld { .. } | Self::TooLarge { .. } => true,
+            Self::Package { .. } | Self::Withheld { .. } | Self::TooLarge { .. } | Self::Stale { .. } => true,
             Self::Gateway { verb, .. } => verb == "plugin verify",
             _ => false,
         }

@@ -8,9 +8,13 @@ use crate::desk::METADATA;
 use crate::fault::Fault;
 use crate::files;
 use crate::revocations::{RevokedKey, RevokedRelease, Term};
+use crate::role;
 
 pub const FLEET: &str = "fleet.json";
 const FORMAT: u32 = 1;
+/// Where the digest stands while it is reckoned.
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const NOT_AS_WRITTEN: &str = "it is not as an update wrote it: something of it was lost or changed";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fleet {
@@ -35,6 +39,10 @@ pub struct Fleet {
     /// Until when vendors' keys are for something new, where they have an end.
     #[serde(default)]
     pub key_terms: Vec<Term>,
+    /// Of this file with zeros in its place: a bit that a card lost is told from what an update wrote. Who wrote it, it does not say. Empty: an older
+    /// program did.
+    #[serde(default)]
+    pub digest: String,
 }
 
 /// A package that a vendor's list names: this file, or another of the very same statement, which one more of the vendor's keys has signed.
@@ -82,6 +90,7 @@ impl Fleet {
             return Ok(Found::Nothing);
         }
         match files::document::<Self>(&path) {
+            Ok(fleet) if !fleet.is_as_written(&files::read(&path, files::DOCUMENT_BYTES_MAX)?) => Ok(Found::Damaged(NOT_AS_WRITTEN.into())),
             Ok(fleet) => Ok(fleet.impossible(folder).map_or_else(|| Found::Whole(Box::new(fleet)), Found::Damaged)),
             Err(Fault::Broken { why, .. }) => Ok(Found::Damaged(why)),
             Err(why @ Fault::TooLarge { .. }) => Ok(Found::Damaged(why.to_string())),
@@ -106,7 +115,14 @@ impl Fleet {
         Some(format!("it says that {what} {says} was seen, and what was seen is {kept}"))
     }
 
+    fn is_as_written(&self, bytes: &[u8]) -> bool {
+        let of = |digest: &str| String::from_utf8_lossy(bytes).replace(digest, NO_DIGEST);
+        self.digest.is_empty() || role::hex(&role::digest(of(&self.digest).as_bytes())) == self.digest
+    }
+
     pub fn write(&self, folder: &Path) -> Result<(), Fault> {
-        files::write(&folder.join(FLEET), &files::pretty(self), files::PUBLIC_MODE)
+        let text = String::from_utf8(files::pretty(&Self { digest: NO_DIGEST.into(), ..self.clone() })).expect("JSON is text");
+        let digest = role::hex(&role::digest(text.as_bytes()));
+        files::write(&folder.join(FLEET), text.replacen(NO_DIGEST, &digest, 1).as_bytes(), files::PUBLIC_MODE)
     }
 }

@@ -22,6 +22,11 @@ pub struct Part {
     pub keys: Vec<String>,
 }
 
+/// How a refusal ends that is the package's and not the site's: no line of gateway.toml helps.
+fn not_asked(link: &str) -> String {
+    format!(": the smaller of both counts. If its plugin needs it, its maker adds it to [asks.{link}] in manifest.toml and signs it anew")
+}
+
 /// Reads the corridor's clock.
 pub type Clock = fn() -> Moment;
 

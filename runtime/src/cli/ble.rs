@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::paint::{Paint, clip, left, plain, right, table};
-use crate::capability::ble::{Grant, Paired, Person, PersonError, Question, Seen, service_name};
+use crate::capability::ble::{Answer, Grant, Paired, Person, PersonError, Question, Seen, service_name};
 use crate::config::{Config, Instance, Pairing, nearest};
 use crate::contract::printable;
 use crate::fault::{Fault, Guilty};
@@ -133,7 +133,10 @@ async fn carried_out(verb: &Verb, config: &Config) -> Result<(), PersonError> {
     if matches!(verb, Verb::Pair { .. }) && config.ble.pairing == Pairing::None {
         return Err(PersonError::NotAllowed); // before a person has switched anything on
     }
-    let person = Person::at(&config.ble).await?;
+    let person = match verb {
+        Verb::List { .. } => Person::looking(&config.ble).await?,
+        _ => Person::at(&config.ble).await?,
+    };
     match verb {
         Verb::Scan { seconds, json, .. } => {
             let none = format!("no Bluetooth LE device was heard in {seconds} s: switch it on, and let it be found, as its manual says");
@@ -282,8 +285,8 @@ fn services(s: &Seen) -> String {
     if long.is_empty() { known } else { format!("{known} +{}", long.len()) }
 }
 
-/// On a thread of its own; None is a no.
-fn asked(question: Question) -> Option<u32> {
+/// On a thread of its own.
+fn asked(question: Question) -> Answer {
     let (prompt, compares) = match question {
         Question::Passkey { name } => (format!("Passkey shown by {} (6 digits): ", printable(&name, NAME_BYTES_MAX)), None),
         Question::Compare { name, passkey } => {
@@ -291,21 +294,24 @@ fn asked(question: Question) -> Option<u32> {
         }
         Question::Type { name, passkey } => {
             println!("Type {passkey:06} at {}", printable(&name, NAME_BYTES_MAX));
-            return Some(passkey);
+            return Answer::Yes(passkey);
         }
     };
     if let Some(passkey) = compares {
-        let line = line_after(&prompt)?;
-        return (line.eq_ignore_ascii_case("yes") || line.eq_ignore_ascii_case("y")).then_some(passkey);
+        return match line_after(&prompt) {
+            Some(line) if line.eq_ignore_ascii_case("yes") || line.eq_ignore_ascii_case("y") => Answer::Yes(passkey),
+            Some(_) => Answer::No,
+            None => Answer::Nobody,
+        };
     }
     for left in (0..LINES_MAX).rev() {
-        let line = line_after(&prompt)?;
+        let Some(line) = line_after(&prompt) else { return Answer::Nobody };
         if let Some(passkey) = six_digits(&line) {
-            return Some(passkey);
+            return Answer::Yes(passkey);
         }
         println!("that is not six digits{}", if left == 0 { "" } else { ": once more" });
     }
-    None
+    Answer::No
 }
 
 /// What was typed, without the spaces around it; None: nobody is there any more.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::site::Site;
-use crate::capability::{ble, modbus, serial};
+use crate::capability::modbus;
 use crate::config::{Config, ConfigError, Given, Grants, IMAGE_PROFILE, Instance, Manifest, Report, Tap, Uplink, nearest, nearest_path};
 use crate::contract::types::{Description, Kind};
 use crate::fault::{Fault, Guilty};
-use crate::gateway::{Admitted, Judge, Wants};
+use crate::gateway::{Admitted, Allowed, Judge, Wants};
 use crate::plugin::trial::{self, Unopened};
 use crate::plugin::{
     Held, Host, Package, PluginError, Prepared, PublicKey, RECALL, Vendors, Withheld, at_once, gateways_user, held, in_others_hands,
@@ -230,19 +230,17 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
         println!("  hears {} ({}); what it makes of that is marked derived", tap.from, tap.input);
     }
     let grants = &instance.grants;
-    let wrong = |e: &dyn std::fmt::Display| Fault::new(Guilty::Configuration, e, "correct the grant in gateway.toml");
-    if let Some(grant) = &grants.serial {
-        println!("  {}", serial::Grant::new(name, grant).map_err(|e| wrong(&e))?.explain());
+    let Allowed { serial, modbus: bus_grant, ble } = crate::gateway::allowed(config, name, instance, &package.manifest)?;
+    if let (Some(allowed), Some(grant)) = (serial, &grants.serial) {
+        println!("  {}", allowed.explain());
         if let Some(doubt) = doubt(&grant.port) {
             println!("  WARNING: {}: {doubt}", grant.at);
         }
     }
-    let bus_grant = crate::gateway::bus_grant(config, name, instance)?;
     if let Some(grant) = &bus_grant {
         println!("  {} (bus \"{}\" is {})", grant.explain(), grant.bus(), modbus::target(&config.buses[grant.bus()]));
     }
-    if let Some(grant) = &grants.ble {
-        let grant = ble::Grant::new(name, grant).map_err(|e| wrong(&e))?;
+    if let Some(grant) = ble {
         println!("  {}", grant.explain());
         for unseen in grant.unseen() {
             println!(
@@ -309,10 +307,7 @@ fn held_in_words(config: &Config, name: &str, grants: &Grants, manifest: &Manife
         warn(format!("granted less than {plugin} asks for: not {}", less.join("; not ")));
     }
     if !more.is_empty() {
-        warn(format!(
-            "granted more than {plugin} asks for: {}. It may do that all the same, though it does not ask for it; its README says which settings need more",
-            more.join(", ")
-        ));
+        warn(format!("granted more than {plugin} asks for: {}. The smaller of both counts: it is not allowed that", more.join(", ")));
     }
 }
 

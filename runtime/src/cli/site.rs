@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::audit::{Audit, Entry, What};
 use crate::config::{Config, IMAGE_PROFILE};
-use crate::fault::{Fault, Guilty};
+use crate::fault::{Fault, Guilty, remedy_for};
 use crate::gateway::{self, Judge, Occasion};
 use crate::keys::{KeyError, PublicKey};
 use crate::plugin::{
@@ -131,11 +131,8 @@ impl Site {
     pub fn record(&self, entry: Entry) -> Result<u64, Fault> {
         self.audit.append(entry, gateway::audit_moment()).map_err(|e| {
             let what = format!("the audit log in {} cannot be written: {e}", self.config.gateway.state.display());
-            Fault::new(
-                Guilty::Store,
-                what,
-                "the state folder must be writable, and its disk must have room; what is not written down is not done",
-            )
+            let room = "the state folder must be writable, and its disk must have room; what is not written down is not done";
+            Fault::new(Guilty::Store, what, remedy_for(&e, room))
         })
     }
 }

@@ -16,6 +16,7 @@ const EXAMPLE: &str = "name = \"my-device\"\nversion = \"0.1.0\"\nvendor = \"my-
                        [channels]\nnumeric = 8\nenumeration = 1\nbits = 1\ntext = 1\noctets = 1\nwaveform = 1\n\
                        [limits]\nmemory_mib = 4\ncall_ms = 100\nstate_bytes = 1024\nsaid_kib_s = 64\n\
                        [asks.serial]\nneeds = \"It listens.\"\ngrant = 'serial = { port = \"/dev/serial/by-id/...\" }'\n\
+                       at_most = 'serial = { port = \"/dev/serial/by-id/...\" }'\n\
                        without = { \"2a52\" = \"It does not ask.\" }\n\
                        [settings.unit]\ndescription = \"What the number counts\"\ntype = \"text\"\nmin = 0\nmax = 247\ndefault = \"\"\nrequired = false\n\
                        shipped = \"maps\"\n\
@@ -125,6 +126,9 @@ pub struct Ask {
     pub needs: String,
     /// A line that would do, below `[instance.NAME.grants]`.
     pub grant: String,
+    /// The same of the most that it can make use of, where some settings need more: it gets no more than that, whatever a site grants.
+    #[serde(default)]
+    pub at_most: Option<String>,
     /// What the plugin does without a part of that, for `wardgate check`: by a characteristic and the value that it would write there, or by either.
     /// Each is one printable line.
     #[serde(default)]
@@ -151,6 +155,11 @@ impl Ask {
     /// What that line grants; None: it is no such line.
     pub fn grants(&self) -> Option<Grants> {
         toml::from_str(&self.grant).ok()
+    }
+
+    /// The most that is asked for; None: that is not said.
+    pub fn most(&self) -> Option<Grants> {
+        self.at_most.as_ref().map_or_else(|| self.grants(), |most| toml::from_str(most).ok())
     }
 }
 
@@ -278,6 +287,10 @@ impl Manifest {
             if let Some((part, what, remedy)) = ask.mistake() {
                 return wrong(&["asks", link.name(), "without", part], format!("[asks.{link}.without]: {what}"), remedy);
             }
+            if ask.at_most.is_some() && !ask.most().is_some_and(|most| most.links().contains(link)) {
+                let what = format!("[asks.{link}] at_most grants nothing of {link}");
+                return wrong(&["asks", link.name(), "at_most"], what, format!("write it like `grant`: {link} = {{ .. }}, in quotes"));
+            }
         }
         if let Some(input) = read.inputs.iter().enumerate().find(|(n, i)| read.inputs[..*n].iter().any(|other| other.name == i.name)) {
             let what = format!("two inputs are called \"{}\"", input.1.name);
@@ -289,6 +302,12 @@ impl Manifest {
             }
         }
         Ok(read)
+    }
+
+    /// The most that it asks for of each link that it says that of.
+    pub fn most(&self) -> Grants {
+        let most = |link: Link| self.asks.get(&link).and_then(Ask::most).unwrap_or_default();
+        Grants { modbus: most(Link::Modbus).modbus, serial: most(Link::Serial).serial, ble: most(Link::Ble).ble, ..Grants::default() }
     }
 
     /// As packages and their folders are called.
@@ -417,6 +436,16 @@ mod tests {
 
     #[test]
     fn a_link_is_explained_only_where_it_is_asked_for() {
+        let most = |of: &str| Manifest::parse(&format!("{GOOD}[asks.serial]\nneeds = \"x\"\ngrant = \"y\"\nat_most = '{of}'\n"));
+        let right = most("serial = { port = \"/dev/x\", writes = [\"01\"] }").unwrap();
+        assert_eq!(right.most().serial.unwrap().writes, ["01"]);
+        for wrong in ["y", "", "ble = { address = \"..\", services = [\"1808\"] }"] {
+            let told = most(wrong).unwrap_err().to_string();
+            assert!(
+                told.starts_with("line 10: [asks.serial] at_most grants nothing of serial. What to do: write it like `grant`"),
+                "{told}"
+            );
+        }
         let asks = "[asks.modbus]\nneeds = \"x\"\ngrant = \"y\"\n";
         assert!(Manifest::parse(&format!("{GOOD}{asks}")).unwrap_err().to_string().contains("[asks.modbus]"));
         assert!(Manifest::parse(&format!("{GOOD}{}", asks.replace("modbus", "serial"))).is_ok());

@@ -17,8 +17,8 @@ use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 use crate::plugin::{
-    Approval, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors, config_signature,
-    gateways_user, grants_hash, in_others_hands,
+    Approval, Change, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors,
+    config_signature, gateways_user, grants_hash, in_others_hands,
 };
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
@@ -154,12 +154,16 @@ impl Warden {
         // where the memory is damaged, at least what this life has seen holds
         let last = remembered.fleet.clone().or_else(|| self.seen.fleet.clone().filter(|_| self.blind.is_some()));
         let (folder, newest_s) = (config.trust.folder.clone(), remembered.newest_s);
-        let look = move || folder.map_or_else(Seen::default, |folder| Seen::look(&folder, last.as_ref(), wall_s, newest_s));
+        let was = last.clone();
+        let look = move || folder.map_or_else(Seen::default, |folder| Seen::look(&folder, was.as_ref(), wall_s, newest_s));
         let Ok(seen) = tokio::task::spawn_blocking(look).await else { return false };
         // a clock beyond the metadata's end may be right, and then they are stale anyhow; if it is wrong it must not stay so
         let most = seen.fleet.as_ref().map_or(i64::MAX, crate::plugin::Fleet::expires_s);
         let synchronised = wall_s.filter(|s| *s <= most).filter(|_| clock::quality() == wardgate_wire::ClockQuality::Synchronised);
         let (good, kept) = (seen.fleet.as_ref().map(crate::plugin::Fleet::without_lists), remembered.fleet.clone());
+        if let Some(fleet) = seen.fleet.as_ref().filter(|_| seen.fleet != last) {
+            self.write_changes(&fleet.changes_since(last.as_ref())).await; // before it is remembered: a cut in between writes it twice, and never not
+        }
         if self.blind.is_none() && (good != kept || synchronised.is_some_and(|s| s > remembered.newest_s + NEWEST_STEP_S)) {
             let kept = self.remember(move |m| {
                 m.fleet = good;
@@ -189,6 +193,32 @@ impl Warden {
             _ => {}
         }
         true
+    }
+
+    /// Whom the fleet trusts now, and what it takes back, whether anything of that runs here or not.
+    async fn write_changes(&self, changes: &[Change]) {
+        for change in changes.iter().take(CHANGES_MAX) {
+            self.write(match change {
+                Change::Key { vendor, key, comes } => {
+                    let done = if *comes { "is the vendor's from now on" } else { "is the vendor's no more" };
+                    Entry::new(What::Update, GATEWAY, [("what", &"fleet"), ("vendor", vendor), ("key", key), ("done", &done)])
+                }
+                Change::KeyRevoked { vendor, key, why } => {
+                    Entry::new(What::Revoke, GATEWAY, [("what", &"fleet"), ("vendor", vendor), ("key", key), ("why", &revoked(why))])
+                }
+                Change::ReleaseRevoked { vendor, name, release, why } => {
+                    let about: [(&str, &dyn std::fmt::Display); 5] =
+                        [("what", &"fleet"), ("vendor", vendor), ("name", name), ("release", release), ("why", &revoked(why))];
+                    Entry::new(What::Revoke, GATEWAY, about)
+                }
+            })
+            .await;
+        }
+        if changes.len() > CHANGES_MAX {
+            let further = changes.len() - CHANGES_MAX;
+            let why = "fleet.json has them all";
+            self.write(Entry::new(What::Update, GATEWAY, [("what", &"fleet"), ("further", &further), ("why", &why)])).await;
+        }
     }
 
     /// What says whom this site trusts, and others may write it. At a start, and while it runs, that is told, and what ran last runs: a ward is not
@@ -506,6 +536,12 @@ fn in_its_place(instance: &str, sight: &Sight, ran: Option<&Ran>, by: &str) -> O
     (now.digest.as_ref() != Some(was)).then(|| with_digest(entry, sight))
 }
 
+fn revoked(why: &Option<String>) -> String {
+    why.clone().unwrap_or_else(|| "it is revoked no more".into())
+}
+
+/// Changes of one newer state of the metadata that are written down one by one: each is a write to flash.
+const CHANGES_MAX: usize = 64;
 /// A kept moment is renewed at most so often: each is a write to flash.
 const NEWEST_STEP_S: i64 = 86_400;
 

@@ -274,10 +274,7 @@ impl Workshop {
         package.granted(&granted(instance)).map_err(refused)?;
         let settings = config.settings(name, &package.manifest, &package.shipped)?;
         let taps = config.taps(name, &package.manifest)?;
-        let grants = &instance.grants;
-        grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-        bus_grant(config, name, instance)?;
-        grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
+        allowed(config, name, instance, &package.manifest)?;
         Ok(Ok(Checked { package, settings, taps, sight }))
     }
 
@@ -312,13 +309,11 @@ impl Checked {
 fn post(config: &Config, name: &str, checked: Checked, plugin: Arc<Prepared>) -> Result<Post, Fault> {
     let instance = &config.instances[name];
     let Checked { package, settings, taps, sight } = checked;
-    let grants = &instance.grants;
-    let serial = grants.serial.as_ref().map(|g| serial::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
-    let modbus = bus_grant(config, name, instance)?.map(|grant| {
+    let Allowed { modbus, serial, ble } = allowed(config, name, instance, &package.manifest)?;
+    let modbus = modbus.map(|grant| {
         let bus = config.buses[grant.bus()].clone();
         (grant, bus)
     });
-    let ble = grants.ble.as_ref().map(|g| ble::Grant::new(name, g)).transpose().map_err(wrong_grant)?;
     let ble = ble.map(|grant| (grant, config.ble.clone()));
     Ok(Post { instance: instance.clone(), plugin, settings, taps, hash: package.hash, serial, modbus, ble, sight })
 }
@@ -377,8 +372,26 @@ pub fn admitted<'a>(config: &'a Config, bus: &str, asks: &BTreeMap<&str, Wants>)
     Ok(Admitted { cycle, silent, understated })
 }
 
+/// What an instance may do on each link: what the site grants and its package asks for.
+pub struct Allowed {
+    pub modbus: Option<modbus::Grant>,
+    pub serial: Option<serial::Grant>,
+    pub ble: Option<ble::Grant>,
+}
+
+pub fn allowed(config: &Config, name: &str, instance: &Instance, manifest: &config::Manifest) -> Result<Allowed, Fault> {
+    let (grants, most) = (&instance.grants, manifest.most());
+    let serial = grants.serial.as_ref().map(|grant| serial::Grant::new(name, grant)?.asked(most.serial.as_ref()));
+    let ble = grants.ble.as_ref().map(|grant| ble::Grant::new(name, grant)?.asked(most.ble.as_ref()));
+    Ok(Allowed {
+        modbus: bus_grant(config, name, instance)?.map(|grant| grant.asked(most.modbus.as_ref())),
+        serial: serial.transpose().map_err(wrong_grant)?,
+        ble: ble.transpose().map_err(wrong_grant)?,
+    })
+}
+
 /// What the site allows an instance on its bus, where its bus can do that.
-pub fn bus_grant(config: &Config, name: &str, instance: &Instance) -> Result<Option<modbus::Grant>, Fault> {
+fn bus_grant(config: &Config, name: &str, instance: &Instance) -> Result<Option<modbus::Grant>, Fault> {
     let Some(grant) = &instance.grants.modbus else { return Ok(None) };
     let read = modbus::Grant::new(name, grant).map_err(wrong_grant)?;
     match read.misfit(&config.buses[&grant.bus]) {
@@ -399,9 +412,7 @@ pub fn wrong_package(config: &Config, instance: &str, e: &PluginError) -> Fault 
 
 /// The links that the site gives an instance anything of.
 pub fn granted(instance: &Instance) -> BTreeSet<Link> {
-    let grants = &instance.grants;
-    let links = [(Link::Modbus, grants.modbus.is_some()), (Link::Serial, grants.serial.is_some()), (Link::Ble, grants.ble.is_some())];
-    links.into_iter().filter(|(_, granted)| *granted).map(|(link, _)| link).collect()
+    instance.grants.links()
 }
 
 fn refused(e: PluginError) -> Fault {

@@ -81,11 +81,8 @@ impl Cache {
     pub(super) fn open(state: &Path, key: DeviceKey) -> Result<Self, PluginError> {
         let folder = state.join("compiled");
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|why| PluginError::State {
-            path: folder.clone(),
-            what: "cannot make the folder of compiled plugins",
-            why: why.to_string(),
-        })?;
+        let what = "cannot make the folder of compiled plugins";
+        made.map_err(|why| PluginError::State { path: folder.clone(), what, why })?;
         Ok(Self { folder, key })
     }
 
@@ -145,7 +142,7 @@ impl Cache {
         if written.is_err() {
             let _ = fs::remove_file(&scratch); // the first error is the one to tell
         }
-        written.map_err(|why| PluginError::State { path: path.clone(), what: "cannot keep compiled code", why: why.to_string() })?;
+        written.map_err(|why| PluginError::State { path: path.clone(), what: "cannot keep compiled code", why })?;
         self.forget_oldest(&path);
         Ok(())
     }

@@ -225,7 +225,7 @@ impl Compiler {
 
     fn judge(&self, plugin: String, status: ExitStatus, said: &str, scratch: &Path) -> PluginError {
         if status.code() == Some(CANNOT_WRITE.into()) {
-            let why = printable(said.trim(), REASON_BYTES_MAX);
+            let why = std::io::Error::other(printable(said.trim(), REASON_BYTES_MAX));
             return PluginError::State { path: scratch.to_owned(), what: "cannot write compiled code", why };
         }
         let signal = status.signal().and_then(Signal::from_named_raw);

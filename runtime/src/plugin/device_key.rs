@@ -28,7 +28,7 @@ impl DeviceKey {
         let path = state.join(FILE);
         let failed = |what| {
             let path = path.clone();
-            move |why: std::io::Error| PluginError::State { path, what, why: why.to_string() }
+            move |why: std::io::Error| PluginError::State { path, what, why }
         };
         fs::create_dir_all(state).map_err(failed("cannot make the folder of the state"))?;
         if !path.exists() {
@@ -55,7 +55,7 @@ impl DeviceKey {
     fn read(path: PathBuf) -> Result<Self, PluginError> {
         let failed = |what| {
             let path = path.clone();
-            move |why: std::io::Error| PluginError::State { path, what, why: why.to_string() }
+            move |why: std::io::Error| PluginError::State { path, what, why }
         };
         let file = fs::File::open(&path).map_err(failed("cannot read the device key"))?;
         let mode = file.metadata().map_err(failed("cannot read the device key"))?.permissions().mode();

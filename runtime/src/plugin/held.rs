@@ -1,10 +1,10 @@
 //! What the site grants, held against what the package asks for: what is not granted and what its plugin does without that, and what is granted
 //! beyond it. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::capability::{Part, ble, serial};
-use crate::config::{Ask, Grants, Link, Manifest, ModbusRule};
+use crate::capability::{Part, ble, modbus, serial};
+use crate::config::{Ask, Grants, Link, Manifest};
 use crate::contract::one_line;
 
 /// Lines for people, of all links together.
@@ -21,23 +21,20 @@ const REASON_BYTES_MAX: usize = 300; // a package's own words, longer than its m
 const NO_SERVICE: &str = "nothing of what is read there comes";
 const NO_CONNECTION: &str = "it only hears broadcasts: broadcast = true stands in the grant";
 const NOT_SAID: &str = "its README says what comes of that";
-/// Function codes of Modbus that change something.
-const WRITING: [u8; 6] = [5, 6, 15, 16, 22, 23];
-
 /// Whatever a link's example cannot say is left out: an address, a port, a bus. What a plugin asks to read over Modbus depends on its settings, and
 /// a trial shows that; here only what changes a device counts.
 pub fn held(grants: &Grants, manifest: &Manifest) -> Held {
     let mut held = Held::default();
-    let granted = [(Link::Modbus, grants.modbus.is_some()), (Link::Serial, grants.serial.is_some()), (Link::Ble, grants.ble.is_some())];
-    for (link, _) in granted.into_iter().filter(|(link, there)| *there && !manifest.links.contains(link)) {
+    for link in grants.links().difference(&manifest.links) {
         held.more.push(format!("{link} devices at all, which it cannot ask anything of"));
     }
     for (link, ask) in &manifest.asks {
         let Some(asked) = ask.grants() else { continue };
+        let most = ask.most().unwrap_or_else(|| asked.clone());
         let (less, more) = match link {
-            Link::Ble => ble_parts(grants, &asked),
-            Link::Serial => serial_parts(grants, &asked),
-            Link::Modbus => (Vec::new(), modbus_parts(grants, &asked)),
+            Link::Ble => ble_parts(grants, &asked, &most),
+            Link::Serial => serial_parts(grants, &asked, &most),
+            Link::Modbus => (Vec::new(), modbus_parts(grants, &most)),
         };
         held.less.extend(with_reasons(ask, less));
         held.more.extend(more.into_iter().map(|part| part.words));
@@ -45,24 +42,21 @@ pub fn held(grants: &Grants, manifest: &Manifest) -> Held {
     held
 }
 
-fn ble_parts(grants: &Grants, asked: &Grants) -> (Vec<Part>, Vec<Part>) {
+fn ble_parts(grants: &Grants, asked: &Grants, most: &Grants) -> (Vec<Part>, Vec<Part>) {
     let read = |of: &Grants| of.ble.as_ref().and_then(|grant| ble::Grant::new("", grant).ok());
-    let (Some(granted), Some(asked)) = (read(grants), read(asked)) else { return Default::default() };
-    (granted.lacks(&asked), asked.lacks(&granted))
+    let (Some(granted), Some(asked), Some(most)) = (read(grants), read(asked), read(most)) else { return Default::default() };
+    (granted.lacks(&asked), most.lacks(&granted))
 }
 
-fn serial_parts(grants: &Grants, asked: &Grants) -> (Vec<Part>, Vec<Part>) {
+fn serial_parts(grants: &Grants, asked: &Grants, most: &Grants) -> (Vec<Part>, Vec<Part>) {
     let read = |of: &Grants| of.serial.as_ref().and_then(|grant| serial::Grant::new("", grant).ok());
-    let (Some(granted), Some(asked)) = (read(grants), read(asked)) else { return Default::default() };
-    ([granted.set_otherwise(&asked), granted.lacks(&asked)].concat(), asked.lacks(&granted))
+    let (Some(granted), Some(asked), Some(most)) = (read(grants), read(asked), read(most)) else { return Default::default() };
+    ([granted.set_otherwise(&asked), granted.lacks(&asked)].concat(), most.lacks(&granted))
 }
 
-fn modbus_parts(grants: &Grants, asked: &Grants) -> Vec<Part> {
-    let writing = |of: &Grants| -> BTreeSet<u8> {
-        let rules = of.modbus.iter().flat_map(|grant| &grant.allow);
-        rules.map(|ModbusRule { function, .. }| *function).filter(|function| WRITING.contains(function)).collect()
-    };
-    let beyond = writing(grants).difference(&writing(asked)).copied().collect::<Vec<_>>();
+fn modbus_parts(grants: &Grants, most: &Grants) -> Vec<Part> {
+    let writing = |of: &Grants| of.modbus.as_ref().map(modbus::writing).unwrap_or_default();
+    let beyond = writing(grants).difference(&writing(most)).copied().collect::<Vec<_>>();
     beyond.into_iter().map(|function| Part { words: format!("Modbus function {function}, which writes"), keys: Vec::new() }).collect()
 }
 
@@ -127,6 +121,22 @@ mod tests {
         assert!(held("services = [\"180a\"]").less.iter().any(|l| l == &format!("the service 1808, Glucose (without that {NO_SERVICE})")));
     }
 
+    /// What only some settings need is not missed where it is not granted, and not too much where it is.
+    //= PROMISES.md#P328
+    #[test]
+    fn what_is_asked_at_most_is_neither_lacking_nor_too_much() {
+        let most = "at_most = '''ble = { address = \"..\", services = [\"1808\", \"180a\", \"180f\"], \
+                    writes = { \"2a52\" = [\"04 01\", \"04 03 01 ?? ??\", \"01 01\", \"02 02 01 ?? ??\"] } }'''\n";
+        let with = format!("{METER}{most}");
+        let held = |writes: &str| {
+            let whole = format!("services = [\"1808\", \"180a\", \"180f\"], writes = {{ \"2a52\" = [{writes}] }}");
+            held_of(&with, &format!("ble = {{ address = \"F0:00:00:00:00:01\", {whole} }}"))
+        };
+        let usual = "\"04 01\", \"04 03 01 ?? ??\", \"01 01\"";
+        assert_eq!((held(usual), held(&format!("{usual}, \"02 02 01 ?? ??\""))), (Held::default(), Held::default()));
+        assert_eq!(held(&format!("{usual}, \"02 ?? 01 ?? ??\"")).more, ["to write 02 ?? 01 ?? ?? to 2a52"]);
+    }
+
     //= PROMISES.md#P326
     #[test]
     fn a_grant_that_only_hears_broadcasts_lacks_the_connection_that_is_asked_for() {
@@ -146,7 +156,7 @@ mod tests {
     fn no_words_of_a_package_paint_into_the_screen() {
         let without = |says: String| BTreeMap::from([("2a52".to_owned(), says)]);
         let told = |says: &str| {
-            let ask = Ask { needs: String::new(), grant: String::new(), without: without(says.to_owned()) };
+            let ask = Ask { needs: String::new(), grant: String::new(), at_most: None, without: without(says.to_owned()) };
             with_reasons(&ask, vec![Part { words: "to write 01 to 2a52".into(), keys: vec!["2a52".into()] }]).concat()
         };
         assert_eq!(told("\u{1b}[2J a\n b\u{202e}c"), "to write 01 to 2a52 (without that \\u{1b}[2J a b\\u{202e}c)");

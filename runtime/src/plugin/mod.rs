@@ -28,7 +28,7 @@ mod together;
 pub mod trial;
 mod trust;
 
-use crate::fault::Guilty;
+use crate::fault::{Guilty, remedy_for};
 pub use crate::keys::{KeyError, PublicKey, SEED_BYTES, SecretKey, export as export_key, make as make_keys};
 pub use cache::Origin;
 pub use channels::{Asked, FromPipeline, Left, Links, Spoken, ToPipeline, Wiring};
@@ -53,9 +53,9 @@ pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
 pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
-    Accepted, Approval, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log, Memory, RECALL, Ran, Reach,
-    Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user, grants_hash, grants_lines,
-    in_others_hands, sign_config, sign_override, signs,
+    Accepted, Approval, Change, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log, Memory, RECALL,
+    Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user, grants_hash,
+    grants_lines, in_others_hands, sign_config, sign_override, signs,
 };
 
 /// What keeps a plugin from running: who, what, and what to do.
@@ -110,7 +110,7 @@ pub enum PluginError {
     #[error("the compiler of plugins behind {} does not answer: {why}", socket.display())]
     CompilerSocket { socket: PathBuf, why: std::io::Error },
     #[error("{}: {what}: {why}", path.display())]
-    State { path: PathBuf, what: &'static str, why: String },
+    State { path: PathBuf, what: &'static str, why: std::io::Error },
     #[error("{} can be read by others: whoever has it can make this gateway run code of theirs", path.display())]
     KeyExposed { path: PathBuf },
     #[error("{} is not a device key", path.display())]
@@ -144,7 +144,8 @@ impl PluginError {
             Self::Misnamed { holds, .. } => format!("rename it to {holds}, or make the package anew"),
             Self::NeedsGateway { .. } => "update this gateway, or ask the vendor for a package that runs on it".into(),
             Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants], which takes the place of a line grants = {{}}, add {grant}"),
-            Self::State { .. } => "the state folder must be writable, and its disk must have room for some MB".into(),
+            Self::State { why, .. } => remedy_for(why, "the state folder must be writable, and its disk must have room for some MB"),
+            Self::File { why, .. } => remedy_for(why, "correct the package, or its line in gateway.toml"),
             Self::KeyToken { remedy, .. } => remedy.clone(),
             Self::KeyExposed { .. } | Self::KeyBroken { .. } => "remove it with the folder `compiled` beside it; both are made anew".into(),
             Self::Unwalled { .. } => {

@@ -6,7 +6,8 @@ use std::fmt;
 
 use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload};
 
-use crate::config::{Link, Manifest};
+use crate::capability::{GrantError, ble, modbus, serial};
+use crate::config::{Grants, Link, Manifest};
 use crate::contract::{Granted, PACKAGE, VERSION, printable};
 
 const NAME_BYTES_MAX: usize = 200; // names are the plugin's: shown to people, so bounded
@@ -49,6 +50,12 @@ pub enum Mismatch {
     NoFilterEvents,
     #[error("does not export {PACKAGE}/{LIFECYCLE}@{VERSION}, so nothing could open it. Build it with the SDK")]
     NoLifecycle,
+    #[error("asks for {link} by what is no grant: {why}. Correct [asks.{link}] in manifest.toml")]
+    Asks { link: Link, why: String },
+    #[error(
+        "says what it does without \"{part}\" of {link}, which it does not ask for; it asks for {asked}. Correct [asks.{link}.without] in manifest.toml"
+    )]
+    Without { link: Link, part: String, asked: String },
     #[error("asks for {link}, which the site does not grant. To allow it, write below [instance.NAME.grants] in gateway.toml: {grant}")]
     NotGranted { link: Link, grant: String },
     #[error("was written for {PACKAGE}@{0}, which this gateway does not speak (it speaks {VERSION})")]
@@ -127,10 +134,12 @@ impl Surface {
             }
         }
         match (self.offers(FILTER_EVENTS), manifest.inputs.is_empty()) {
-            (true, true) => Err(Mismatch::NoInputs),
-            (false, false) => Err(Mismatch::NoFilterEvents),
-            (true, false) | (false, true) => Ok(()),
+            (true, true) => return Err(Mismatch::NoInputs),
+            (false, false) => return Err(Mismatch::NoFilterEvents),
+            (true, false) | (false, true) => {}
         }
+        asks(&manifest.most())?;
+        without(manifest)
     }
 
     fn offers(&self, interface: &str) -> bool {
@@ -141,6 +150,33 @@ impl Surface {
     pub fn in_words(&self) -> impl fmt::Display + '_ {
         InWords(self)
     }
+}
+
+/// What bounds each grant of a site can be read as one.
+fn asks(most: &Grants) -> Result<(), Mismatch> {
+    let wrong = |link| move |e: GrantError| Mismatch::Asks { link, why: shown(&format!("{}: {}", e.key, e.why)) };
+    most.modbus.as_ref().map(|most| modbus::Grant::new("", most)).transpose().map_err(wrong(Link::Modbus))?;
+    most.serial.as_ref().map(|most| serial::Grant::new("", most)).transpose().map_err(wrong(Link::Serial))?;
+    most.ble.as_ref().map(|most| ble::Grant::new("", most)).transpose().map_err(wrong(Link::Ble))?;
+    Ok(())
+}
+
+/// A part that stands in no grant is never said of any.
+fn without(manifest: &Manifest) -> Result<(), Mismatch> {
+    for (link, ask) in &manifest.asks {
+        let keys = |of: &Grants| match link {
+            Link::Ble => of.ble.as_ref().and_then(|grant| ble::Grant::new("", grant).ok()).map(|grant| grant.keys()),
+            Link::Serial => of.serial.as_ref().and_then(|grant| serial::Grant::new("", grant).ok()).map(|grant| grant.keys()),
+            Link::Modbus => None,
+        };
+        let asked: BTreeSet<String> = [ask.grants(), ask.most()].into_iter().flatten().filter_map(|of| keys(&of)).flatten().collect();
+        if let Some(part) = ask.without.keys().find(|part| !asked.contains(part.as_str())) {
+            let asked =
+                if asked.is_empty() { "no part by name".to_owned() } else { shown(&asked.into_iter().collect::<Vec<_>>().join(", ")) };
+            return Err(Mismatch::Without { link: *link, part: shown(part), asked });
+        }
+    }
+    Ok(())
 }
 
 /// The smaller wins: what the manifest asks for must be granted, what is granted beyond it is not linked.
@@ -197,5 +233,42 @@ impl fmt::Display for InWords<'_> {
             links => write!(f, "; hears {}", links.join(" and ")),
         }?;
         if self.0.offers(FILTER_EVENTS) { f.write_str(" (a filter: what it emits is marked derived)") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(ask: &str) -> Result<(), Mismatch> {
+        let named = |interfaces: &[&str]| interfaces.iter().map(|i| format!("{PACKAGE}/{i}@{VERSION}")).collect();
+        let surface = Surface { imports: named(&["ble"]), exports: named(&["lifecycle", "ble-events"]) };
+        let text = format!("name = \"meter\"\nversion = \"1.0.0\"\nlinks = [\"ble\"]\n[channels]\n[asks.ble]\nneeds = \"x\"\n{ask}");
+        surface.matches(&Manifest::parse(&text).expect("a manifest"))
+    }
+
+    /// What bounds every grant must say something, and what is said of a part must be of one.
+    //= PROMISES.md#P334
+    #[test]
+    fn what_a_manifest_asks_for_is_a_grant_and_what_it_does_without_is_a_part_of_it() {
+        const GRANT: &str =
+            "grant = 'ble = { address = \"..\", services = [\"1808\"], reads = [\"2A18\"], writes = { \"2a52\" = [\"04 01\"] } }'\n";
+        for good in ["2a52 04 01", "2a52", "1808", "2a18"] {
+            assert_eq!(asking(&format!("{GRANT}without = {{ \"{good}\" = \"it waits\" }}")), Ok(()), "{good}");
+        }
+        for bad in ["2a52 04 02", "180a", "2A18", ""] {
+            let why = asking(&format!("{GRANT}without = {{ \"{bad}\" = \"it waits\" }}")).unwrap_err().to_string();
+            assert!(
+                why.contains(&format!("without \"{bad}\" of ble, which it does not ask for; it asks for 1808, 2a18, 2a52, 2a52 04 01")),
+                "{why}"
+            );
+        }
+        let most = "at_most = 'ble = { address = \"..\", services = [\"1808\"], writes = { \"2a52\" = [\"04 01\", \"02 01\"] } }'\n";
+        assert_eq!(asking(&format!("{GRANT}{most}without = {{ \"2a52 02 01\" = \"it keeps all\" }}")), Ok(()));
+        for bad in ["services = [\"xyz\"]", "services = []", "services = [\"1808\"], writes = { \"2a52\" = [\"zz\"] }"] {
+            let why = asking(&format!("grant = 'ble = {{ address = \"..\", {bad} }}'")).unwrap_err().to_string();
+            assert!(why.contains("asks for ble by what is no grant: ") && why.contains("Correct [asks.ble]"), "{why}");
+        }
+        assert_eq!(asking("grant = 'whatever'"), Ok(()), "it says no bound, and inspect says so");
     }
 }

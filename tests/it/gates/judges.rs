@@ -11,7 +11,7 @@ use wardgate_lab::process::{Process, binary};
 use super::{chiller, contents, digest, in_folder, wider};
 use crate::gatekeeper::{Desk, FAR, PAST, fleet, same, stolen};
 use crate::tamper::key;
-use crate::trust::site::Site;
+use crate::trust::site::{LONG_AFTER, Site};
 use crate::ward::{Folder, wait_to_see};
 
 fn text(path: &Path) -> String {
@@ -101,7 +101,14 @@ fn an_override_that_was_not_given_is_told_as_a_refusal_of_whom_and_why_and_none_
     refused(&["plugin", "allow-other", "--key", "site.key", "wardgate", "modbus-map", "1", "x"], "is no digest");
     assert!(records().iter().all(|record| record["what"] != "break-glass"), "none was given");
     assert!(!contents(&desk.at.join("state")).iter().any(|(path, _)| path.to_string_lossy().contains("overrides")));
+    // where it cannot be put it was not given
+    fs::write(desk.at.join("state/overrides"), "").expect("written");
+    refused(&older("site.key", "wardgate"), "wardgate.modbus-map.1.json");
+    assert!(records().iter().all(|record| record["what"] != "break-glass"), "none was given");
+    fs::remove_file(desk.at.join("state/overrides")).expect("there");
     desk.well(&older("site.key", "wardgate"));
+    let lie: Vec<_> = contents(&desk.at.join("state/overrides")).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(lie, [desk.at.join("state/overrides/wardgate.modbus-map.1.json")], "and nothing beside it");
     desk.well(&["plugin", "allow-other", "--key", "site.key", "wardgate", "modbus-map", "1", &digest]);
     let told = records();
     assert_eq!(told.iter().rev().take_while(|record| record["what"] == "break-glass").count(), 2, "{told:#?}");
@@ -231,6 +238,14 @@ fn an_install_that_the_fleets_metadata_refuses_is_in_the_audit_log() {
     site.badly_of(4, &["plugin", "install", "acme/t-9.0.0", "--from", "fleet/repository", "--config", "gateway.toml"].map(str::to_owned));
     assert!(
         last()["about"]["file"] == "acme/t-9.0.0" && last()["about"]["why"].as_str().is_some_and(|w| w.contains("name no acme/t-9.0.0"))
+    );
+    // what the metadata cannot say any more
+    let late = site.install_at(&text(&first), LONG_AFTER).expect_err("it is stale");
+    assert!(late.contains("the fleet's metadata is stale"), "{late}");
+    assert!(
+        last()["what"] == "refuse" && last()["about"]["why"].as_str().is_some_and(|why| why.contains("metadata is stale")),
+        "{}",
+        last()
     );
     desk.well(&["audit", "verify"]);
     // where nothing can be written down the words are the same
@@ -362,7 +377,7 @@ fn table() -> Vec<Row> {
                 desk.well(&["plugin", "accept", &text(&two)]);
                 one(desk)
             },
-            "wardgate's modbus-map release 1 is older than release 2, which ran here",
+            "wardgate's modbus-map release 1 is older than release 2, which was seen here",
             "allow-older --key site.key wardgate modbus-map 1",
         ),
         row(
@@ -554,4 +569,78 @@ fn a_memory_that_is_made_anew_names_the_package_that_must_be_brought_for_what_wa
     assert!(said.contains(&what) && said.contains(&format!("what to do: put {} there, as it ran last", text(&package))), "{said}");
     fs::rename(&away, &package).expect("moved");
     desk.well(&["grant", "approve", &text(&package), "--instance", "chiller"]);
+}
+
+/// Whom to trust and whom not is the fleet's word: a gateway tells when it changed, whether anything of it runs there or not.
+//= PROMISES.md#P330
+#[test]
+fn whom_a_fleet_newly_trusts_and_what_it_takes_back_is_in_the_audit_log() {
+    let folder = Folder::new("gates-fleet-told");
+    let desk = Desk::new(&folder);
+    let id = |n: u8| key(n).public().id();
+    let says = |version, vendors: serde_json::Value, revoked: serde_json::Value, releases: serde_json::Value| {
+        let mut says = fleet(version, FAR, revoked, releases);
+        says["vendors"] = vendors;
+        desk.fleet(&says);
+        assert_eq!(started(&desk), None, "what runs goes on");
+    };
+    let (own, acme) = (json!({"vendor": "wardgate", "keys": [id(1)]}), json!({"vendor": "acme", "keys": [id(5)]}));
+    let leaks = json!([{"vendor": "acme", "name": "pump", "release": 3, "reason": "it leaks"}]);
+    desk.site(&chiller(&one(&desk)));
+    says(1, json!([own]), json!([]), json!([]));
+    says(2, json!([own, acme]), stolen(9), leaks.clone());
+    says(3, json!([own, acme]), stolen(9), leaks);
+    says(4, json!([own]), json!([]), json!([]));
+    let told: Vec<String> = desk
+        .well(&["audit", "show", "--json"])
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .filter(|record| record["about"]["what"] == "fleet")
+        .map(|record| {
+            let about = record["about"].as_object().expect("an object").iter().filter(|(name, _)| *name != "what");
+            format!(
+                "{} {}",
+                record["what"].as_str().expect("a word"),
+                about.map(|(_, text)| text.as_str().expect("a text")).collect::<Vec<_>>().join(" ")
+            )
+        })
+        .collect();
+    // by the names of what each says: done, key, vendor; key, vendor, why; name, release, vendor, why
+    let (key_1, key_5, key_9) = (id(1), id(5), id(9));
+    assert_eq!(
+        told,
+        [
+            format!("update is the vendor's from now on {key_1} wardgate"),
+            format!("update is the vendor's from now on {key_5} acme"),
+            format!("revoke {key_9} wardgate a laptop was stolen"),
+            "revoke pump 3 acme it leaks".to_owned(),
+            format!("update is the vendor's no more {key_5} acme"),
+            format!("revoke {key_9} wardgate it is revoked no more"),
+            "revoke pump 3 acme it is revoked no more".to_owned(),
+        ]
+    );
+    desk.well(&["audit", "verify"]);
+}
+
+/// Its file was lost, and meanwhile a newer one was taken that nobody started.
+//= PROMISES.md#P331
+#[test]
+fn what_ran_last_is_taken_again_although_a_newer_one_was_taken_since() {
+    let folder = Folder::new("gates-ran");
+    let desk = Desk::new(&folder);
+    let made = |name: &str, version: &str, release| in_folder(&desk.at, name, version, release, same);
+    let (zero, one, two) = (made("zero", "0.1.1", 1), made("one", "0.1.2", 2), made("two", "0.1.3", 3));
+    let other = in_folder(&desk.at, "other", "0.1.2", 2, wider);
+    desk.site(&chiller(&one));
+    assert_eq!(started(&desk), None);
+    desk.well(&["plugin", "accept", &text(&two)]);
+    desk.well(&["plugin", "accept", &text(&one)]);
+    assert!(desk.badly(&["plugin", "accept", &text(&zero)], 4).contains("release 1 is older than release 3, which was seen here"));
+    assert!(desk.badly(&["plugin", "accept", &text(&other)], 4).contains("release 2 is older than release 3"), "not that package");
+    assert_eq!(started(&desk), None, "and it starts");
+    assert!(!desk.well(&["audit", "show", "--json"]).contains("break-glass"), "no rule was set aside");
+    // once the newer one has run it is an older one
+    desk.site(&chiller(&two));
+    assert_eq!(started(&desk), None);
+    assert!(desk.badly(&["plugin", "accept", &text(&one)], 4).contains("release 2 is older than release 3"));
 }

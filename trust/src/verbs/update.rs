@@ -122,6 +122,7 @@ fn fleet(loaded: &Loaded, before: Option<&Fleet>, clock: Timestamp) -> (Fleet, J
         vendors: loaded.vendors(),
         packages: Some(loaded.named()),
         key_terms: loaded.revocations.terms.clone(),
+        digest: String::new(), // its writer reckons it
     };
     (fleet, judged)
 }

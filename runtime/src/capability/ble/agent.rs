@@ -11,7 +11,10 @@ use crate::config::Pairing;
 pub(super) const PATH: &str = "/wardgate/agent";
 const PASSKEY_MAX: u32 = 999_999;
 
-/// What a person is asked; `Some` is a yes, or the passkey.
+/// Asks a person.
+pub type Ask = dyn Fn(Question) -> Answer + Send + Sync;
+
+/// What a person is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// The six digits that the peripheral shows.
@@ -22,12 +25,22 @@ pub enum Question {
     Type { name: String, passkey: u32 },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The passkey, or that it is the same.
+    Yes(u32),
+    /// It is not the same, or nothing like a passkey was typed.
+    No,
+    /// Nobody is there who could answer.
+    Nobody,
+}
+
 pub(super) struct Agent {
     /// Of the one that is paired now; nobody else is answered.
     device: String,
     name: String,
     least: Pairing,
-    ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
+    ask: Arc<Ask>,
     outcome: Arc<Mutex<Outcome>>,
 }
 
@@ -56,10 +69,12 @@ pub(super) enum Said {
     Digits,
     /// No six digits.
     Blank,
+    /// Nobody was there to say anything.
+    Nobody,
 }
 
 impl Agent {
-    pub(super) fn new(device: String, name: String, least: Pairing, ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>) -> Self {
+    pub(super) fn new(device: String, name: String, least: Pairing, ask: Arc<Ask>) -> Self {
         Self {
             device,
             name,
@@ -95,10 +110,13 @@ impl Agent {
         };
         self.say(Said::Nothing);
         let ask = self.ask.clone();
-        let answer = tokio::task::spawn_blocking(move || ask(question)).await.ok().flatten();
-        let answer = answer.filter(|passkey| *passkey <= PASSKEY_MAX);
-        self.say(if answer.is_some() { yes } else { no });
-        answer.ok_or_else(|| Error::AccessDenied("the person said no".into()))
+        let (said, passkey) = match tokio::task::spawn_blocking(move || ask(question)).await {
+            Ok(Answer::Yes(passkey)) if passkey <= PASSKEY_MAX => (yes, Some(passkey)),
+            Ok(Answer::Nobody) => (Said::Nobody, None),
+            Ok(Answer::Yes(_) | Answer::No) | Err(_) => (no, None),
+        };
+        self.say(said);
+        passkey.ok_or_else(|| Error::AccessDenied("no person said yes".into()))
     }
 
     fn say(&self, said: Said) {
@@ -147,14 +165,14 @@ impl Agent {
 mod tests {
     use super::*;
 
-    fn agent(least: Pairing, says: Option<u32>) -> (Agent, OwnedObjectPath) {
+    fn agent(least: Pairing, says: Answer) -> (Agent, OwnedObjectPath) {
         let path = OwnedObjectPath::try_from("/org/bluez/hci0/dev_1").unwrap();
         (Agent::new(path.to_string(), "belt".into(), least, Arc::new(move |_| says)), path)
     }
 
     #[tokio::test]
     async fn nothing_weaker_than_the_site_allows_and_nobody_else_is_answered() {
-        let (strict, path) = agent(Pairing::Passkey, Some(123_456));
+        let (strict, path) = agent(Pairing::Passkey, Answer::Yes(123_456));
         assert!(strict.request_confirmation(path.clone(), 1).await.is_err(), "only compared");
         assert!(strict.request_authorization(path.clone()).await.is_err());
         let now = *strict.outcome().lock().unwrap();
@@ -167,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_person_who_says_no_pairs_nothing() {
-        let (lax, path) = agent(Pairing::JustWorks, None);
+        let (lax, path) = agent(Pairing::JustWorks, Answer::No);
         let said = |agent: &Agent| agent.outcome().lock().unwrap().said;
         assert_eq!(said(&lax), Said::Unasked);
         assert!(lax.request_passkey(path.clone()).await.is_err());
@@ -175,7 +193,11 @@ mod tests {
         assert!(lax.request_confirmation(path.clone(), 1).await.is_err());
         assert_eq!(said(&lax), Said::No);
         assert!(lax.request_authorization(path.clone()).await.is_ok(), "the site said that this is enough");
-        let (types, _) = agent(Pairing::Passkey, Some(1));
-        assert_eq!((types.request_passkey(path).await.unwrap(), said(&types)), (1, Said::Digits));
+        let (types, _) = agent(Pairing::Passkey, Answer::Yes(1));
+        assert_eq!((types.request_passkey(path.clone()).await.unwrap(), said(&types)), (1, Said::Digits));
+        // where there is no terminal nobody said no
+        let (nobody, _) = agent(Pairing::Passkey, Answer::Nobody);
+        assert!(nobody.request_passkey(path).await.is_err());
+        assert_eq!(said(&nobody), Said::Nobody);
     }
 }

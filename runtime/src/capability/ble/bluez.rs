@@ -11,6 +11,7 @@ use zbus::export::futures_core::Stream as _;
 use zbus::{Connection, DBusError as _, Message, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::contract::ble::Failure;
+use crate::contract::printable;
 
 pub(super) const BLUEZ: &str = "org.bluez";
 pub(super) const ADAPTER: &str = "org.bluez.Adapter1";
@@ -64,6 +65,7 @@ pub(super) type Objects = HashMap<OwnedObjectPath, Interfaces>;
 /// The bus was to start bluetoothd for a call to it, and could not: what it tried itself, and what systemd answered it (`NoSuchUnit` of
 /// dbus-org.bluez.service where bluetooth.service is not enabled).
 const NOT_STARTED: [&str; 2] = ["org.freedesktop.DBus.Error.Spawn.", "org.freedesktop.systemd1."];
+const WHY_BYTES_MAX: usize = 120; // of BlueZ's own words, in a line for people
 const NOT_ALLOWED: &str = "this user may not speak to BlueZ: it must be root, or of the group bluetooth";
 
 /// Why BlueZ did not do what it was asked.
@@ -137,7 +139,13 @@ impl BluezError {
             _ if self.is_busy() => "BlueZ is busy with another connection",
             Self::Refused { name, .. } if name.ends_with("UnknownObject") => "it is not near any more, or switched off", // BlueZ forgot it
             Self::Refused { name, .. } if name.ends_with("AccessDenied") => NOT_ALLOWED,
-            Self::Refused { .. } => "BlueZ could not connect it: `journalctl -u bluetooth` may say why",
+            Self::Refused { name, why, .. } => {
+                let short = name.rsplit('.').next().unwrap_or(name);
+                return format!(
+                    "BlueZ could not connect it ({}): `journalctl -u bluetooth` may say why",
+                    printable(&format!("{short}: {why}"), WHY_BYTES_MAX)
+                );
+            }
             _ => return self.to_string(),
         };
         words.to_owned()
@@ -295,6 +303,11 @@ impl Bluez {
         }
     }
 
+    /// What a device is now, whatever was signalled of it.
+    pub(super) async fn device(&self, path: &str) -> Result<Dictionary, BluezError> {
+        read("GetAll", &self.call(path, PROPERTIES, "GetAll", &DEVICE).await?)
+    }
+
     pub(super) async fn disconnect(&self, device: &str) -> Result<(), BluezError> {
         self.call(device, DEVICE, "Disconnect", &()).await.map(drop)
     }
@@ -392,7 +405,8 @@ mod tests {
             (failed("le-connection-busy"), "busy with another"),
             (refused("org.bluez.Error.InProgress"), "busy with another"),
             (refused("org.bluez.Error.NotReady"), "adapter is switched off"),
-            (failed("le-connection-unknown"), "journalctl"),
+            // what nobody here has words for is told as it is
+            (failed("Input/output error"), "could not connect it (Failed: Input/output error): `journalctl"),
             (BluezError::Absent, "does not run"),
         ] {
             let told = why.unconnected();

@@ -6,7 +6,7 @@ use std::fmt;
 use super::services::service_name;
 use super::tree::Device;
 use crate::capability::serial::{FRAME_BYTES_MAX, Pattern};
-use crate::capability::{GrantError, Part};
+use crate::capability::{GrantError, Part, not_asked};
 use crate::config::{BleGrant, BlePool};
 use crate::contract::ble::Uuid;
 
@@ -54,6 +54,8 @@ pub struct Grant {
     reads: Option<Vec<Id>>,
     notifies: Option<Vec<Id>>,
     writes: BTreeMap<Id, Vec<Pattern>>,
+    /// The most that the plugin's own package asks for, where it says that: the smaller of both counts.
+    asked: Option<Box<Self>>,
 }
 
 /// Why something was not asked of the peripheral, and what would change that.
@@ -71,6 +73,8 @@ pub enum Refusal {
         "asked to write {value} to {uuid}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.ble] add to writes: \"{uuid}\" = ['{value}']"
     )]
     Write { at: String, instance: String, uuid: String, value: String },
+    #[error("asked to {wish}, which {at} allows, and its own package does not ask for{}", not_asked("ble"))]
+    NotAsked { at: String, wish: String },
     #[error("asked to write {bytes} bytes at once: a value has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
     Impossible { bytes: usize },
 }
@@ -117,7 +121,15 @@ impl Grant {
             reads: optional("reads", &from.reads)?,
             notifies: optional("notifies", &from.notifies)?,
             writes,
+            asked: None,
         })
+    }
+
+    /// Of a plugin whose package asks for no more than this. One that only hears broadcasts has no peripheral connected for it.
+    pub fn asked(self, most: Option<&BleGrant>) -> Result<Self, GrantError> {
+        let asked = most.map(|most| Self::new(&self.instance, most)).transpose()?.map(Box::new);
+        let broadcast = self.broadcast || asked.as_ref().is_some_and(|asked| asked.broadcast);
+        Ok(Self { broadcast, asked, ..self })
     }
 
     /// As status and metrics call its link.
@@ -140,19 +152,26 @@ impl Grant {
 
     /// Whether the plugin may know of it at all.
     pub(super) fn shows(&self, service: Id, characteristic: Id) -> bool {
-        self.services.contains(&service) && (self.characteristics.is_empty() || self.characteristics.contains(&characteristic))
+        let mine = self.services.contains(&service) && (self.characteristics.is_empty() || self.characteristics.contains(&characteristic));
+        mine && self.asked.as_ref().is_none_or(|asked| asked.shows(service, characteristic))
+    }
+
+    /// What the site allows, and the plugin's package does not ask for.
+    fn not_asked(&self, by: impl Fn(&Self) -> Result<(), Refusal>, wish: impl FnOnce() -> String) -> Result<(), Refusal> {
+        let refused = self.asked.as_ref().is_some_and(|asked| by(asked).is_err());
+        if refused { Err(Refusal::NotAsked { at: self.at.clone(), wish: wish() }) } else { Ok(()) }
     }
 
     pub(super) fn permits_read(&self, id: Id) -> Result<(), Refusal> {
         if self.reads.as_ref().is_none_or(|reads| reads.contains(&id)) {
-            return Ok(());
+            return self.not_asked(|asked| asked.permits_read(id), || format!("read {}", short(id)));
         }
         Err(Refusal::Read { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) })
     }
 
     pub(super) fn permits_notify(&self, id: Id) -> Result<(), Refusal> {
         if self.notifies.as_ref().is_none_or(|notifies| notifies.contains(&id)) {
-            return Ok(());
+            return self.not_asked(|asked| asked.permits_notify(id), || format!("be notified of {}", short(id)));
         }
         Err(Refusal::Notify { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) })
     }
@@ -162,10 +181,11 @@ impl Grant {
         if bytes.is_empty() || bytes.len() > FRAME_BYTES_MAX {
             return Err(Refusal::Impossible { bytes: bytes.len() });
         }
+        let value = || bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
         if self.writes.get(&id).is_some_and(|patterns| patterns.iter().any(|p| p.matches(bytes))) {
-            return Ok(());
+            return self.not_asked(|asked| asked.permits_write(id, bytes), || format!("write {} to {}", value(), short(id)));
         }
-        let value = bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+        let value = value();
         Err(Refusal::Write { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id), value })
     }
 
@@ -218,6 +238,17 @@ impl Grant {
             lacks.extend(missing.map(|p| Part { words: format!("to write {p} to {id}"), keys: vec![format!("{id} {p}"), id.clone()] }));
         }
         lacks
+    }
+
+    /// By what a manifest may say what is done without a part of this.
+    pub fn keys(&self) -> Vec<String> {
+        let ids =
+            [&self.services, &self.characteristics].into_iter().chain(&self.reads).chain(&self.notifies).flatten().map(|id| short(*id));
+        let of = |(id, patterns): (&Id, &Vec<Pattern>)| {
+            let id = short(*id);
+            patterns.iter().map(|p| format!("{id} {p}")).chain([id.clone()]).collect::<Vec<_>>()
+        };
+        ids.chain(self.writes.iter().flat_map(of)).collect()
     }
 
     /// One sentence for `wardgate check`.

@@ -15,7 +15,7 @@ mod session;
 mod settings;
 mod tree;
 
-pub use agent::Question;
+pub use agent::{Answer, Question};
 pub use bluez::BluezError;
 pub use grant::{CONNECTED, Grant, INBOX_BYTES, Refusal, THE_SERVICE, link_name, pool_words};
 pub use handle::{ASKS_OPEN_MAX, Ask, Handle, Known, What};

@@ -27,6 +27,8 @@ const AGAIN_MS_MIN: u64 = 500; // a person who comes back with a strap does not 
 const AGAIN_MS_MAX: u64 = 10_000; // one that refuses each time costs the radio little
 /// Between a connection and all its services known.
 const RESOLVE_S_MAX: u64 = 30; // forty round trips at a long connection interval are 8 s
+/// How often BlueZ is asked meanwhile what it may not have signalled.
+const LEARN_S: u64 = 1;
 /// What has no MTU told of it has the protocol's least.
 const MTU_MIN: u16 = 23;
 /// Before the radio has asked anybody why there is no link: nothing is wrong that a person could be told of.
@@ -204,15 +206,15 @@ impl Peripheral {
             }
             let until = Instant::now() + Duration::from_secs(RESOLVE_S_MAX);
             loop {
+                if !radio.device(&path).is_some_and(|device| device.connected && device.resolved) {
+                    radio.learn(&bluez, &path).await?;
+                }
                 match radio.device(&path) {
                     Some(device) if device.connected && device.resolved => return Ok(()),
                     Some(device) if device.connected => {}
-                    // the word that it is connected may come behind the answer
-                    Some(_) if Instant::now() + Duration::from_secs(RESOLVE_S_MAX - 1) < until => return Err(Unmade::Lost),
-                    Some(_) => {}
-                    None => return Err(Unmade::Lost),
+                    Some(_) | None => return Err(Unmade::Lost),
                 }
-                let news = timeout_at(until.min(Instant::now() + Duration::from_secs(1)), seat.news.notified()).await;
+                let news = timeout_at(until.min(Instant::now() + Duration::from_secs(LEARN_S)), seat.news.notified()).await;
                 if news.is_err() && Instant::now() >= until {
                     let _ = bluez.disconnect(&path).await;
                     return Err(Unmade::Unresolved);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::agent::{Agent, Outcome, PATH, Question, Said};
+use super::agent::{Agent, Ask, Outcome, PATH, Said};
 use super::bluez::{Bluez, BluezError};
 use super::bonds::Bonds;
 use super::grant::{Grant, short};
@@ -113,6 +113,8 @@ pub enum Unpaired {
     NoDigits,
     #[error("you said no")]
     No,
+    #[error("nobody is here to be asked: what would be typed has ended")]
+    Nobody,
     #[error("nobody answered here in time")]
     NoAnswer,
     #[error("it does not want to")]
@@ -140,6 +142,7 @@ impl Unpaired {
             Said::Digits if refused => Self::WrongDigits,
             Said::Blank if refused => Self::NoDigits,
             Said::No if refused => Self::No,
+            Said::Nobody if refused => Self::Nobody,
             _ if refused => Self::Refused,
             _ if why.is_out_of_reach() => Self::OutOfReach,
             _ if why.is_busy() => Self::Busy,
@@ -156,6 +159,7 @@ impl Unpaired {
             Self::No => {
                 "if the numbers were not the same, another device may have answered: let the right one alone be near, and pair it again"
             }
+            Self::Nobody => "pair it at a terminal, where a person sees what it shows",
             Self::NoAnswer => "pair it again, with its display in sight: it waits for half a minute",
             Self::Refused => {
                 "let it pair, as its manual says (often a button), and let it forget whom it was paired with; then pair it again"
@@ -218,42 +222,54 @@ pub struct Person {
 }
 
 impl Person {
-    pub async fn at(settings: &config::Ble) -> Result<Self, PersonError> {
+    /// At the adapter that the gateway uses, as it is: nothing is switched on for it.
+    pub async fn looking(settings: &config::Ble) -> Result<Self, PersonError> {
         let (bluez, stream) = Bluez::open(settings.bus.as_deref()).await?;
         drop(stream); // nobody would read it
-        let bonds = Bonds::of(settings.state.as_deref());
-        let mut this = Self { bluez, adapter: String::new(), address: String::new(), settings: settings.clone(), bonds };
-        let tree = this.tree().await?;
-        let found = tree.adapter(settings.adapter.as_deref()).map(|(path, _)| path.to_owned());
-        let adapter = found.ok_or_else(|| BluezError::NoAdapter(settings.adapter.clone()))?;
+        Self::of(bluez, settings).await
+    }
+
+    /// The same, and the adapter is switched on.
+    pub async fn at(settings: &config::Ble) -> Result<Self, PersonError> {
+        let this = Self::looking(settings).await?;
         let until = Instant::now() + Duration::from_millis(POWER_MS_MAX);
-        while !this.tree().await?.adapter(settings.adapter.as_deref()).is_some_and(|(_, a)| a.powered) {
-            match this.bluez.power(&adapter).await {
+        while this.is_off().await? {
+            match this.bluez.power(&this.adapter).await {
                 Ok(()) if Instant::now() < until => sleep(Duration::from_millis(LOOK_MS)).await,
-                Ok(()) => return Err(PersonError::Off { adapter: name_of(&adapter).to_owned() }),
+                Ok(()) => return Err(this.off()),
                 Err(why) if why.is("Busy") && Instant::now() < until => sleep(Duration::from_millis(LOOK_MS)).await,
-                Err(why) if why.is("Blocked") => return Err(PersonError::Off { adapter: name_of(&adapter).to_owned() }),
+                Err(why) if why.is("Blocked") => return Err(this.off()),
                 Err(why) => return Err(why.into()),
             }
         }
-        this.address = tree.address_of(&adapter);
-        this.adapter = adapter;
         Ok(this)
     }
 
-    /// As [`at`](Self::at), for whoever only looks: nothing is started or switched on for it.
+    /// At an adapter that is switched on already; BlueZ is not started for it either.
     pub async fn beside(settings: &config::Ble) -> Result<Self, PersonError> {
         let (bluez, stream) = Bluez::open(settings.bus.as_deref()).await?;
         drop(stream); // as above
         bluez.owner().await?; // whoever calls org.bluez itself may have the bus start it
+        let this = Self::of(bluez, settings).await?;
+        if this.is_off().await? { Err(this.off()) } else { Ok(this) }
+    }
+
+    async fn of(bluez: Bluez, settings: &config::Ble) -> Result<Self, PersonError> {
         let bonds = Bonds::of(settings.state.as_deref());
         let mut this = Self { bluez, adapter: String::new(), address: String::new(), settings: settings.clone(), bonds };
         let tree = this.tree().await?;
-        let Some((first, _)) = tree.adapters().next() else { return Err(BluezError::NoAdapter(None).into()) };
-        let powered = tree.adapters().find(|(_, adapter)| adapter.powered);
-        this.adapter = powered.ok_or_else(|| PersonError::Off { adapter: name_of(first).to_owned() })?.0.to_owned();
+        let found = tree.adapter(settings.adapter.as_deref()).map(|(path, _)| path.to_owned());
+        this.adapter = found.ok_or_else(|| BluezError::NoAdapter(settings.adapter.clone()))?;
         this.address = tree.address_of(&this.adapter);
         Ok(this)
+    }
+
+    async fn is_off(&self) -> Result<bool, BluezError> {
+        Ok(!self.tree().await?.adapter(Some(self.adapter())).is_some_and(|(_, adapter)| adapter.powered))
+    }
+
+    fn off(&self) -> PersonError {
+        PersonError::Off { adapter: self.adapter().to_owned() }
     }
 
     /// As BlueZ calls it, like hci0.
@@ -328,12 +344,7 @@ impl Person {
 
     /// What it is now, and how it was paired. `ask` is asked on a thread of its own and may wait for a person.
     /// `address`: where the target is an instance, the one that it is bound to; whoever advertises that instance's name is not meant.
-    pub async fn pair(
-        &self,
-        target: &str,
-        address: Option<&str>,
-        ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
-    ) -> Result<Paired, PersonError> {
+    pub async fn pair(&self, target: &str, address: Option<&str>, ask: Arc<Ask>) -> Result<Paired, PersonError> {
         let least = self.settings.pairing;
         if least == Pairing::None {
             return Err(PersonError::NotAllowed);
@@ -379,12 +390,7 @@ impl Person {
     }
 
     /// How it was paired; None: it was paired before.
-    async fn begin(
-        &self,
-        path: &str,
-        device: &Device,
-        ask: Arc<dyn Fn(Question) -> Option<u32> + Send + Sync>,
-    ) -> Result<Option<Pairing>, PersonError> {
+    async fn begin(&self, path: &str, device: &Device, ask: Arc<Ask>) -> Result<Option<Pairing>, PersonError> {
         let (least, address, name) = (self.settings.pairing, device.address.clone(), called(device));
         let agent = Agent::new(path.to_owned(), name.clone(), least, ask);
         let outcome = agent.outcome();

@@ -147,6 +147,21 @@ impl Radio {
         state.tree.device(path).cloned()
     }
 
+    /// Asks BlueZ what a device is. It does not signal everything: where a connection's own socket is quicker than the kernel's word of it, 5.66 says
+    /// nothing of `Connected` (and `Device .. is already connected` in its log).
+    pub(super) async fn learn(&self, bluez: &Bluez, path: &str) -> Result<(), BluezError> {
+        for _ in 0..READ_AGAIN_MAX {
+            let before = self.device(path).map(|device| device.heard);
+            let properties = bluez.device(path).await?;
+            let mut state = self.lock();
+            if state.tree.device(path).map(|device| device.heard) == before {
+                state.tree.changed(path, DEVICE, properties, &[]);
+                break;
+            } // what was signalled meanwhile may be newer
+        }
+        Ok(())
+    }
+
     pub(super) fn look<T>(&self, at: impl FnOnce(&Tree) -> T) -> T {
         at(&self.lock().tree)
     }

@@ -1,6 +1,7 @@
 //! One instance's place at the radio: which device it has, and where what that device says goes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -22,6 +23,7 @@ pub(super) struct Seat {
     pub grant: Grant,
     pub inbox: inbox::Sender,
     pub news: Notify,
+    heard_ns: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -47,7 +49,7 @@ struct Inner {
 
 impl Seat {
     pub fn new(grant: Grant, inbox: inbox::Sender) -> Self {
-        Self { grant, inbox, news: Notify::new(), inner: Mutex::default() }
+        Self { grant, inbox, news: Notify::new(), heard_ns: AtomicU64::new(0), inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -150,7 +152,7 @@ impl Seat {
     pub fn value(&self, now: Moment, path: &str, bytes: &[u8], status: &Status) -> bool {
         let mut inner = self.lock();
         let Some((handle, confirmed)) = inner.routes.get(path).copied() else { return false };
-        self.count(bytes.len(), status);
+        self.count(now, bytes.len(), status);
         let event = if confirmed { Event::BleIndicated(handle, bytes.to_vec()) } else { Event::BleNotified(handle, bytes.to_vec()) };
         if inner.open {
             self.give(now, event, status);
@@ -168,7 +170,13 @@ impl Seat {
         status.instance(self.inbox.instance(), |i| i.overruns = self.inbox.overruns());
     }
 
-    pub fn count(&self, bytes: usize, status: &Status) {
+    /// When it said something last, whether its plugin has heard that yet or not; 0: never.
+    pub fn heard_ns(&self) -> u64 {
+        self.heard_ns.load(Ordering::Relaxed)
+    }
+
+    pub fn count(&self, now: Moment, bytes: usize, status: &Status) {
+        self.heard_ns.store(now.monotonic_ns, Ordering::Relaxed);
         status.link(&self.grant.link(), |l| {
             l.notifications += 1;
             l.bytes_in += bytes as u64;
@@ -194,7 +202,7 @@ impl Seat {
         let services: Vec<_> =
             device.service_data.iter().map(|(id, bytes)| ServiceData { service: as_wit(*id), bytes: bytes.clone() }).collect();
         let bytes = manufacturer.iter().map(|m| m.bytes.len()).chain(services.iter().map(|s| s.bytes.len())).sum();
-        self.count(bytes, status);
+        self.count(now, bytes, status);
         status.link(&self.grant.link(), |l| (l.rssi_dbm, l.rssi_ns) = (device.rssi, now.monotonic_ns));
         let rssi = rssi.clamp(i8::MIN.into(), i8::MAX.into()) as i8;
         self.give(now, Event::BleAdvertised { rssi, manufacturer, services, who: self.who(device) }, status);

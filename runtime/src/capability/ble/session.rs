@@ -140,13 +140,15 @@ impl Session {
     fn silent_at_ns(&self, of: &Peripheral) -> Option<(u64, u64)> {
         let subscribed = !self.sockets.is_empty() || !self.signals.is_empty();
         let (since, usual_s) = of.status.instance(of.inbox.instance(), |i| (i.could_speak_since(), i.silent_after_s));
+        let since = since.max(of.seat.heard_ns()); // what its plugin has not read yet was said all the same
         let quiet_s = usual_s.saturating_mul(MUTE_FACTOR << of.mute_links.min(MUTE_DOUBLINGS_MAX));
         (subscribed && usual_s > 0).then_some((since.saturating_add(quiet_s.saturating_mul(1_000_000_000)), quiet_s))
     }
 
     /// BlueZ may have lost its subscriptions without a word: a new link brings them back.
     fn says_nothing(&self, of: &mut Peripheral) -> Option<String> {
-        if of.status.instance(of.inbox.instance(), |i| i.newest_monotonic_ns > i.link_since_ns) {
+        // not by what was read of it, like its battery: that it answers says nothing of what it was subscribed to
+        if of.seat.heard_ns() > of.status.instance(of.inbox.instance(), |i| i.link_since_ns) {
             of.mute_links = 0;
         }
         let (at_ns, quiet_s) = self.silent_at_ns(of)?;
@@ -193,8 +195,9 @@ impl Session {
     }
 
     fn give(&self, of: &Peripheral, handle: u16, bytes: Vec<u8>) {
-        of.seat.count(bytes.len(), &of.status);
-        of.seat.give((of.clock)(), Event::BleNotified(handle, bytes), &of.status);
+        let now = (of.clock)();
+        of.seat.count(now, bytes.len(), &of.status);
+        of.seat.give(now, Event::BleNotified(handle, bytes), &of.status);
     }
 
     /// What came before the link was lost is heard, also when the word of its loss was quicker.

@@ -1,11 +1,12 @@
 //! What the site allows one instance on its Modbus bus: servers, function codes, address ranges. Nothing is implied by anything else.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::handle::CANCELS_WAITING_MAX;
 use super::settings::{Protocol, Settings};
-use crate::capability::GrantError;
+use crate::capability::{GrantError, not_asked};
 use crate::config::{self, ModbusGrant};
 use crate::contract::modbus::Request;
 
@@ -37,6 +38,8 @@ pub struct Grant {
     requests_max: u16,
     quirk: bool,
     keep_raw: bool,
+    /// Functions that change a device, of which the plugin's own package asks for no others, where it says that: the smaller of both counts.
+    asked: Option<BTreeSet<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub enum Refusal {
     Server { at: String, instance: String, server: u8, line: String },
     #[error("asked to {wish}, which {at} does not grant. To allow it, under [instance.{instance}.grants.modbus] add to allow: {line}")]
     Function { at: String, instance: String, wish: String, line: String },
+    #[error("asked to {wish}, which {at} grants, and its own package does not ask for{}", not_asked("modbus"))]
+    NotAsked { at: String, wish: String },
     #[error("asked to {wish}: {why}; no grant can allow it")]
     Impossible { wish: String, why: String },
 }
@@ -95,7 +100,13 @@ impl Grant {
             requests_max: from.requests_max,
             quirk: from.checksum_quirk,
             keep_raw: false,
+            asked: None,
         })
+    }
+
+    /// Of a plugin whose package asks to change a device by no other functions. What it reads depends on its settings, so that is the site's alone.
+    pub fn asked(self, most: Option<&ModbusGrant>) -> Self {
+        Self { asked: most.map(writing), ..self }
     }
 
     pub fn bus(&self) -> &str {
@@ -163,7 +174,12 @@ impl Grant {
             return Err(Refusal::Server { at, instance, server, line: format!("servers = {all:?}") });
         }
         match self.rules.iter().find(|r| r.function == reach.function) {
-            Some(rule) if reach.count == 0 || rule.holds(reach.first, reach.count) => Ok(()),
+            Some(rule) if reach.count == 0 || rule.holds(reach.first, reach.count) => match &self.asked {
+                Some(asked) if writes_to_device(rule.function) && !asked.contains(&rule.function) => {
+                    Err(Refusal::NotAsked { at: self.at.clone(), wish: format!("{reach} of server {server}") })
+                }
+                _ => Ok(()),
+            },
             _ => {
                 let (at, instance) = (self.at.clone(), self.instance.clone());
                 Err(Refusal::Function { at, instance, wish: format!("{reach} of server {server}"), line: reach.line() })
@@ -305,6 +321,11 @@ impl fmt::Display for Reach {
         }
         Ok(())
     }
+}
+
+/// Functions by which a grant lets a device be changed.
+pub fn writing(grant: &ModbusGrant) -> BTreeSet<u8> {
+    grant.allow.iter().map(|rule| rule.function).filter(|function| writes_to_device(*function)).collect()
 }
 
 fn writes_to_device(function: u8) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::pattern::{FRAME_BYTES_MAX, Pattern};
 use super::{Flow, Place, Settings};
-use crate::capability::{GrantError, Part};
+use crate::capability::{GrantError, Part, not_asked};
 use crate::config::SerialGrant;
 
 /// What the inbox of a port holds.
@@ -24,6 +24,8 @@ pub struct Grant {
     port: PathBuf,
     settings: Settings,
     writes: Vec<Pattern>,
+    /// The most that the plugin's own package asks to write, where it says that: the smaller of both counts.
+    asked: Option<Vec<Pattern>>,
 }
 
 /// How a byte looks on the line.
@@ -50,6 +52,8 @@ pub enum Refusal {
         "asked to write {frame}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.serial] add to writes: '{frame}'"
     )]
     NoPattern { at: String, instance: String, frame: String },
+    #[error("asked to write {frame}, which {at} allows, and its own package does not ask for{}", not_asked("serial"))]
+    NotAsked { at: String, frame: String },
     #[error("asked to write {bytes} bytes at once: a frame has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
     Impossible { bytes: usize },
 }
@@ -72,7 +76,13 @@ impl Grant {
         let read = |(n, text): (usize, &String)| Pattern::parse(text).map_err(|e| fail(&format!("writes[{n}]"), e.to_string()));
         let writes = from.writes.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let settings = Settings { place, baud: from.baud, framing, flow };
-        Ok(Self { instance: instance.to_owned(), at: from.at.to_string(), port: from.port.clone(), settings, writes })
+        Ok(Self { instance: instance.to_owned(), at: from.at.to_string(), port: from.port.clone(), settings, writes, asked: None })
+    }
+
+    /// Of a plugin whose package asks for no more than this. How the line is set is the site's alone.
+    pub fn asked(self, most: Option<&SerialGrant>) -> Result<Self, GrantError> {
+        let asked = most.map(|most| Self::new(&self.instance, most)).transpose()?.map(|most| most.writes);
+        Ok(Self { asked, ..self })
     }
 
     pub fn port(&self) -> &Path {
@@ -96,7 +106,8 @@ impl Grant {
             return Err(Refusal::Impossible { bytes: frame.len() });
         }
         if self.writes.iter().any(|p| p.matches(frame)) {
-            return Ok(());
+            let asked = self.asked.as_ref().is_none_or(|asked| asked.iter().any(|p| p.matches(frame)));
+            return if asked { Ok(()) } else { Err(Refusal::NotAsked { at: self.at.clone(), frame: Pattern::of(frame) }) };
         }
         Err(Refusal::NoPattern { at: self.at.clone(), instance: self.instance.clone(), frame: Pattern::of(frame) })
     }
@@ -105,6 +116,11 @@ impl Grant {
     pub fn lacks(&self, other: &Self) -> Vec<Part> {
         let missing = other.writes.iter().filter(|asked| !self.writes.iter().any(|mine| mine.covers(asked)));
         missing.map(|asked| Part { words: format!("to write {asked}"), keys: vec![asked.to_string()] }).collect()
+    }
+
+    /// By what a manifest may say what is done without a part of this.
+    pub fn keys(&self) -> Vec<String> {
+        self.writes.iter().map(Pattern::to_string).chain(["baud", "framing"].map(str::to_owned)).collect()
     }
 
     /// How the other has its line, where this one has it otherwise: a device can be set so.

@@ -12,8 +12,8 @@ use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what ran here, no other package of a release that
-was seen here; and where it is new here and the site has a fleet, named by its lists while its metadata is fresh. Then it lies in `[plugins] folder`, and
+It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what was seen here (but what ran last may come
+back), no other package of a release that was seen here; and where it is new here and the site has a fleet, named by its lists while its metadata is fresh. Then it lies in `[plugins] folder`, and
 a record of that in the audit log. It runs when gateway.toml names it. A site with a fleet says `wardgate plugin install`, which looks at the fleet's own
 signatures first and ends here.
 
@@ -96,7 +96,7 @@ pub fn install_refused(args: &InstallRefused) -> Result<(), Fault> {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A release below the highest that ran here is refused: whoever brings it back brings back what was mended since. This says, by the site's key, that
+A release below the highest that was seen here is refused: whoever brings it back brings back what was mended since. This says, by the site's key, that
 exactly this one may, on this gateway and no other unless --everywhere says so. gateway.toml must name the public half as [trust] site_key.
 
 Example:
@@ -189,11 +189,11 @@ fn allow(config: &Path, key: &Path, verb: &str, what: &Exception, everywhere: bo
         };
         return refused(Fault::new(Guilty::Plugin, what, remedy), Some(public.id()));
     }
-    // nothing but the disk can go wrong behind the record
-    let signed = match sign_override(&site.config.gateway.state, &secret, what, gateway) {
+    // it lies on flash before the record says that it was given, and counts behind that
+    let laid = match sign_override(&site.config.gateway.state, &secret, what, gateway) {
         Ok(signed) => signed,
         Err(e) => return refused(wrong(e), Some(public.id())),
     };
     site.record(entry(What::BreakGlass))?;
-    signed.put().or_else(|e| refused(wrong(e), Some(public.id())))
+    laid.put().or_else(|e| refused(wrong(e), Some(public.id())))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::site::Site;
-use crate::config::{Config, Manifest};
+use crate::config::{Config, Link, Manifest};
 use crate::contract::one_line;
 use crate::fault::Fault;
 use crate::plugin::{self, Admission, BillSummary, Flaw, GOLDEN_FOLDER, Package, PluginError, SBOM_FILE, Sealed, Withheld};
@@ -76,6 +76,20 @@ pub fn vendor_says(text: &str) -> String {
     }
 }
 
+/// Of what a site grants.
+fn at_most(link: Link, manifest: &Manifest) -> String {
+    let (most, said) = (manifest.most(), manifest.asks.get(&link).and_then(|ask| ask.at_most.as_ref()));
+    match (link, most.links().contains(&link), said) {
+        (_, false, _) => "it says no bound: all that the site grants of that it may do".into(),
+        (_, true, Some(most)) => format!("whatever the site grants, never more than: {}", one_line(most, WORDS_BYTES_MAX)),
+        (Link::Ble, true, None) => "whatever the site grants, it never sees, reads, hears or writes more than that".into(),
+        (Link::Serial, true, None) => "whatever the site grants, it never writes more than that".into(),
+        (Link::Modbus, true, None) => {
+            "it reads what the site grants; whatever that is, it never writes by other functions than that".into()
+        }
+    }
+}
+
 impl fmt::Display for Screen<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sealed, manifest } = self;
@@ -118,6 +132,7 @@ impl Screen<'_> {
             if let Some(ask) = manifest.asks.get(link) {
                 row(f, "", format_args!("  the vendor proposes: {}", one_line(&ask.grant, WORDS_BYTES_MAX)))?;
             }
+            row(f, "", format_args!("  {}", at_most(*link, manifest)))?;
             name = "";
         }
         if manifest.links.is_empty() {

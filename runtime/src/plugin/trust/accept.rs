@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::memory::Memory;
+use super::memory::{Memory, Ran};
 use super::{Known, Withheld};
 use crate::plugin::package::{self, Admission, Package};
 use crate::plugin::{Claim, Flaw, PluginError, Signed};
@@ -44,10 +44,14 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
     }
     let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
     let bytes = sealed.write();
-    if let Some(why) = known.revoked(name, &signed).or_else(|| known.news(name, &signed, beside.as_deref())) {
+    // what an instance ran last is nothing new, though a newer one was taken since: its file may have been lost
+    let ran = Ran { package: format!("{vendor}/{name}"), release, digest: Some(signed.digest.clone()) };
+    let ran = known.memory.ran_last_somewhere(&ran);
+    let news = || if ran { known.other(name, &signed, beside.as_deref()) } else { known.news(name, &signed, beside.as_deref()) };
+    if let Some(why) = known.revoked(name, &signed).or_else(news) {
         return Err(withheld(&claim, why));
     }
-    let older = known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
+    let older = !ran && known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
     let other = known.memory.digest(vendor, name, release).or(beside.as_deref()).is_some_and(|seen| seen != signed.digest);
     let by_override = match (older, other) {
         (_, true) => Some("another package of the same release, by the site's override"),

@@ -1,9 +1,11 @@
 //! fleet.json: what `wardgate-trust` proved of the fleet's metadata, in short. It lies in the site's trust folder and is replaced as a whole.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::config::plain_file;
 use crate::keys::PublicKey;
@@ -41,6 +43,10 @@ pub struct Fleet {
     /// Until when keys are for something new, where they have an end.
     #[serde(default)]
     pub key_terms: Vec<KeyTerm>,
+    /// Of the file with zeros in its place: a bit that a card lost is told from what an update wrote. Who wrote it, it does not say. None: an older
+    /// `wardgate-trust` did, or it was looked at already.
+    #[serde(default, skip_serializing)]
+    pub digest: Option<String>,
 }
 
 /// A vendor's keys, as the fleet's metadata names them.
@@ -88,6 +94,28 @@ pub struct RevokedRelease {
     pub release: u64,
     #[serde(default)]
     pub reason: String,
+}
+
+/// Of whom a site trusts, what is otherwise in newer metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Key {
+        vendor: String,
+        key: String,
+        comes: bool,
+    },
+    /// `why`: none: it is revoked no more.
+    KeyRevoked {
+        vendor: String,
+        key: String,
+        why: Option<String>,
+    },
+    ReleaseRevoked {
+        vendor: String,
+        name: String,
+        release: u64,
+        why: Option<String>,
+    },
 }
 
 /// Why something was revoked, as the fleet's operator wrote it.
@@ -148,7 +176,10 @@ impl Fleet {
     /// Of bytes that came from `path`.
     pub fn parse(path: PathBuf, bytes: &[u8]) -> Result<Self, FleetError> {
         let unreadable = |why: String| FleetError::Unreadable { path: path.clone(), why };
-        let fleet: Self = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
+        let mut fleet: Self = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
+        if fleet.digest.take().is_some_and(|digest| !is_digest_of(&digest, bytes)) {
+            return Err(unreadable("it is not as an update wrote it: something of it was lost or changed".into()));
+        }
         if fleet.format != FORMAT {
             return Err(FleetError::Format { path, format: fleet.format });
         }
@@ -188,6 +219,33 @@ impl Fleet {
         Some(FleetError::Back { what, seen, found })
     }
 
+    /// What is otherwise than it was; `last`: none: this is the first that was seen.
+    pub fn changes_since(&self, last: Option<&Self>) -> Vec<Change> {
+        let keys = |of: &Self| -> Option<BTreeSet<(String, String)>> {
+            let all = of.vendors.as_ref()?.iter().flat_map(|of| of.keys.iter().map(|key| (of.vendor.clone(), key.clone())));
+            Some(all.collect())
+        };
+        let revoked_keys = |of: &Self| -> BTreeMap<(String, String), String> {
+            of.revoked_keys.iter().map(|of| ((of.vendor.clone(), of.key.clone()), reason(&of.reason))).collect()
+        };
+        let revoked = |of: &Self| -> BTreeMap<(String, String, u64), String> {
+            of.revoked_releases.iter().map(|of| ((of.vendor.clone(), of.name.clone(), of.release), reason(&of.reason))).collect()
+        };
+        let mut changes = Vec::new();
+        // metadata that do not say whose keys are whose say nothing of what came or went
+        if let (Some(now), Some(was)) = (keys(self), last.map_or_else(|| Some(BTreeSet::new()), keys)) {
+            let change = |(vendor, key): &(String, String), comes| Change::Key { vendor: vendor.clone(), key: key.clone(), comes };
+            changes.extend(now.difference(&was).map(|of| change(of, true)));
+            changes.extend(was.difference(&now).map(|of| change(of, false)));
+        }
+        let (now, was) = (revoked_keys(self), last.map(revoked_keys).unwrap_or_default());
+        changes.extend(otherwise(&now, &was).map(|((vendor, key), why)| Change::KeyRevoked { vendor, key, why }));
+        let (now, was) = (revoked(self), last.map(revoked).unwrap_or_default());
+        let of = |((vendor, name, release), why)| Change::ReleaseRevoked { vendor, name, release, why };
+        changes.extend(otherwise(&now, &was).map(of));
+        changes
+    }
+
     /// Seconds since 1970.
     pub fn expires_s(&self) -> i64 {
         when::read(&self.expires).unwrap_or_default()
@@ -195,15 +253,14 @@ impl Fleet {
 
     /// What of a package is revoked: a key that signed it, or its release.
     pub fn revoked(&self, vendor: &str, key: &PublicKey, name: &str, release: u64) -> Option<(String, Revocation)> {
-        let short = |text: &str| crate::contract::printable(if text.is_empty() { "no reason was given" } else { text }, REASON_BYTES_MAX);
         let id = key.id();
         if let Some(revoked) = self.revoked_keys.iter().find(|k| k.vendor == vendor && k.key == id) {
-            let why = Revocation { reason: short(&revoked.reason), since: revoked.since.clone() };
+            let why = Revocation { reason: reason(&revoked.reason), since: revoked.since.clone() };
             return Some((format!("{vendor}'s key {id}"), why));
         }
         let of = |r: &&RevokedRelease| r.vendor == vendor && r.name == name && r.release == release;
         let revoked = self.revoked_releases.iter().find(of)?;
-        Some((format!("{vendor}'s {name} release {release}"), Revocation { reason: short(&revoked.reason), since: None }))
+        Some((format!("{vendor}'s {name} release {release}"), Revocation { reason: reason(&revoked.reason), since: None }))
     }
 
     /// What is remembered of it: while nothing newer can be read nothing new comes in, and so its lists are of no use then.
@@ -257,6 +314,23 @@ impl Fleet {
         }
         Freshness::Stale(format!("it expired on {}, and here it is {}", self.expires, when::text(now)))
     }
+}
+
+/// What is new, with its reason, and what is there no more.
+fn otherwise<K: Ord + Clone>(now: &BTreeMap<K, String>, was: &BTreeMap<K, String>) -> impl Iterator<Item = (K, Option<String>)> {
+    let new = now.iter().filter(|(of, _)| !was.contains_key(of)).map(|(of, why)| (of.clone(), Some(why.clone())));
+    let gone = was.keys().filter(|of| !now.contains_key(of)).map(|of| (of.clone(), None));
+    new.chain(gone).collect::<Vec<_>>().into_iter()
+}
+
+fn reason(text: &str) -> String {
+    crate::contract::printable(if text.is_empty() { "no reason was given" } else { text }, REASON_BYTES_MAX)
+}
+
+fn is_digest_of(digest: &str, bytes: &[u8]) -> bool {
+    let zeros = "0".repeat(digest.len());
+    let text = String::from_utf8_lossy(bytes).replace(digest, &zeros);
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>() == digest
 }
 
 impl Seen {
@@ -320,6 +394,7 @@ mod tests {
             vendors: None,
             packages: None,
             key_terms: Vec::new(),
+            digest: None,
         }
     }
 
@@ -440,5 +515,55 @@ mod tests {
         open.revoked_keys[0].key = "ed25519:x".into();
         put(&folder, &open);
         stale("is no key");
+    }
+
+    /// As `wardgate-trust` writes it: a card that lost a bit says nothing that is believed.
+    //= PROMISES.md#P332
+    #[test]
+    fn a_bit_that_was_lost_changes_nothing_that_is_known() {
+        let mut whole = serde_json::to_value(fleet(2)).unwrap();
+        whole["digest"] = "0".repeat(64).into();
+        let text = serde_json::to_string_pretty(&whole).unwrap() + "\n";
+        let digest: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+        let good = text.replace(&"0".repeat(64), &digest).into_bytes();
+        let read = |bytes: &[u8]| Fleet::parse(PathBuf::new(), bytes);
+        assert_eq!(read(&good), Ok(fleet(2)));
+        let mut told = 0;
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                match read(&bad) {
+                    Ok(read) => assert_eq!(read, fleet(2), "byte {at} bit {bit}"),
+                    Err(_) => told += 1,
+                }
+            }
+        }
+        // a letter of the digest's own name makes it a file of an older program, in which nothing else is otherwise
+        assert!(good.len() * 8 - told <= "digest".len() * 8, "{told} of {}", good.len() * 8);
+        let bad = String::from_utf8(good).unwrap().replace("\"timestamp_version\": 2", "\"timestamp_version\": 3");
+        assert!(read(bad.as_bytes()).unwrap_err().to_string().contains("not as an update wrote it"));
+    }
+
+    #[test]
+    fn what_newer_metadata_say_otherwise_is_named() {
+        let named = |vendor: &str, keys: &[u8]| KeysOf { vendor: vendor.into(), keys: keys.iter().map(|n| key(*n).id()).collect() };
+        let of = |vendors: Option<Vec<KeysOf>>| Fleet { vendors, ..fleet(1) };
+        let comes = |vendor: &str, n: u8, comes| Change::Key { vendor: vendor.into(), key: key(n).id(), comes };
+        let (none, first) = (of(None), of(Some(vec![named("acme", &[2, 3])])));
+        assert_eq!(first.changes_since(Some(&first)), []);
+        assert_eq!(first.changes_since(Some(&none)), [], "older metadata did not say whose keys are whose");
+        assert_eq!(none.changes_since(Some(&first)), []);
+        let next = of(Some(vec![named("acme", &[3]), named("other", &[4])]));
+        assert_eq!(next.changes_since(Some(&first)), [comes("other", 4, true), comes("acme", 2, false)]);
+        let calm = Fleet { revoked_keys: Vec::new(), revoked_releases: Vec::new(), ..first.clone() };
+        let changes = |why: fn(&str) -> Option<String>| {
+            let release =
+                Change::ReleaseRevoked { vendor: "acme".into(), name: "pump".into(), release: 3, why: why("no reason was given") };
+            [Change::KeyRevoked { vendor: "acme".into(), key: key(1).id(), why: why("a laptop was stolen") }, release]
+        };
+        assert_eq!(first.changes_since(Some(&calm)), changes(|why| Some(why.into())));
+        assert_eq!(calm.changes_since(Some(&first)), changes(|_| None));
+        assert_eq!(first.changes_since(None).len(), 4, "all that the first says");
     }
 }

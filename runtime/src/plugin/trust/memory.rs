@@ -136,6 +136,11 @@ impl Remembered {
         self.digests.entry(package(vendor, name)).or_default().insert(release, digest.to_owned());
     }
 
+    /// Whether this is what ran last as any instance.
+    pub fn ran_last_somewhere(&self, it: &Ran) -> bool {
+        self.ran.keys().any(|instance| self.ran_last(instance, it))
+    }
+
     /// Whether this is what ran last as that instance.
     pub fn ran_last(&self, instance: &str, it: &Ran) -> bool {
         let Some(ran) = self.ran.get(instance) else { return false };

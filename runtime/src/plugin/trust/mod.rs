@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::package::Signed;
 pub use accept::{Accepted, examine};
-pub use fleet::{Fleet, Freshness, KeyTerm, Seen};
+pub use fleet::{Change, Fleet, Freshness, KeyTerm, Seen};
 pub use hands::{InOthersHands, gateways_user, in_others_hands};
 pub use memory::{Approval, Log, Memory, Ran, Remembered};
 pub use reach::{GrantLine, Reach, grants_hash, grants_lines};
@@ -24,7 +24,7 @@ pub enum Withheld {
     #[error("{what} was revoked{}: {reason}", since.as_ref().map(|s| format!(" on {s}")).unwrap_or_default())]
     Revoked { what: String, reason: String, since: Option<String> },
     #[error(
-        "{vendor}'s {name} release {release} is older than release {seen}, which ran here: whoever puts it in takes back what was mended since"
+        "{vendor}'s {name} release {release} is older than release {seen}, which was seen here: whoever puts it in takes back what was mended since"
     )]
     Older { vendor: String, name: String, release: u64, seen: u64 },
     #[error(

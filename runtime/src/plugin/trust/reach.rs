@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::capability::ble::pool_words;
-use crate::config::{BleGrant, BlePool, Bus, Grants, Instance, Manifest};
+use crate::capability::modbus;
+use crate::config::{BleGrant, BlePool, Bus, Grants, Instance, Link, Manifest};
+use crate::contract::printable;
 use crate::plugin::Surface;
 
 /// What a package asks for.
@@ -22,7 +24,9 @@ pub struct Reach {
 impl Reach {
     pub fn of(manifest: &Manifest, surface: &Surface) -> Self {
         let imports = surface.imports.iter().map(|import| format!("imports {import}"));
-        let links = manifest.links.iter().map(|link| format!("reaches {link} devices"));
+        let links = manifest.links.iter().map(|link| reaches(*link));
+        let most = manifest.most();
+        let bounds = manifest.links.iter().flat_map(|link| bounds(*link, &most));
         let inputs = manifest.inputs.iter().map(|input| format!("hears {} ({:?})", input.name, input.kind));
         let commands = manifest.commands.keys().map(|command| format!("takes the command {command}"));
         let (c, l) = (&manifest.channels, &manifest.limits);
@@ -39,19 +43,59 @@ impl Reach {
             ("limits said_kib_s", l.said_kib_s),
         ];
         Self {
-            of: imports.chain(links).chain(inputs).chain(commands).collect(),
+            of: imports.chain(links).chain(bounds).chain(inputs).chain(commands).collect(),
             at_most: at_most.into_iter().map(|(name, most)| (name.to_owned(), most)).collect(),
         }
     }
 
     /// What this one asks for and `approved` does not hold; a line each.
     pub fn beyond(&self, approved: &Self) -> Vec<String> {
-        let new = self.of.difference(&approved.of).cloned();
+        // whoever approved a link as a whole, as all did before gateways had bounds, approved every part of it
+        let whole = |link: &Link| {
+            let bounded = approved.of.iter().any(|line| line.starts_with(&of_what_is_granted(*link)));
+            approved.of.contains(&reaches(*link)) && (!bounded || approved.of.contains(&all_that_is_granted(*link)))
+        };
+        let whole: Vec<_> = Link::ALL.into_iter().filter(whole).map(of_what_is_granted).collect();
+        let new = self.of.difference(&approved.of).filter(|line| !whole.iter().any(|link| line.starts_with(link))).cloned();
         let more = self.at_most.iter().filter_map(|(name, most)| {
             let was = approved.at_most.get(name).copied().unwrap_or(0);
             (*most > was).then(|| format!("{name} {most} instead of {was}"))
         });
         new.chain(more).collect()
+    }
+}
+
+fn reaches(link: Link) -> String {
+    format!("reaches {link} devices")
+}
+
+/// How each line begins that says how much of a link a package asks for.
+fn of_what_is_granted(link: Link) -> String {
+    format!("of what a site grants of {link}: ")
+}
+
+fn all_that_is_granted(link: Link) -> String {
+    of_what_is_granted(link) + "all"
+}
+
+/// The most of a link that a package asks for, whatever a site grants: the lines of a grant, without the device that only a site can name.
+fn bounds(link: Link, most: &Grants) -> Vec<String> {
+    let of = of_what_is_granted(link);
+    // whole, however long: two that are cut alike would be taken for one
+    let each = |lines: Vec<String>| lines.into_iter().map(|line| printable(&format!("{of}{line}"), usize::MAX)).collect();
+    match (link, &most.modbus, &most.serial, &most.ble) {
+        (Link::Modbus, Some(most), ..) => {
+            let writes = modbus::writing(most).into_iter().map(|function| format!("function {function}, which writes"));
+            each(std::iter::once("reads".to_owned()).chain(writes).collect())
+        }
+        (Link::Serial, _, Some(most), _) => {
+            each(std::iter::once("reads".to_owned()).chain(most.writes.iter().map(|frame| format!("writes {frame}"))).collect())
+        }
+        (Link::Ble, .., Some(most)) => {
+            let of_services = BleGrant { address: None, pool: None, bonded: false, ..most.clone() };
+            each(ble_lines(&of_services).iter().map(|line| line.hashed.trim_start_matches("ble ").to_owned()).collect())
+        }
+        _ => vec![all_that_is_granted(link)],
     }
 }
 
@@ -158,6 +202,7 @@ mod tests {
             new.beyond(&old),
             [
                 "imports wardgate:device/modbus@0.1.0",
+                "of what a site grants of modbus: all",
                 "reaches modbus devices",
                 "takes the command stop",
                 "channels numeric 5 instead of 4",
@@ -220,5 +265,47 @@ mod tests {
             })
             .into();
         assert_eq!(all.len(), 13);
+    }
+
+    fn asking(link: &str, asks: &str) -> Reach {
+        let text = format!("name = \"pump\"\nversion = \"1.0.0\"\nlinks = [\"{link}\"]\n[channels]\n{asks}");
+        Reach::of(&Manifest::parse(&text).unwrap(), &Surface::default())
+    }
+
+    /// An update that asks for more of a link than before is looked at by a person, and one that was approved before gateways looked is no new one.
+    //= PROMISES.md#P329
+    #[test]
+    fn what_a_package_newly_asks_of_a_link_is_new() {
+        let ble = |grant: &str| asking("ble", &format!("[asks.ble]\nneeds = \"x\"\ngrant = 'ble = {{ address = \"..\", {grant} }}'\n"));
+        let meter = ble("services = [\"1808\"], writes = { \"2a52\" = [\"04 01\"] }");
+        let more = ble("services = [\"1808\", \"1810\"], writes = { \"2a52\" = [\"04 01\", \"02 01\"] }");
+        assert_eq!(
+            more.beyond(&meter),
+            ["of what a site grants of ble: sees service 1810", "of what a site grants of ble: writes 2a52 02 01"]
+        );
+        assert_eq!(meter.beyond(&more), [""; 0]);
+        let all = asking("ble", "");
+        assert_eq!((all.beyond(&meter), meter.beyond(&all)), (vec!["of what a site grants of ble: all".to_owned()], vec![]));
+        // an approval of an older gateway knows links as a whole
+        let older = Reach { of: ["reaches ble devices".to_owned()].into(), at_most: meter.at_most.clone() };
+        assert_eq!((more.beyond(&older), all.beyond(&older)), (vec![], vec![]));
+        let serial = |writes: &str| {
+            let grant = format!("serial = {{ port = \"/dev/x\", baud = 9600, writes = [{writes}] }}");
+            asking("serial", &format!("[asks.serial]\nneeds = \"x\"\ngrant = '{grant}'\n"))
+        };
+        assert_eq!(serial("\"01\"").beyond(&serial("")), ["of what a site grants of serial: writes 01"]);
+        let modbus = |function: u8| {
+            let grant = format!("modbus = {{ bus = \"b\", servers = [1], allow = [{{ function = {function}, addresses = [\"0\"] }}] }}");
+            asking("modbus", &format!("[asks.modbus]\nneeds = \"x\"\ngrant = '{grant}'\n"))
+        };
+        assert_eq!(modbus(6).beyond(&modbus(3)), ["of what a site grants of modbus: function 6, which writes"]);
+        assert_eq!(modbus(4).beyond(&modbus(3)), [""; 0], "what is read is the site's");
+        let at_most = asking(
+            "serial",
+            "[asks.serial]\nneeds = \"x\"\ngrant = 'serial = { port = \"/dev/x\" }'\nat_most = 'serial = { port = \"/dev/x\", writes = [\"02\"] }'\n",
+        );
+        assert_eq!(at_most.beyond(&serial("")), ["of what a site grants of serial: writes 02"]);
+        let paints = asking("serial", "[asks.serial]\nneeds = \"x\"\ngrant = 'serial = { port = \"/dev/x\", writes = [\"\\u001b\"] }'\n");
+        assert_eq!(paints.beyond(&serial("")), ["of what a site grants of serial: writes \\u{1b}"], "a person reads it");
     }
 }

@@ -152,28 +152,37 @@ impl Exception {
     }
 }
 
-/// An override that is signed and lies nowhere yet.
-pub struct SignedOverride {
+/// An override that is signed, and lies where it does not count yet: on flash, beside where it will.
+pub struct LaidOverride {
     path: PathBuf,
-    bytes: Vec<u8>,
+    aside: PathBuf,
 }
 
-/// All that can go wrong with an override but the disk goes wrong here. `gateway`: where it holds, or [`EVERYWHERE`].
-pub fn sign_override(state: &Path, key: &SecretKey, what: &Exception, gateway: &str) -> Result<SignedOverride, SiteError> {
+/// All that can go wrong with an override goes wrong here, a disk without room too. `gateway`: where it holds, or [`EVERYWHERE`].
+pub fn sign_override(state: &Path, key: &SecretKey, what: &Exception, gateway: &str) -> Result<LaidOverride, SiteError> {
     let path = what.path(state)?;
     let sig = base64::encode(&key.sign(&what.message(gateway))?);
     let said = Override { what: what.clone(), gateway: gateway.to_owned(), key: key.public().id(), sig };
-    Ok(SignedOverride { path, bytes: serde_json::to_vec(&said).expect("plain texts") })
+    let laid = LaidOverride { aside: scratch(&path), path };
+    let failed = |why| SiteError::File { path: laid.path.clone(), why };
+    fs::create_dir_all(laid.path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    write(&laid.aside, &serde_json::to_vec(&said).expect("plain texts")).map_err(failed)?;
+    Ok(laid)
 }
 
-impl SignedOverride {
+impl LaidOverride {
     /// Where the gateway looks for it; answers where that is.
     pub fn put(self) -> Result<PathBuf, SiteError> {
-        let Self { path, bytes } = self;
-        let failed = |why| SiteError::File { path: path.clone(), why };
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-        put(&path, &bytes).map_err(failed)?;
+        let path = self.path.clone();
+        rename(&self.aside, &path).map_err(|why| SiteError::File { path: path.clone(), why })?;
         Ok(path)
+    }
+}
+
+impl Drop for LaidOverride {
+    /// One that was not put counts nowhere, and does not stay.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.aside);
     }
 }
 
@@ -191,11 +200,23 @@ pub fn allows(said: &[u8], key: &PublicKey, what: &Exception, gateway: &str) -> 
 }
 
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let scratch = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&scratch)?;
+    let aside = scratch(path);
+    write(&aside, bytes)?;
+    rename(&aside, path)
+}
+
+fn scratch(path: &Path) -> PathBuf {
+    path.with_extension(format!("new-{}", std::process::id()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&scratch, path)?;
+    file.sync_all()
+}
+
+fn rename(aside: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(aside, path)?;
     File::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
 }
 

@@ -1,6 +1,6 @@
 //! Bonds: which of them count, that none is made by itself, and whom a person pairs who names an instance.
 
-use wardgate::capability::ble::{Paired, PersonError, Question};
+use wardgate::capability::ble::{Answer, Paired, PersonError, Question};
 use wardgate::config::Pairing;
 use wardgate_lab::sim::ble::{Device, Kind, PASSKEY};
 
@@ -13,8 +13,8 @@ impl Air {
     /// A person who says yes, where the site allows this and whatever is stronger.
     async fn pairs(&self, least: Pairing, target: &str, address: Option<&str>) -> Result<Paired, PersonError> {
         let yes = std::sync::Arc::new(|question: Question| match question {
-            Question::Passkey { .. } => Some(PASSKEY),
-            _ => Some(0),
+            Question::Passkey { .. } => Answer::Yes(PASSKEY),
+            _ => Answer::Yes(0),
         });
         self.person_under(least).await.pair(target, address, yes).await
     }

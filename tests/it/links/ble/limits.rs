@@ -74,6 +74,21 @@ async fn the_link_of_a_subscribed_peripheral_that_says_nothing_is_made_anew_and_
     assert_eq!(one.hears(RATE, 3).await, air.sent("belt-1", RATE)[..3]);
 }
 
+/// What it says counts when it comes, however late its plugin reads it: a link that is cut while it speaks is a gap, and hard on BlueZ.
+//= PROMISES.md#P336
+#[tokio::test]
+async fn the_link_of_one_that_speaks_is_kept_though_its_plugin_has_read_nothing_yet() {
+    let mut air = Air::with("unread", &[BELT]);
+    air.status.instance("bed-1", |i| i.silent_after_s = 1); // and no plugin is there, which would say a value
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    one.is_up().await;
+    air.order("on");
+    one.subscribes(RATE).await;
+    tokio::time::sleep(Duration::from_secs(7)).await; // more than twice as long as one may be silent
+    let link = air.link("bed-1");
+    assert!(link.up && link.reconnects == 0 && link.notifications > 2, "{link:#?}");
+}
+
 /// A peripheral that takes the connection and says nothing: it is given up, told, and tried again; nobody else waits for it.
 #[tokio::test]
 async fn a_connection_that_is_never_made_is_given_up_and_tried_again() {
@@ -85,6 +100,19 @@ async fn a_connection_that_is_never_made_is_given_up_and_tried_again() {
     assert_eq!(air.link("bed-1").timeouts, 1);
     air.order("unmute belt-1");
     one.is_up().await;
+}
+
+/// BlueZ 5.66 signals nothing of some connections: it is asked.
+//= PROMISES.md#P337
+#[tokio::test]
+async fn a_connection_that_bluez_signals_to_nobody_is_noticed() {
+    let mut air = Air::with("unsignalled", &[BELT]);
+    air.order("unsignal belt-1");
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    one.is_up().await;
+    air.order("on");
+    one.subscribes(RATE).await;
+    assert_eq!(one.hears(RATE, 3).await, air.sent("belt-1", RATE)[..3]);
 }
 
 #[tokio::test]

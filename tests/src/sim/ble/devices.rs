@@ -86,6 +86,8 @@ pub(super) struct Peripheral {
     pub mute: bool,
     /// It is connected, and its services are never known.
     pub opaque: bool,
+    /// That it is connected is signalled to nobody, as BlueZ 5.66 does where the socket is quicker than the kernel's word.
+    pub unsignalled: bool,
     /// So many times more BlueZ holds what was subscribed to before.
     pub holds: u32,
     /// Ticks until the next value.
@@ -137,6 +139,7 @@ impl Peripheral {
             told: false,
             mute: false,
             opaque: false,
+            unsignalled: false,
             holds: 0,
             wait_ms: 0,
             count,

@@ -199,7 +199,9 @@ impl World {
         }
         let path = self.peripherals[at].path();
         self.peripherals[at].connected = true;
-        self.changed(&path, DEVICE1, vec![("Connected", true.into())]);
+        if !self.peripherals[at].unsignalled {
+            self.changed(&path, DEVICE1, vec![("Connected", true.into())]);
+        }
         if !self.peripherals[at].opaque {
             self.resolve(at);
         }

@@ -215,6 +215,7 @@ impl World {
                 self.changed(&path, DEVICE1, vec![("Paired", true.into()), ("Bonded", true.into())]);
             }
             "opaque" => peripheral.opaque = true,
+            "unsignal" => peripheral.unsignalled = true,
             "clear" => {
                 peripheral.opaque = false;
                 if peripheral.connected && !peripheral.resolved {

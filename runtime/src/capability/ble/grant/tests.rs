@@ -116,3 +116,31 @@ fn in_words_a_grant_hides_nothing() {
     );
     assert!(read("").unwrap().explain().ends_with("it may write nothing"));
 }
+
+/// The smaller counts on each side: what is refused names the side that refuses it.
+//= PROMISES.md#P328
+#[test]
+fn what_the_package_does_not_ask_for_no_grant_allows() {
+    let wide = || read("services=1808,180a,1810;2a52=04 01,02 ?? ??").unwrap();
+    let asks = |text: &str| wide().asked(Some(&parse(text))).unwrap();
+    let (service, id, point) = (uuid("1808").unwrap(), uuid("2a18").unwrap(), uuid("2a52").unwrap());
+    let narrow = asks("reads=2a19;notifies=2a18;2a52=04 ??");
+    assert_eq!((narrow.permits_notify(id), narrow.permits_read(uuid("2a19").unwrap())), (Ok(()), Ok(())));
+    assert_eq!(narrow.permits_write(point, &[4, 1]), Ok(()), "both allow it");
+    for (refusal, wish) in [
+        (narrow.permits_read(id), "asked to read 2a18"),
+        (asks("notifies=").permits_notify(id), "asked to be notified of 2a18"),
+        (narrow.permits_write(point, &[2, 1, 9]), "asked to write 02 01 09 to 2a52"),
+    ] {
+        let said = refusal.unwrap_err().to_string();
+        assert!(said.starts_with(wish) && said.contains("own package does not ask for") && said.contains("[asks.ble]"), "{said}");
+    }
+    assert!(matches!(narrow.permits_write(point, &[4, 2]), Err(Refusal::Write { .. })), "the site's side refuses");
+    assert!(narrow.shows(service, id) && !narrow.shows(uuid("1810").unwrap(), id) && wide().shows(uuid("1810").unwrap(), id));
+    let seen = asks("characteristics=2a19");
+    assert!(!seen.shows(service, id) && seen.shows(service, uuid("2a19").unwrap()));
+    let hears = BleGrant { services: Vec::new(), broadcast: true, ..parse("") };
+    let hears = wide().asked(Some(&hears)).unwrap();
+    assert!(hears.broadcast && !hears.shows(service, id));
+    assert_eq!(wide().asked(None).unwrap().permits_write(point, &[2, 1, 9]), Ok(()), "a package that does not say");
+}

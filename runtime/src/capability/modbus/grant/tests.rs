@@ -194,3 +194,21 @@ fn what_its_bus_cannot_do_is_named_by_its_key() {
     }
     assert_eq!(misfit(&[0], 3, false, &tcp), None, "over TCP it is a device that has no number");
 }
+
+//= PROMISES.md#P328
+#[test]
+fn what_changes_a_device_is_asked_for_by_the_package_and_what_is_read_is_the_sites() {
+    let all: Vec<(u8, &[&str])> =
+        every(5).iter().map(|(function, _)| (*function, if matches!(function, 17 | 43) { &[][..] } else { &["5"][..] })).collect();
+    let asked = grant(&all).asked(Some(&config(&[(3, &["0..9"]), (6, &["9"])])));
+    for (function, request) in every(5) {
+        let refused = asked.permits(1, &request);
+        if matches!(function, 1..=4 | 6 | 43) {
+            assert_eq!(refused, Ok(()), "{function}");
+            continue;
+        }
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("own package does not ask for") && said.contains("[asks.modbus]"), "{said}");
+    }
+    assert_eq!(grant(&all).asked(None).permits(1, &every(5)[5].1), Ok(()), "a package that does not say");
+}
