@@ -272,6 +272,11 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// Of a line as it stands below `[instance.NAME.grants]`.
+    pub fn read(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|e| e.message().to_owned())
+    }
+
     /// The links that they give anything of.
     pub fn links(&self) -> BTreeSet<Link> {
         let links = [(Link::Modbus, self.modbus.is_some()), (Link::Serial, self.serial.is_some()), (Link::Ble, self.ble.is_some())];

@@ -282,7 +282,7 @@ impl Running {
         warden.begin(&config, life, &workshop.walls).await;
         let sights: BTreeMap<String, Sight> = posts.iter().map(|(name, post)| (name.clone(), post.sight.clone())).collect();
         roster.change_to(posts).await?;
-        warden.take(&sights, Occasion::Start, GATEWAY).await;
+        warden.take(&config, &sights, Occasion::Start, GATEWAY).await;
         warden.withhold(&withheld).await;
         let workshop = Arc::new(workshop);
         let door = Door::open(Occasion::Start, &workshop, &config, late, &status);

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 use wardgate_lab::accountant::{self, Content};
 use wardgate_lab::demo::boottime_ns;
 use wardgate_lab::guest::{self, CPU, Guest, Peripherals, UART_PORT};
@@ -180,9 +182,15 @@ fn out_and_back(peripherals: &mut Peripherals, name: &str, again: &str) {
 }
 
 /// Compiles the plugins under qemu's user mode, beside the guest that boots meanwhile: one emulated processor takes two minutes for four of them,
-/// this machine's take twenty seconds. The state folder of that gateway is the guest's to begin with.
+/// this machine's take twenty seconds. The state folder of that gateway is the guest's to begin with. What was compiled for the same gateway and packages
+/// before is taken again: it lies beside the guest's image.
 fn compile_ahead(share: &Path, log: &Path) {
     let state = share.join("state");
+    let tests = std::env::current_exe().unwrap(); // in target/debug/deps
+    let kept = tests.ancestors().nth(3).unwrap().join("ble-guest").join(format!("compiled-{}", what_is_compiled(share)));
+    if kept.is_dir() {
+        return copied(&kept, &state);
+    }
     let there = fs::read_to_string(share.join("gateway.toml")).unwrap();
     let broker = there.lines().find(|line| line.starts_with("port = ")).unwrap();
     // it is heard by nobody, and its devices are none of this machine's
@@ -196,6 +204,38 @@ fn compile_ahead(share: &Path, log: &Path) {
     let mut gateway = Process::start("ahead", &mut command, &log.join("ahead.log")).unwrap();
     gateway.wait_for(arm::READY_S_MAX, |line| line.starts_with("ready").then_some(())).unwrap();
     assert!(gateway.stop().unwrap().success(), "{}", gateway.log_end());
+    let half = kept.with_extension(format!("new-{}", std::process::id()));
+    fs::create_dir_all(&half).unwrap();
+    for part in OF_THE_COMPILER {
+        copied(&state.join(part), &half.join(part));
+    }
+    if fs::rename(&half, &kept).is_err() {
+        fs::remove_dir_all(&half).unwrap(); // another test was quicker
+    }
+    let mut all: Vec<_> = fs::read_dir(kept.parent().unwrap()).unwrap().map(Result::unwrap).collect();
+    all.retain(|one| one.file_name().to_string_lossy().starts_with("compiled-"));
+    all.sort_by_key(|one| std::cmp::Reverse(one.metadata().and_then(|about| about.modified()).ok()));
+    all.iter().skip(KEPT_MAX).for_each(|old| drop(fs::remove_dir_all(old.path())));
+}
+
+/// Of a state folder: code, and the key under which it is.
+const OF_THE_COMPILER: [&str; 2] = ["compiled", "device.key"];
+const KEPT_MAX: usize = 4; // each gateway and set of packages has its own, of some MB
+
+/// Another gateway, another package or another processor has another.
+fn what_is_compiled(share: &Path) -> String {
+    let mut files = vec![share.join("wardgate")];
+    let packages = fs::read_dir(share.join("packages")).unwrap().map(|folder| folder.unwrap().path());
+    files.extend(packages.flat_map(|folder| ["plugin.wasm", "manifest.toml"].map(|file| folder.join(file))));
+    files.sort();
+    let mut all = Sha256::new_with_prefix(CPU);
+    files.iter().for_each(|file| all.update(Sha256::digest(fs::read(file).unwrap())));
+    all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn copied(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-rT").arg(from).arg(to).status();
+    assert!(done.unwrap().success(), "{} to {}", from.display(), to.display());
 }
 
 /// The gateway in the guest, which says the rest in the shared folder.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use wardgate::config::Link;
 use wardgate::plugin::{Host, Package, Profile, trial};
 
 /// Folders of plugins that have cases, and the one whose cases prove this runner.
@@ -38,6 +39,22 @@ fn every_case_says_in_the_sandbox_what_it_says_natively() {
             }
         }
     }
+}
+
+/// Every gateway would refuse it.
+//= PROMISES.md#P338
+#[test]
+fn a_case_in_which_a_plugin_asks_for_what_its_manifest_does_not_name_differs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/ble-glucose");
+    let built = wardgate::plugin::build(&folder).unwrap_or_else(|why| panic!("{why}"));
+    let mut package = Package::open(&built.folder, true).unwrap_or_else(|why| panic!("{why}"));
+    let host = Arc::new(Host::probe().unwrap_or_else(|why| panic!("{why}")));
+    let clears = folder.join("golden/cleared.json");
+    let played = |package: &Package| trial::case(&trial::ready_in(host.clone(), package).unwrap(), &clears).unwrap();
+    assert!(played(&package).is_ok());
+    package.manifest.asks.get_mut(&Link::Ble).unwrap().at_most = None;
+    let told = played(&package).expect_err("it clears the meter").to_string();
+    assert!(told.contains("[asks.ble] in manifest.toml does not name") && told.contains("it asks to write 02 02 01"), "{told}");
 }
 
 //= PROMISES.md#P195

@@ -167,7 +167,7 @@ fn diff(of: &Of) -> Result<(), Fault> {
     }
     if !known {
         println!("no instance ran it yet; it asks for:");
-        asked.reach.of.iter().for_each(|line| println!("    + {line}"));
+        asked.reach.of.iter().cloned().chain(asked.reach.bounds_in_words()).for_each(|line| println!("    + {line}"));
         asked.reach.at_most.iter().filter(|(_, most)| **most > 0).for_each(|(name, most)| println!("    + {name} {most}"));
     }
     Ok(())

@@ -135,7 +135,15 @@ pub struct Ask {
     pub without: BTreeMap<String, String>,
 }
 
+/// What is asked of one link, as text: the longest of ours has 290. Gateways keep it for each instance.
+const ASK_BYTES_MAX: usize = 2048;
+const COMMANDS_MAX: usize = 64; // a list that a person reads
+const COMMAND_NAME_BYTES_MAX: usize = 64; // a word on a command line
 const WITHOUT_BYTES_MAX: usize = 200; // half a line of a warning, which may have several; the longest of ours has 99
+
+fn is_word(name: &str) -> bool {
+    (1..=COMMAND_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
 
 /// Words of letters, digits and plain signs with a space between them: whatever else there is in Unicode, a line for a person's screen does without it.
 fn is_one_line(says: &str) -> bool {
@@ -154,12 +162,12 @@ impl Ask {
 
     /// What that line grants; None: it is no such line.
     pub fn grants(&self) -> Option<Grants> {
-        toml::from_str(&self.grant).ok()
+        Grants::read(&self.grant).ok()
     }
 
     /// The most that is asked for; None: that is not said.
     pub fn most(&self) -> Option<Grants> {
-        self.at_most.as_ref().map_or_else(|| self.grants(), |most| toml::from_str(most).ok())
+        self.at_most.as_ref().map_or_else(|| self.grants(), |most| Grants::read(most).ok())
     }
 }
 
@@ -287,6 +295,13 @@ impl Manifest {
             if let Some((part, what, remedy)) = ask.mistake() {
                 return wrong(&["asks", link.name(), "without", part], format!("[asks.{link}.without]: {what}"), remedy);
             }
+            for (key, text) in [("grant", Some(&ask.grant)), ("at_most", ask.at_most.as_ref())] {
+                if let Some(bytes) = text.map(String::len).filter(|bytes| *bytes > ASK_BYTES_MAX) {
+                    let what =
+                        format!("[asks.{link}] {key} has {bytes} bytes, and {ASK_BYTES_MAX} are the most: each gateway remembers it");
+                    return wrong(&["asks", link.name(), key], what, "ask for less, or by fewer and wider patterns".to_owned());
+                }
+            }
             if ask.at_most.is_some() && !ask.most().is_some_and(|most| most.links().contains(link)) {
                 let what = format!("[asks.{link}] at_most grants nothing of {link}");
                 return wrong(&["asks", link.name(), "at_most"], what, format!("write it like `grant`: {link} = {{ .. }}, in quotes"));
@@ -296,12 +311,25 @@ impl Manifest {
             let what = format!("two inputs are called \"{}\"", input.1.name);
             return wrong(&["inputs"], what, "give each a name of its own".to_owned());
         }
+        if read.commands.len() > COMMANDS_MAX {
+            let what = format!("{} commands are more than {COMMANDS_MAX}", read.commands.len());
+            return wrong(&["commands"], what, "let one command take an argument".to_owned());
+        }
+        if let Some(name) = read.commands.keys().find(|name| !is_word(name)) {
+            let what = "a command's name is 1 to 64 letters, digits and signs of ASCII without a space".to_owned();
+            return wrong(&["commands", name], what, "call it by one word, like zero-offset".to_owned());
+        }
         for (name, setting) in &read.settings {
             if let Some((what, remedy)) = setting.mistake() {
                 return wrong(&["settings", name], format!("[settings.{name}]: {what}"), remedy);
             }
         }
         Ok(read)
+    }
+
+    /// The line that bounds what a site grants of a link; none: it says no bound.
+    pub fn bound(&self, link: Link) -> Option<&str> {
+        self.asks.get(&link).map(|ask| ask.at_most.as_ref().unwrap_or(&ask.grant).as_str())
     }
 
     /// The most that it asks for of each link that it says that of.
@@ -436,6 +464,12 @@ mod tests {
 
     #[test]
     fn a_link_is_explained_only_where_it_is_asked_for() {
+        let long = format!("{GOOD}[asks.serial]\nneeds = \"x\"\ngrant = \"{}\"\n", "y".repeat(ASK_BYTES_MAX + 1));
+        assert!(Manifest::parse(&long).unwrap_err().to_string().contains("grant has 2049 bytes, and 2048 are the most"));
+        for name in ["", "zero offset", "a\\nb", "\\u001b[8m", "ü"] {
+            let told = Manifest::parse(&format!("{GOOD}[commands.\"{name}\"]\ndescription = \"x\"\n")).unwrap_err().to_string();
+            assert!(told.contains("1 to 64 letters, digits and signs of ASCII"), "{told}");
+        }
         let most = |of: &str| Manifest::parse(&format!("{GOOD}[asks.serial]\nneeds = \"x\"\ngrant = \"y\"\nat_most = '{of}'\n"));
         let right = most("serial = { port = \"/dev/x\", writes = [\"01\"] }").unwrap();
         assert_eq!(right.most().serial.unwrap().writes, ["01"]);

@@ -285,7 +285,7 @@ impl Orders {
                 self.warden.tell_allowed(name).await;
             }
         }
-        self.warden.take(&sights, self.door.since, GATEWAY).await;
+        self.warden.take(&self.config, &sights, self.door.since, GATEWAY).await;
         Ok(())
     }
 
@@ -419,7 +419,7 @@ impl Orders {
             self.warden.write(self.warden.by_site(entry.and("how", RELOADED), &self.config)).await;
         }
         self.warden.only(&self.config);
-        self.warden.take(&sights, Occasion::Reload, by).await;
+        self.warden.take(&self.config, &sights, Occasion::Reload, by).await;
         self.warden.withhold(&withheld).await;
         self.warden.look_at_file(&self.config).await;
         done.withheld = withheld.into_keys().collect();

@@ -1,7 +1,7 @@
 //! The corridor's keeper of trust: whether gateway.toml is the site's, which package may run on it now, what the fleet takes back; and it writes
 //! all of that into the audit log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -314,7 +314,7 @@ impl Warden {
     }
 
     /// What is about to run is remembered, and what is new in it is written down. `by`: who wanted it.
-    pub async fn take(&mut self, sights: &BTreeMap<String, Sight>, occasion: Occasion, by: &str) {
+    pub async fn take(&mut self, config: &Config, sights: &BTreeMap<String, Sight>, occasion: Occasion, by: &str) {
         let Remembered { approvals: before, ran, .. } = self.remembered().await;
         let mut entries = Vec::new();
         for (instance, sight) in sights {
@@ -324,16 +324,18 @@ impl Warden {
             let signed = sight.signed.as_ref().map(|by| format!("{} release {}", by.vendor, by.release)).unwrap_or_default();
             self.status.instance(instance, |i| (i.grants_hash, i.signed_by) = (hash, signed));
         }
-        let all = sights.clone();
+        let (all, configured) = (sights.clone(), config.instances.keys().cloned().collect::<BTreeSet<_>>());
         let kept = self.remember(move |m| {
             let sights = &all;
+            m.ran.retain(|instance, _| configured.contains(instance)); // who is gone begins anew
             m.approvals.retain(|instance, _| sights.contains_key(instance) || before.contains_key(instance));
             for (instance, sight) in sights {
                 m.ran.insert(instance.clone(), sight.ran());
                 if let Some(by) = &sight.signed {
                     m.saw(&by.vendor, &sight.name, by.release, Some(&by.digest));
                 }
-                let same = m.approvals.get(instance).filter(|a| a.package == sight.package()).map(|a| a.reach.clone());
+                let same = m.approvals.get(instance).filter(|a| a.package == sight.package());
+                let same = same.map(|a| a.reach.clone().filled_in(&sight.reach, a.release == sight.release()));
                 let approval = Approval {
                     package: sight.package(),
                     release: sight.release(),
@@ -541,7 +543,7 @@ fn revoked(why: &Option<String>) -> String {
 }
 
 /// Changes of one newer state of the metadata that are written down one by one: each is a write to flash.
-const CHANGES_MAX: usize = 64;
+const CHANGES_MAX: usize = 256;
 /// A kept moment is renewed at most so often: each is a write to flash.
 const NEWEST_STEP_S: i64 = 86_400;
 

@@ -384,7 +384,7 @@ pub fn allowed(config: &Config, name: &str, instance: &Instance, manifest: &conf
     let serial = grants.serial.as_ref().map(|grant| serial::Grant::new(name, grant)?.asked(most.serial.as_ref()));
     let ble = grants.ble.as_ref().map(|grant| ble::Grant::new(name, grant)?.asked(most.ble.as_ref()));
     Ok(Allowed {
-        modbus: bus_grant(config, name, instance)?.map(|grant| grant.asked(most.modbus.as_ref())),
+        modbus: bus_grant(config, name, instance)?.map(|grant| grant.asked(most.modbus.as_ref())).transpose().map_err(wrong_grant)?,
         serial: serial.transpose().map_err(wrong_grant)?,
         ble: ble.transpose().map_err(wrong_grant)?,
     })

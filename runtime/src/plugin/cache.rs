@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use hmac::Mac;
@@ -86,8 +87,10 @@ impl Cache {
         Ok(Self { folder, key })
     }
 
+    /// Each its own: two packages of one component may be compiled at once.
     pub(super) fn scratch(&self, key: CacheKey) -> PathBuf {
-        self.folder.join(format!("{}.new-{}", key.file(), std::process::id()))
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        self.folder.join(format!("{}.new-{}-{}", key.file(), std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// For what is asked besides.
@@ -176,10 +179,13 @@ mod tests {
 
     const KEY: CacheKey = CacheKey([7; 32]);
 
+    /// Two releases that differ in their manifest alone are compiled at once where nothing is kept yet.
+    //= PROMISES.md#P340
     #[test]
     fn an_entry_is_taken_only_as_it_was_written() {
         let state = test_folder("cache");
         let cache = Cache::open(&state, DeviceKey::open(&state, [1; 32]).unwrap()).unwrap();
+        assert_ne!(cache.scratch(KEY), cache.scratch(KEY), "each compilation has a file of its own");
         cache.store(KEY, b"code").unwrap();
         let entry = fs::read(cache.folder.join(KEY.file())).unwrap();
         assert_eq!(cache.authentic(KEY, &entry), Some(&b"code"[..]));

@@ -55,9 +55,9 @@ fn serial_parts(grants: &Grants, asked: &Grants, most: &Grants) -> (Vec<Part>, V
 }
 
 fn modbus_parts(grants: &Grants, most: &Grants) -> Vec<Part> {
-    let writing = |of: &Grants| of.modbus.as_ref().map(modbus::writing).unwrap_or_default();
-    let beyond = writing(grants).difference(&writing(most)).copied().collect::<Vec<_>>();
-    beyond.into_iter().map(|function| Part { words: format!("Modbus function {function}, which writes"), keys: Vec::new() }).collect()
+    let read = |of: &Grants| of.modbus.as_ref().and_then(|grant| modbus::Grant::new("", grant).ok());
+    let (Some(granted), Some(most)) = (read(grants), read(most)) else { return Vec::new() };
+    most.lacks(&granted)
 }
 
 /// With what the plugin does without each; what comes of it in the same way stands together.
@@ -182,7 +182,7 @@ mod tests {
             format!("modbus = {{ bus = \"b\", servers = [1, 2], allow = [{{ function = {function}, addresses = [\"7\"] }}] }}")
         };
         assert_eq!(held_of(&asks, &rules(4)), Held::default(), "what is read depends on settings");
-        assert_eq!(held_of(&asks, &rules(6)).more, ["Modbus function 6, which writes"]);
+        assert_eq!(held_of(&asks, &rules(6)).more, ["to write the single register 7"]);
         let text = "name = \"filter\"\nversion = \"1.0.0\"\nlinks = []\n[channels]\nnumeric = 1\n";
         let none = held(&toml::from_str("serial = { port = \"/dev/y\" }").unwrap(), &Manifest::parse(text).unwrap());
         assert_eq!(none.more, ["serial devices at all, which it cannot ask anything of"]);

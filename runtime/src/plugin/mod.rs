@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 mod allowance;
+mod bound;
 mod cache;
 mod channels;
 mod commands;
@@ -30,6 +31,7 @@ mod trust;
 
 use crate::fault::{Guilty, remedy_for};
 pub use crate::keys::{KeyError, PublicKey, SEED_BYTES, SecretKey, export as export_key, make as make_keys};
+pub use bound::Bound;
 pub use cache::Origin;
 pub use channels::{Asked, FromPipeline, Left, Links, Spoken, ToPipeline, Wiring};
 pub use commands::{Command, Commands};

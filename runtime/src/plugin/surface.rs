@@ -6,8 +6,8 @@ use std::fmt;
 
 use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload};
 
-use crate::capability::{GrantError, ble, modbus, serial};
-use crate::config::{Grants, Link, Manifest};
+use super::bound::Bound;
+use crate::config::{Link, Manifest};
 use crate::contract::{Granted, PACKAGE, VERSION, printable};
 
 const NAME_BYTES_MAX: usize = 200; // names are the plugin's: shown to people, so bounded
@@ -138,8 +138,7 @@ impl Surface {
             (false, false) => return Err(Mismatch::NoFilterEvents),
             (true, false) | (false, true) => {}
         }
-        asks(&manifest.most())?;
-        without(manifest)
+        asks(manifest)
     }
 
     fn offers(&self, interface: &str) -> bool {
@@ -152,24 +151,16 @@ impl Surface {
     }
 }
 
-/// What bounds each grant of a site can be read as one.
-fn asks(most: &Grants) -> Result<(), Mismatch> {
-    let wrong = |link| move |e: GrantError| Mismatch::Asks { link, why: shown(&format!("{}: {}", e.key, e.why)) };
-    most.modbus.as_ref().map(|most| modbus::Grant::new("", most)).transpose().map_err(wrong(Link::Modbus))?;
-    most.serial.as_ref().map(|most| serial::Grant::new("", most)).transpose().map_err(wrong(Link::Serial))?;
-    most.ble.as_ref().map(|most| ble::Grant::new("", most)).transpose().map_err(wrong(Link::Ble))?;
-    Ok(())
-}
-
-/// A part that stands in no grant is never said of any.
-fn without(manifest: &Manifest) -> Result<(), Mismatch> {
+/// What is asked of each link can be read, its `grant` is within its `at_most`, and what is done without a part is said of a part.
+fn asks(manifest: &Manifest) -> Result<(), Mismatch> {
     for (link, ask) in &manifest.asks {
-        let keys = |of: &Grants| match link {
-            Link::Ble => of.ble.as_ref().and_then(|grant| ble::Grant::new("", grant).ok()).map(|grant| grant.keys()),
-            Link::Serial => of.serial.as_ref().and_then(|grant| serial::Grant::new("", grant).ok()).map(|grant| grant.keys()),
-            Link::Modbus => None,
-        };
-        let asked: BTreeSet<String> = [ask.grants(), ask.most()].into_iter().flatten().filter_map(|of| keys(&of)).flatten().collect();
+        let wrong = |why: String| Mismatch::Asks { link: *link, why: shown(&why) };
+        let grant = Bound::read(*link, &ask.grant).map_err(wrong)?;
+        let most = ask.at_most.as_ref().map(|most| Bound::read(*link, most)).transpose().map_err(wrong)?;
+        if let Some(part) = most.as_ref().and_then(|most| most.lacks(&grant).into_iter().next()) {
+            return Err(wrong(format!("at_most lacks {}, which grant has", part.words)));
+        }
+        let asked: BTreeSet<String> = grant.keys().into_iter().chain(most.iter().flat_map(Bound::keys)).collect();
         if let Some(part) = ask.without.keys().find(|part| !asked.contains(part.as_str())) {
             let asked =
                 if asked.is_empty() { "no part by name".to_owned() } else { shown(&asked.into_iter().collect::<Vec<_>>().join(", ")) };
@@ -263,12 +254,19 @@ mod tests {
                 "{why}"
             );
         }
-        let most = "at_most = 'ble = { address = \"..\", services = [\"1808\"], writes = { \"2a52\" = [\"04 01\", \"02 01\"] } }'\n";
+        let most = "at_most = 'ble = { address = \"..\", services = [\"1808\"], reads = [\"2a18\"], writes = { \"2a52\" = [\"04 01\", \"02 01\"] } }'\n";
         assert_eq!(asking(&format!("{GRANT}{most}without = {{ \"2a52 02 01\" = \"it keeps all\" }}")), Ok(()));
         for bad in ["services = [\"xyz\"]", "services = []", "services = [\"1808\"], writes = { \"2a52\" = [\"zz\"] }"] {
             let why = asking(&format!("grant = 'ble = {{ address = \"..\", {bad} }}'")).unwrap_err().to_string();
             assert!(why.contains("asks for ble by what is no grant: ") && why.contains("Correct [asks.ble]"), "{why}");
         }
-        assert_eq!(asking("grant = 'whatever'"), Ok(()), "it says no bound, and inspect says so");
+        for bad in
+            ["''", "'whatever'", "'ble = 5'", "'ble = { address = \"..\", servces = [\"1808\"] }'", "'serial = { port = \"/dev/x\" }'"]
+        {
+            assert!(matches!(asking(&format!("grant = {bad}")), Err(Mismatch::Asks { link: Link::Ble, .. })), "{bad}");
+        }
+        let small = "at_most = 'ble = { address = \"..\", services = [\"1808\"], writes = { \"2a52\" = [\"02 01\"] } }'\n";
+        let why = asking(&format!("{GRANT}{small}")).unwrap_err().to_string();
+        assert!(why.contains("at_most lacks to write 04 01 to 2a52, which grant has"), "{why}");
     }
 }

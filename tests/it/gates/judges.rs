@@ -611,12 +611,12 @@ fn whom_a_fleet_newly_trusts_and_what_it_takes_back_is_in_the_audit_log() {
         told,
         [
             format!("update is the vendor's from now on {key_1} wardgate"),
-            format!("update is the vendor's from now on {key_5} acme"),
             format!("revoke {key_9} wardgate a laptop was stolen"),
             "revoke pump 3 acme it leaks".to_owned(),
-            format!("update is the vendor's no more {key_5} acme"),
+            format!("update is the vendor's from now on {key_5} acme"),
             format!("revoke {key_9} wardgate it is revoked no more"),
             "revoke pump 3 acme it is revoked no more".to_owned(),
+            format!("update is the vendor's no more {key_5} acme"),
         ]
     );
     desk.well(&["audit", "verify"]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::handle::What;
 use super::services::service_name;
 use super::tree::Device;
 use crate::capability::serial::{FRAME_BYTES_MAX, Pattern};
@@ -73,8 +74,8 @@ pub enum Refusal {
         "asked to write {value} to {uuid}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.ble] add to writes: \"{uuid}\" = ['{value}']"
     )]
     Write { at: String, instance: String, uuid: String, value: String },
-    #[error("asked to {wish}, which {at} allows, and its own package does not ask for{}", not_asked("ble"))]
-    NotAsked { at: String, wish: String },
+    #[error("asked to {wish}, which {}", not_asked(at, *allows, "ble"))]
+    NotAsked { at: String, allows: bool, wish: String },
     #[error("asked to write {bytes} bytes at once: a value has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
     Impossible { bytes: usize },
 }
@@ -156,24 +157,45 @@ impl Grant {
         mine && self.asked.as_ref().is_none_or(|asked| asked.shows(service, characteristic))
     }
 
-    /// What the site allows, and the plugin's package does not ask for.
-    fn not_asked(&self, by: impl Fn(&Self) -> Result<(), Refusal>, wish: impl FnOnce() -> String) -> Result<(), Refusal> {
-        let refused = self.asked.as_ref().is_some_and(|asked| by(asked).is_err());
-        if refused { Err(Refusal::NotAsked { at: self.at.clone(), wish: wish() }) } else { Ok(()) }
+    /// By the site's side, as which `allows` says, and by the package's.
+    fn both(
+        &self,
+        allows: bool,
+        asked: impl Fn(&Self) -> Result<(), Refusal>,
+        wish: impl FnOnce() -> String,
+        refusal: impl FnOnce() -> Refusal,
+    ) -> Result<(), Refusal> {
+        match (allows, self.asked.as_ref().is_none_or(|most| asked(most).is_ok())) {
+            (true, true) => Ok(()),
+            (false, true) => Err(refusal()),
+            (allows, false) => Err(Refusal::NotAsked { at: self.at.clone(), allows, wish: wish() }),
+        }
+    }
+
+    /// What a plugin may ask of a characteristic that it sees.
+    pub fn permits(&self, uuid: &Uuid, what: &What) -> Result<(), Refusal> {
+        self.permits_id(of_wit(uuid), what)
+    }
+
+    pub(super) fn permits_id(&self, id: Id, what: &What) -> Result<(), Refusal> {
+        match what {
+            What::Read(_) => self.permits_read(id),
+            What::Write { bytes, .. } => self.permits_write(id, bytes),
+            What::Subscribe(_) => self.permits_notify(id),
+            What::Unsubscribe(_) => Ok(()),
+        }
     }
 
     pub(super) fn permits_read(&self, id: Id) -> Result<(), Refusal> {
-        if self.reads.as_ref().is_none_or(|reads| reads.contains(&id)) {
-            return self.not_asked(|asked| asked.permits_read(id), || format!("read {}", short(id)));
-        }
-        Err(Refusal::Read { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) })
+        let allows = self.reads.as_ref().is_none_or(|reads| reads.contains(&id));
+        let refusal = || Refusal::Read { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) };
+        self.both(allows, |most| most.permits_read(id), || format!("read {}", short(id)), refusal)
     }
 
     pub(super) fn permits_notify(&self, id: Id) -> Result<(), Refusal> {
-        if self.notifies.as_ref().is_none_or(|notifies| notifies.contains(&id)) {
-            return self.not_asked(|asked| asked.permits_notify(id), || format!("be notified of {}", short(id)));
-        }
-        Err(Refusal::Notify { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) })
+        let allows = self.notifies.as_ref().is_none_or(|notifies| notifies.contains(&id));
+        let refusal = || Refusal::Notify { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) };
+        self.both(allows, |most| most.permits_notify(id), || format!("be notified of {}", short(id)), refusal)
     }
 
     /// One write is one value: it matches one pattern from its first byte to its last, or it is not written.
@@ -182,11 +204,9 @@ impl Grant {
             return Err(Refusal::Impossible { bytes: bytes.len() });
         }
         let value = || bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
-        if self.writes.get(&id).is_some_and(|patterns| patterns.iter().any(|p| p.matches(bytes))) {
-            return self.not_asked(|asked| asked.permits_write(id, bytes), || format!("write {} to {}", value(), short(id)));
-        }
-        let value = value();
-        Err(Refusal::Write { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id), value })
+        let allows = self.writes.get(&id).is_some_and(|patterns| patterns.iter().any(|p| p.matches(bytes)));
+        let refusal = || Refusal::Write { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id), value: value() };
+        self.both(allows, |most| most.permits_write(id, bytes), || format!("write {} to {}", value(), short(id)), refusal)
     }
 
     /// Characteristics that are allowed something of a plugin which never sees them; in words, for `wardgate check`.
@@ -251,9 +271,35 @@ impl Grant {
         ids.chain(self.writes.iter().flat_map(of)).collect()
     }
 
-    /// One sentence for `wardgate check`.
+    /// What both sides allow, as a grant that has one side only.
+    fn smaller(&self) -> Self {
+        let Some(most) = &self.asked else { return self.clone() };
+        let within = |mine: &Vec<Id>, theirs: &Vec<Id>| mine.iter().filter(|id| theirs.contains(id)).copied().collect::<Vec<_>>();
+        let of_two = |mine: &Option<Vec<Id>>, theirs: &Option<Vec<Id>>| match (mine, theirs) {
+            (Some(mine), Some(theirs)) => Some(within(mine, theirs)),
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        let patterns = |(id, mine): (&Id, &Vec<Pattern>)| {
+            let theirs = most.writes.get(id).map_or(&[][..], Vec::as_slice);
+            (*id, mine.iter().flat_map(|one| theirs.iter().filter_map(|other| one.and(other))).collect())
+        };
+        let none_is_all = |ids: &Vec<Id>| (!ids.is_empty()).then(|| ids.clone());
+        Self {
+            services: within(&self.services, &most.services),
+            characteristics: of_two(&none_is_all(&self.characteristics), &none_is_all(&most.characteristics)).unwrap_or_default(),
+            reads: of_two(&self.reads, &most.reads),
+            notifies: of_two(&self.notifies, &most.notifies),
+            writes: self.writes.iter().map(patterns).collect(),
+            asked: None,
+            ..self.clone()
+        }
+    }
+
+    /// One sentence for `wardgate check`, of what both sides allow.
     pub fn explain(&self) -> String {
-        let list = |ids: &[Id]| ids.iter().map(|id| short(*id)).collect::<Vec<_>>().join(", ");
+        if self.asked.is_some() {
+            return self.smaller().explain();
+        }
         let bonded = if self.bonded { ", while it is bonded with this gateway" } else { "" };
         let which = match &self.which {
             Which::Address(address) => format!("of the Bluetooth peripheral {address}{bonded}"),
@@ -263,8 +309,14 @@ impl Grant {
                 )
             }
         };
+        format!("{which}: {}", self.may_in_words())
+    }
+
+    /// The same without whom.
+    pub fn may_in_words(&self) -> String {
+        let list = |ids: &[Id]| ids.iter().map(|id| short(*id)).collect::<Vec<_>>().join(", ");
         if self.broadcast {
-            return format!("{which}: it hears what that broadcasts; it is never connected, and nothing can be written to it");
+            return "it hears what that broadcasts; it is never connected, and nothing can be written to it".to_owned();
         }
         let of = if self.characteristics.is_empty() { String::new() } else { format!(", of them {} only", list(&self.characteristics)) };
         let may = |what: &str, ids: &Option<Vec<Id>>| match ids.as_deref() {
@@ -273,7 +325,7 @@ impl Grant {
             Some(ids) => format!("{what} {}", list(ids)),
         };
         let head = format!(
-            "{which}: it sees the services {}{of}; it may {}, and {}",
+            "it sees the services {}{of}; it may {}, and {}",
             list(&self.services),
             may("read", &self.reads),
             may("be notified of", &self.notifies)
@@ -376,6 +428,15 @@ pub(super) fn short(id: Id) -> String {
 
 pub(super) fn as_wit(id: Id) -> Uuid {
     Uuid { high: (id >> 64) as u64, low: id as u64 }
+}
+
+fn of_wit(uuid: &Uuid) -> Id {
+    u128::from(uuid.high) << 64 | u128::from(uuid.low)
+}
+
+/// For people.
+pub fn shown(uuid: &Uuid) -> String {
+    short(of_wit(uuid))
 }
 
 fn not_a_uuid(text: &str) -> String {

@@ -34,7 +34,7 @@ pub enum What {
 }
 
 impl What {
-    pub(super) fn handle(&self) -> u16 {
+    pub fn handle(&self) -> u16 {
         match self {
             Self::Read(handle) | Self::Subscribe(handle) | Self::Unsubscribe(handle) | Self::Write { handle, .. } => *handle,
         }
@@ -103,13 +103,7 @@ impl Handle {
             Some(None) => return gate.answer(reply(Failure::NotFound)),
             None => return gate.answer(reply(Failure::LinkDown)),
         };
-        let permitted = match &what {
-            What::Read(_) => grant.permits_read(id),
-            What::Write { bytes, .. } => grant.permits_write(id, bytes),
-            What::Subscribe(_) => grant.permits_notify(id),
-            What::Unsubscribe(_) => Ok(()),
-        };
-        if let Err(refusal) = permitted {
+        if let Err(refusal) = grant.permits_id(id, &what) {
             return gate.forbid(format_args!("the peripheral {}", grant.target()), &refusal, reply(Failure::NotGranted));
         }
         gate.pass(asks, |answer| Ask { tag, what, answer }, reply(Failure::OverRate), reply(Failure::LinkDown))

@@ -17,7 +17,7 @@ mod tree;
 
 pub use agent::{Answer, Question};
 pub use bluez::BluezError;
-pub use grant::{CONNECTED, Grant, INBOX_BYTES, Refusal, THE_SERVICE, link_name, pool_words};
+pub use grant::{CONNECTED, Grant, INBOX_BYTES, Refusal, THE_SERVICE, link_name, pool_words, shown};
 pub use handle::{ASKS_OPEN_MAX, Ask, Handle, Known, What};
 pub use peripheral::Peripheral;
 pub use person::{Paired, Person, PersonError, Seen};

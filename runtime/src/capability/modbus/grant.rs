@@ -1,12 +1,11 @@
 //! What the site allows one instance on its Modbus bus: servers, function codes, address ranges. Nothing is implied by anything else.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::handle::CANCELS_WAITING_MAX;
 use super::settings::{Protocol, Settings};
-use crate::capability::{GrantError, not_asked};
+use crate::capability::{GrantError, Part, not_asked};
 use crate::config::{self, ModbusGrant};
 use crate::contract::modbus::Request;
 
@@ -38,8 +37,8 @@ pub struct Grant {
     requests_max: u16,
     quirk: bool,
     keep_raw: bool,
-    /// Functions that change a device, of which the plugin's own package asks for no others, where it says that: the smaller of both counts.
-    asked: Option<BTreeSet<u8>>,
+    /// What changes a device, of which the plugin's own package asks for no more, where it says that: the smaller of both counts.
+    asked: Option<Vec<Rule>>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,8 +57,8 @@ pub enum Refusal {
     Server { at: String, instance: String, server: u8, line: String },
     #[error("asked to {wish}, which {at} does not grant. To allow it, under [instance.{instance}.grants.modbus] add to allow: {line}")]
     Function { at: String, instance: String, wish: String, line: String },
-    #[error("asked to {wish}, which {at} grants, and its own package does not ask for{}", not_asked("modbus"))]
-    NotAsked { at: String, wish: String },
+    #[error("asked to {wish}, which {}", not_asked(at, *allows, "modbus"))]
+    NotAsked { at: String, allows: bool, wish: String },
     #[error("asked to {wish}: {why}; no grant can allow it")]
     Impossible { wish: String, why: String },
 }
@@ -104,9 +103,29 @@ impl Grant {
         })
     }
 
-    /// Of a plugin whose package asks to change a device by no other functions. What it reads depends on its settings, so that is the site's alone.
-    pub fn asked(self, most: Option<&ModbusGrant>) -> Self {
-        Self { asked: most.map(writing), ..self }
+    /// Of a plugin whose package asks to change no more of a device. What it reads, and of which server, depends on its settings, so that is the
+    /// site's alone.
+    pub fn asked(self, most: Option<&ModbusGrant>) -> Result<Self, GrantError> {
+        let most = most.map(|most| Self::new(&self.instance, most)).transpose()?;
+        let asked = most.map(|most| most.rules.into_iter().filter(|rule| writes_to_device(rule.function)).collect());
+        Ok(Self { asked, ..self })
+    }
+
+    /// What changes a device that the other may and this one may not, of whichever server.
+    pub fn lacks(&self, other: &Self) -> Vec<Part> {
+        let missing = |rule: &Rule| {
+            let mine = self.rules.iter().find(|mine| mine.function == rule.function);
+            let beyond = |range: &&RangeInclusive<u16>| {
+                !mine.is_some_and(|mine| mine.addresses.iter().any(|r| r.contains(range.start()) && r.contains(range.end())))
+            };
+            let addresses: Vec<_> = rule.addresses.iter().filter(beyond).cloned().collect();
+            let lacks = mine.is_none() || !addresses.is_empty();
+            lacks.then(|| Part {
+                words: format!("to {}{}", verb(rule.function), spans(&Rule { addresses, ..rule.clone() })),
+                keys: Vec::new(),
+            })
+        };
+        other.rules.iter().filter(|rule| writes_to_device(rule.function)).filter_map(missing).collect()
     }
 
     pub fn bus(&self) -> &str {
@@ -154,6 +173,14 @@ impl Grant {
         self.requests_max() + CANCELS_WAITING_MAX
     }
 
+    /// Of a package's own bound: what a request would change, beyond this grant and of whichever server; in words.
+    pub fn changes_beyond(&self, request: &Request) -> Option<String> {
+        let reach = Reach::of(request);
+        let rule = self.rules.iter().find(|rule| rule.function == reach.function);
+        let held = rule.is_some_and(|rule| reach.count == 0 || rule.holds(reach.first, reach.count));
+        (writes_to_device(reach.function) && !held).then(|| reach.to_string())
+    }
+
     pub fn permits(&self, server: u8, request: &Request) -> Result<(), Refusal> {
         let reach = Reach::of(request);
         reach.possible().map_err(|why| Refusal::Impossible { wish: reach.to_string(), why })?;
@@ -173,21 +200,37 @@ impl Grant {
             let (at, instance) = (self.at.clone(), self.instance.clone());
             return Err(Refusal::Server { at, instance, server, line: format!("servers = {all:?}") });
         }
-        match self.rules.iter().find(|r| r.function == reach.function) {
-            Some(rule) if reach.count == 0 || rule.holds(reach.first, reach.count) => match &self.asked {
-                Some(asked) if writes_to_device(rule.function) && !asked.contains(&rule.function) => {
-                    Err(Refusal::NotAsked { at: self.at.clone(), wish: format!("{reach} of server {server}") })
-                }
-                _ => Ok(()),
-            },
-            _ => {
-                let (at, instance) = (self.at.clone(), self.instance.clone());
-                Err(Refusal::Function { at, instance, wish: format!("{reach} of server {server}"), line: reach.line() })
-            }
+        let holds = |rules: &[Rule]| {
+            let rule = rules.iter().find(|rule| rule.function == reach.function);
+            rule.is_some_and(|rule| reach.count == 0 || rule.holds(reach.first, reach.count))
+        };
+        let (at, wish) = (self.at.clone(), format!("{reach} of server {server}"));
+        let asked = self.asked.as_ref().is_none_or(|asked| !writes_to_device(reach.function) || holds(asked));
+        match (holds(&self.rules), asked) {
+            (true, true) => Ok(()),
+            (false, true) => Err(Refusal::Function { at, instance: self.instance.clone(), wish, line: reach.line() }),
+            (allows, false) => Err(Refusal::NotAsked { at, allows, wish }),
         }
     }
 
-    /// One sentence for `wardgate check`.
+    /// Of a package's own bound: what is read, and of whom, is the site's.
+    pub fn changes_in_words(&self) -> String {
+        let writes =
+            self.rules.iter().filter(|rule| writes_to_device(rule.function)).map(|rule| format!("{}{}", verb(rule.function), spans(rule)));
+        format!("it reads what the site grants; {}", changes(writes.collect()))
+    }
+
+    /// Of one rule what both sides allow.
+    fn smaller(&self, rule: &Rule) -> Option<Rule> {
+        let Some(asked) = self.asked.as_ref().filter(|_| writes_to_device(rule.function)) else { return Some(rule.clone()) };
+        let theirs = asked.iter().find(|other| other.function == rule.function)?;
+        let both = |one: &RangeInclusive<u16>, other: &RangeInclusive<u16>| *one.start().max(other.start())..=*one.end().min(other.end());
+        let pairs = rule.addresses.iter().flat_map(|one| theirs.addresses.iter().map(move |other| both(one, other)));
+        let addresses: Vec<_> = pairs.filter(|range| !range.is_empty()).collect();
+        (rule.addresses.is_empty() || !addresses.is_empty()).then(|| Rule { addresses, ..rule.clone() })
+    }
+
+    /// One sentence for `wardgate check`, of what both sides allow.
     pub fn explain(&self) -> String {
         let servers = match &self.servers[..] {
             [one] => format!("server {one}"),
@@ -195,16 +238,12 @@ impl Grant {
         };
         let mut reads = Vec::new();
         let mut writes = Vec::new();
-        for rule in &self.rules {
-            let text = format!("{}{}", verb(rule.function), spans(rule));
+        for rule in self.rules.iter().filter_map(|rule| self.smaller(rule)) {
+            let text = format!("{}{}", verb(rule.function), spans(&rule));
             if writes_to_device(rule.function) { writes.push(text) } else { reads.push(text) }
         }
         let may = if reads.is_empty() { "read nothing".to_owned() } else { list(reads) };
-        let write = if writes.is_empty() {
-            "it changes nothing on the device".to_owned()
-        } else {
-            format!("IT MAY CHANGE THE DEVICE: {}", list(writes))
-        };
+        let write = changes(writes);
         let quirk = if self.quirk { "; replies with the documented wrong ASCII checksum are taken and marked questionable" } else { "" };
         format!("on Modbus bus \"{}\", {servers}, it may {may}; {write}; at most {} requests at once{quirk}", self.bus, self.requests_max)
     }
@@ -323,11 +362,6 @@ impl fmt::Display for Reach {
     }
 }
 
-/// Functions by which a grant lets a device be changed.
-pub fn writing(grant: &ModbusGrant) -> BTreeSet<u8> {
-    grant.allow.iter().map(|rule| rule.function).filter(|function| writes_to_device(*function)).collect()
-}
-
 fn writes_to_device(function: u8) -> bool {
     !matches!(function, 1..=4 | READ_IDENTIFICATION)
 }
@@ -346,6 +380,10 @@ fn verb(function: u8) -> String {
         READ_IDENTIFICATION => "read the device identification".into(),
         other => format!("use function {other} with any content"),
     }
+}
+
+fn changes(writes: Vec<String>) -> String {
+    if writes.is_empty() { "it changes nothing on the device".to_owned() } else { format!("IT MAY CHANGE THE DEVICE: {}", list(writes)) }
 }
 
 fn spans(rule: &Rule) -> String {

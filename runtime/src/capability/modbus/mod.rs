@@ -15,7 +15,7 @@ mod settings;
 
 pub use admission::{Cycle, Overload, Refused, Transaction, admit};
 pub use bus::Bus;
-pub use grant::{Grant, ROOM_MAX, Refusal, writing};
+pub use grant::{Grant, ROOM_MAX, Refusal};
 pub use handle::{Ask, Handle};
 pub use members::Members;
 pub use settings::{BusError, target};

@@ -52,8 +52,8 @@ pub enum Refusal {
         "asked to write {frame}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.serial] add to writes: '{frame}'"
     )]
     NoPattern { at: String, instance: String, frame: String },
-    #[error("asked to write {frame}, which {at} allows, and its own package does not ask for{}", not_asked("serial"))]
-    NotAsked { at: String, frame: String },
+    #[error("asked to write {frame}, which {}", not_asked(at, *allows, "serial"))]
+    NotAsked { at: String, allows: bool, frame: String },
     #[error("asked to write {bytes} bytes at once: a frame has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
     Impossible { bytes: usize },
 }
@@ -105,11 +105,14 @@ impl Grant {
         if frame.is_empty() || frame.len() > FRAME_BYTES_MAX {
             return Err(Refusal::Impossible { bytes: frame.len() });
         }
-        if self.writes.iter().any(|p| p.matches(frame)) {
-            let asked = self.asked.as_ref().is_none_or(|asked| asked.iter().any(|p| p.matches(frame)));
-            return if asked { Ok(()) } else { Err(Refusal::NotAsked { at: self.at.clone(), frame: Pattern::of(frame) }) };
+        let allows = self.writes.iter().any(|p| p.matches(frame));
+        let asked = self.asked.as_ref().is_none_or(|asked| asked.iter().any(|p| p.matches(frame)));
+        let (at, text) = (self.at.clone(), || Pattern::of(frame));
+        match (allows, asked) {
+            (true, true) => Ok(()),
+            (false, true) => Err(Refusal::NoPattern { at, instance: self.instance.clone(), frame: text() }),
+            (allows, false) => Err(Refusal::NotAsked { at, allows, frame: text() }),
         }
-        Err(Refusal::NoPattern { at: self.at.clone(), instance: self.instance.clone(), frame: Pattern::of(frame) })
     }
 
     /// What the other may write and this one may not.
@@ -136,11 +139,18 @@ impl Grant {
     pub fn explain(&self) -> String {
         let Settings { place, baud, framing, flow } = &self.settings;
         let flow = if *flow == Flow::None { String::new() } else { format!(" with {flow}") };
-        let head = format!("on serial port {place} at {baud} baud {framing}{flow}, it may read all that comes");
-        if self.writes.is_empty() {
+        format!("on serial port {place} at {baud} baud {framing}{flow}, {}", self.writes_in_words())
+    }
+
+    /// The same without the line.
+    pub fn writes_in_words(&self) -> String {
+        let head = "it may read all that comes";
+        let both = |asked: &Vec<Pattern>| self.writes.iter().flat_map(|mine| asked.iter().filter_map(|other| mine.and(other))).collect();
+        let writes: Vec<Pattern> = self.asked.as_ref().map_or_else(|| self.writes.clone(), both);
+        if writes.is_empty() {
             return format!("{head}; it only listens: it may write nothing");
         }
-        let frames: Vec<_> = self.writes.iter().map(Pattern::to_string).collect();
+        let frames: Vec<_> = writes.iter().map(Pattern::to_string).collect();
         format!("{head}; IT MAY WRITE whole frames to the device: {}", frames.join(", or "))
     }
 }

@@ -58,6 +58,22 @@ impl Pattern {
         self.bytes.len() == other.bytes.len() && self.bytes.iter().zip(&other.bytes).all(holds)
     }
 
+    /// What both match; None: nothing.
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        if self.covers(other) || other.covers(self) {
+            return Some(if self.covers(other) { other.clone() } else { self.clone() });
+        }
+        let both = |(one, other): (&RangeInclusive<u8>, &RangeInclusive<u8>)| *one.start().max(other.start())..=*one.end().min(other.end());
+        let bytes: Vec<_> = self.bytes.iter().zip(&other.bytes).map(both).collect();
+        let is_one = self.bytes.len() == other.bytes.len() && bytes.iter().all(|range| !range.is_empty());
+        let text = |range: &RangeInclusive<u8>| match (range.start(), range.end()) {
+            (first, last) if first == last => format!("{first:02x}"),
+            (0, 255) => "??".to_owned(),
+            (first, last) => format!("{first:02x}-{last:02x}"),
+        };
+        is_one.then(|| Self { source: bytes.iter().map(text).collect::<Vec<_>>().join(" "), bytes })
+    }
+
     /// The pattern that matches this frame and nothing else, as text where that is easier to read.
     pub fn of(frame: &[u8]) -> String {
         let readable = |b: &u8| matches!(b, b' '..=b'~' | b'\r' | b'\n') && *b != b'\'';

@@ -9,7 +9,7 @@ use crate::cli::site::Site;
 use crate::config::{Config, Link, Manifest};
 use crate::contract::one_line;
 use crate::fault::Fault;
-use crate::plugin::{self, Admission, BillSummary, Flaw, GOLDEN_FOLDER, Package, PluginError, SBOM_FILE, Sealed, Withheld};
+use crate::plugin::{self, Admission, BillSummary, Bound, Flaw, GOLDEN_FOLDER, Package, PluginError, SBOM_FILE, Sealed, Withheld};
 
 const WORDS_BYTES_MAX: usize = 300; // the vendor's own words in one line: the longest grant of ours has 280
 
@@ -76,17 +76,12 @@ pub fn vendor_says(text: &str) -> String {
     }
 }
 
-/// Of what a site grants.
+/// Of what a site grants, as it was read and not as it was written.
 fn at_most(link: Link, manifest: &Manifest) -> String {
-    let (most, said) = (manifest.most(), manifest.asks.get(&link).and_then(|ask| ask.at_most.as_ref()));
-    match (link, most.links().contains(&link), said) {
-        (_, false, _) => "it says no bound: all that the site grants of that it may do".into(),
-        (_, true, Some(most)) => format!("whatever the site grants, never more than: {}", one_line(most, WORDS_BYTES_MAX)),
-        (Link::Ble, true, None) => "whatever the site grants, it never sees, reads, hears or writes more than that".into(),
-        (Link::Serial, true, None) => "whatever the site grants, it never writes more than that".into(),
-        (Link::Modbus, true, None) => {
-            "it reads what the site grants; whatever that is, it never writes by other functions than that".into()
-        }
+    match manifest.bound(link).map(|text| Bound::read(link, text)) {
+        None => "it says no bound: all that the site grants of that it may do".into(),
+        Some(Ok(most)) => format!("whatever the site grants, never more than: {}", most.in_words()),
+        Some(Err(why)) => format!("its bound cannot be read: {}", one_line(&why, WORDS_BYTES_MAX)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::asked::Asked;
 use super::read::{self, Read, Step};
 use super::{Outcome, Played, Prepared, Trial};
 use crate::contract::types::{Fact, Moment};
@@ -90,14 +91,22 @@ fn play_case(plugin: &Arc<Prepared>, text: &str, beside: Beside) -> Result<Resul
     let seed = case["seed"].as_u64().ok_or("has no seed")?;
     let settings = settings(&case, beside)?;
     let begin = || Trial::new(plugin.clone(), settings.clone(), seed);
-    let mut trial = begin();
+    let (mut trial, mut asked) = (begin(), Asked::of(&plugin.manifest));
     for (n, step) in steps.iter().enumerate() {
         let wrong = |why| format!("step {n}: {why}");
         let (now, event) = (read::moment(&step["at"]).map_err(wrong)?, read::step(&step["event"]).map_err(wrong)?);
         let said = step["said"].as_array().ok_or_else(|| wrong("has no list \"said\"".into()))?;
         let expected = Expected { outcome: &step["outcome"], said };
         let played = play(&mut trial, now, &event);
-        let Some((expected_text, got)) = expected.differs(&played) else { continue };
+        if let Step::Event(event) = &event {
+            asked.hears(event);
+        }
+        let Some((expected_text, got)) = expected.differs(&played) else {
+            let Some((link, what)) = asked.lacks(&played.said) else { continue };
+            let expected = format!("nothing of {link} that [asks.{link}] in manifest.toml does not name: every gateway refuses it");
+            let (event, got) = (step["event"].to_string(), format!("it asks {what}"));
+            return Ok(Err(Box::new(Difference { step: n, event, expected, got, logs: Vec::new(), input: None })));
+        };
         let input = match &event {
             Step::Event(event) => {
                 let said_nothing = |step: &Json| step["said"].as_array().is_some_and(Vec::is_empty);

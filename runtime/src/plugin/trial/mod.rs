@@ -1,6 +1,7 @@
 //! A writer's desk: one instance of a plugin in the real sandbox, fed by hand with events and moments of its own. Pure but for the guest:
 //! no device, no clock, no disk.
 
+mod asked;
 mod decode;
 mod golden;
 mod polls;

@@ -231,18 +231,19 @@ impl Fleet {
         let revoked = |of: &Self| -> BTreeMap<(String, String, u64), String> {
             of.revoked_releases.iter().map(|of| ((of.vendor.clone(), of.name.clone(), of.release), reason(&of.reason))).collect()
         };
+        // what is taken back first: it is what a person looks for
         let mut changes = Vec::new();
+        let (now, was) = (revoked_keys(self), last.map(revoked_keys).unwrap_or_default());
+        changes.extend(otherwise(&now, &was).map(|((vendor, key), why)| Change::KeyRevoked { vendor, key, why }));
+        let (now, was) = (revoked(self), last.map(revoked).unwrap_or_default());
+        let of = |((vendor, name, release), why)| Change::ReleaseRevoked { vendor, name, release, why };
+        changes.extend(otherwise(&now, &was).map(of));
         // metadata that do not say whose keys are whose say nothing of what came or went
         if let (Some(now), Some(was)) = (keys(self), last.map_or_else(|| Some(BTreeSet::new()), keys)) {
             let change = |(vendor, key): &(String, String), comes| Change::Key { vendor: vendor.clone(), key: key.clone(), comes };
             changes.extend(now.difference(&was).map(|of| change(of, true)));
             changes.extend(was.difference(&now).map(|of| change(of, false)));
         }
-        let (now, was) = (revoked_keys(self), last.map(revoked_keys).unwrap_or_default());
-        changes.extend(otherwise(&now, &was).map(|((vendor, key), why)| Change::KeyRevoked { vendor, key, why }));
-        let (now, was) = (revoked(self), last.map(revoked).unwrap_or_default());
-        let of = |((vendor, name, release), why)| Change::ReleaseRevoked { vendor, name, release, why };
-        changes.extend(otherwise(&now, &was).map(of));
         changes
     }
 

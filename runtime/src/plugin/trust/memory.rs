@@ -20,7 +20,7 @@ const FILE: &str = "trust.memory";
 const LOCK: &str = "trust.lock";
 const DAMAGED: &str = "damaged";
 const PURPOSE: &str = "wardgate trust memory";
-const BYTES_MAX: u64 = 4 << 20; // a fleet's metadata, and a kilobyte for each instance
+const BYTES_MAX: u64 = 4 << 20; // a fleet's metadata, and for each instance at most 8 kB of what its package asks for
 const MODE: u32 = 0o600;
 /// Releases of one package that are remembered one by one; of older ones only that they are older.
 const RELEASES_MAX: usize = 32;
@@ -287,6 +287,10 @@ impl Memory {
             what.audit = newest.map(|(n, hash, _)| (n, hash)).or(what.audit);
         }
         let bytes = self.sealed(&serde_json::to_vec(&what)?);
+        if bytes.len() as u64 > BYTES_MAX {
+            let why = format!("it would have {} bytes, and no more than {BYTES_MAX} are read again: what it holds stays", bytes.len());
+            return Err(std::io::Error::other(why));
+        }
         replace_file(&self.path(), &bytes, MODE)?;
         self.log.as_ref().map_or(Ok(()), |log| log.note(what.count))
     }
@@ -343,6 +347,19 @@ mod tests {
         fn doubt(&self) -> Option<String> {
             None
         }
+    }
+
+    /// Or one package that asks for much would blind the gateway, for good.
+    //= PROMISES.md#P339
+    #[test]
+    fn nothing_is_written_that_would_not_be_read_again() {
+        let state = crate::plugin::cache::test_folder("memory-large");
+        let memory = Memory::of(&state, DeviceKey::open(&state, [1; 32]).unwrap());
+        memory.change(|m| m.saw("acme", "pump", 7, None)).unwrap();
+        let before = memory.read().unwrap();
+        let why = memory.change(|m| m.version = "x".repeat(BYTES_MAX as usize)).unwrap_err().to_string();
+        assert!(why.contains("and no more than 4194304 are read again"), "{why}");
+        assert_eq!(memory.read().unwrap(), before);
     }
 
     //= PROMISES.md#P280

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::capability::ble::pool_words;
-use crate::capability::modbus;
 use crate::config::{BleGrant, BlePool, Bus, Grants, Instance, Link, Manifest};
 use crate::contract::printable;
 use crate::plugin::Surface;
+use crate::plugin::bound::Bound;
+
+const LINE_BYTES_MAX: usize = 1200; // of what a person reads: a pattern of 256 bytes, written out
 
 /// What a package asks for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,14 +21,16 @@ pub struct Reach {
     pub of: BTreeSet<String>,
     /// Channels and limits.
     pub at_most: BTreeMap<String, u64>,
+    /// By link, the line that bounds what a site grants of it; empty: it says no bound. What is not there an older gateway approved, which did not look.
+    #[serde(default)]
+    pub bounds: BTreeMap<String, String>,
 }
 
 impl Reach {
     pub fn of(manifest: &Manifest, surface: &Surface) -> Self {
         let imports = surface.imports.iter().map(|import| format!("imports {import}"));
-        let links = manifest.links.iter().map(|link| reaches(*link));
-        let most = manifest.most();
-        let bounds = manifest.links.iter().flat_map(|link| bounds(*link, &most));
+        let links = manifest.links.iter().map(|link| format!("reaches {link} devices"));
+        let bounds = manifest.links.iter().map(|link| (link.name().to_owned(), manifest.bound(*link).unwrap_or_default().to_owned()));
         let inputs = manifest.inputs.iter().map(|input| format!("hears {} ({:?})", input.name, input.kind));
         let commands = manifest.commands.keys().map(|command| format!("takes the command {command}"));
         let (c, l) = (&manifest.channels, &manifest.limits);
@@ -43,59 +47,56 @@ impl Reach {
             ("limits said_kib_s", l.said_kib_s),
         ];
         Self {
-            of: imports.chain(links).chain(bounds).chain(inputs).chain(commands).collect(),
+            of: imports.chain(links).chain(inputs).chain(commands).map(|line| printable(&line, LINE_BYTES_MAX)).collect(),
+            bounds: bounds.collect(),
             at_most: at_most.into_iter().map(|(name, most)| (name.to_owned(), most)).collect(),
         }
     }
 
     /// What this one asks for and `approved` does not hold; a line each.
     pub fn beyond(&self, approved: &Self) -> Vec<String> {
-        // whoever approved a link as a whole, as all did before gateways had bounds, approved every part of it
-        let whole = |link: &Link| {
-            let bounded = approved.of.iter().any(|line| line.starts_with(&of_what_is_granted(*link)));
-            approved.of.contains(&reaches(*link)) && (!bounded || approved.of.contains(&all_that_is_granted(*link)))
-        };
-        let whole: Vec<_> = Link::ALL.into_iter().filter(whole).map(of_what_is_granted).collect();
-        let new = self.of.difference(&approved.of).filter(|line| !whole.iter().any(|link| line.starts_with(link))).cloned();
+        let new = self.of.difference(&approved.of).cloned();
+        let of_links = Link::ALL.into_iter().flat_map(|link| self.beyond_of(link, approved));
         let more = self.at_most.iter().filter_map(|(name, most)| {
             let was = approved.at_most.get(name).copied().unwrap_or(0);
             (*most > was).then(|| format!("{name} {most} instead of {was}"))
         });
-        new.chain(more).collect()
+        new.chain(of_links).chain(more).collect()
     }
-}
 
-fn reaches(link: Link) -> String {
-    format!("reaches {link} devices")
-}
+    /// A line for each link.
+    pub fn bounds_in_words(&self) -> Vec<String> {
+        let words = |link: Link| {
+            let text = self.bounds.get(link.name())?;
+            let most = Bound::read(link, text).map_or_else(|_| "all that the site grants".to_owned(), |most| most.in_words());
+            Some(format!("over {link}: {most}"))
+        };
+        Link::ALL.into_iter().filter_map(words).collect()
+    }
 
-/// How each line begins that says how much of a link a package asks for.
-fn of_what_is_granted(link: Link) -> String {
-    format!("of what a site grants of {link}: ")
-}
-
-fn all_that_is_granted(link: Link) -> String {
-    of_what_is_granted(link) + "all"
-}
-
-/// The most of a link that a package asks for, whatever a site grants: the lines of a grant, without the device that only a site can name.
-fn bounds(link: Link, most: &Grants) -> Vec<String> {
-    let of = of_what_is_granted(link);
-    // whole, however long: two that are cut alike would be taken for one
-    let each = |lines: Vec<String>| lines.into_iter().map(|line| printable(&format!("{of}{line}"), usize::MAX)).collect();
-    match (link, &most.modbus, &most.serial, &most.ble) {
-        (Link::Modbus, Some(most), ..) => {
-            let writes = modbus::writing(most).into_iter().map(|function| format!("function {function}, which writes"));
-            each(std::iter::once("reads".to_owned()).chain(writes).collect())
+    /// Of one link. Whoever approved it as a whole, as all did before gateways looked, approved every part of it.
+    fn beyond_of(&self, link: Link, approved: &Self) -> Vec<String> {
+        let (Some(asks), Some(had)) = (self.bounds.get(link.name()), approved.bounds.get(link.name()).filter(|had| !had.is_empty())) else {
+            return Vec::new();
+        };
+        if asks.is_empty() {
+            return vec![format!("over {link}: all that the site grants")];
         }
-        (Link::Serial, _, Some(most), _) => {
-            each(std::iter::once("reads".to_owned()).chain(most.writes.iter().map(|frame| format!("writes {frame}"))).collect())
+        match (Bound::read(link, had), Bound::read(link, asks)) {
+            (Ok(had), Ok(asks)) => {
+                had.lacks(&asks).into_iter().map(|part| format!("over {link}: {}", printable(&part.words, LINE_BYTES_MAX))).collect()
+            }
+            _ if asks == had => Vec::new(),
+            _ => vec![format!("over {link}: what this gateway cannot read")],
         }
-        (Link::Ble, .., Some(most)) => {
-            let of_services = BleGrant { address: None, pool: None, bonded: false, ..most.clone() };
-            each(ble_lines(&of_services).iter().map(|line| line.hashed.trim_start_matches("ble ").to_owned()).collect())
+    }
+
+    /// What an older gateway approved of the very release that runs is known now.
+    pub fn filled_in(self, runs: &Self, same_release: bool) -> Self {
+        match same_release && self.bounds.is_empty() {
+            true => Self { bounds: runs.bounds.clone(), ..self },
+            false => self,
         }
-        _ => vec![all_that_is_granted(link)],
     }
 }
 
@@ -120,7 +121,7 @@ impl fmt::Display for GrantLine {
     }
 }
 
-/// What the site grants an instance, in effect: only what its manifest asks for too.
+/// What the site grants an instance, of the links that its manifest asks for. Within a link the smaller of both counts, which is not reckoned here.
 pub fn grants_lines(instance: &Instance, manifest: &Manifest, buses: &BTreeMap<String, Bus>) -> Vec<GrantLine> {
     // each by its name: a new kind of grant must not be left out
     let Grants { modbus, serial, ble, personal, keep_raw } = &instance.grants;
@@ -202,7 +203,6 @@ mod tests {
             new.beyond(&old),
             [
                 "imports wardgate:device/modbus@0.1.0",
-                "of what a site grants of modbus: all",
                 "reaches modbus devices",
                 "takes the command stop",
                 "channels numeric 5 instead of 4",
@@ -272,40 +272,71 @@ mod tests {
         Reach::of(&Manifest::parse(&text).unwrap(), &Surface::default())
     }
 
-    /// An update that asks for more of a link than before is looked at by a person, and one that was approved before gateways looked is no new one.
+    /// An update that asks for more of a link than before is looked at by a person, however it is written; and one that asks for less is not.
     //= PROMISES.md#P329
     #[test]
     fn what_a_package_newly_asks_of_a_link_is_new() {
-        let ble = |grant: &str| asking("ble", &format!("[asks.ble]\nneeds = \"x\"\ngrant = 'ble = {{ address = \"..\", {grant} }}'\n"));
-        let meter = ble("services = [\"1808\"], writes = { \"2a52\" = [\"04 01\"] }");
-        let more = ble("services = [\"1808\", \"1810\"], writes = { \"2a52\" = [\"04 01\", \"02 01\"] }");
-        assert_eq!(
-            more.beyond(&meter),
-            ["of what a site grants of ble: sees service 1810", "of what a site grants of ble: writes 2a52 02 01"]
-        );
-        assert_eq!(meter.beyond(&more), [""; 0]);
+        let line = |link: &str, grant: &str| asking(link, &format!("[asks.{link}]\nneeds = \"x\"\ngrant = '{link} = {{ {grant} }}'\n"));
+        let ble = |grant: &str| line("ble", &format!("address = \"..\", {grant}"));
+        let meter = ble("services = [\"1808\"], characteristics = [\"2a18\", \"2a52\"], reads = [], writes = { \"2a52\" = [\"04 01\"] }");
+        for (more, words) in [
+            ("services = [\"1808\", \"1810\"], characteristics = [\"2a18\"], reads = []", "the service 1810, Blood Pressure"),
+            ("services = [\"1808\"], reads = []", "to see more than 2a18, 2a52"),
+            ("services = [\"1808\"], characteristics = [\"2a18\"]", "to read anything"),
+            (
+                "services = [\"1808\"], characteristics = [\"2a18\"], reads = [], writes = { \"2a52\" = [\"04 ??\"] }",
+                "to write 04 ?? to 2a52",
+            ),
+        ] {
+            assert_eq!(ble(more).beyond(&meter), [format!("over ble: {words}")], "{more}");
+        }
+        for less in [
+            "services = [\"00001808-0000-1000-8000-00805f9b34fb\"], characteristics = [\"2A18\"], reads = [], writes = { \"2A52\" = [\"04  01\"] }",
+            "services = [\"1808\"], characteristics = [\"2a18\"], reads = [], notifies = []",
+        ] {
+            assert_eq!(ble(less).beyond(&meter), [""; 0], "{less}");
+        }
+        let hears = ble("broadcast = true");
+        assert_eq!(meter.beyond(&hears), ["over ble: to be connected with its peripheral"]);
         let all = asking("ble", "");
-        assert_eq!((all.beyond(&meter), meter.beyond(&all)), (vec!["of what a site grants of ble: all".to_owned()], vec![]));
-        // an approval of an older gateway knows links as a whole
-        let older = Reach { of: ["reaches ble devices".to_owned()].into(), at_most: meter.at_most.clone() };
-        assert_eq!((more.beyond(&older), all.beyond(&older)), (vec![], vec![]));
-        let serial = |writes: &str| {
-            let grant = format!("serial = {{ port = \"/dev/x\", baud = 9600, writes = [{writes}] }}");
-            asking("serial", &format!("[asks.serial]\nneeds = \"x\"\ngrant = '{grant}'\n"))
+        assert_eq!((all.beyond(&meter), meter.beyond(&all)), (vec!["over ble: all that the site grants".to_owned()], vec![]));
+        let serial = |writes: &str| line("serial", &format!("port = \"/dev/x\", writes = [{writes}]"));
+        assert_eq!(serial("\"01\"").beyond(&serial("")), ["over serial: to write 01"]);
+        assert_eq!(serial("\"01 02\"").beyond(&serial("\"01 ??\"")), [""; 0], "less");
+        let modbus = |function: u8, to: u16| {
+            line("modbus", &format!("bus = \"b\", servers = [1], allow = [{{ function = {function}, addresses = [\"9..{to}\"] }}]"))
         };
-        assert_eq!(serial("\"01\"").beyond(&serial("")), ["of what a site grants of serial: writes 01"]);
-        let modbus = |function: u8| {
-            let grant = format!("modbus = {{ bus = \"b\", servers = [1], allow = [{{ function = {function}, addresses = [\"0\"] }}] }}");
-            asking("modbus", &format!("[asks.modbus]\nneeds = \"x\"\ngrant = '{grant}'\n"))
-        };
-        assert_eq!(modbus(6).beyond(&modbus(3)), ["of what a site grants of modbus: function 6, which writes"]);
-        assert_eq!(modbus(4).beyond(&modbus(3)), [""; 0], "what is read is the site's");
-        let at_most = asking(
-            "serial",
-            "[asks.serial]\nneeds = \"x\"\ngrant = 'serial = { port = \"/dev/x\" }'\nat_most = 'serial = { port = \"/dev/x\", writes = [\"02\"] }'\n",
+        assert_eq!(modbus(6, 9).beyond(&modbus(3, 9)), ["over modbus: to write the single register 9"]);
+        assert_eq!(modbus(6, 99).beyond(&modbus(6, 9)), ["over modbus: to write the single register 9..99"]);
+        assert_eq!(
+            (modbus(6, 9).beyond(&modbus(6, 99)), modbus(4, 99).beyond(&modbus(3, 9))),
+            (vec![], vec![]),
+            "what is read is the site's"
         );
-        assert_eq!(at_most.beyond(&serial("")), ["of what a site grants of serial: writes 02"]);
-        let paints = asking("serial", "[asks.serial]\nneeds = \"x\"\ngrant = 'serial = { port = \"/dev/x\", writes = [\"\\u001b\"] }'\n");
-        assert_eq!(paints.beyond(&serial("")), ["of what a site grants of serial: writes \\u{1b}"], "a person reads it");
+    }
+
+    /// It knows links as a whole, until the very release that it approved runs here.
+    //= PROMISES.md#P329
+    #[test]
+    fn what_an_older_gateway_approved_runs_on_and_what_comes_after_it_is_looked_at() {
+        let serial = |writes: &str| {
+            asking("serial", &format!("[asks.serial]\nneeds = \"x\"\ngrant = 'serial = {{ port = \"/dev/x\", writes = [{writes}] }}'\n"))
+        };
+        let (first, next) = (serial("\"01\""), serial("\"01\", \"02\""));
+        let older = Reach { bounds: BTreeMap::new(), ..first.clone() };
+        assert_eq!((first.beyond(&older), next.beyond(&older)), (vec![], vec![]));
+        assert_eq!(older.clone().filled_in(&next, false), older, "another release says nothing of what was approved");
+        let known = older.filled_in(&first, true);
+        assert_eq!((first.beyond(&known), next.beyond(&known)), (vec![], vec!["over serial: to write 02".to_owned()]));
+        assert_eq!(known.clone().filled_in(&next, true), known);
+    }
+
+    /// Names are a package's own words.
+    //= PROMISES.md#P255
+    #[test]
+    fn no_line_of_a_reach_paints() {
+        let surface = Surface { imports: vec!["x\u{1b}[8m\n    reaches nothing new".to_owned()], exports: Vec::new() };
+        let manifest = Manifest::parse("name = \"x\"\nversion = \"1.0.0\"\nlinks = []\n[channels]\n").unwrap();
+        assert!(Reach::of(&manifest, &surface).of.iter().all(|line| !line.chars().any(char::is_control)));
     }
 }

@@ -133,9 +133,20 @@ fn what_the_package_does_not_ask_for_no_grant_allows() {
         (narrow.permits_write(point, &[2, 1, 9]), "asked to write 02 01 09 to 2a52"),
     ] {
         let said = refusal.unwrap_err().to_string();
-        assert!(said.starts_with(wish) && said.contains("own package does not ask for") && said.contains("[asks.ble]"), "{said}");
+        assert!(
+            said.starts_with(wish) && said.contains("allows, and its own package does not ask for") && said.contains("[asks.ble]"),
+            "{said}"
+        );
     }
     assert!(matches!(narrow.permits_write(point, &[4, 2]), Err(Refusal::Write { .. })), "the site's side refuses");
+    let neither = narrow.permits_write(point, &[9]).unwrap_err().to_string();
+    assert!(
+        neither.contains("asked to write 09 to 2a52, which neither ") && neither.contains(" allows nor its own package asks for"),
+        "{neither}"
+    );
+    let words = narrow.explain();
+    assert!(words.contains("sees the services 1808, 180a; it may read 2a19, and be notified of 2a18; IT MAY WRITE"), "{words}");
+    assert!(words.ends_with("to 2a52 04 01"), "{words}");
     assert!(narrow.shows(service, id) && !narrow.shows(uuid("1810").unwrap(), id) && wide().shows(uuid("1810").unwrap(), id));
     let seen = asks("characteristics=2a19");
     assert!(!seen.shows(service, id) && seen.shows(service, uuid("2a19").unwrap()));

@@ -198,17 +198,28 @@ fn what_its_bus_cannot_do_is_named_by_its_key() {
 //= PROMISES.md#P328
 #[test]
 fn what_changes_a_device_is_asked_for_by_the_package_and_what_is_read_is_the_sites() {
-    let all: Vec<(u8, &[&str])> =
-        every(5).iter().map(|(function, _)| (*function, if matches!(function, 17 | 43) { &[][..] } else { &["5"][..] })).collect();
-    let asked = grant(&all).asked(Some(&config(&[(3, &["0..9"]), (6, &["9"])])));
-    for (function, request) in every(5) {
+    let addresses = |function| if matches!(function, 17 | 43) { &[][..] } else { &["5..6"][..] };
+    let all: Vec<(u8, &[&str])> = every(5).iter().map(|(function, _)| (*function, addresses(*function))).collect();
+    let asked = grant(&all).asked(Some(&config(&[(3, &["0..4"]), (6, &["5", "9"])]))).unwrap();
+    for (at, function, request) in
+        [5, 6].into_iter().flat_map(|at| every(at).into_iter().map(move |(function, request)| (at, function, request)))
+    {
         let refused = asked.permits(1, &request);
-        if matches!(function, 1..=4 | 6 | 43) {
-            assert_eq!(refused, Ok(()), "{function}");
+        if matches!((function, at), (1..=4 | 43, _) | (6, 5)) {
+            assert_eq!(refused, Ok(()), "{function} at {at}");
             continue;
         }
         let said = refused.unwrap_err().to_string();
-        assert!(said.contains("own package does not ask for") && said.contains("[asks.modbus]"), "{said}");
+        assert!(said.contains("allows, and its own package does not ask for") && said.contains("[asks.modbus]"), "{said}");
     }
-    assert_eq!(grant(&all).asked(None).permits(1, &every(5)[5].1), Ok(()), "a package that does not say");
+    let neither = asked.permits(1, &Request::WriteSingleRegister(Register { address: 7, value: 1 })).unwrap_err().to_string();
+    assert!(neither.contains("which neither gateway.toml, line 7 allows nor its own package asks for"), "{neither}");
+    let site = asked.permits(1, &Request::WriteSingleRegister(Register { address: 9, value: 1 })).unwrap_err().to_string();
+    assert!(site.contains("add to allow: "), "{site}");
+    assert!(
+        asked.explain().ends_with("IT MAY CHANGE THE DEVICE: write the single register 5; at most 4 requests at once"),
+        "{}",
+        asked.explain()
+    );
+    assert_eq!(grant(&all).asked(None).unwrap().permits(1, &every(5)[5].1), Ok(()), "a package that does not say");
 }

@@ -68,13 +68,16 @@ fn check_says_in_words_what_it_may() {
 #[test]
 fn what_the_package_does_not_ask_to_write_no_grant_allows() {
     let wide = || Grant::new("bed-1", &config("8N1", 9600, &["01 ??", "02"])).unwrap();
-    let narrow = wide().asked(Some(&config("7E1", 300, &["01 02"]))).unwrap();
+    let narrow = wide().asked(Some(&config("7E1", 300, &["00-01 02", "04"]))).unwrap();
     assert_eq!(narrow.permits(&[1, 2]), Ok(()), "however its line is set");
     for frame in [&[1, 3][..], &[2]] {
         let said = narrow.permits(frame).unwrap_err().to_string();
-        assert!(said.contains("own package does not ask for") && said.contains("[asks.serial]"), "{said}");
+        assert!(said.contains("allows, and its own package does not ask for") && said.contains("[asks.serial]"), "{said}");
     }
-    assert!(matches!(narrow.permits(&[3]), Err(Refusal::NoPattern { .. })), "the site's side refuses");
+    assert!(matches!(narrow.permits(&[4]), Err(Refusal::NoPattern { .. })), "the site's side refuses");
+    assert!(narrow.permits(&[3]).unwrap_err().to_string().contains("neither gateway.toml, line 7 allows nor its own package asks for"));
+    assert!(narrow.explain().ends_with("IT MAY WRITE whole frames to the device: 01 02"), "{}", narrow.explain());
     let listens = wide().asked(Some(&config("8N1", 9600, &[]))).unwrap();
     assert!(listens.permits(&[2]).is_err() && wide().asked(None).unwrap().permits(&[2]).is_ok());
+    assert!(listens.explain().ends_with("it only listens: it may write nothing"));
 }
