@@ -643,4 +643,12 @@ fn what_ran_last_is_taken_again_although_a_newer_one_was_taken_since() {
     desk.site(&chiller(&two));
     assert_eq!(started(&desk), None);
     assert!(desk.badly(&["plugin", "accept", &text(&one)], 4).contains("release 2 is older than release 3"));
+    // an instance that is gone opens no way back for what it ran
+    desk.well(&["plugin", "accept", &text(&made("three", "0.1.4", 4))]);
+    desk.well(&["plugin", "accept", &text(&two)]);
+    desk.site("");
+    let gateway = Started::at(&desk);
+    wait_to_see("the gateway", || Started::status(&desk), |status| status["gateway"].is_string());
+    gateway.stop();
+    assert!(desk.badly(&["plugin", "accept", &text(&two)], 4).contains("release 3 is older than release 4"));
 }
