@@ -53,7 +53,7 @@ use workshop::{Decided, Posts, Workshop};
 pub use clock::{boottime_ns, random};
 pub use wants::Wants;
 pub use warden::{Judge, Occasion, Sight, audit_moment, kept, recollect, vouched};
-pub use workshop::{Admitted, Allowed, admitted, allowed, granted, wants, wrong_package};
+pub use workshop::{Admitted, Allowed, admitted, allowed, wants, wrong_package};
 
 /// Commits, reads for the uplink and names that are looked up: what may wait for the card or the network has a thread; all else shares one.
 pub const BLOCKING_THREADS_MAX: usize = 8;

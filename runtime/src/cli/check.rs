@@ -223,7 +223,7 @@ fn instance_in_words(config: &Config, name: &str, instance: &Instance, sandbox: 
             return Err(refused(PluginError::Withheld { plugin: package.manifest.full_name(), why: Box::new(why) }));
         }
     }
-    package.granted(&crate::gateway::granted(instance)).map_err(refused)?;
+    package.granted(&instance.grants.links()).map_err(refused)?;
     let settings = config.settings(name, &package.manifest, &package.shipped)?;
     let taps: Vec<Tap> = config.taps(name, &package.manifest)?.into_iter().flatten().collect();
     for tap in &taps {

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::wants::Wants;
 use super::warden::{Judge, Occasion, Refusal, Sight};
 use crate::capability::{ble, modbus, serial};
-use crate::config::{self, Bus, Config, ConfigError, Instance, Link, Tap, Terms, Transaction};
+use crate::config::{self, Bus, Config, ConfigError, Instance, Tap, Terms, Transaction};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{self, Around, Compiler, DeviceKey, Host, INSTANCES_MAX, Mismatch, Package, PluginError, Prepared, trial};
 
@@ -50,7 +50,7 @@ impl Post {
 
     /// What was made ready for the one does for the other.
     fn same_plugin(&self, instance: &Instance, manifest: &crate::config::Manifest, hash: [u8; 32]) -> bool {
-        self.hash == hash && self.plugin.manifest == *manifest && granted(&self.instance) == granted(instance)
+        self.hash == hash && self.plugin.manifest == *manifest && self.instance.grants.links() == instance.grants.links()
     }
 
     pub fn is_filter(&self) -> bool {
@@ -271,7 +271,7 @@ impl Workshop {
                 return if left_out { Ok(Err(LeftOut { fault, revoked: revoked.then(|| Box::new(sight)) })) } else { Err(fault) };
             }
         };
-        package.granted(&granted(instance)).map_err(refused)?;
+        package.granted(&instance.grants.links()).map_err(refused)?;
         let settings = config.settings(name, &package.manifest, &package.shipped)?;
         let taps = config.taps(name, &package.manifest)?;
         allowed(config, name, instance, &package.manifest)?;
@@ -286,7 +286,7 @@ impl Workshop {
         package: &Package,
         compiled: bool,
     ) -> Result<Option<Arc<Prepared>>, PluginError> {
-        let site = granted(instance);
+        let site = instance.grants.links();
         let ready = match compiled {
             true => Some(plugin::prepare(&self.host, &self.compiler, package, &site).await?),
             false => plugin::prepare_kept(&self.host, &self.compiler, package, &site).await?,
@@ -301,7 +301,9 @@ impl Workshop {
 
 impl Checked {
     fn same_plugin(&self, instance: &Instance, other: &Self, its: &Instance) -> bool {
-        self.package.hash == other.package.hash && self.package.manifest == other.package.manifest && granted(instance) == granted(its)
+        self.package.hash == other.package.hash
+            && self.package.manifest == other.package.manifest
+            && instance.grants.links() == its.grants.links()
     }
 }
 
@@ -408,11 +410,6 @@ pub fn wrong_package(config: &Config, instance: &str, e: &PluginError) -> Fault 
     let key = if matches!(e, PluginError::Refused { why: Mismatch::NotGranted { .. }, .. }) { "grants" } else { "package" };
     let wrong = config.wrong(&["instance", instance, key], e, e.remedy(instance));
     Fault::new(Guilty::Plugin, &wrong, &wrong.remedy)
-}
-
-/// The links that the site gives an instance anything of.
-pub fn granted(instance: &Instance) -> BTreeSet<Link> {
-    instance.grants.links()
 }
 
 fn refused(e: PluginError) -> Fault {

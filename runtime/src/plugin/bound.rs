@@ -13,7 +13,11 @@ pub enum Bound {
 impl Bound {
     /// Of a line as it stands below `[asks.LINK]`. The error: why it is no grant of that link.
     pub fn read(link: Link, text: &str) -> Result<Self, String> {
-        let grants = Grants::read(text)?;
+        Self::of(link, &Grants::read(text)?)
+    }
+
+    /// Of what somebody grants.
+    pub fn of(link: Link, grants: &Grants) -> Result<Self, String> {
         let wrong = |e: crate::capability::GrantError| format!("{}: {}", e.key, e.why);
         let nothing = || format!("it grants nothing of {link}");
         match link {
@@ -30,6 +34,14 @@ impl Bound {
             (Self::Serial(mine), Self::Serial(other)) => mine.lacks(other),
             (Self::Ble(mine), Self::Ble(other)) => mine.lacks(other),
             _ => Vec::new(), // of one link both
+        }
+    }
+
+    /// How the other has its line, where this one has it otherwise.
+    pub fn set_otherwise(&self, other: &Self) -> Vec<Part> {
+        match (self, other) {
+            (Self::Serial(mine), Self::Serial(other)) => mine.set_otherwise(other),
+            _ => Vec::new(), // no other link is set here
         }
     }
 

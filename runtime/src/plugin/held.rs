@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::capability::{Part, ble, modbus, serial};
+use super::bound::Bound;
+use crate::capability::{Part, ble};
 use crate::config::{Ask, Grants, Link, Manifest};
 use crate::contract::one_line;
 
@@ -29,35 +30,15 @@ pub fn held(grants: &Grants, manifest: &Manifest) -> Held {
         held.more.push(format!("{link} devices at all, which it cannot ask anything of"));
     }
     for (link, ask) in &manifest.asks {
-        let Some(asked) = ask.grants() else { continue };
-        let most = ask.most().unwrap_or_else(|| asked.clone());
-        let (less, more) = match link {
-            Link::Ble => ble_parts(grants, &asked, &most),
-            Link::Serial => serial_parts(grants, &asked, &most),
-            Link::Modbus => (Vec::new(), modbus_parts(grants, &most)),
-        };
-        held.less.extend(with_reasons(ask, less));
-        held.more.extend(more.into_iter().map(|part| part.words));
+        let most = ask.at_most.as_ref().unwrap_or(&ask.grant);
+        let read = (Bound::of(*link, grants), Bound::read(*link, &ask.grant), Bound::read(*link, most));
+        let (Ok(granted), Ok(asked), Ok(most)) = read else { continue };
+        // what is asked to be changed over Modbus follows from settings as what is read does
+        let less = if *link == Link::Modbus { Vec::new() } else { granted.lacks(&asked) };
+        held.less.extend(with_reasons(ask, [granted.set_otherwise(&asked), less].concat()));
+        held.more.extend(most.lacks(&granted).into_iter().map(|part| part.words));
     }
     held
-}
-
-fn ble_parts(grants: &Grants, asked: &Grants, most: &Grants) -> (Vec<Part>, Vec<Part>) {
-    let read = |of: &Grants| of.ble.as_ref().and_then(|grant| ble::Grant::new("", grant).ok());
-    let (Some(granted), Some(asked), Some(most)) = (read(grants), read(asked), read(most)) else { return Default::default() };
-    (granted.lacks(&asked), most.lacks(&granted))
-}
-
-fn serial_parts(grants: &Grants, asked: &Grants, most: &Grants) -> (Vec<Part>, Vec<Part>) {
-    let read = |of: &Grants| of.serial.as_ref().and_then(|grant| serial::Grant::new("", grant).ok());
-    let (Some(granted), Some(asked), Some(most)) = (read(grants), read(asked), read(most)) else { return Default::default() };
-    ([granted.set_otherwise(&asked), granted.lacks(&asked)].concat(), most.lacks(&granted))
-}
-
-fn modbus_parts(grants: &Grants, most: &Grants) -> Vec<Part> {
-    let read = |of: &Grants| of.modbus.as_ref().and_then(|grant| modbus::Grant::new("", grant).ok());
-    let (Some(granted), Some(most)) = (read(grants), read(most)) else { return Vec::new() };
-    most.lacks(&granted)
 }
 
 /// With what the plugin does without each; what comes of it in the same way stands together.

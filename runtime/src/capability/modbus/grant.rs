@@ -176,9 +176,7 @@ impl Grant {
     /// Of a package's own bound: what a request would change, beyond this grant and of whichever server; in words.
     pub fn changes_beyond(&self, request: &Request) -> Option<String> {
         let reach = Reach::of(request);
-        let rule = self.rules.iter().find(|rule| rule.function == reach.function);
-        let held = rule.is_some_and(|rule| reach.count == 0 || rule.holds(reach.first, reach.count));
-        (writes_to_device(reach.function) && !held).then(|| reach.to_string())
+        (writes_to_device(reach.function) && !reach.is_within(&self.rules)).then(|| reach.to_string())
     }
 
     pub fn permits(&self, server: u8, request: &Request) -> Result<(), Refusal> {
@@ -200,13 +198,9 @@ impl Grant {
             let (at, instance) = (self.at.clone(), self.instance.clone());
             return Err(Refusal::Server { at, instance, server, line: format!("servers = {all:?}") });
         }
-        let holds = |rules: &[Rule]| {
-            let rule = rules.iter().find(|rule| rule.function == reach.function);
-            rule.is_some_and(|rule| reach.count == 0 || rule.holds(reach.first, reach.count))
-        };
         let (at, wish) = (self.at.clone(), format!("{reach} of server {server}"));
-        let asked = self.asked.as_ref().is_none_or(|asked| !writes_to_device(reach.function) || holds(asked));
-        match (holds(&self.rules), asked) {
+        let asked = self.asked.as_ref().is_none_or(|asked| !writes_to_device(reach.function) || reach.is_within(asked));
+        match (reach.is_within(&self.rules), asked) {
             (true, true) => Ok(()),
             (false, true) => Err(Refusal::Function { at, instance: self.instance.clone(), wish, line: reach.line() }),
             (allows, false) => Err(Refusal::NotAsked { at, allows, wish }),
@@ -304,6 +298,11 @@ fn range(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 impl Reach {
+    fn is_within(&self, rules: &[Rule]) -> bool {
+        let rule = rules.iter().find(|rule| rule.function == self.function);
+        rule.is_some_and(|rule| self.count == 0 || rule.holds(self.first, self.count))
+    }
+
     pub(super) fn of(request: &Request) -> Self {
         use Request as R;
         let (function, first, count, most) = match request {

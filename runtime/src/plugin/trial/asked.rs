@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::capability::ble::What;
+use crate::capability::serial::Pattern;
 use crate::capability::{ble, modbus, serial};
 use crate::config::{Link, Manifest};
 use crate::contract::ble::Uuid;
@@ -40,12 +41,12 @@ impl Asked {
             Said::ModbusSubmit(_, _, request) => Some((Link::Modbus, format!("to {}", self.modbus.as_ref()?.changes_beyond(request)?))),
             Said::SerialWrite(_, frame) => {
                 self.serial.as_ref()?.permits(frame).err()?;
-                Some((Link::Serial, format!("to write {}", hex(frame))))
+                Some((Link::Serial, format!("to write {}", Pattern::of(frame))))
             }
             Said::BleRead(_, handle) => self.lacks_of_ble(What::Read(*handle), "to read".into()),
             Said::BleSubscribe(_, handle) => self.lacks_of_ble(What::Subscribe(*handle), "to be notified of".into()),
             Said::BleWrite(_, handle, bytes, with_response) => {
-                let words = format!("to write {} to", hex(bytes));
+                let words = format!("to write {} to", Pattern::of(bytes));
                 self.lacks_of_ble(What::Write { handle: *handle, bytes: bytes.clone(), with_response: *with_response }, words)
             }
             _ => None,
@@ -57,10 +58,6 @@ impl Asked {
         self.ble.as_ref()?.permits(uuid, &what).err()?;
         Some((Link::Ble, format!("{words} {}", ble::shown(uuid))))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

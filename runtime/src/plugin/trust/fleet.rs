@@ -234,10 +234,10 @@ impl Fleet {
         // what is taken back first: it is what a person looks for
         let mut changes = Vec::new();
         let (now, was) = (revoked_keys(self), last.map(revoked_keys).unwrap_or_default());
-        changes.extend(otherwise(&now, &was).map(|((vendor, key), why)| Change::KeyRevoked { vendor, key, why }));
+        changes.extend(otherwise(&now, &was).into_iter().map(|((vendor, key), why)| Change::KeyRevoked { vendor, key, why }));
         let (now, was) = (revoked(self), last.map(revoked).unwrap_or_default());
         let of = |((vendor, name, release), why)| Change::ReleaseRevoked { vendor, name, release, why };
-        changes.extend(otherwise(&now, &was).map(of));
+        changes.extend(otherwise(&now, &was).into_iter().map(of));
         // metadata that do not say whose keys are whose say nothing of what came or went
         if let (Some(now), Some(was)) = (keys(self), last.map_or_else(|| Some(BTreeSet::new()), keys)) {
             let change = |(vendor, key): &(String, String), comes| Change::Key { vendor: vendor.clone(), key: key.clone(), comes };
@@ -318,10 +318,10 @@ impl Fleet {
 }
 
 /// What is new, with its reason, and what is there no more.
-fn otherwise<K: Ord + Clone>(now: &BTreeMap<K, String>, was: &BTreeMap<K, String>) -> impl Iterator<Item = (K, Option<String>)> {
+fn otherwise<K: Ord + Clone>(now: &BTreeMap<K, String>, was: &BTreeMap<K, String>) -> Vec<(K, Option<String>)> {
     let new = now.iter().filter(|(of, _)| !was.contains_key(of)).map(|(of, why)| (of.clone(), Some(why.clone())));
     let gone = was.keys().filter(|of| !now.contains_key(of)).map(|of| (of.clone(), None));
-    new.chain(gone).collect::<Vec<_>>().into_iter()
+    new.chain(gone).collect()
 }
 
 fn reason(text: &str) -> String {

@@ -288,7 +288,10 @@ impl Memory {
         }
         let bytes = self.sealed(&serde_json::to_vec(&what)?);
         if bytes.len() as u64 > BYTES_MAX {
-            let why = format!("it would have {} bytes, and no more than {BYTES_MAX} are read again: what it holds stays", bytes.len());
+            let why = format!(
+                "it would have {} bytes, and no more than {BYTES_MAX} are read again, so what it holds stays: run fewer instances of packages that ask for much",
+                bytes.len()
+            );
             return Err(std::io::Error::other(why));
         }
         replace_file(&self.path(), &bytes, MODE)?;
