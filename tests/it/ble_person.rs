@@ -139,7 +139,8 @@ fn a_person_at_a_terminal_pairs_in_each_way_that_the_site_allows_and_in_no_other
     ward.stop();
 }
 
-/// Where a site grants less than a package asks for, or more, `wardgate check` says so in a line each, and what is done without.
+/// Where a site grants less than a package asks for, or more, `wardgate check` says so in a line each, and what is done without; `wardgate grant list`
+/// says of what is granted beyond it that it has no effect.
 //= PROMISES.md#P293
 //= PROMISES.md#P326
 #[test]
@@ -163,6 +164,13 @@ fn a_check_says_what_a_peripherals_grant_lacks_and_what_is_done_without() {
             && less.contains("not the service 180f, Battery (without that its battery is not told)")
             && more.contains("granted more than ble-glucose-0.1.0 asks for: to write 02 01 to 2a52. The smaller of both counts")),
         "{other:#?}"
+    );
+    let listed = ward.wardgate(&["grant", "list"]);
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    assert!(
+        listed.contains("    ble writes 2a52 02 01\n")
+            && listed.contains("    NOT IN EFFECT, its package does not ask for it: to write 02 01 to 2a52\n"),
+        "{listed}"
     );
 }
 

@@ -295,7 +295,7 @@ impl Poller {
             // the link is up, or nothing would have been asked
             Failure::LinkDown => (Health::Degraded, Missing::DeviceOff, "it does not answer, and is asked now and then until it does"),
             Failure::Malformed => (Health::Degraded, Missing::Corrupted, "the answer does not fit the request"),
-            Failure::NotGranted => (Health::Failed, Missing::NotSent, "not granted; gateway.toml must allow it"),
+            Failure::NotGranted => (Health::Failed, Missing::NotSent, "the gateway refused it, and its log names the line to add"),
             Failure::OverRate => (Health::Degraded, Missing::NotSent, "more requests than the grant allows"),
             Failure::Cancelled | Failure::Exception(_) => (Health::Degraded, Missing::NotSent, "given up"),
         };

@@ -38,7 +38,7 @@ pub fn refusal(why: &ble::Failure) -> String {
     let words = match why {
         F::Timeout => "it did not answer",
         F::LinkDown => "the link was lost",
-        F::NotGranted => "the grant in gateway.toml does not allow it",
+        F::NotGranted => "the gateway refused it, and its log names the line to add",
         F::OverRate => "it was asked too often",
         F::NotFound => "it is not there any more",
         F::NotPermitted => "it does not permit that",

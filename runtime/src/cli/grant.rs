@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::site::{Site, who, wrong_key};
 use crate::audit::{Entry, What};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Approval, Package, PluginError, Reach, SecretKey, Withheld, grants_hash, grants_lines};
+use crate::plugin::{self, Approval, Package, PluginError, Reach, SecretKey, Withheld, grants_hash, grants_lines, held};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -297,6 +297,8 @@ fn list(config: &Path) -> Result<(), Fault> {
         let hash = grants_hash(&lines);
         println!("{name}: {hash}");
         lines.iter().for_each(|line| println!("    {line}"));
+        let more = held(&instance.grants, &package.manifest).more;
+        more.iter().for_each(|part| println!("    NOT IN EFFECT, its package does not ask for it: {part}"));
         match site.remembered().approvals.get(name) {
             Some(ran) if ran.grants_hash == hash => {}
             Some(ran) => println!("    DIFFERS from what it ran with last ({})", ran.grants_hash),

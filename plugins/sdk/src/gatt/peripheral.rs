@@ -301,7 +301,7 @@ impl<P: Profile> Peripheral<P> {
     fn all_asked(&mut self, now: Moment, out: &mut Outbox) {
         let known = P::LISTENS.iter().any(|uuid| self.peer.handle(*uuid).is_some());
         if !known && let Some(first) = P::LISTENS.first() {
-            let detail = format!("the device has no characteristic {}, or it is not granted", name(*first));
+            let detail = format!("the device has no characteristic {}, or `wardgate check` does not list it as allowed", name(*first));
             self.peer.report(Health::Degraded, &detail, out);
         } else if self.peer.health.as_ref().is_some_and(|(health, _)| *health == Health::Starting) {
             self.peer.report(Health::Healthy, "", out);
