@@ -244,6 +244,13 @@ pub struct Audit {
     beside: Option<Arc<Beside>>,
 }
 
+/// Whoever writes does so under the lock: while this is held nobody does, and what was half done is done. None: nobody ever wrote there.
+fn still(folder: &Path) -> Option<File> {
+    let lock = File::open(folder.join(LOCK)).ok()?;
+    flock(&lock, FlockOperation::LockShared).ok()?;
+    Some(lock)
+}
+
 /// What stands at the end of the log, as far as the device can vouch for it: what comes next is chained to this.
 struct End {
     n: u64,
@@ -431,9 +438,7 @@ impl Audit {
     fn looked_at(&self, counts: impl Fn(&End) -> bool) -> Option<String> {
         let look = || self.end(false).ok().filter(&counts)?.flaw.map(|(_, why)| why);
         look()?;
-        // whoever writes does so under the lock: what was half done is done by then
-        let lock = File::open(self.folder.join(LOCK)).ok();
-        let _held = lock.as_ref().map(|lock| flock(lock, FlockOperation::LockShared));
+        let _still = still(&self.folder);
         look()
     }
 

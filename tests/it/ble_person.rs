@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use wardgate_lab::sim::ble::PASSKEY;
 use wardgate_lab::stage::{bluetooth, unsigned};
 
@@ -169,7 +169,9 @@ fn a_check_says_what_a_peripherals_grant_lacks_and_what_is_done_without() {
     let listed = String::from_utf8_lossy(&listed.stdout);
     assert!(
         listed.contains("    ble writes 2a52 02 01\n")
-            && listed.contains("    NOT IN EFFECT, its package does not ask for it: to write 02 01 to 2a52\n"),
+            && listed.contains("    granted beyond what its package asks for, where the smaller counts: to write 02 01 to 2a52\n")
+            && listed.contains("    in effect of the Bluetooth peripheral ")
+            && listed.lines().any(|line| line.contains("MAY WRITE") && !line.contains("02 01")),
         "{listed}"
     );
 }
@@ -212,6 +214,34 @@ fn with_two_adapters_a_peripheral_is_one_and_a_bond_is_of_its_own_adapter() {
     fs::write(ward.stage.folder.join("gateway.toml"), here).unwrap();
     let (code, seen) = ward.at_a_terminal(&["ble", "forget", STRAP]).ends();
     assert!(code == 0 && seen.contains(&format!("forgot {STRAP}")), "{code}: {seen}");
+}
+
+/// How a bond was made is said of that bond alone: nothing is left of one that BlueZ has no more, and what an older gateway wrote down stays with the
+/// one adapter that has a bond.
+//= PROMISES.md#P341
+#[test]
+fn who_pairs_anew_takes_nothing_over_and_takes_nothing_from_another_adapter() {
+    const STRAP: &str = "F0:00:00:00:22:01";
+    const HERE: &str = "02:00:00:00:00:01";
+    const DONGLE: &str = "02:00:00:00:00:02";
+    let folder = Folder::new("ble-anew");
+    let mut ward = Ward::new(&folder, &[format!("belt:strap:{STRAP}"), format!("meter=1:meter:{METER}")]);
+    ward.policy("just-works");
+    let file = ward.stage.folder.join("state/bonds.json");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let known = || -> Json { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
+
+    fs::write(&file, json!({ HERE: { METER: "passkey" } }).to_string()).unwrap(); // somebody has made BlueZ forget that one
+    let wrong = format!("{:06}", (PASSKEY + 1) % 1_000_000);
+    let (code, seen) = ward.pairs(METER, Some(("Passkey shown by meter (6 digits): ", &wrong)));
+    assert_eq!(code, NOT_PAIRED, "{seen}");
+    assert_eq!(known()[HERE].get(METER), None, "a bond that another program makes now would be taken for that one");
+
+    ward.order("dongle bonded");
+    fs::write(&file, json!({ STRAP: "compare" }).to_string()).unwrap(); // as older gateways did
+    let (code, seen) = ward.pairs(STRAP, None);
+    assert_eq!(code, 0, "{seen}");
+    assert_eq!(known(), json!({ HERE: { STRAP: "just-works" }, DONGLE: { STRAP: "compare" } }));
 }
 
 async fn powered(bus: &str) -> bool {

@@ -1,5 +1,6 @@
 //! What a package is known by once it was seen, and that each gate asks the same of it: a release is one package, for accept, reload, start, check and inspect.
 
+mod changes;
 mod judges;
 
 use std::fs;

@@ -130,6 +130,7 @@ impl Loaded {
                 .filter(|key| !self.revocations.revoked(&role.name, key))
                 .collect(),
             paths: paths(role),
+            list_ends: role.targets.as_ref().map(|list| list.signed.expires.to_string()),
         };
         delegations(&self.repository).map(vendor).collect()
     }

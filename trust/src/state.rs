@@ -62,6 +62,9 @@ pub struct Vendor {
     pub vendor: String,
     pub keys: Vec<String>,
     pub paths: Vec<String>,
+    /// When its list of packages ends, which may be signed by another desk than the rest. None: an older program wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_ends: Option<String>,
 }
 
 /// What lies in a gateway's folder.

@@ -444,3 +444,18 @@ fn a_log_that_was_rewritten_beside_a_lost_head_is_held_against_the_memory_and_ne
     audit.beside(move || Some((1, newest.clone()))).append(entry(11), Moment::default()).expect("written");
     assert_eq!(found(&at), (11, 11));
 }
+
+/// A person verifies while the gateway runs: a record that comes meanwhile is nobody else's.
+//= PROMISES.md#P361
+#[test]
+fn a_log_that_is_written_while_it_is_read_is_whole() {
+    const RECORDS: u64 = 60;
+    let (at, audit) = log("read-while-written", 1);
+    let writer = std::thread::spawn(move || (2..=RECORDS).for_each(|n| drop(audit.append(entry(n), Moment::default()).expect("written"))));
+    let mut seen = 0;
+    while !writer.is_finished() {
+        seen = says(&at).expect("whole").max(seen);
+    }
+    writer.join().expect("it ends");
+    assert_eq!(says(&at), Ok(RECORDS), "{seen} were seen on the way");
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Anchor, Break, HEAD, HEAD_IS, Head, NOTHING, Record, What, hash, line, sealed_message};
+use super::{Anchor, Break, HEAD, HEAD_IS, Head, NOTHING, Record, What, hash, line, sealed_message, still};
 use crate::keys::{PublicKey, base64};
 
 /// What a whole log holds.
@@ -142,16 +142,20 @@ pub fn verify_folder(folder: &Path, key: &PublicKey) -> Result<Whole, Broken> {
 
 /// The same, against what the memory beside it knows.
 pub fn verify_beside(folder: &Path, key: &PublicKey, known: Option<&Anchor>) -> Result<Whole, Broken> {
-    let files = super::files(folder).map_err(|why| Broken::Unreadable { path: folder.to_owned(), why: why.to_string() })?;
     let path = folder.join(HEAD);
-    let bytes = fs::read(&path).ok();
+    let (files, bytes, texts) = {
+        let _still = still(folder); // a head that is older than the newest record would call that a stranger's
+        let files = super::files(folder).map_err(|why| Broken::Unreadable { path: folder.to_owned(), why: why.to_string() })?;
+        let texts = texts(&files);
+        (files, fs::read(&path).ok(), texts)
+    };
     if files.is_empty() && bytes.is_none() {
         return Err(Broken::Empty { path: folder.to_owned() });
     }
     let gone = bytes.is_none();
     let head = bytes.and_then(|bytes| Head::read(&bytes, key));
     let mut chain = Chain::default();
-    let done = texts(&files).and_then(|texts| texts.iter().try_for_each(|(path, text)| chain.read(path, text, key))).and_then(|()| {
+    let done = texts.and_then(|texts| texts.iter().try_for_each(|(path, text)| chain.read(path, text, key))).and_then(|()| {
         chain.beginning(0)?;
         let last = chain.whole.records.last().map_or(0, |record| record.n);
         // the device's own code over the memory vouches for the record that it names, and for all that it follows on
@@ -192,6 +196,7 @@ pub fn verify_text(file: &Path, text: &[u8], key: &PublicKey) -> Result<Whole, B
 /// What the device vouches for, also of a log that is damaged: up to the newest signature before the damage.
 pub fn proven(folder: &Path, key: &PublicKey) -> Vec<Record> {
     let mut chain = Chain::default();
+    let _still = still(folder);
     let read = super::files(folder).ok().and_then(|files| texts(&files).ok()).unwrap_or_default();
     let done = read.iter().try_for_each(|(path, text)| chain.read(path, text, key));
     let head = fs::read(folder.join(HEAD)).ok().and_then(|bytes| Head::read(&bytes, key));

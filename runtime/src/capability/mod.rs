@@ -22,15 +22,15 @@ pub struct Part {
     pub keys: Vec<String>,
 }
 
-/// How a refusal goes on that is the package's, whatever the site `allows`: no line of gateway.toml alone helps.
-fn not_asked(at: &str, allows: bool, link: &str) -> String {
+/// How a refusal goes on that is the package's, whatever the site `allows`: no line of gateway.toml alone helps. `line`: what the package lacks.
+fn not_asked(at: &str, allows: bool, link: &str, line: &str) -> String {
     let sides = if allows {
         format!("{at} allows, and its own package does not ask for: the smaller of both counts")
     } else {
         format!("neither {at} allows nor its own package asks for")
     };
     let also = if allows { "" } else { "; then the site grants it too" };
-    format!("{sides}. If its plugin needs it, its maker adds it to [asks.{link}] in manifest.toml and signs it anew{also}")
+    format!("{sides}. If its plugin needs it, its maker adds {line} of [asks.{link}] in manifest.toml and signs it anew{also}")
 }
 
 /// Reads the corridor's clock.

@@ -43,8 +43,9 @@ pub fn run(args: &Check) -> Result<(), Fault> {
         println!("WARNING: developer mode: not for a ward");
     }
     let before = site.remembered().site_key.as_deref().and_then(PublicKey::of_id);
-    if let Err(fault) = crate::gateway::vouched(&config, before) {
-        println!("WARNING, and `run` refuses it: {fault}");
+    let unvouched = crate::gateway::vouched(&config, before).err();
+    if let Some(fault) = &unvouched {
+        println!("ERROR, `run` refuses it: {fault}");
     }
     if config.plugins.allow_unsigned {
         println!("WARNING: unsigned plugins are allowed: whoever can write to a package's folder decides what runs in its sandbox");
@@ -53,7 +54,7 @@ pub fn run(args: &Check) -> Result<(), Fault> {
     for bus in config.buses.keys().filter(|bus| !named.contains(bus)) {
         println!("WARNING: {}", config.wrong(&["bus", bus], format!("no grant names the bus \"{bus}\": it is never used"), ""));
     }
-    let mut wrong = crate::gateway::secrets(&config).err();
+    let mut wrong = unvouched.or(crate::gateway::secrets(&config).err());
     let user = gateways_user(config.file(), &config.gateway.state);
     for one in in_others_hands(&config.trust, &config.gateway.state, user) {
         println!("ERROR: {one}; what to do: {}", one.remedy());
@@ -307,7 +308,10 @@ fn held_in_words(config: &Config, name: &str, grants: &Grants, manifest: &Manife
         warn(format!("granted less than {plugin} asks for: not {}", less.join("; not ")));
     }
     if !more.is_empty() {
-        warn(format!("granted more than {plugin} asks for: {}. The smaller of both counts: it is not allowed that", more.join(", ")));
+        warn(format!(
+            "granted more than {plugin} asks for: {}. The smaller of both counts: what goes beyond is not allowed",
+            more.join(", ")
+        ));
     }
 }
 

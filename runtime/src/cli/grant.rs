@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::site::{Site, who, wrong_key};
 use crate::audit::{Entry, What};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Approval, Package, PluginError, Reach, SecretKey, Withheld, grants_hash, grants_lines, held};
+use crate::plugin::{self, Approval, Package, PluginError, PublicKey, Reach, SecretKey, Withheld, grants_hash, grants_lines, held};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -27,7 +27,7 @@ pub struct Grant {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Say what a package would newly reach, against what runs and what was approved
+    /// Say what a package would newly reach, against what each instance runs or was approved for since
     Diff {
         #[command(flatten)]
         of: Of,
@@ -87,9 +87,16 @@ pub fn run(args: &Grant) -> Result<(), Fault> {
         Verb::Recall { config } => recall(config),
         Verb::Sign { key, config } => {
             let key = SecretKey::read(key).map_err(|e| wrong_key(&e))?;
-            crate::config::Config::load(config)?; // nobody signs what no gateway reads
+            let read = crate::config::Config::load(config)?; // nobody signs what no gateway reads
             let signature = plugin::sign_config(config, &key).map_err(|e| Fault::new(Guilty::Configuration, &e, e.remedy()))?;
             println!("{} is signed by {}: {}", config.display(), key.public().id(), signature.display());
+            let named = read.trust.site_key.as_deref().and_then(|file| PublicKey::read(file).ok());
+            if named.is_some_and(|named| named != key.public()) {
+                println!(
+                    "it names another key as [trust] site_key: a gateway takes it only where {} is its site's key until now",
+                    key.public().id()
+                );
+            }
             println!("next: put both files on the gateway, with the public key as [trust] site_key; then `wardgate reload`");
             Ok(())
         }
@@ -129,9 +136,8 @@ impl Asked {
     }
 
     /// Instances for which a package of this vendor and name was approved.
-    fn instances(&self) -> impl Iterator<Item = (&String, &Approval)> {
-        let name = self.name();
-        self.site.remembered().approvals.iter().filter(move |(_, approval)| approval.package == name)
+    fn instances(&self) -> Vec<(&String, &Approval)> {
+        self.site.remembered().approved_for(self.name()).collect()
     }
 }
 
@@ -184,7 +190,9 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
             let what = format!("there is no instance \"{instance}\" in gateway.toml; there are {}", names.join(", "));
             return Err(Fault::new(Guilty::Configuration, what, "name one of them, or add it"));
         }
-        None => asked.instances().map(|(instance, _)| instance.clone()).filter(|name| config.instances.contains_key(name)).collect(),
+        None => {
+            asked.instances().into_iter().map(|(instance, _)| instance.clone()).filter(|name| config.instances.contains_key(name)).collect()
+        }
     };
     unless_withheld(&asked, &named)?;
     if named.is_empty() {
@@ -193,8 +201,8 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     }
     for instance in &named {
         let grants = grants_lines(&config.instances[instance], &asked.package.manifest, &config.buses);
-        let before = asked.site.remembered().approvals.get(instance).filter(|a| a.package == asked.name());
-        let more = before.map_or_else(Vec::new, |before| asked.reach.beyond(&before.reach)).join(", ");
+        let before = asked.site.remembered().approved(instance, &asked.name());
+        let more = asked.reach.beyond(&before.map(|before| before.reach.clone()).unwrap_or_default()).join(", ");
         let about: [(&str, &dyn std::fmt::Display); 5] = [
             ("instance", instance),
             ("package", &asked.name()),
@@ -207,15 +215,20 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     }
     let kept = asked.site.memory.change(|m| {
         for instance in &named {
-            let grants = before_or(m.approvals.get(instance), || {
+            let grants = before_or(m.approved(instance, &asked.name()), || {
                 grants_hash(&grants_lines(&config.instances[instance], &asked.package.manifest, &config.buses))
             });
             let approval = Approval { package: asked.name(), release: asked.release, reach: asked.reach.clone(), grants_hash: grants };
-            m.approvals.insert(instance.clone(), approval);
+            m.approve(instance, approval);
         }
     });
     kept.map_err(|e| Fault::new(Guilty::Store, &e, "the state folder must be writable"))?;
     println!("approved for {}: what {} release {} asks for", named.join(", "), asked.name(), asked.release);
+    for instance in &named {
+        let ran = asked.site.remembered().ran.get(instance).filter(|ran| ran.package != asked.name());
+        ran.iter()
+            .for_each(|ran| println!("{instance} runs {} until gateway.toml names this one; what was approved of that stays", ran.package));
+    }
     println!("next: name it in gateway.toml and `wardgate reload`");
     Ok(())
 }
@@ -254,14 +267,14 @@ fn recall(config: &Path) -> Result<(), Fault> {
     for (name, instance) in &site.config.instances {
         let package = match Package::admit(&instance.package, &site.admission) {
             Ok(package) => package,
-            Err(why) if remembered.approvals.contains_key(name) => {
+            Err(why) if remembered.newest_approval(name).is_some() => {
                 unread.push((name, &instance.package, why));
                 continue;
             }
             Err(_) => continue,
         };
         let Some(by) = package.signed.as_ref() else { continue };
-        if let Some(approval) = remembered.approvals.get_mut(name)
+        if let Some(approval) = remembered.newest_approval(name)
             && (approval.package.as_str(), approval.release) == (format!("{}/{}", by.vendor, package.manifest.name).as_str(), by.release)
         {
             approval.reach = Reach::of(&package.manifest, &package.surface);
@@ -298,8 +311,14 @@ fn list(config: &Path) -> Result<(), Fault> {
         println!("{name}: {hash}");
         lines.iter().for_each(|line| println!("    {line}"));
         let more = held(&instance.grants, &package.manifest).more;
-        more.iter().for_each(|part| println!("    NOT IN EFFECT, its package does not ask for it: {part}"));
-        match site.remembered().approvals.get(name) {
+        more.iter().for_each(|part| println!("    granted beyond what its package asks for, where the smaller counts: {part}"));
+        if !more.is_empty() {
+            let crate::gateway::Allowed { modbus, serial, ble } = crate::gateway::allowed(&site.config, name, instance, &package.manifest)?;
+            let words = [modbus.map(|g| g.explain()), serial.map(|g| g.explain()), ble.map(|g| g.explain())];
+            words.into_iter().flatten().for_each(|words| println!("    in effect {words}"));
+        }
+        let vendor = package.signed.as_ref().map_or("nobody", |by| by.vendor.as_str());
+        match site.remembered().approved(name, &format!("{vendor}/{}", package.manifest.name)) {
             Some(ran) if ran.grants_hash == hash => {}
             Some(ran) => println!("    DIFFERS from what it ran with last ({})", ran.grants_hash),
             None => println!("    has not run yet"),

@@ -17,8 +17,8 @@ use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 use crate::plugin::{
-    Approval, Change, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors,
-    config_signature, gateways_user, grants_hash, in_others_hands,
+    Change, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors, config_signature,
+    gateways_user, grants_hash, in_others_hands,
 };
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
@@ -315,11 +315,11 @@ impl Warden {
 
     /// What is about to run is remembered, and what is new in it is written down. `by`: who wanted it.
     pub async fn take(&mut self, config: &Config, sights: &BTreeMap<String, Sight>, occasion: Occasion, by: &str) {
-        let Remembered { approvals: before, ran, .. } = self.remembered().await;
+        let known = self.remembered().await;
         let mut entries = Vec::new();
         for (instance, sight) in sights {
-            entries.extend(self.compare(instance, sight, before.get(instance), occasion, by));
-            entries.extend(in_its_place(instance, sight, ran.get(instance), by));
+            entries.extend(self.compare(instance, sight, &known, occasion, by));
+            entries.extend(in_its_place(instance, sight, known.ran.get(instance), by));
             let hash = grants_hash(&sight.grants);
             let signed = sight.signed.as_ref().map(|by| format!("{} release {}", by.vendor, by.release)).unwrap_or_default();
             self.status.instance(instance, |i| (i.grants_hash, i.signed_by) = (hash, signed));
@@ -328,21 +328,12 @@ impl Warden {
         let kept = self.remember(move |m| {
             let sights = &all;
             m.ran.retain(|instance, _| configured.contains(instance)); // who is gone begins anew
-            m.approvals.retain(|instance, _| sights.contains_key(instance) || before.contains_key(instance));
             for (instance, sight) in sights {
                 m.ran.insert(instance.clone(), sight.ran());
                 if let Some(by) = &sight.signed {
                     m.saw(&by.vendor, &sight.name, by.release, Some(&by.digest));
                 }
-                let same = m.approvals.get(instance).filter(|a| a.package == sight.package());
-                let same = same.map(|a| a.reach.clone().filled_in(&sight.reach, a.release == sight.release()));
-                let approval = Approval {
-                    package: sight.package(),
-                    release: sight.release(),
-                    reach: same.unwrap_or_else(|| sight.reach.clone()),
-                    grants_hash: grants_hash(&sight.grants),
-                };
-                m.approvals.insert(instance.clone(), approval);
+                m.approve(instance, sight.approved(m.approved(instance, &sight.package())));
             }
         });
         if let Err(why) = kept.await {
@@ -358,10 +349,12 @@ impl Warden {
         }
     }
 
-    fn compare(&self, instance: &str, sight: &Sight, before: Option<&Approval>, occasion: Occasion, by: &str) -> Vec<Entry> {
+    fn compare(&self, instance: &str, sight: &Sight, known: &Remembered, occasion: Occasion, by: &str) -> Vec<Entry> {
         let hash = grants_hash(&sight.grants);
         let granted = sight.grants.iter().map(GrantLine::to_string).collect::<Vec<_>>().join("; ");
-        let Some(before) = before.filter(|a| a.package == sight.package()) else {
+        let (before, ran) = (known.approved(instance, &sight.package()), known.ran.get(instance));
+        let another = ran.is_some_and(|ran| ran.package != sight.package());
+        let Some(before) = before.filter(|_| !another) else {
             let about: [(&str, &dyn std::fmt::Display); 5] = [
                 ("instance", &instance),
                 ("package", &sight.package()),
@@ -369,13 +362,19 @@ impl Warden {
                 ("grants_hash", &hash),
                 ("grants", &granted),
             ];
-            return vec![with_digest(Entry::new(What::GrantApprove, by, about).and("how", "first seen, as gateway.toml says"), sight)];
+            let how = match before {
+                None => "first seen, as gateway.toml says",
+                Some(_) => "in another package's place, as gateway.toml says; it was approved for this instance before",
+            };
+            return vec![with_digest(Entry::new(What::GrantApprove, by, about).and("how", how), sight)];
         };
         let mut entries = Vec::new();
-        if before.release != sight.release() {
+        // what was approved ahead of its time did not run yet
+        let from = ran.map_or(before.release, |ran| ran.release);
+        if from != sight.release() {
             let about: [(&str, &dyn std::fmt::Display); 4] =
-                [("instance", &instance), ("package", &before.package), ("from", &before.release), ("to", &sight.release())];
-            let what = if sight.release() < before.release { What::BreakGlass } else { What::Update };
+                [("instance", &instance), ("package", &before.package), ("from", &from), ("to", &sight.release())];
+            let what = if sight.release() < from { What::BreakGlass } else { What::Update };
             entries.push(with_digest(Entry::new(what, by, about), sight));
         }
         if before.grants_hash != hash {

@@ -93,6 +93,14 @@ pub enum PluginError {
     Manifest { path: PathBuf, why: crate::config::ManifestError },
     #[error("{} is a folder, and no package file", path.display())]
     NoFile { path: PathBuf },
+    #[error("{} is a file, and no package file is called so", path.display())]
+    Unnamed { path: PathBuf },
+    #[error(
+        "{} is release {there}, which gateway.toml names for \"{instance}\", and this is release {release} of the same name and version: in its place \
+         \"{instance}\" would run it at its next start, and nobody had named it",
+        path.display()
+    )]
+    InPlace { path: PathBuf, instance: String, there: u64, release: u64 },
     #[error("{} holds {holds} by its manifest: name it {holds}", folder.display())]
     Misnamed { folder: PathBuf, holds: String },
     #[error("plugin {plugin} {why}")]
@@ -129,7 +137,10 @@ impl PluginError {
     /// For whoever wrote the instance's part of gateway.toml.
     pub fn remedy(&self, instance: &str) -> String {
         match self {
-            Self::NotThere { near: Some(near), .. } => format!("write package = \"{}\"", near.display()),
+            // a path in gateway.toml begins where that file lies, and one that was typed begins here
+            Self::NotThere { near: Some(near), .. } => {
+                format!("write package = \"{}\"", std::path::absolute(near).as_ref().unwrap_or(near).display())
+            }
             Self::NotThere { near: None, .. } => {
                 "put the vendor's file there; writers make one with `wardgate plugin pack` and `sign`".into()
             }
@@ -143,9 +154,15 @@ impl PluginError {
             Self::Untrusted { vendor, why, .. } => why.remedy(vendor),
             Self::Withheld { why, .. } => why.remedy(instance),
             Self::NoFile { .. } => "make one with `wardgate plugin pack DIR`".into(),
+            Self::Unnamed { .. } => "call it NAME-VERSION.wardgate, as its vendor did".into(),
+            Self::InPlace { path, .. } => format!(
+                "ask its vendor to count the version up with the release; or put this one into another folder and name it there; or take {} away from \
+                 gateway.toml first",
+                path.display()
+            ),
             Self::Misnamed { holds, .. } => format!("rename it to {holds}, or make the package anew"),
             Self::NeedsGateway { .. } => "update this gateway, or ask the vendor for a package that runs on it".into(),
-            Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants], which takes the place of a line grants = {{}}, add {grant}"),
+            Self::Refused { why: Mismatch::NotGranted { grant, .. }, .. } => format!("below [instance.{instance}.grants], which takes the place of a line grants = {{}}, and with this site's own where dots stand, add {grant}"),
             Self::State { why, .. } => remedy_for(why, "the state folder must be writable, and its disk must have room for some MB"),
             Self::File { why, .. } => remedy_for(why, "correct the package, or its line in gateway.toml"),
             Self::KeyToken { remedy, .. } => remedy.clone(),

@@ -64,8 +64,14 @@ impl Package {
     pub fn admit(path: &Path, admission: &Admission) -> Result<Self, PluginError> {
         if path.extension().is_some_and(|ending| ending == ENDING) {
             let sealed = sealed(path)?;
-            let signer = admission.signer(path, &sealed)?;
-            return Self::unpack(path, &sealed, signer);
+            let signers = admission.signers(path, &sealed)?;
+            return Self::unpack(path, &sealed, &signers);
+        }
+        if !path.exists() {
+            return Err(PluginError::NotThere { path: path.to_owned(), near: sealed_beside(path).or_else(|| nearest_path(path)) });
+        }
+        if !path.is_dir() {
+            return Err(PluginError::Unnamed { path: path.to_owned() });
         }
         if !admission.takes_folders() {
             return Err(PluginError::Unsigned { folder: path.to_owned() });
@@ -74,9 +80,6 @@ impl Package {
     }
 
     fn open_folder(folder: &Path) -> Result<Self, PluginError> {
-        if !folder.is_dir() {
-            return Err(PluginError::NotThere { path: folder.to_owned(), near: nearest_path(folder) });
-        }
         let manifest = manifest(folder)?;
         if folder.file_name().is_none_or(|name| name != manifest.full_name().as_str()) {
             return Err(PluginError::Misnamed { folder: folder.to_owned(), holds: manifest.full_name() });
@@ -89,8 +92,8 @@ impl Package {
         Self::matching(folder, None, manifest, surface, component, shipped)
     }
 
-    /// What a whole file holds, once the statement about it agrees with it.
-    pub fn unpack(path: &Path, sealed: &Sealed, signer: Option<PublicKey>) -> Result<Self, PluginError> {
+    /// What a whole file holds, once the statement about it agrees with it. `signers`: those that are trusted.
+    pub fn unpack(path: &Path, sealed: &Sealed, signers: &[PublicKey]) -> Result<Self, PluginError> {
         let flawed = |why| PluginError::Flawed { path: path.to_owned(), why };
         let (manifest, surface) = contents(sealed).map_err(flawed)?;
         if path.file_stem().is_none_or(|name| name != sealed.claim.full_name().as_str()) {
@@ -102,7 +105,7 @@ impl Package {
         }
         let shipped = shipped_inside(sealed, &manifest).map_err(flawed)?;
         let component = sealed.file(COMPONENT_FILE).expect("every package has one").bytes.clone();
-        let signed = signer.map(|key| Signed::of(sealed, key));
+        let signed = Signed::of(sealed, signers);
         Self::matching(path, signed, manifest, surface, component, shipped)
     }
 
@@ -123,6 +126,12 @@ impl Package {
     pub fn granted(&self, site: &BTreeSet<Link>) -> Result<Granted, PluginError> {
         surface::granted(&self.manifest, site).map_err(|why| PluginError::Refused { plugin: self.manifest.full_name(), why })
     }
+}
+
+/// The file of that name, where only its ending was forgotten.
+fn sealed_beside(path: &Path) -> Option<PathBuf> {
+    let file = path.with_file_name(format!("{}.{ENDING}", path.file_name()?.to_str()?));
+    file.is_file().then_some(file)
 }
 
 /// A package file that is whole, whoever signed it.

@@ -56,7 +56,9 @@ pub enum Mismatch {
         "says what it does without \"{part}\" of {link}, which it does not ask for; it asks for {asked}. Correct [asks.{link}.without] in manifest.toml"
     )]
     Without { link: Link, part: String, asked: String },
-    #[error("asks for {link}, which the site does not grant. To allow it, write below [instance.NAME.grants] in gateway.toml: {grant}")]
+    #[error(
+        "asks for {link}, which the site does not grant. To allow it, write below [instance.NAME.grants] in gateway.toml, with this site's own where dots stand: {grant}"
+    )]
     NotGranted { link: Link, grant: String },
     #[error("was written for {PACKAGE}@{0}, which this gateway does not speak (it speaks {VERSION})")]
     Contract(String),
@@ -174,14 +176,54 @@ fn asks(manifest: &Manifest) -> Result<(), Mismatch> {
 pub fn granted(manifest: &Manifest, site: &BTreeSet<Link>) -> Result<Granted, Mismatch> {
     match manifest.links.difference(site).next() {
         Some(link) => {
-            let example = manifest.asks.get(link).map_or_else(|| format!("{link} = {{ ... }}"), |ask| shown(&ask.grant));
-            Err(Mismatch::NotGranted { link: *link, grant: example })
+            let grant = manifest.asks.get(link).and_then(|ask| asked_line(*link, &ask.grant)).unwrap_or_else(|| form(*link).to_owned());
+            Err(Mismatch::NotGranted { link: *link, grant })
         }
         None => Ok(Granted {
             modbus: manifest.links.contains(&Link::Modbus),
             serial: manifest.links.contains(&Link::Serial),
             ble: manifest.links.contains(&Link::Ble),
         }),
+    }
+}
+
+/// What is asked of one link, on one line, as it was read: whatever else its maker wrote there is no part of an advice of ours.
+fn asked_line(link: Link, grant: &str) -> Option<String> {
+    let read: toml::Table = grant.parse().ok()?;
+    let line = format!("{link} = {}", inline(read.get(link.name())?)?);
+    Some(printable(&line, usize::MAX)) // a manifest's reader bounds it, and half a line cannot be pasted
+}
+
+/// As one writes it behind a key. None: it holds what no grant has.
+fn inline(value: &toml::Value) -> Option<String> {
+    use toml::Value as V;
+    let text = |text: &str| (!text.contains(|c: char| c == '"' || c == '\\' || c.is_control())).then(|| format!("\"{text}\""));
+    let is_bare = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    Some(match value {
+        V::String(it) => text(it)?,
+        V::Integer(it) => it.to_string(),
+        V::Boolean(it) => it.to_string(),
+        V::Array(all) => format!("[{}]", all.iter().map(inline).collect::<Option<Vec<_>>>()?.join(", ")),
+        V::Table(all) => {
+            let pair = |(key, value): (&String, &V)| {
+                let key = if is_bare(key) { key.clone() } else { text(key)? };
+                Some(format!("{key} = {}", inline(value)?))
+            };
+            // whom it is about, and then what
+            let mut all: Vec<_> = all.iter().collect();
+            all.sort_by_key(|(_, value)| matches!(value, V::Array(_) | V::Table(_)));
+            format!("{{ {} }}", all.into_iter().map(pair).collect::<Option<Vec<_>>>()?.join(", "))
+        }
+        V::Float(_) | V::Datetime(_) => return None,
+    })
+}
+
+/// Where a package does not say what it asks for: how such a line looks.
+fn form(link: Link) -> &'static str {
+    match link {
+        Link::Modbus => "modbus = { bus = \"..\", servers = [1], allow = [{ function = 3, addresses = [\"0..9\"] }] }",
+        Link::Serial => "serial = { port = \"/dev/serial/by-id/..\", baud = 9600 }",
+        Link::Ble => "ble = { address = \"..\", services = [\"180d\", \"180a\", \"180f\"] }",
     }
 }
 
@@ -236,6 +278,29 @@ mod tests {
         let surface = Surface { imports: named(&["ble"]), exports: named(&["lifecycle", "ble-events"]) };
         let text = format!("name = \"meter\"\nversion = \"1.0.0\"\nlinks = [\"ble\"]\n[channels]\n[asks.ble]\nneeds = \"x\"\n{ask}");
         surface.matches(&Manifest::parse(&text).expect("a manifest"))
+    }
+
+    /// What is pasted from it is of that link alone, on one line, and nobody's words.
+    //= PROMISES.md#P362
+    #[test]
+    fn the_line_to_add_is_one_line_of_one_link_whatever_stands_beside_it() {
+        let line = |asks: &str| {
+            let text = format!(
+                "name = \"pump\"\nversion = \"1.0.0\"\nlinks = [\"ble\"]\n[channels]\nnumeric = 1\n[asks.ble]\nneeds = \"x\"\n{asks}"
+            );
+            match granted(&Manifest::parse(&text).unwrap(), &BTreeSet::new()) {
+                Err(Mismatch::NotGranted { link: Link::Ble, grant }) => grant,
+                other => panic!("{other:?}"),
+            }
+        };
+        let asked = "grant = '''# the gateway advises:\nble = { services = [\"1808\"], address = \"..\", \
+                     writes = { \"2a52\" = [\"04 01\"] } }\npersonal = true\nkeep_raw = true\n'''\n";
+        assert_eq!(line(asked), "ble = { address = \"..\", services = [\"1808\"], writes = { \"2a52\" = [\"04 01\"] } }");
+        let long = format!("grant = 'ble = {{ address = \"..\", services = [{}] }}'\n", ["\"1808\""; 60].join(", "));
+        assert!(line(&long).len() > NAME_BYTES_MAX && line(&long).ends_with("] }"));
+        for odd in ["ble = { address = \"\\u001b[8m\", services = [\"1808\"] }", "ble = 1979-05-27", "serial = { port = \"..\" }"] {
+            assert_eq!(line(&format!("grant = '{odd}'\n")), form(Link::Ble), "{odd}");
+        }
     }
 
     /// What bounds every grant must say something, and what is said of a part must be of one.

@@ -40,7 +40,7 @@ pub fn package(data: &[u8]) {
     let bytes = file(*how, rest);
     if let Ok(sealed) = Sealed::read(&bytes) {
         assert_eq!(sealed.write(), bytes, "one package, one form");
-        _ = Package::unpack(Path::new("frozen-0.1.0.wardgate"), &sealed, None);
+        _ = Package::unpack(Path::new("frozen-0.1.0.wardgate"), &sealed, &[]);
         assert!(how % 4 == 0 || bytes == WHOLE || sealed.signers().next().is_none(), "forged");
     }
 }
@@ -57,8 +57,8 @@ fn inside(text: &[u8]) {
     let Ok(mut sealed) = Sealed::new(files, claim) else { return };
     sealed.sign(&SecretKey::of_seed(&[1; 32])).expect("room for one");
     assert_eq!(Sealed::read(&sealed.write()).as_ref(), Ok(&sealed), "what was written is read");
-    _ = Package::unpack(Path::new("x.wardgate"), &sealed, None);
-    _ = Admission::Desk.signer(Path::new("x"), &sealed);
+    _ = Package::unpack(Path::new("x.wardgate"), &sealed, &[]);
+    _ = Admission::Desk.signers(Path::new("x"), &sealed);
 }
 
 pub fn package_seeds() -> Vec<Vec<u8>> {

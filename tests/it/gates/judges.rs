@@ -14,7 +14,7 @@ use crate::tamper::key;
 use crate::trust::site::{LONG_AFTER, Site};
 use crate::ward::{Folder, wait_to_see};
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -115,7 +115,7 @@ fn an_override_that_was_not_given_is_told_as_a_refusal_of_whom_and_why_and_none_
 }
 
 /// The same package, signed by these keys and no others.
-fn signed_by(package: &Path, folder: &Path, keys: &[u8]) -> PathBuf {
+pub(super) fn signed_by(package: &Path, folder: &Path, keys: &[u8]) -> PathBuf {
     let mut sealed = wardgate::plugin::sealed(package).expect("a package");
     sealed.unsign();
     keys.iter().for_each(|n| sealed.sign(&key(*n)).expect("room"));
@@ -255,28 +255,28 @@ fn an_install_that_the_fleets_metadata_refuses_is_in_the_audit_log() {
 }
 
 /// A gateway of this desk, until it is dropped.
-struct Started(Process);
+pub(super) struct Started(Process);
 
 impl Started {
-    fn at(desk: &Desk) -> Self {
+    pub fn at(desk: &Desk) -> Self {
         let mut command = Command::new(binary("wardgate").expect("built"));
         command.args(["--log", "text", "run", "--config", "gateway.toml"]).current_dir(&desk.at);
         Self(Process::start("wardgate", &mut command, &desk.at.join("gateway.log")).expect("it starts"))
     }
 
-    fn status(desk: &Desk) -> serde_json::Value {
+    pub fn status(desk: &Desk) -> serde_json::Value {
         let mut command = Command::new(binary("wardgate").expect("built"));
         let done = command.args(["status", "--json", "--config", "gateway.toml"]).current_dir(&desk.at).output().expect("it runs");
         serde_json::from_slice(&done.stdout).unwrap_or_default()
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         assert!(self.0.stop().expect("it ends").success());
     }
 }
 
 /// How the chiller came out of a start: why it is withheld; nothing, where it was opened.
-fn started(desk: &Desk) -> Option<String> {
+pub(super) fn started(desk: &Desk) -> Option<String> {
     let gateway = Started::at(desk);
     let chiller = |status: &serde_json::Value| status["instances"]["chiller"].clone();
     let decided = |status: &serde_json::Value| chiller(status)["state"] == "withheld" || chiller(status)["opens"].as_u64() > Some(0);

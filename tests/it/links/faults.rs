@@ -95,5 +95,5 @@ fn each_row_of_the_table_of_attacks_is_a_test() {
 //= PROMISES.md#P153
 #[test]
 fn each_row_of_the_table_of_attacks_on_the_fleets_metadata_is_a_test() {
-    let _ = each_row_is_a_test("trust.md", 3, 18, "it");
+    let _ = each_row_is_a_test("trust.md", 3, 20, "it");
 }

@@ -93,6 +93,25 @@ fn endless_data() {
     site.refused(&stick, "it is no plain file");
 }
 
+/// A list of a vendor's that ended while the rest is fresh: it names nothing new any more, here and for the gateway.
+//= PROMISES.md#P360
+#[test]
+fn a_list_that_ended_before_the_rest() {
+    let site = Site::new("tuf-list-ended");
+    let forge = Forge::new(&site, "lapsed");
+    let n = forge.read("timestamp.json")["signed"]["meta"]["snapshot.json"]["version"].as_u64().expect("a version");
+    let list = forge.read(&format!("{n}.snapshot.json"))["signed"]["meta"]["acme.json"]["version"].as_u64().expect("a version");
+    let list = format!("{list}.acme.json");
+    forge
+        .change(&list, &[(forge.keyid("targets", 0), forge.stolen("targets"))], |signed| signed["expires"] = json!("2026-12-01T18:00:00Z"));
+    forge.cover(&[("acme.json", &list)]);
+    let said = site.update_from("lapsed", NOW).expect("all of it is signed, and fresh");
+    assert!(said.contains("acme's list ends on 2026-12-01") && !said.contains("other's list ends"), "{said}");
+    assert_eq!(site.fleet()["vendors"][0]["list_ends"], "2026-12-01T18:00:00Z");
+    let why = site.install_at("packages/acme/t-1.0.0.wardgate", LATER).expect_err("it has ended");
+    assert!(why.contains("the list of acme ended on 2026-12-01"), "{why}");
+}
+
 /// A package depends on nothing; what comes with it, beyond what was named, is refused.
 #[test]
 fn extraneous_dependencies() {

@@ -1,6 +1,6 @@
 //! A gateway's clock that was never set, or is a year ahead: what is taken back takes effect, and nothing that is written down keeps the error.
 
-use super::site::{LATER, LONG_AFTER, NEVER_SET, Site};
+use super::site::{LATER, LONG_AFTER, NEVER_SET, NOW, Site};
 
 //= PROMISES.md#P144
 #[test]
@@ -43,4 +43,23 @@ fn a_clock_a_year_ahead_refuses_installs_and_heals_when_it_is_set() {
     let over = "2027-01-30T11:00:00Z";
     site.update_from("fleet/repository", over).expect("an hour before its end");
     assert_eq!(site.fleet()["floor"], over);
+}
+
+/// A clock that is ahead within the metadata's term is like a right one, so it is remembered; and a person has a way back.
+//= PROMISES.md#P145
+#[test]
+fn a_clock_that_was_ahead_within_the_term_is_forgotten_when_a_person_says_so() {
+    let site = Site::new("clock-within");
+    let ahead = "2027-01-15T12:00:00Z";
+    site.update_from("fleet/repository", ahead).expect("it has not ended");
+    site.well(&["trust", "publish", "--fleet", "fleet"]);
+    let said = site.update_from("fleet/repository", LATER).expect("newer");
+    assert!(said.contains("clock is before 2027-01-15T12:00:00Z") && said.contains("--clock-was-wrong"), "{said}");
+    assert_eq!(site.fleet()["floor"], ahead, "nobody here can tell which clock is right");
+    let words = ["trust", "update", "--from", "fleet/repository", "--to", "gw", "--clock-was-wrong"];
+    assert!(site.run(&words, Some(LATER)).status.success());
+    assert_eq!((&site.fleet()["floor"], &site.fleet()["checked"]), (&LATER.into(), &LATER.into()));
+    // what is signed holds all the same
+    assert!(site.run(&words, Some(NEVER_SET)).status.success());
+    assert_eq!((site.fleet()["floor"].as_str(), site.fleet()["checked"].as_str()), (Some(NOW), None));
 }

@@ -38,6 +38,10 @@ pub struct Update {
     /// The root at which trust begins; the first time only
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
+    /// What this machine's clock said at an update before was wrong, and is forgotten: no time counts as past but what the metadata proves, and its
+    /// clock now
+    #[arg(long)]
+    clock_was_wrong: bool,
     #[command(flatten)]
     mirror: super::Mirror,
     #[command(flatten)]
@@ -66,7 +70,8 @@ pub fn run(args: &Update) -> Result<(), Fault> {
     if let Some(before) = &before {
         loaded.not_older(before)?;
     }
-    let (fleet, judged) = fleet(&loaded, before.as_ref(), clock);
+    let floor = before.as_ref().filter(|_| !args.clock_was_wrong).and_then(|fleet| fleet.floor.as_ref()?.parse().ok());
+    let (fleet, judged) = fleet(&loaded, floor, clock);
     keep(to, &loaded, &root)?;
     // what is taken back comes first, what is newly trusted last
     fleet.write(to)?;
@@ -98,13 +103,8 @@ pub fn trusted_root(folder: &Path, named: Option<&Path>) -> Result<Vec<u8>, Faul
     }
 }
 
-fn fleet(loaded: &Loaded, before: Option<&Fleet>, clock: Timestamp) -> (Fleet, Judged) {
-    let known = Known {
-        clock,
-        issued: loaded.issued(),
-        floor: before.and_then(|fleet| fleet.floor.as_ref()?.parse().ok()),
-        expires: loaded.expires(),
-    };
+fn fleet(loaded: &Loaded, floor: Option<Timestamp>, clock: Timestamp) -> (Fleet, Judged) {
+    let known = Known { clock, issued: loaded.issued(), floor, expires: loaded.expires() };
     let judged = judge(known);
     let (root_version, timestamp_version, snapshot_version) = loaded.versions();
     let whole = |moment: Timestamp| Timestamp::from_second(moment.as_second()).unwrap_or(moment).to_string();
@@ -175,16 +175,22 @@ fn tell(fleet: &Fleet, judged: &Judged, to: &Path) {
     println!("{}: root {}, timestamp {}, snapshot {}", to.display(), fleet.root_version, fleet.timestamp_version, fleet.snapshot_version);
     super::status::tell_trust(fleet);
     if judged.clock == Clock::Behind {
-        println!(
-            "this machine's clock is before what was signed, so it is not believed; whether newer metadata is kept from it cannot be told"
-        );
+        let before = match (&fleet.floor, &fleet.issued) {
+            (Some(floor), issued) if Some(floor) != issued.as_ref() => {
+                format!("{floor}, which it said itself at an update before (if that was wrong: --clock-was-wrong)")
+            }
+            _ => "what was signed".to_owned(),
+        };
+        println!("this machine's clock is before {before}, so it is not believed; whether newer metadata is kept from it cannot be told");
     }
 }
 
 pub fn stale(fleet: &Fleet, judged: &Judged, clock: Timestamp) -> String {
     let end = fleet.expires.parse().map_or_else(|_| fleet.expires.clone(), super::short);
     match judged.clock {
-        Clock::Behind => format!("it ended on {end}, and a later time was known here already"),
+        Clock::Behind => {
+            format!("it ended on {end}, and a later time was known here already; if a wrong clock said that: wardgate trust update --clock-was-wrong")
+        }
         _ => format!("it ended on {end}, and this machine's clock says {}", super::short(clock)),
     }
 }

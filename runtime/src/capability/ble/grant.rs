@@ -51,7 +51,8 @@ pub struct Grant {
     pub(super) bonded: bool,
     pub(super) broadcast: bool,
     services: Vec<Id>,
-    characteristics: Vec<Id>,
+    /// None, here and below: all of those services.
+    characteristics: Option<Vec<Id>>,
     reads: Option<Vec<Id>>,
     notifies: Option<Vec<Id>>,
     writes: BTreeMap<Id, Vec<Pattern>>,
@@ -74,8 +75,8 @@ pub enum Refusal {
         "asked to write {value} to {uuid}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.ble] add to writes: \"{uuid}\" = ['{value}']"
     )]
     Write { at: String, instance: String, uuid: String, value: String },
-    #[error("asked to {wish}, which {}", not_asked(at, *allows, "ble"))]
-    NotAsked { at: String, allows: bool, wish: String },
+    #[error("asked to {wish}, which {}", not_asked(at, *allows, "ble", line))]
+    NotAsked { at: String, allows: bool, wish: String, line: String },
     #[error("asked to write {bytes} bytes at once: a value has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
     Impossible { bytes: usize },
 }
@@ -118,7 +119,7 @@ impl Grant {
             bonded: from.bonded,
             broadcast: from.broadcast,
             services: ids("services", &from.services)?,
-            characteristics: ids("characteristics", &from.characteristics)?,
+            characteristics: Some(ids("characteristics", &from.characteristics)?).filter(|ids| !ids.is_empty()),
             reads: optional("reads", &from.reads)?,
             notifies: optional("notifies", &from.notifies)?,
             writes,
@@ -153,8 +154,8 @@ impl Grant {
 
     /// Whether the plugin may know of it at all.
     pub(super) fn shows(&self, service: Id, characteristic: Id) -> bool {
-        let mine = self.services.contains(&service) && (self.characteristics.is_empty() || self.characteristics.contains(&characteristic));
-        mine && self.asked.as_ref().is_none_or(|asked| asked.shows(service, characteristic))
+        let mine = || self.characteristics.as_ref().is_none_or(|ids| ids.contains(&characteristic));
+        self.services.contains(&service) && mine() && self.asked.as_ref().is_none_or(|asked| asked.shows(service, characteristic))
     }
 
     /// By the site's side, as which `allows` says, and by the package's.
@@ -162,13 +163,13 @@ impl Grant {
         &self,
         allows: bool,
         asked: impl Fn(&Self) -> Result<(), Refusal>,
-        wish: impl FnOnce() -> String,
+        (wish, line): (impl FnOnce() -> String, impl FnOnce() -> String),
         refusal: impl FnOnce() -> Refusal,
     ) -> Result<(), Refusal> {
         match (allows, self.asked.as_ref().is_none_or(|most| asked(most).is_ok())) {
             (true, true) => Ok(()),
             (false, true) => Err(refusal()),
-            (allows, false) => Err(Refusal::NotAsked { at: self.at.clone(), allows, wish: wish() }),
+            (allows, false) => Err(Refusal::NotAsked { at: self.at.clone(), allows, wish: wish(), line: line() }),
         }
     }
 
@@ -189,13 +190,15 @@ impl Grant {
     pub(super) fn permits_read(&self, id: Id) -> Result<(), Refusal> {
         let allows = self.reads.as_ref().is_none_or(|reads| reads.contains(&id));
         let refusal = || Refusal::Read { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) };
-        self.both(allows, |most| most.permits_read(id), || format!("read {}", short(id)), refusal)
+        let wanted = (|| format!("read {}", short(id)), || format!("\"{}\" to the reads", short(id)));
+        self.both(allows, |most| most.permits_read(id), wanted, refusal)
     }
 
     pub(super) fn permits_notify(&self, id: Id) -> Result<(), Refusal> {
         let allows = self.notifies.as_ref().is_none_or(|notifies| notifies.contains(&id));
         let refusal = || Refusal::Notify { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id) };
-        self.both(allows, |most| most.permits_notify(id), || format!("be notified of {}", short(id)), refusal)
+        let wanted = (|| format!("be notified of {}", short(id)), || format!("\"{}\" to the notifies", short(id)));
+        self.both(allows, |most| most.permits_notify(id), wanted, refusal)
     }
 
     /// One write is one value: it matches one pattern from its first byte to its last, or it is not written.
@@ -206,12 +209,13 @@ impl Grant {
         let value = || bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
         let allows = self.writes.get(&id).is_some_and(|patterns| patterns.iter().any(|p| p.matches(bytes)));
         let refusal = || Refusal::Write { at: self.at.clone(), instance: self.instance.clone(), uuid: short(id), value: value() };
-        self.both(allows, |most| most.permits_write(id, bytes), || format!("write {} to {}", value(), short(id)), refusal)
+        let line = || format!("\"{}\" = ['{}'] to the writes", short(id), value());
+        self.both(allows, |most| most.permits_write(id, bytes), (|| format!("write {} to {}", value(), short(id)), line), refusal)
     }
 
     /// Characteristics that are allowed something of a plugin which never sees them; in words, for `wardgate check`.
     pub fn unseen(&self) -> Vec<String> {
-        let unseen = |id: &&Id| !self.characteristics.is_empty() && !self.characteristics.contains(id);
+        let unseen = |id: &&Id| self.characteristics.as_ref().is_some_and(|ids| !ids.contains(id));
         let named = |key: &'static str, ids: Vec<&Id>| {
             let line = move |id: &Id| {
                 format!(
@@ -246,9 +250,8 @@ impl Grant {
             }
             Part { words, keys: vec![short] }
         });
-        let none_is_all = |ids: &Vec<Id>| (!ids.is_empty()).then(|| ids.clone());
         let mut lacks: Vec<_> = lacking.collect();
-        lacks.extend(lacks_of("see", none_is_all(&self.characteristics).as_deref(), none_is_all(&other.characteristics).as_deref()));
+        lacks.extend(lacks_of("see", self.characteristics.as_deref(), other.characteristics.as_deref()));
         lacks.extend(lacks_of("read", self.reads.as_deref(), other.reads.as_deref()));
         lacks.extend(lacks_of("be notified of", self.notifies.as_deref(), other.notifies.as_deref()));
         for (id, patterns) in &other.writes {
@@ -262,8 +265,8 @@ impl Grant {
 
     /// By what a manifest may say what is done without a part of this.
     pub fn keys(&self) -> Vec<String> {
-        let ids =
-            [&self.services, &self.characteristics].into_iter().chain(&self.reads).chain(&self.notifies).flatten().map(|id| short(*id));
+        let lists = [Some(&self.services), self.characteristics.as_ref(), self.reads.as_ref(), self.notifies.as_ref()];
+        let ids = lists.into_iter().flatten().flatten().map(|id| short(*id));
         let of = |(id, patterns): (&Id, &Vec<Pattern>)| {
             let id = short(*id);
             patterns.iter().map(|p| format!("{id} {p}")).chain([id.clone()]).collect::<Vec<_>>()
@@ -283,13 +286,16 @@ impl Grant {
             let theirs = most.writes.get(id).map_or(&[][..], Vec::as_slice);
             (*id, mine.iter().flat_map(|one| theirs.iter().filter_map(|other| one.and(other))).collect())
         };
-        let none_is_all = |ids: &Vec<Id>| (!ids.is_empty()).then(|| ids.clone());
+        let characteristics = of_two(&self.characteristics, &most.characteristics);
+        // what is not seen is not asked for anything
+        let seen = |id: &Id| characteristics.as_ref().is_none_or(|ids| ids.contains(id));
+        let of_seen = |ids: Option<Vec<Id>>| ids.map(|ids| ids.into_iter().filter(seen).collect());
         Self {
             services: within(&self.services, &most.services),
-            characteristics: of_two(&none_is_all(&self.characteristics), &none_is_all(&most.characteristics)).unwrap_or_default(),
-            reads: of_two(&self.reads, &most.reads),
-            notifies: of_two(&self.notifies, &most.notifies),
-            writes: self.writes.iter().map(patterns).collect(),
+            reads: of_seen(of_two(&self.reads, &most.reads)),
+            notifies: of_seen(of_two(&self.notifies, &most.notifies)),
+            writes: self.writes.iter().filter(|(id, _)| seen(id)).map(patterns).collect(),
+            characteristics,
             asked: None,
             ..self.clone()
         }
@@ -318,7 +324,10 @@ impl Grant {
         if self.broadcast {
             return "it hears what that broadcasts; it is never connected, and nothing can be written to it".to_owned();
         }
-        let of = if self.characteristics.is_empty() { String::new() } else { format!(", of them {} only", list(&self.characteristics)) };
+        if self.services.is_empty() || self.characteristics.as_ref().is_some_and(Vec::is_empty) {
+            return "it sees NOTHING of that: the site and the package have no service, or no characteristic, in common".to_owned();
+        }
+        let of = self.characteristics.as_ref().map(|ids| format!(", of them {} only", list(ids))).unwrap_or_default();
         let may = |what: &str, ids: &Option<Vec<Id>>| match ids.as_deref() {
             None => format!("{what} all of that"),
             Some([]) => format!("{what} nothing"),

@@ -57,8 +57,8 @@ pub enum Refusal {
     Server { at: String, instance: String, server: u8, line: String },
     #[error("asked to {wish}, which {at} does not grant. To allow it, under [instance.{instance}.grants.modbus] add to allow: {line}")]
     Function { at: String, instance: String, wish: String, line: String },
-    #[error("asked to {wish}, which {}", not_asked(at, *allows, "modbus"))]
-    NotAsked { at: String, allows: bool, wish: String },
+    #[error("asked to {wish}, which {}", not_asked(at, *allows, "modbus", &format!("{line} to what it allows")))]
+    NotAsked { at: String, allows: bool, wish: String, line: String },
     #[error("asked to {wish}: {why}; no grant can allow it")]
     Impossible { wish: String, why: String },
 }
@@ -203,7 +203,7 @@ impl Grant {
         match (reach.is_within(&self.rules), asked) {
             (true, true) => Ok(()),
             (false, true) => Err(Refusal::Function { at, instance: self.instance.clone(), wish, line: reach.line() }),
-            (allows, false) => Err(Refusal::NotAsked { at, allows, wish }),
+            (allows, false) => Err(Refusal::NotAsked { at, allows, wish, line: reach.line() }),
         }
     }
 

@@ -52,7 +52,7 @@ pub enum Refusal {
         "asked to write {frame}, which no pattern in {at} matches as a whole. To allow it, under [instance.{instance}.grants.serial] add to writes: '{frame}'"
     )]
     NoPattern { at: String, instance: String, frame: String },
-    #[error("asked to write {frame}, which {}", not_asked(at, *allows, "serial"))]
+    #[error("asked to write {frame}, which {}", not_asked(at, *allows, "serial", &format!("'{frame}' to the writes")))]
     NotAsked { at: String, allows: bool, frame: String },
     #[error("asked to write {bytes} bytes at once: a frame has 1 to {FRAME_BYTES_MAX}; no grant can allow it")]
     Impossible { bytes: usize },

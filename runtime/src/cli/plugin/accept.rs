@@ -13,7 +13,7 @@ use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what was seen here (but what ran last may come
-back), no other package of a release that was seen here; and where it is new here and the site has a fleet, named by its lists while its metadata is fresh. Then it lies in `[plugins] folder`, and
+back), no other package of a release that was seen here, no other release in a file that an instance names; and where it is new here and the site has a fleet, named by its lists while its metadata is fresh. Then it lies in `[plugins] folder`, and
 a record of that in the audit log. It runs when gateway.toml names it. A site with a fleet says `wardgate plugin install`, which looks at the fleet's own
 signatures first and ends here.
 
@@ -39,6 +39,14 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
         Ok(taken) => taken,
         Err(why) => return refused(why),
     };
+    // what an instance runs is another release from its next start on only where somebody said so in gateway.toml
+    let names =
+        |package: &Path| package == taken.path || package.canonicalize().is_ok_and(|p| taken.path.canonicalize().is_ok_and(|t| p == t));
+    let runs = site.config.instances.iter().find(|(_, instance)| names(&instance.package)).map(|(name, _)| name);
+    if let (Some(release), Some(instance), None) = (taken.replaces, runs, taken.by_override) {
+        let (path, instance) = (taken.path.clone(), instance.clone());
+        return refused(PluginError::InPlace { path, instance, there: release, release: taken.claim.release });
+    }
     let (claim, path) = (&taken.claim, taken.path.display());
     let about: [(&str, &dyn std::fmt::Display); 6] = [
         ("vendor", &claim.vendor),

@@ -39,8 +39,8 @@ pub fn run(args: &Inspect) -> Result<(), Fault> {
         None => Admission::Site { allow_unsigned: false, vendors: args.trust.clone() },
     };
     let sealed = plugin::sealed(&args.package).map_err(super::refused)?;
-    let trusted = admission.signer(&args.package, &sealed);
-    let looked_at = Package::unpack(&args.package, &sealed, trusted.as_ref().ok().copied().flatten());
+    let trusted = admission.signers(&args.package, &sealed);
+    let looked_at = Package::unpack(&args.package, &sealed, trusted.as_deref().unwrap_or_default());
     let manifest = plugin::manifest_inside(&args.package, &sealed).map_err(super::refused)?;
     print!("{}", Screen { sealed: &sealed, manifest: &manifest });
     let (withheld, revoked) = match (&here, &looked_at, &trusted) {
@@ -173,7 +173,7 @@ impl Screen<'_> {
 
 /// Whether it would run on this gateway, and why not.
 struct Here<'a> {
-    trusted: Result<Option<plugin::PublicKey>, PluginError>,
+    trusted: Result<Vec<plugin::PublicKey>, PluginError>,
     runs: Result<(), PluginError>,
     /// By instance; an empty name: as a new one.
     withheld: Vec<(String, PluginError)>,

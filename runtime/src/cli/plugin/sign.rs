@@ -29,7 +29,7 @@ pub struct Sign {
 pub fn run(args: &Sign) -> Result<(), Fault> {
     let key = SecretKey::read(&args.key).map_err(|e| super::wrong_key(&e))?;
     let mut sealed = plugin::sealed(&args.package).map_err(super::refused)?;
-    plugin::Package::unpack(&args.package, &sealed, None).map(Some).or_else(super::newer_is_fine).map_err(super::refused)?;
+    plugin::Package::unpack(&args.package, &sealed, &[]).map(Some).or_else(super::newer_is_fine).map_err(super::refused)?;
     let flawed = |why| super::refused(plugin::PluginError::Flawed { path: args.package.clone(), why });
     if args.alone {
         sealed.unsign();
@@ -39,6 +39,9 @@ pub fn run(args: &Sign) -> Result<(), Fault> {
     let claim = &sealed.claim;
     println!("{}: {}, release {}, signed in the name of {}", args.package.display(), claim.full_name(), claim.release, claim.vendor);
     println!("    by {}", key.public().id());
+    for other in sealed.signers().filter(|other| **other != key.public()) {
+        println!("    and before by {}; a site takes it by whichever of them it trusts for {}", other.id(), claim.vendor);
+    }
     println!("next: give it to the hospital, which once puts {}.pub into its folder of trusted vendors", claim.vendor);
     println!("    wardgate plugin inspect {}", args.package.display());
     Ok(())

@@ -30,7 +30,10 @@ pub fn run(args: &Verify) -> Result<(), Fault> {
     }
     let claim = sealed.claim.clone();
     // what it holds must be what the statement says; whether this gateway could run it is for `inspect`
-    Package::unpack(&args.package, &sealed, None).map(Some).or_else(super::newer_is_fine).map_err(super::refused)?;
+    let held = Package::unpack(&args.package, &sealed, &[]).map(Some).or_else(super::newer_is_fine);
+    // what it is called is no part of it: whose it is, whole, is told first
+    let misnamed = held.err().map(|why| if matches!(why, PluginError::Misnamed { .. }) { Ok(why) } else { Err(super::refused(why)) });
+    let misnamed = misnamed.transpose()?;
     println!("{} is whole: {}, release {}, of {}", args.package.display(), claim.full_name(), claim.release, claim.vendor);
     println!("    digest {}", sealed.digest());
     for key in sealed.signers() {
@@ -43,9 +46,10 @@ pub fn run(args: &Verify) -> Result<(), Fault> {
         }
         Some(folder) => {
             let site = Admission::Site { allow_unsigned: false, vendors: Some(folder.clone()) };
-            site.signer(&args.package, &sealed).map_err(super::refused)?;
-            println!("trusted: {} holds that key for {}", folder.display(), claim.vendor);
+            let keys = site.signers(&args.package, &sealed).map_err(super::refused)?;
+            let keys: Vec<_> = keys.iter().map(|key| key.id()).collect();
+            println!("trusted: {} holds {} for {}", folder.display(), keys.join(" and "), claim.vendor);
         }
     }
-    Ok(())
+    misnamed.map_or(Ok(()), |why| Err(super::refused(why)))
 }

@@ -2,7 +2,9 @@
 //! `check` and `inspect` ask the same.
 
 use crate::config::{Config, Instance, OnRevoked};
-use crate::plugin::{Admission, GrantLine, InOthersHands, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_lines};
+use crate::plugin::{
+    Admission, Approval, GrantLine, InOthersHands, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_hash, grants_lines,
+};
 
 /// When packages are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,20 @@ impl Sight {
         Ran { package: self.package(), release: self.release(), digest: self.digest().map(str::to_owned) }
     }
 
+    /// What is approved once this runs, where that was approved before.
+    pub(super) fn approved(&self, before: Option<&Approval>) -> Approval {
+        let (release, grants_hash) = (self.release(), grants_hash(&self.grants));
+        match before {
+            // a newer one was approved ahead of its time, or ran already: that holds
+            Some(before) if before.release > release => Approval { grants_hash, ..before.clone() },
+            Some(before) if before.release == release => {
+                Approval { reach: before.reach.clone().filled_in(&self.reach), grants_hash, ..before.clone() }
+            }
+            // the next one is held against what runs now: what the one before it reached besides is approved no more
+            _ => Approval { package: self.package(), release, reach: self.reach.clone(), grants_hash },
+        }
+    }
+
     pub(super) fn release(&self) -> u64 {
         self.signed.as_ref().map_or(0, |by| by.release)
     }
@@ -104,10 +120,8 @@ impl Judge {
     /// Instances that ran a package of this vendor and name, or were approved for one.
     pub fn instances_of(&self, config: &Config, package: &str) -> Vec<String> {
         let memory = &self.known.memory;
-        let of = |name: &&String| {
-            memory.ran.get(*name).is_some_and(|ran| ran.package == package)
-                || memory.approvals.get(*name).is_some_and(|a| a.package == package)
-        };
+        let of =
+            |name: &&String| memory.ran.get(*name).is_some_and(|ran| ran.package == package) || memory.approved(name, package).is_some();
         config.instances.keys().filter(of).cloned().collect()
     }
 
@@ -146,7 +160,7 @@ impl Judge {
     }
 
     fn beyond(&self, instance: &str, sight: &Sight) -> Option<Withheld> {
-        let approved = self.known.memory.approvals.get(instance).filter(|a| a.package == sight.package())?;
+        let approved = self.known.memory.approved(instance, &sight.package())?;
         let more = sight.reach.beyond(&approved.reach);
         let why = Withheld::Beyond { release: sight.release(), approved: approved.release, more: more.join(", ") };
         (!more.is_empty()).then_some(why)
@@ -159,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::keys::SecretKey;
-    use crate::plugin::{Approval, Fleet, Freshness, Remembered, Seen};
+    use crate::plugin::{Fleet, Freshness, Remembered, Seen};
 
     fn sight(release: u64) -> Sight {
         another(release, "a")
@@ -167,8 +181,15 @@ mod tests {
 
     fn another(release: u64, digest: &str) -> Sight {
         let key = SecretKey::of_seed(&[1; 32]).public();
-        let signed =
-            Some(Signed { vendor: "acme".into(), release, key, digest: digest.into(), listed: String::new(), sha256: String::new() });
+        let signed = Some(Signed {
+            vendor: "acme".into(),
+            release,
+            key,
+            others: Vec::new(),
+            digest: digest.into(),
+            listed: String::new(),
+            sha256: String::new(),
+        });
         Sight { signed, name: "pump".into(), reach: Reach::default(), grants: Vec::new(), revoked: None }
     }
 
@@ -178,11 +199,11 @@ mod tests {
         assert!(memory.saw("acme", "pump", 4, Some("a")) && memory.saw("acme", "pump", 5, Some("a")));
         memory.ran.insert("bed-1".into(), Ran { package: "acme/pump".into(), release: 4, digest: Some("a".into()) });
         // a person's approval opens no way back
-        memory.approvals.insert("bed-1".into(), Approval { package: "acme/pump".into(), release: 3, ..Approval::default() });
+        memory.approve("bed-1", Approval { package: "acme/pump".into(), release: 3, ..Approval::default() });
         let json = r#"{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z",
                        "revoked_releases":[{"vendor":"acme","name":"pump","release":4}]}"#;
         let fleet = revoked.then(|| Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
-        let fleet = Seen { fleet, freshness: Freshness::Fresh, ended: Vec::new() };
+        let fleet = Seen { fleet, freshness: Freshness::Fresh, ..Seen::default() };
         let known = Known { fleet, memory, site_key: None, state: PathBuf::from("/nowhere"), gateway: "ward".into() };
         let blind = blind.then(|| "it is damaged".into());
         Judge { admission: Admission::Desk, occasion: Occasion::Start, known, policy, blind, hands: None }
@@ -207,6 +228,59 @@ mod tests {
         for (instance, release) in [("bed-1", 3), ("bed-2", 4)] {
             assert!(matches!(verdict(instance, release), Verdict::No(Withheld::Older { .. })), "{instance} {release}");
         }
+    }
+
+    /// What runs is what the next one is held against, and what was approved ahead of its time is not forgotten until then.
+    //= PROMISES.md#P342
+    #[test]
+    fn what_the_one_before_it_reached_besides_is_approved_no_more_and_no_other_package_undoes_an_approval() {
+        let of = |lines: &[&str]| Reach { of: lines.iter().map(|line| (*line).to_owned()).collect(), ..Reach::default() };
+        let (narrow, wide) = (of(&["hears a"]), of(&["hears a", "takes the command stop"]));
+        let runs = |release, reach: &Reach| Sight { reach: reach.clone(), ..sight(release) };
+        let mut memory = Remembered::default();
+        let take = |memory: &mut Remembered, sight: &Sight| memory.approve("bed-1", sight.approved(memory.approved("bed-1", "acme/pump")));
+        let beyond = |memory: &Remembered, sight: &Sight| {
+            let known = Known { memory: memory.clone(), ..judge(OnRevoked::Alert, false, false).known };
+            Judge { known, ..judge(OnRevoked::Alert, false, false) }.beyond("bed-1", sight).map(|why| why.to_string())
+        };
+        take(&mut memory, &runs(1, &wide));
+        assert_eq!(beyond(&memory, &runs(2, &narrow)), None);
+        take(&mut memory, &runs(2, &narrow));
+        let more = Some("release 3 asks for more than was approved for this instance (release 2): takes the command stop".to_owned());
+        assert_eq!(beyond(&memory, &runs(3, &wide)), more, "release 1 had it, and release 2 gave it up");
+        // another package in its place, and this one again
+        let other = Approval { package: "acme/scale".into(), release: 9, reach: wide.clone(), grants_hash: "h".into() };
+        memory.approve("bed-1", other);
+        assert_eq!(beyond(&memory, &runs(3, &wide)), more);
+        // a person approves it ahead of its time, and release 2 starts once more
+        memory.approve("bed-1", Approval { package: "acme/pump".into(), release: 3, reach: wide.clone(), grants_hash: "h".into() });
+        take(&mut memory, &runs(2, &narrow));
+        assert_eq!(beyond(&memory, &runs(3, &wide)), None);
+        assert_eq!(memory.approved("bed-1", "acme/scale").map(|a| a.release), Some(9));
+    }
+
+    /// A release that is signed by the old key and the new one runs on when one of them is revoked.
+    //= PROMISES.md#P343
+    #[test]
+    fn one_good_key_of_two_is_enough_and_of_none_the_first_is_named() {
+        let key = |n: u8| SecretKey::of_seed(&[n; 32]).public();
+        let with = |revoked: &[u8]| {
+            let revoked = revoked.iter().map(|n| format!(r#"{{"vendor":"acme","key":"{}","reason":"stolen"}}"#, key(*n).id()));
+            let json = format!(
+                r#"{{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z","revoked_keys":[{}]}}"#,
+                revoked.collect::<Vec<_>>().join(",")
+            );
+            let fleet = Some(Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
+            let fleet = Seen { fleet, freshness: Freshness::Fresh, ..Seen::default() };
+            let known = Known { fleet, ..judge(OnRevoked::StopNow, false, false).known };
+            let mut sight = sight(4);
+            sight.signed.as_mut().unwrap().others = vec![key(2)];
+            known.revoked("pump", sight.signed.as_ref().unwrap()).map(|why| why.to_string())
+        };
+        for one in [&[][..], &[1], &[2]] {
+            assert_eq!(with(one), None, "{one:?}");
+        }
+        assert!(with(&[1, 2]).is_some_and(|why| why.contains(&key(1).id())));
     }
 
     #[test]

@@ -80,19 +80,17 @@ pub fn recalled(records: &[Record]) -> Remembered {
                 if record.about.contains_key("how") {
                     ran(release, &mut all); // a person's approval comes before it runs
                 }
-                all.approvals.insert(
-                    instance.clone(),
-                    Approval { package: package.clone(), release, grants_hash: text("grants_hash"), ..Approval::default() },
-                );
+                let hash = text("grants_hash");
+                all.approve(&instance, Approval { package: package.clone(), release, grants_hash: hash, ..Approval::default() });
             }
             What::Update | What::BreakGlass if !instance.is_empty() => {
                 let release = number("to").unwrap_or_default();
                 ran(release, &mut all);
-                let approval = all.approvals.entry(instance.clone()).or_default();
-                (approval.package, approval.release) = (package.clone(), release);
+                let before = all.approved(&instance, &package).cloned().unwrap_or_default();
+                all.approve(&instance, Approval { package: package.clone(), release, ..before });
             }
             What::GrantChange => {
-                if let Some(approval) = all.approvals.get_mut(&instance) {
+                if let Some(approval) = all.newest_approval(&instance) {
                     approval.grants_hash = text("to");
                 }
             }
@@ -138,7 +136,7 @@ mod tests {
         let (known, why) = recollect(&memory, &audit);
         assert!(why.is_some_and(|why| why.contains("is gone")));
         assert_eq!((known.site_key.as_deref(), known.newest_release("acme", "pump")), (Some("ed25519:x"), Some(4)));
-        let approved = |known: &Remembered, instance: &str| known.approvals.get(instance).map(|a| (a.package.clone(), a.release));
+        let approved = |known: &Remembered, instance: &str| known.approved(instance, "acme/pump").map(|a| (a.package.clone(), a.release));
         assert_eq!(approved(&known, "bed-1"), Some(("acme/pump".into(), 3)));
         assert_eq!((approved(&known, "bed-2"), known.knows("acme", "pump", 9)), (Some(("acme/pump".into(), 9)), false));
         assert_eq!((known.digest("acme", "pump", 4), known.digest("acme", "pump", 3)), (Some("d"), Some("c")));
@@ -153,7 +151,7 @@ mod tests {
         let text = fs::read_to_string(&log).unwrap();
         fs::write(&log, text.replace("\"to\":\"3\"", "\"to\":\"5\"")).unwrap();
         let (less, _) = recollect(&memory, &audit);
-        assert_eq!((less.site_key.as_deref(), less.approvals.len()), (Some("ed25519:x"), 0));
+        assert_eq!((less.site_key.as_deref(), less.approved_for("acme/pump".into()).count()), (Some("ed25519:x"), 0));
         memory.replace(&known).unwrap();
         assert_eq!(recollect(&memory, &audit), (known, None));
         assert_eq!(fs::read(state.join("trust.damaged")).unwrap(), b"{}\n\n", "and the damaged one is kept");

@@ -21,7 +21,10 @@ const VENDOR_BYTES_MAX: usize = 40; // as a name has; shown to a person
 pub struct Signed {
     pub vendor: String,
     pub release: u64,
+    /// By which it came in.
     pub key: PublicKey,
+    /// Its vendor's other keys that signed it and were as good then: while one of all of them is, no revoked key stops it.
+    pub others: Vec<PublicKey>,
     /// Of what was signed: two packages of one release differ in it.
     pub digest: String,
     /// As its vendor's list names it: acme/pump-1.0.0.wardgate
@@ -31,11 +34,18 @@ pub struct Signed {
 }
 
 impl Signed {
-    pub fn of(sealed: &Sealed, key: PublicKey) -> Self {
+    /// `keys`: those that count, the first by which it came in; none: nobody whom this site trusts signed it.
+    pub fn of(sealed: &Sealed, keys: &[PublicKey]) -> Option<Self> {
+        let (key, others) = keys.split_first()?;
         let claim = &sealed.claim;
         let sha256 = Sha256::digest(sealed.write()).iter().map(|b| format!("{b:02x}")).collect();
         let listed = format!("{}/{}.{ENDING}", claim.vendor, claim.full_name());
-        Self { vendor: claim.vendor.clone(), release: claim.release, key, digest: sealed.digest(), listed, sha256 }
+        let (vendor, release, digest) = (claim.vendor.clone(), claim.release, sealed.digest());
+        Some(Self { vendor, release, key: *key, others: others.to_vec(), digest, listed, sha256 })
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        std::iter::once(&self.key).chain(&self.others)
     }
 
     /// The same release of it, whichever of its vendor's keys signed it.
@@ -96,16 +106,18 @@ impl Admission {
         !matches!(self, Self::Site { allow_unsigned: false, .. } | Self::Fleet { allow_unsigned: false, .. })
     }
 
-    /// The first of the keys that is trusted in the package's vendor's name, and neither revoked nor at its end where there is such a one.
-    pub fn signer(&self, path: &Path, sealed: &Sealed) -> Result<Option<PublicKey>, PluginError> {
+    /// The keys that are trusted in the package's vendor's name; where one is revoked all that count are. First the one by which it comes in: whose
+    /// term is not over, where there is such a one. At a desk there may be none.
+    pub fn signers(&self, path: &Path, sealed: &Sealed) -> Result<Vec<PublicKey>, PluginError> {
         let (vendors, fleet) = match self {
-            Self::Desk => return Ok(sealed.signers().next().copied()),
+            Self::Desk => return Ok(sealed.signers().copied().collect()),
             Self::Remembering { keys, ran } => {
-                return match keys.signer(path, sealed) {
+                return match keys.signers(path, sealed) {
                     Err(PluginError::Key(why)) if ran.contains(&sealed.digest()) => {
                         // a key that the fleet's metadata names, where there are any
                         let named = |key: &&PublicKey| self.fleet().is_none_or(|fleet| fleet.names(&sealed.claim.vendor, key));
-                        sealed.signers().find(named).map(|key| Some(*key)).ok_or(PluginError::Key(why))
+                        let known: Vec<_> = sealed.signers().filter(named).copied().collect();
+                        if known.is_empty() { Err(PluginError::Key(why)) } else { Ok(known) }
                     }
                     other => other,
                 };
@@ -121,23 +133,23 @@ impl Admission {
         let vendors = Vendors::read(folder)?;
         let owner = sealed.claim.vendor.as_str();
         // that a key of its vendor's cannot be read says more than that none fits
-        let none = |vendors: Vendors| match vendors.signer(sealed) {
-            Ok(key) => Ok(Some(key)),
+        let none = |vendors: Vendors| match vendors.signers(sealed) {
+            Ok(keys) => Ok(keys),
             Err(why) => Err(vendors.unread_of(owner).map_or_else(|| said(why), PluginError::Key)),
         };
         let Some((fleet, seen)) = fleet else { return none(vendors) };
         let of_owner = |key: &PublicKey| vendors.trusts(owner, key) && !fleet.was_of(owner, key);
-        let good = || sealed.signers().filter(|key| of_owner(key) && fleet.names(owner, key));
+        let mut good: Vec<_> = sealed.signers().filter(|key| of_owner(key) && fleet.names(owner, key)).copied().collect();
         // one whose term is not over counts first: a package may be signed by the old key and the new one
-        let good = good().find(|key| seen.key_ended(owner, key).is_none()).or_else(|| good().next());
-        let revoked = || sealed.signers().find(|key| fleet.was_of(owner, key));
-        match good.or_else(revoked) {
-            Some(key) => Ok(Some(*key)),
-            None if sealed.signers().any(of_owner) => {
+        good.sort_by_key(|key| seen.key_ended(owner, key).is_some());
+        let revoked = || sealed.signers().filter(|key| fleet.was_of(owner, key)).copied().collect::<Vec<_>>();
+        match Some(good).filter(|good| !good.is_empty()).unwrap_or_else(revoked) {
+            keys if !keys.is_empty() => Ok(keys),
+            _ if sealed.signers().any(of_owner) => {
                 Err(said(Distrust::NotOfFleet { folder: folder.to_owned(), owner: printable(owner, VENDOR_BYTES_MAX) }))
             }
             // what is put into the folder by hand is gone with the next update
-            None => none(vendors).map_err(|why| match why {
+            _ => none(vendors).map_err(|why| match why {
                 PluginError::Untrusted { path, vendor, key, why } => {
                     let why = match *why {
                         Distrust::Unknown { trusted, .. } if fleet.vendors.is_some() => Box::new(Distrust::UnknownToFleet { trusted }),
@@ -186,10 +198,11 @@ impl Distrust {
 }
 
 impl Vendors {
-    /// The key by which this package is trusted.
-    pub fn signer(&self, sealed: &Sealed) -> Result<PublicKey, Distrust> {
-        if let Some(key) = sealed.signers().find(|key| self.trusts(&sealed.claim.vendor, key)) {
-            return Ok(*key);
+    /// The keys by which this package is trusted.
+    pub fn signers(&self, sealed: &Sealed) -> Result<Vec<PublicKey>, Distrust> {
+        let trusted: Vec<_> = sealed.signers().filter(|key| self.trusts(&sealed.claim.vendor, key)).copied().collect();
+        if !trusted.is_empty() {
+            return Ok(trusted);
         }
         let folder = self.folder.clone();
         match sealed.signers().find_map(|key| self.owner(key)) {

@@ -20,6 +20,8 @@ pub struct Accepted {
     pub signed: Signed,
     /// Why it may come in only because the site's key allows it.
     pub by_override: Option<&'static str>,
+    /// The release in whose place it comes: another one of the same name and version.
+    pub replaces: Option<u64>,
     pub package: Package,
 }
 
@@ -27,8 +29,7 @@ pub struct Accepted {
 pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known) -> Result<Accepted, PluginError> {
     let sealed = package::sealed(file)?;
     let unsigned = || PluginError::Flawed { path: file.to_owned(), why: Flaw::Unsigned };
-    let key = admission.signer(file, &sealed)?.ok_or_else(unsigned)?;
-    let package = Package::unpack(file, &sealed, Some(key))?;
+    let package = Package::unpack(file, &sealed, &admission.signers(file, &sealed)?)?;
     let signed = package.signed.clone().ok_or_else(unsigned)?;
     let claim = sealed.claim.clone();
     let (vendor, name, release) = (&claim.vendor, &claim.name, claim.release);
@@ -42,6 +43,7 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
             why: io::ErrorKind::AlreadyExists.into(),
         });
     }
+    let replaces = there.as_ref().map(|there| there.claim.release).filter(|there| *there != release);
     let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
     let bytes = sealed.write();
     // what an instance ran last is nothing new, though a newer one was taken since: its file may have been lost
@@ -58,7 +60,7 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
         (true, false) => Some("an older release, by the site's override"),
         (false, false) => None,
     };
-    Ok(Accepted { folder: folder.to_owned(), bytes, path, claim, signed, by_override, package })
+    Ok(Accepted { folder: folder.to_owned(), bytes, path, claim, signed, by_override, replaces, package })
 }
 
 impl Accepted {

@@ -54,6 +54,9 @@ pub struct Fleet {
 pub struct KeysOf {
     pub vendor: String,
     pub keys: Vec<String>,
+    /// RFC 3339: when its list of packages ends. None: an older `wardgate-trust` wrote this, and did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_ends: Option<String>,
 }
 
 /// Until when what a vendor's key signed comes in anew.
@@ -156,6 +159,8 @@ pub struct Seen {
     pub freshness: Freshness,
     /// Keys whose term has ended by now.
     pub ended: Vec<KeyTerm>,
+    /// Vendors whose list of packages has ended by now, and when.
+    pub lists_over: Vec<(String, String)>,
 }
 
 impl Fleet {
@@ -303,6 +308,15 @@ impl Fleet {
         self.key_terms.iter().filter(over).cloned().collect()
     }
 
+    /// As above, of vendors' lists, which may end before the rest.
+    fn lists_over(&self, now: Option<i64>) -> Vec<(String, String)> {
+        let over = |of: &KeysOf| {
+            let ends = of.list_ends.as_ref().filter(|ends| now.is_some_and(|now| now >= when::read(ends).unwrap_or_default()))?;
+            Some((of.vendor.clone(), ends.clone()))
+        };
+        self.vendors.iter().flatten().filter_map(over).collect()
+    }
+
     /// `wall_s`: the clock, where it was ever set.
     pub fn freshness(&self, wall_s: Option<i64>, newest_s: i64) -> Freshness {
         let expires = self.expires_s();
@@ -351,8 +365,15 @@ impl Seen {
     }
 
     fn of(fleet: Option<Fleet>, freshness: Freshness, wall_s: Option<i64>, newest_s: i64) -> Self {
-        let ended = fleet.as_ref().map(|fleet| fleet.ended(fleet.now(wall_s, newest_s))).unwrap_or_default();
-        Self { fleet, freshness, ended }
+        let now = fleet.as_ref().and_then(|fleet| fleet.now(wall_s, newest_s));
+        let ended = fleet.as_ref().map(|fleet| fleet.ended(now)).unwrap_or_default();
+        let lists_over = fleet.as_ref().map(|fleet| fleet.lists_over(now)).unwrap_or_default();
+        Self { fleet, freshness, ended, lists_over }
+    }
+
+    /// When the vendor's list of packages ended, where it has.
+    pub fn list_over(&self, vendor: &str) -> Option<&str> {
+        self.lists_over.iter().find(|(of, _)| of == vendor).map(|(_, ended)| ended.as_str())
     }
 
     /// When the term of a vendor's key ended, where it has.
@@ -417,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_key_is_a_vendors_only_where_the_metadata_name_it_and_an_older_state_says_nothing() {
-        let acme = KeysOf { vendor: "acme".into(), keys: vec![key(1).id()] };
+        let acme = KeysOf { vendor: "acme".into(), keys: vec![key(1).id()], list_ends: None };
         let with = Fleet { vendors: Some(vec![acme]), ..fleet(1) };
         assert!(with.names("acme", &key(1)) && fleet(1).names("acme", &key(2)));
         assert!(!with.names("acme", &key(2)) && !with.names("other", &key(1)));
@@ -487,7 +508,7 @@ mod tests {
         assert_eq!(Seen::look(&folder, None, now, 0), Seen::default());
         put(&folder, &fleet(2));
         let good = Seen::look(&folder, None, now, 0);
-        assert_eq!(good, Seen { fleet: Some(fleet(2)), freshness: Freshness::Fresh, ended: Vec::new() });
+        assert_eq!(good, Seen { fleet: Some(fleet(2)), freshness: Freshness::Fresh, ..Seen::default() });
         let last = good.fleet.as_ref();
         let stale = |words: &str| {
             let seen = Seen::look(&folder, last, now, 0);
@@ -548,7 +569,11 @@ mod tests {
 
     #[test]
     fn what_newer_metadata_say_otherwise_is_named() {
-        let named = |vendor: &str, keys: &[u8]| KeysOf { vendor: vendor.into(), keys: keys.iter().map(|n| key(*n).id()).collect() };
+        let named = |vendor: &str, keys: &[u8]| KeysOf {
+            vendor: vendor.into(),
+            keys: keys.iter().map(|n| key(*n).id()).collect(),
+            list_ends: None,
+        };
         let of = |vendors: Option<Vec<KeysOf>>| Fleet { vendors, ..fleet(1) };
         let comes = |vendor: &str, n: u8, comes| Change::Key { vendor: vendor.into(), key: key(n).id(), comes };
         let (none, first) = (of(None), of(Some(vec![named("acme", &[2, 3])])));

@@ -24,6 +24,8 @@ const BYTES_MAX: u64 = 4 << 20; // a fleet's metadata, and for each instance at 
 const MODE: u32 = 0o600;
 /// Releases of one package that are remembered one by one; of older ones only that they are older.
 const RELEASES_MAX: usize = 32;
+/// Packages of which an instance's approval is kept, besides the one that counts now.
+const EARLIER_MAX: usize = 4; // a device that is swapped for another make and back; each has up to 8 kB
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -35,7 +37,10 @@ pub struct Remembered {
     digests: BTreeMap<String, BTreeMap<u64, String>>,
     /// By instance.
     #[serde(default)]
-    pub approvals: BTreeMap<String, Approval>,
+    approvals: BTreeMap<String, Approval>,
+    /// By instance: of other packages that were approved for it before, the newest last. Whoever names one of them again finds its approval as it was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    earlier: BTreeMap<String, Vec<Approval>>,
     /// By instance: what it ran last, which may be another release than the one that was approved for it.
     #[serde(default)]
     pub ran: BTreeMap<String, Ran>,
@@ -134,6 +139,34 @@ impl Remembered {
     /// Which package a release is, without saying that the release was seen.
     pub fn fill_in(&mut self, vendor: &str, name: &str, release: u64, digest: &str) {
         self.digests.entry(package(vendor, name)).or_default().insert(release, digest.to_owned());
+    }
+
+    /// What was approved of this package for this instance, whatever runs as it now.
+    pub fn approved(&self, instance: &str, package: &str) -> Option<&Approval> {
+        let earlier = self.earlier.get(instance).into_iter().flatten();
+        self.approvals.get(instance).into_iter().chain(earlier).find(|approval| approval.package == package)
+    }
+
+    /// Instances for which this package was approved.
+    pub fn approved_for(&self, package: String) -> impl Iterator<Item = (&String, &Approval)> {
+        self.approvals.keys().filter_map(move |instance| Some((instance, self.approved(instance, &package)?)))
+    }
+
+    /// The approval of whichever package it was given for last.
+    pub fn newest_approval(&mut self, instance: &str) -> Option<&mut Approval> {
+        self.approvals.get_mut(instance)
+    }
+
+    /// This counts from here on; of another package it says nothing.
+    pub fn approve(&mut self, instance: &str, approval: Approval) {
+        let mut earlier = self.earlier.remove(instance).unwrap_or_default();
+        earlier.retain(|one| one.package != approval.package);
+        let package = approval.package.clone();
+        earlier.extend(self.approvals.insert(instance.to_owned(), approval).filter(|before| before.package != package));
+        earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
+        if !earlier.is_empty() {
+            self.earlier.insert(instance.to_owned(), earlier);
+        }
     }
 
     /// Whether this is what ran last as any instance.

@@ -79,7 +79,7 @@ impl Withheld {
                 )
             }
             Self::KeyEnded { vendor, .. } => {
-                format!("ask {vendor} to sign it by its present key too (`wardgate plugin sign`): that makes no other package of it. What ran goes on")
+                format!("ask {vendor} to sign it by its present key too (`wardgate plugin sign`): that makes no other package of it. What ran goes on. Where the time that is known here is a wrong clock's: `wardgate trust update --clock-was-wrong`")
             }
             Self::Unlisted { .. } => {
                 "at the fleet's desk: `wardgate trust publish FILE`, then `wardgate trust update` here; or take the file that the desk published"
@@ -118,10 +118,11 @@ pub enum Verdict {
 }
 
 impl Known {
-    /// What the fleet says of a package, whatever this gateway saw.
+    /// What the fleet says of a package, whatever this gateway saw. One good key of several is enough.
     pub fn revoked(&self, name: &str, by: &Signed) -> Option<Withheld> {
         let fleet = self.fleet.fleet.as_ref()?;
-        let (what, revocation) = fleet.revoked(&by.vendor, &by.key, name, by.release)?;
+        let key = by.keys().find(|key| !fleet.was_of(&by.vendor, key)).unwrap_or(&by.key);
+        let (what, revocation) = fleet.revoked(&by.vendor, key, name, by.release)?;
         Some(Withheld::Revoked { what, reason: revocation.reason, since: revocation.since })
     }
 
@@ -189,10 +190,13 @@ impl Known {
 
     /// New here while nobody can say whether it is still good.
     pub fn stale(&self, name: &str, by: &Signed) -> Option<Withheld> {
-        let Freshness::Stale(why) = &self.fleet.freshness else { return None };
+        let why = match &self.fleet.freshness {
+            Freshness::Stale(why) => why.clone(),
+            _ => format!("the list of {} ended on {}", by.vendor, self.fleet.list_over(&by.vendor)?),
+        };
         if self.memory.knows(&by.vendor, name, by.release) {
             return None;
         }
-        Some(Withheld::Stale { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, why: why.clone() })
+        Some(Withheld::Stale { vendor: by.vendor.clone(), name: name.to_owned(), release: by.release, why })
     }
 }

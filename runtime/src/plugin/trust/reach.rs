@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::capability::ble::pool_words;
+use crate::capability::ble::{self, pool_words};
 use crate::config::{BleGrant, BlePool, Bus, Grants, Instance, Link, Manifest};
 use crate::contract::printable;
 use crate::plugin::Surface;
@@ -29,7 +29,7 @@ pub struct Reach {
 impl Reach {
     pub fn of(manifest: &Manifest, surface: &Surface) -> Self {
         let imports = surface.imports.iter().map(|import| format!("imports {import}"));
-        let links = manifest.links.iter().map(|link| format!("reaches {link} devices"));
+        let links = manifest.links.iter().map(|link| reaches(*link));
         let bounds = manifest.links.iter().map(|link| (link.name().to_owned(), manifest.bound(*link).unwrap_or_default().to_owned()));
         let inputs = manifest.inputs.iter().map(|input| format!("hears {} ({:?})", input.name, input.kind));
         let commands = manifest.commands.keys().map(|command| format!("takes the command {command}"));
@@ -66,38 +66,48 @@ impl Reach {
 
     /// A line for each link.
     pub fn bounds_in_words(&self) -> Vec<String> {
-        let words = |link: Link| {
-            let text = self.bounds.get(link.name())?;
-            let most = Bound::read(link, text).map_or_else(|_| "all that the site grants".to_owned(), |most| most.in_words());
-            Some(format!("over {link}: {most}"))
-        };
-        Link::ALL.into_iter().filter_map(words).collect()
+        Link::ALL.into_iter().filter_map(|link| self.bound_in_words(link)).collect()
+    }
+
+    fn bound_in_words(&self, link: Link) -> Option<String> {
+        let text = self.bounds.get(link.name())?;
+        let most = Bound::read(link, text).map_or_else(|_| "all that the site grants".to_owned(), |most| most.in_words());
+        Some(format!("over {link}: {most}"))
     }
 
     /// Of one link. Whoever approved it as a whole, as all did before gateways looked, approved every part of it.
     fn beyond_of(&self, link: Link, approved: &Self) -> Vec<String> {
+        let whole = || self.bound_in_words(link).into_iter().collect();
+        if !approved.of.contains(&reaches(link)) {
+            return whole();
+        }
         let (Some(asks), Some(had)) = (self.bounds.get(link.name()), approved.bounds.get(link.name()).filter(|had| !had.is_empty())) else {
             return Vec::new();
         };
-        if asks.is_empty() {
-            return vec![format!("over {link}: all that the site grants")];
-        }
         match (Bound::read(link, had), Bound::read(link, asks)) {
+            _ if asks.is_empty() => whole(),
             (Ok(had), Ok(asks)) => {
-                had.lacks(&asks).into_iter().map(|part| format!("over {link}: {}", printable(&part.words, LINE_BYTES_MAX))).collect()
+                let parts: Vec<_> = had.lacks(&asks).into_iter().map(|part| part.words).collect();
+                // of one that only broadcasts nothing was reached: all that is reached over the connection is new
+                let all = if parts.iter().any(|words| words == ble::CONNECTED) { whole() } else { Vec::new() };
+                parts.into_iter().map(|words| format!("over {link}: {}", printable(&words, LINE_BYTES_MAX))).chain(all).collect()
             }
             _ if asks == had => Vec::new(),
             _ => vec![format!("over {link}: what this gateway cannot read")],
         }
     }
 
-    /// What an older gateway approved of the very release that runs is known now.
-    pub fn filled_in(self, runs: &Self, same_release: bool) -> Self {
-        match same_release && self.bounds.is_empty() {
+    /// What an older gateway approved of the very release that `runs` is known now.
+    pub fn filled_in(self, runs: &Self) -> Self {
+        match self.bounds.is_empty() {
             true => Self { bounds: runs.bounds.clone(), ..self },
             false => self,
         }
     }
+}
+
+fn reaches(link: Link) -> String {
+    format!("reaches {link} devices")
 }
 
 /// One line of what the site grants.
@@ -205,6 +215,7 @@ mod tests {
                 "imports wardgate:device/modbus@0.1.0",
                 "reaches modbus devices",
                 "takes the command stop",
+                "over modbus: all that the site grants",
                 "channels numeric 5 instead of 4",
                 &format!("limits memory_mib 12 instead of {}", old.at_most["limits memory_mib"]),
             ]
@@ -297,7 +308,11 @@ mod tests {
             assert_eq!(ble(less).beyond(&meter), [""; 0], "{less}");
         }
         let hears = ble("broadcast = true");
-        assert_eq!(meter.beyond(&hears), ["over ble: to be connected with its peripheral"]);
+        let whole = "over ble: it sees the services 1808, of them 2a18, 2a52 only; it may read nothing, and be notified of all of that; \
+                     IT MAY WRITE whole values to the peripheral: to 2a52 04 01";
+        assert_eq!(meter.beyond(&hears), ["over ble: to be connected with its peripheral", whole]);
+        let other = line("serial", "port = \"/dev/x\"");
+        assert_eq!(meter.beyond(&other), ["reaches ble devices", whole], "nothing of a link that it did not reach was approved");
         let all = asking("ble", "");
         assert_eq!((all.beyond(&meter), meter.beyond(&all)), (vec!["over ble: all that the site grants".to_owned()], vec![]));
         let serial = |writes: &str| line("serial", &format!("port = \"/dev/x\", writes = [{writes}]"));
@@ -325,10 +340,9 @@ mod tests {
         let (first, next) = (serial("\"01\""), serial("\"01\", \"02\""));
         let older = Reach { bounds: BTreeMap::new(), ..first.clone() };
         assert_eq!((first.beyond(&older), next.beyond(&older)), (vec![], vec![]));
-        assert_eq!(older.clone().filled_in(&next, false), older, "another release says nothing of what was approved");
-        let known = older.filled_in(&first, true);
+        let known = older.filled_in(&first);
         assert_eq!((first.beyond(&known), next.beyond(&known)), (vec![], vec!["over serial: to write 02".to_owned()]));
-        assert_eq!(known.clone().filled_in(&next, true), known);
+        assert_eq!(known.clone().filled_in(&next), known);
     }
 
     /// Names are a package's own words.

@@ -127,16 +127,17 @@ fn what_the_package_does_not_ask_for_no_grant_allows() {
     let narrow = asks("reads=2a19;notifies=2a18;2a52=04 ??");
     assert_eq!((narrow.permits_notify(id), narrow.permits_read(uuid("2a19").unwrap())), (Ok(()), Ok(())));
     assert_eq!(narrow.permits_write(point, &[4, 1]), Ok(()), "both allow it");
-    for (refusal, wish) in [
-        (narrow.permits_read(id), "asked to read 2a18"),
-        (asks("notifies=").permits_notify(id), "asked to be notified of 2a18"),
-        (narrow.permits_write(point, &[2, 1, 9]), "asked to write 02 01 09 to 2a52"),
+    for (refusal, wish, line) in [
+        (narrow.permits_read(id), "asked to read 2a18", "its maker adds \"2a18\" to the reads of [asks.ble] in manifest.toml"),
+        (asks("notifies=").permits_notify(id), "asked to be notified of 2a18", "adds \"2a18\" to the notifies of [asks.ble]"),
+        (
+            narrow.permits_write(point, &[2, 1, 9]),
+            "asked to write 02 01 09 to 2a52",
+            "adds \"2a52\" = ['02 01 09'] to the writes of [asks.ble]",
+        ),
     ] {
         let said = refusal.unwrap_err().to_string();
-        assert!(
-            said.starts_with(wish) && said.contains("allows, and its own package does not ask for") && said.contains("[asks.ble]"),
-            "{said}"
-        );
+        assert!(said.starts_with(wish) && said.contains("allows, and its own package does not ask for") && said.contains(line), "{said}");
     }
     assert!(matches!(narrow.permits_write(point, &[4, 2]), Err(Refusal::Write { .. })), "the site's side refuses");
     let neither = narrow.permits_write(point, &[9]).unwrap_err().to_string();
@@ -150,6 +151,19 @@ fn what_the_package_does_not_ask_for_no_grant_allows() {
     assert!(narrow.shows(service, id) && !narrow.shows(uuid("1810").unwrap(), id) && wide().shows(uuid("1810").unwrap(), id));
     let seen = asks("characteristics=2a19");
     assert!(!seen.shows(service, id) && seen.shows(service, uuid("2a19").unwrap()));
+    // and is shown so: nothing in common is not all, and what is not seen is not written
+    let only = read("characteristics=2a51,2a52;2a52=04 01").unwrap();
+    for (asks, words) in [
+        ("characteristics=2a18,2a34;2a52=04 01", "it sees NOTHING of that"),
+        ("services=1810;2a52=04 01", "it sees NOTHING of that"),
+        (
+            "characteristics=2a51;reads=2a52,2a51;2a52=04 01",
+            "of them 2a51 only; it may read 2a51, and be notified of all of that; it may write nothing",
+        ),
+    ] {
+        let said = only.clone().asked(Some(&parse(asks))).unwrap().explain();
+        assert!(said.contains(words) && !said.contains("MAY WRITE"), "{asks}: {said}");
+    }
     let hears = BleGrant { services: Vec::new(), broadcast: true, ..parse("") };
     let hears = wide().asked(Some(&hears)).unwrap();
     assert!(hears.broadcast && !hears.shows(service, id));
