@@ -76,8 +76,9 @@ fn every_truncation_is_an_error_and_says_no_reading() {
                     continue;
                 }
                 let read = read(name, (made.uuid, made.bytes[..length].to_vec()));
+                // a context holds no glucose that could be missing
                 assert!(
-                    !read.is_empty() && read.iter().all(|line| line.ends_with("missed Some(1) Corrupted")),
+                    read.is_empty() == (name == "2a34") && read.iter().all(|line| line.ends_with("missed Some(1) Corrupted")),
                     "{name} {length}: {read:?}"
                 );
             }

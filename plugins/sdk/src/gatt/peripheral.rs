@@ -64,6 +64,8 @@ pub struct Peer {
     facts: Vec<Fact>,
     /// It would have said more of that, and could not be heard.
     unread: Vec<u128>,
+    /// What could not be listened to.
+    unheard: Vec<u128>,
     /// Which unit the channels are described with.
     unit: usize,
     health: Option<(Health, String)>,
@@ -72,6 +74,11 @@ pub struct Peer {
 impl Peer {
     pub fn handle(&self, uuid: u128) -> Option<ble::Handle> {
         self.found.iter().find(|(_, known, _)| *known == uuid).map(|(handle, ..)| *handle)
+    }
+
+    /// It is there, and was not refused when it was listened to.
+    pub fn hears(&self, uuid: u128) -> bool {
+        self.handle(uuid).is_some() && !self.unheard.contains(&uuid)
     }
 
     /// What Device Information says.
@@ -194,6 +201,7 @@ impl<P: Profile> Ble for Peripheral<P> {
         self.peer.found.clear();
         self.peer.facts.clear();
         self.peer.unread.clear();
+        self.peer.unheard.clear();
         self.profile.lost(out);
         self.peer.report(Health::Starting, WAITING, out);
         Ok(())
@@ -247,6 +255,7 @@ impl<P: Profile> Ble for Peripheral<P> {
             (Request::Subscribe(_, uuid), Err(why)) => {
                 let detail = format!("cannot listen to {}: {}", name(uuid), refusal(&why));
                 out.log(Level::Warn, &detail);
+                self.peer.unheard.push(uuid);
                 if P::LISTENS.contains(&uuid) {
                     self.peer.report(Health::Degraded, &detail, out);
                 }
