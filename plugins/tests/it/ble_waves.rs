@@ -152,6 +152,20 @@ fn a_clock_that_was_set_is_not_booked_as_lost_samples() {
     assert_eq!(indices(&said), ["ecg-counts 0", "ecg-counts missed Some(449984) NotSent", "ecg-counts 450000"]);
 }
 
+//= PROMISES.md#P357
+#[test]
+fn a_stethoscopes_counter_that_jumps_further_than_time_passed_is_not_booked_as_lost_samples() {
+    let packet =
+        |number: u16| -> Value128 { (ble_stethoscope::decode::AUDIO, [number.to_le_bytes().to_vec(), vec![0], i16s(0, 10, 1)].concat()) };
+    let heard = |numbers: &[u16], apart_ms: u64| {
+        let values: Vec<_> = numbers.iter().map(|number| packet(*number)).collect();
+        indices(&said_every::<ble_stethoscope::Stethoscope>(&[], &values, |n| 1000 + apart_ms * n as u64))
+    };
+    // 8,000 samples fit into a second, and 40,000 more into the doubt
+    assert_eq!(heard(&[100, 20_000, 20_001], 1000), ["sound 0", "sound missed None Unknown", "sound 10", "sound 20"]);
+    assert_eq!(heard(&[100, 20_000], 20_000), ["sound 0", "sound missed Some(198990) NotSent", "sound 199000"]);
+}
+
 //= PROMISES.md#P228
 #[test]
 fn fragments_that_come_late_are_dropped_and_a_block_that_begins_in_its_middle_is_a_gap() {
