@@ -49,7 +49,7 @@ enum Doing {
     /// Before what is to be deleted is reported: what a person deletes meanwhile must not make up for what was lost on the way.
     Sizing,
     Reporting,
-    /// The report is over, and contexts may still come.
+    /// The report is over; contexts, or the records of contexts, may still come.
     Waiting,
     Counting,
     Deleting(u16),
@@ -78,11 +78,15 @@ pub struct Fetch {
     doing: Doing,
     numbers: Numbers,
     rounds: u32,
+    /// Everything is listened to, and it may be asked.
+    started: bool,
     /// Counted before it was reported.
     size: u32,
     /// Reported since it was last asked, and taken since the link came up.
     seen: Runs,
     fresh: Runs,
+    /// Its numbers began anew, and what was taken for an old record before that was known did not come again yet.
+    mistaken: bool,
     /// What was taken while it was not known whether the numbers began anew is there, and is the same.
     later_same: bool,
     /// All that the meter has was taken, since the link came up.
@@ -118,9 +122,11 @@ impl Fetch {
             doing: Doing::Nothing,
             numbers: Numbers::Unknown,
             rounds: 0,
+            started: false,
             size: 0,
             seen: Runs::default(),
             fresh: Runs::default(),
+            mistaken: false,
             later_same: false,
             whole: false,
             missed: false,
@@ -172,6 +178,7 @@ impl Fetch {
             self.numbers = Numbers::Same; // kept by a version that took them on trust
             self.keep_them("what was taken of it was not marked yet");
         }
+        self.started = true;
         self.ask(peer, out);
     }
 
@@ -221,7 +228,9 @@ impl Fetch {
     fn report(&mut self, peer: &mut Peer, from: u32, out: &mut Outbox) {
         self.doing = Doing::Reporting;
         self.passed_over = None;
-        self.request(peer, REPORT, if self.all_only { 0 } else { from }, out);
+        let from = if self.all_only { 0 } else { from };
+        self.mistaken &= from > 0;
+        self.request(peer, REPORT, from, out);
     }
 
     /// A record may have come into the meter, and another been lost on the way: only a count tells.
@@ -358,7 +367,7 @@ impl Fetch {
             self.keep_them("it tells records of one number in two ways");
         }
         out.log(Level::Warn, &format!("the meter's numbers began anew ({why}): all that it has is fetched"));
-        self.numbers = Numbers::Anew;
+        (self.numbers, self.mistaken) = (Numbers::Anew, true);
         let later_same = std::mem::take(&mut self.later_same);
         let fresh = self.fresh.clone();
         let place = self.place(peer);
@@ -405,7 +414,7 @@ impl Fetch {
 
     /// The meter has told all that was asked for.
     fn reported(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        if self.pairs.waiting().is_some() {
+        if !self.pairs.is_empty() {
             self.doing = Doing::Waiting;
             out.cancel_timer(PATIENCE);
             return self.wait(out);
@@ -413,6 +422,10 @@ impl Fetch {
         if self.doing == Doing::Waiting {
             out.cancel_timer(LATE);
         }
+        self.go_on(peer, out);
+    }
+
+    fn go_on(&mut self, peer: &mut Peer, out: &mut Outbox) {
         match self.passed_over {
             Some(from) => self.report(peer, from.into(), out),
             None => self.count(peer, out),
@@ -425,7 +438,15 @@ impl Fetch {
         if !stored {
             peer.say(CHANNELS, self.pairs.left(), out);
         }
-        let Some(waiting) = self.pairs.waiting() else { return };
+        let Some(waiting) = self.pairs.waiting() else {
+            if self.doing == Doing::Waiting {
+                self.go_on(peer, out); // the records of these contexts did not come
+            }
+            return;
+        };
+        if stored && !self.started {
+            return self.wait(out);
+        }
         if stored && self.asked_for(waiting) <= ROUNDS_MAX {
             out.log(Level::Warn, &format!("the context of record {waiting} did not come: it is asked for again"));
             return match self.doing {
@@ -536,6 +557,9 @@ impl Fetch {
             self.numbers = Numbers::Gone;
             return self.report(peer, 0, out);
         }
+        if self.mistaken {
+            return self.report(peer, 0, out);
+        }
         self.complete(peer, out);
     }
 
@@ -626,8 +650,8 @@ impl Fetch {
         // the next may be another, and a record that is held comes again, with its context
         self.nameless = Place::default();
         (self.seen, self.fresh) = (Runs::default(), Runs::default());
-        (self.doing, self.numbers) = (Doing::Nothing, Numbers::Unknown);
-        (self.whole, self.later_same, self.missed, self.all_only) = (false, false, false, false);
+        (self.doing, self.numbers, self.started) = (Doing::Nothing, Numbers::Unknown, false);
+        (self.whole, self.mistaken, self.later_same, self.missed, self.all_only) = (false, false, false, false, false);
         (self.pairs, self.passed_over, self.cleared, self.keeps) = (Pairs::default(), None, None, None);
     }
 }

@@ -545,6 +545,25 @@ fn what_a_meter_tells_as_it_measures_waits_two_seconds_at_most_and_a_context_tha
     assert_eq!(observations[0], Observation::of(vec![reading(MEAL, Value::Code(1)), reading(1, 8u32)]));
 }
 
+#[test]
+fn nothing_is_asked_for_before_everything_is_listened_to() {
+    let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Any, false);
+    world.connect();
+    while world.replies.front().is_some_and(|(_, answer)| *answer == Answer::Who) {
+        world.step(false, false);
+    }
+    // it is listened to records already, and what comes behind waits for a person who pairs, say
+    world.meter.memory.insert(500, (500, true));
+    world.notify(MEASUREMENT, &measurement(500, 500, true));
+    for _ in 0..5 {
+        world.now_ms += 2000;
+        world.call(|p, now, out| p.timer(now, LATE, out));
+    }
+    let asked = world.flash.calls.iter().flatten().filter(|said| matches!(said, Said::BleWrite(..))).count();
+    assert_eq!(asked, 0);
+    assert_eq!(told(world), BTreeMap::from([(500, [1, 1])]));
+}
+
 /// While the meter counts, a record comes live and waits for its context: it is not deleted with the others.
 #[test]
 fn a_record_that_waits_for_its_context_is_not_deleted_with_those_that_were_taken() {
@@ -559,6 +578,26 @@ fn a_record_that_waits_for_its_context_is_not_deleted_with_those_that_were_taken
     world.notify(MEASUREMENT, &measurement(505, 505, true));
     let came = told(world);
     assert!(came.len() == 6 && came[&505] == [1, 1], "{came:?}");
+}
+
+/// No count tells then that some of the new ones were taken for old ones, or are below what was asked for.
+#[test]
+fn all_records_of_numbers_that_began_anew_are_fetched_also_of_a_meter_that_is_not_counted() {
+    for (counts, narrow) in [(false, false), (true, true), (true, false)] {
+        for order in ORDERS {
+            let kind = Kind { counts, filters: true };
+            let mut world = World::new(9, kind, order, false);
+            world.narrow = narrow;
+            world.meter.memory = (0..20u16).map(|n| (n, (n.into(), n.is_multiple_of(2)))).collect();
+            (0..200).for_each(|_| world.step(false, false));
+            world.cut();
+            // of the eight that were taken last there are three numbers, and they are others
+            world.meter.memory = (0..15u16).map(|n| (n, (100 + u32::from(n), n.is_multiple_of(2)))).collect();
+            let came = told(world);
+            assert_eq!(came.len(), 35, "{order:?}, counts {counts}, narrow {narrow}: {came:?}");
+            assert!(came.iter().all(|(id, times)| *times == [1, usize::from(id.is_multiple_of(2))]), "{order:?}: {came:?}");
+        }
+    }
 }
 
 //= PROMISES.md#P230
