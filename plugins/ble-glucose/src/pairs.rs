@@ -7,7 +7,7 @@ use wardgate_sdk::gatt::Message;
 
 use crate::decode::{Record, SEQUENCE};
 
-pub const RECORDS_MAX: usize = 64; // held: some 64 KiB, and far more than a gateway reads of one characteristic before it looks at the other
+const RECORDS_MAX: usize = 64; // held: some 64 KiB, and far more than a gateway reads of one characteristic before it looks at the other
 const CONTEXTS_MAX: usize = 64; // that came before their record
 const SAID_MAX: usize = 64; // records that went out without a context, and of which one may still come
 

@@ -212,6 +212,8 @@ struct World {
     deletes: bool,
     /// The site grants "report everything" and nothing else.
     narrow: bool,
+    /// Nor may contexts be listened to.
+    deaf: bool,
     deleted: BTreeSet<u32>,
     /// One after the other.
     faults: Vec<Fault>,
@@ -242,6 +244,7 @@ impl World {
             found: &FOUND,
             deletes,
             narrow: false,
+            deaf: false,
             deleted: BTreeSet::new(),
             faults: Vec::new(),
             lost: [0, 0],
@@ -260,6 +263,9 @@ impl World {
         for one in said {
             match one {
                 Said::BleRead(tag, _) => self.replies.push_back((tag, Answer::Who)),
+                Said::BleSubscribe(tag, handle) if self.deaf && FOUND[usize::from(handle) - 1] == CONTEXT => {
+                    self.replies.push_back((tag, Answer::NotGranted));
+                }
                 Said::BleSubscribe(tag, _) => self.replies.push_back((tag, Answer::Done)),
                 Said::BleWrite(tag, _, bytes, _) if self.narrow && bytes != [1, 1] => self.replies.push_back((tag, Answer::NotGranted)),
                 Said::BleWrite(tag, _, bytes, _) => {
@@ -495,6 +501,12 @@ fn more_records_than_can_wait_for_their_contexts_come_once_also_when_no_context_
         let came = told(world);
         assert!(came.len() == usize::from(RECORDS) && came.values().all(|times| *times == [1, 0]), "no context: {came:?}");
         let mut world = stores(10, kind, Order::Records(1), vec![]);
+        (world.meter.mute, world.deaf) = (true, true);
+        (0..60).for_each(|_| world.step(false, false));
+        let waited = world.flash.calls.iter().flatten().any(|said| matches!(said, Said::SetTimer(LATE, _)));
+        assert!(!waited, "what cannot be heard is not waited for");
+        assert_eq!(told(world).len(), 10);
+        let mut world = stores(10, kind, Order::Records(1), vec![]);
         world.meter.mute = true;
         for _ in 0..3 * 10 + 1 {
             while !world.timers.contains_key(&LATE) && world.flash.records().len() < 10 {
@@ -580,6 +592,7 @@ fn a_record_that_waits_for_its_context_is_not_deleted_with_those_that_were_taken
     assert!(came.len() == 6 && came[&505] == [1, 1], "{came:?}");
 }
 
+//= PROMISES.md#P101
 /// No count tells then that some of the new ones were taken for old ones, or are below what was asked for.
 #[test]
 fn all_records_of_numbers_that_began_anew_are_fetched_also_of_a_meter_that_is_not_counted() {
