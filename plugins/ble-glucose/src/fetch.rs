@@ -98,6 +98,8 @@ pub struct Fetch {
     /// Why nothing is deleted on this link, though the site wants it.
     keeps: Option<String>,
     pairs: Pairs,
+    /// The report that was asked for has brought no record yet.
+    empty: bool,
     /// A report brought more than can wait: from this record on it comes again.
     passed_over: Option<u16>,
     /// The record whose context is waited for, and how often it was asked for, also on links that were lost meanwhile.
@@ -133,6 +135,7 @@ impl Fetch {
             all_only: false,
             keeps: None,
             pairs: Pairs::default(),
+            empty: false,
             passed_over: None,
             awaited: (0, 0),
             cleared: None,
@@ -227,7 +230,7 @@ impl Fetch {
 
     fn report(&mut self, peer: &mut Peer, from: u32, out: &mut Outbox) {
         self.doing = Doing::Reporting;
-        self.passed_over = None;
+        (self.passed_over, self.empty) = (None, true);
         let from = if self.all_only { 0 } else { from };
         self.mistaken &= from > 0;
         self.request(peer, REPORT, from, out);
@@ -303,8 +306,13 @@ impl Fetch {
     }
 
     pub fn measured(&mut self, peer: &mut Peer, mut record: Record, out: &mut Outbox) {
-        if self.doing == Doing::Reporting {
-            out.set_timer(PATIENCE, PATIENCE_MS);
+        match self.doing {
+            Doing::Reporting => out.set_timer(PATIENCE, PATIENCE_MS),
+            Doing::Waiting => out.set_timer(LATE, LATE_MS),
+            _ => {}
+        }
+        if !self.overtaken() {
+            self.empty = false;
         }
         if self.pairs.holds(record.sequence) {
             return; // it came again for the sake of its context
@@ -414,15 +422,22 @@ impl Fetch {
 
     /// The meter has told all that was asked for.
     fn reported(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        if !self.pairs.is_empty() {
-            self.doing = Doing::Waiting;
-            out.cancel_timer(PATIENCE);
-            return self.wait(out);
+        if !self.pairs.is_empty() || self.empty {
+            if self.doing != Doing::Waiting {
+                self.doing = Doing::Waiting;
+                out.cancel_timer(PATIENCE);
+            }
+            return out.set_timer(LATE, LATE_MS);
         }
         if self.doing == Doing::Waiting {
             out.cancel_timer(LATE);
         }
         self.go_on(peer, out);
+    }
+
+    /// The answer was read before the records: how many are still to come nobody knows.
+    fn overtaken(&self) -> bool {
+        self.doing == Doing::Waiting && self.empty
     }
 
     fn go_on(&mut self, peer: &mut Peer, out: &mut Outbox) {
@@ -504,7 +519,8 @@ impl Fetch {
             }
             (Doing::Counting, Answer::Result { procedure: COUNT, .. }) => self.uncounted(peer, out),
             (Doing::Reporting, Answer::Result { procedure: REPORT, result }) => match result {
-                SUCCESS | NO_RECORDS => self.reported(peer, out),
+                SUCCESS => self.reported(peer, out),
+                NO_RECORDS => self.count(peer, out),
                 result if not_known(result) && !self.all_only => {
                     self.all_only = true;
                     self.begin(peer, out);

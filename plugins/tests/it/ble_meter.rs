@@ -35,6 +35,8 @@ enum Order {
     Contexts(usize),
     /// Either, each time.
     Any,
+    /// Answers before the records that were sent before them.
+    Answers,
 }
 
 const ORDERS: [Order; 9] = [
@@ -54,8 +56,8 @@ struct Meter {
     order: Order,
     /// By sequence number; which record it is, and whether a context follows.
     memory: BTreeMap<u16, (u32, bool)>,
-    /// Records and answers, and contexts: each has its own socket.
-    sends: [VecDeque<(u128, Vec<u8>)>; 2],
+    /// Records and answers; contexts; answers where they have a socket of their own.
+    sends: [VecDeque<(u128, Vec<u8>)>; 3],
     /// So many of each are left of this turn.
     turn: [usize; 2],
     /// It announces contexts and sends none.
@@ -69,7 +71,12 @@ impl Meter {
     }
 
     fn send(&mut self, from: u128, bytes: Vec<u8>) {
-        self.sends[usize::from(from == CONTEXT)].push_back((from, bytes));
+        let socket = match from {
+            CONTEXT => 1,
+            CONTROL_POINT if matches!(self.order, Order::Answers) => 2,
+            _ => 0,
+        };
+        self.sends[socket].push_back((from, bytes));
     }
 
     fn forget_sent(&mut self) {
@@ -79,6 +86,8 @@ impl Meter {
     /// The next value, as the gateway reads them.
     fn next(&mut self, random: &mut Random) -> Option<(u128, Vec<u8>)> {
         let (size, first) = match self.order {
+            Order::Answers if !self.sends[2].is_empty() => return self.sends[2].pop_front(),
+            Order::Answers => (1, 0),
             Order::Records(size) => (size, 0),
             Order::Contexts(size) => (size, 1),
             Order::Any => (1, random.below(2)),
@@ -590,6 +599,22 @@ fn a_record_that_waits_for_its_context_is_not_deleted_with_those_that_were_taken
     world.notify(MEASUREMENT, &measurement(505, 505, true));
     let came = told(world);
     assert!(came.len() == 6 && came[&505] == [1, 1], "{came:?}");
+}
+
+//= PROMISES.md#P101
+#[test]
+fn an_answer_that_is_read_before_the_records_ends_no_report_before_they_came() {
+    for (counts, narrow) in [(false, false), (true, true), (true, false)] {
+        let mut world = World::new(9, Kind { counts, filters: true }, Order::Answers, false);
+        world.narrow = narrow;
+        world.meter.memory = (0..20u16).map(|n| (n, (n.into(), true))).collect();
+        for _ in 0..3 {
+            (0..200).for_each(|_| world.step(false, false));
+            world.cut();
+        }
+        let came = told(world);
+        assert!(came.len() == 20 && came.values().all(|times| *times == [1, 1]), "counts {counts}, narrow {narrow}: {came:?}");
+    }
 }
 
 //= PROMISES.md#P101
