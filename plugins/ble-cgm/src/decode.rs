@@ -114,7 +114,9 @@ const CALIBRATION_PRESENT: u8 = 1 << 6;
 const STATUS_PRESENT: u8 = 1 << 7;
 
 const CHECKSUMS: u32 = 1 << 12; // of the features
-const DOUBTFUL: u32 = 1 << 2 | 1 << 3 | 1 << 5 | 1 << 12 | 1 << 13 | 1 << 22 | 1 << 23;
+const DOUBTFUL: u32 = 1 << 2 | 1 << 3 | 1 << 5 | 1 << 12 | 1 << 13 | TOO_LOW | TOO_HIGH;
+const TOO_LOW: u32 = 1 << 22;
+const TOO_HIGH: u32 = 1 << 23;
 /// The device itself holds the value to be alarming.
 const ALARMING: u32 = 0x3f_0000;
 const MINUTE_NS: u64 = 60_000_000_000;
@@ -178,6 +180,11 @@ fn measurement(record: &[u8], checksums: Option<bool>) -> Read<Message> {
     for (flag, shift) in [(STATUS_PRESENT, 0), (CALIBRATION_PRESENT, 8), (WARNING_PRESENT, 16)] {
         status |= fields.when(flags & flag != 0, Fields::u8)?.map_or(0, |octet| u32::from(octet) << shift);
     }
+    let value = match (value, status) {
+        (Value::Absent(Absence::NotMeasured), s) if s & TOO_HIGH != 0 => Absence::OverRange.into(),
+        (Value::Absent(Absence::NotMeasured), s) if s & TOO_LOW != 0 => Absence::UnderRange.into(),
+        (value, _) => value,
+    };
     let mut message = Message::of(vec![reading(GLUCOSE, value)]);
     message.push_some(TREND, fields.when(flags & TREND_PRESENT != 0, Fields::sfloat)?);
     for (applies, quality) in [(status & DOUBTFUL != 0 || !sure, Quality::QUESTIONABLE), (status & ALARMING != 0, Quality::IN_ALARM)] {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use wardgate_sdk::gatt::{Column, Peer, Read, Stamp, Waves, polar};
+use wardgate_sdk::gatt::{Column, Form, Peer, Read, Stamp, Waves, polar};
 use wardgate_sdk::*;
 
 use crate::decode::{self, INVALID, OPEN_ECG, OPEN_INTERVAL};
@@ -10,7 +10,7 @@ use crate::decode::{self, INVALID, OPEN_ECG, OPEN_INTERVAL};
 const ECG: Channel = 0;
 const ECG_COUNTS: Channel = 1;
 const POLAR_PERIOD_NS: (u64, u64) = (1_000_000_000, 130);
-const INTERVAL_MS: u16 = 8; // until the open firmware tells another
+const INTERVAL_MS: u16 = 8; // of an open firmware that does not tell it
 const MDC_ECG_ELEC_POTL: u32 = 131_328; // a strap's lead has no name
 
 /// Start (02) the ECG (00): sample rate (00), one value, 130 Hz; resolution (01), one value, 14 bits.
@@ -27,7 +27,11 @@ const fn counts_column(interval_ms: u16) -> Column {
 pub struct Strap {
     polar: Waves,
     open: Waves,
-    interval_ms: u16,
+    interval_ms: Form<u16>,
+    /// What is described.
+    described_ms: u16,
+    /// What is to be thought of a Polar strap's samples.
+    quality: Quality,
     /// Which of the two this device speaks.
     speaks: Channel,
 }
@@ -35,7 +39,8 @@ pub struct Strap {
 impl Default for Strap {
     fn default() -> Self {
         let (polar, open) = (Waves::new(ECG, Stamp::Last), Waves::new(ECG_COUNTS, Stamp::First));
-        Self { polar, open, interval_ms: INTERVAL_MS, speaks: ECG }
+        let interval_ms = Form::new("the strap's interval", OPEN_INTERVAL, INTERVAL_MS);
+        Self { polar, open, interval_ms, described_ms: INTERVAL_MS, quality: Quality::empty(), speaks: ECG }
     }
 }
 
@@ -50,26 +55,40 @@ impl Strap {
                 self.speaks = ECG;
                 if let Some(samples) = decode::polar_ecg(bytes)? {
                     self.polar.of(peer.who(), out);
-                    self.polar.say(now, samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, Quality::empty(), out);
+                    self.polar.say(now, samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, self.quality, out);
                 }
             }
             OPEN_ECG => {
                 self.speaks = ECG_COUNTS;
+                let Some(interval_ms) = self.interval_ms.of(peer, self.main(), out) else { return Ok(()) };
                 let samples = decode::open_ecg(bytes)?;
                 let quality = validity(&samples.counts);
-                let period_ns = (u64::from(self.interval_ms) * 1_000_000, 1);
+                let period_ns = (u64::from(interval_ms) * 1_000_000, 1);
+                self.describe(interval_ms, out);
                 self.open.of(peer.who(), out);
                 self.open.say(now, samples.at_ns, vec![samples.counts], period_ns, quality, out);
             }
-            OPEN_INTERVAL => self.interval(decode::interval(bytes)?, out),
-            _ => polar::answered(bytes, polar::ECG, peer, out)?,
+            OPEN_INTERVAL => {
+                let ms = decode::interval(bytes)?;
+                self.interval_ms.tell(ms.into(), Some(ms), peer, out);
+            }
+            _ => self.quality = polar::answered(bytes, polar::ECG, self.quality, peer, out)?,
         }
         Ok(())
     }
 
-    fn interval(&mut self, ms: u16, out: &mut Outbox) {
-        if self.interval_ms != ms {
-            self.interval_ms = ms;
+    pub fn ready(&self, peer: &mut Peer, out: &mut Outbox) {
+        self.interval_ms.ready(peer, out);
+    }
+
+    pub fn lost(&mut self) {
+        self.interval_ms.forget();
+        self.quality = Quality::empty();
+    }
+
+    fn describe(&mut self, ms: u16, out: &mut Outbox) {
+        if self.described_ms != ms {
+            self.described_ms = ms;
             self.open.restart();
             out.describe(ECG_COUNTS, &counts_column(ms).describe(0));
         }

@@ -1,7 +1,8 @@
 //! Brings each stored record of a meter once, over lost links and restarts: report, count, settle, and (when the site wants it) delete.
 //!
 //! A record and the place reached go out in one call, so that both are on flash or neither. A record whose context follows waits
-//! for it; when the link is lost in between, both come again.
+//! for it, and what comes behind waits with it; when the link is lost in between, all of that comes again. A context that does not come is
+//! asked for again by its record.
 //!
 //! A meter's numbers are not taken on trust: a battery may be changed, and they begin anew. So the first report on a link begins with
 //! the last records that were taken, and they must be the same. Nothing is deleted but what was reported on this very link, and then
@@ -11,15 +12,18 @@ use wardgate_sdk::gatt::{Peer, refusal};
 use wardgate_sdk::*;
 
 use crate::decode::{Answer, CHANNELS, CONTEXT, CONTROL_POINT, GLUCOSE, MEASUREMENT, Record};
+use crate::pairs::Pairs;
 use crate::places::{Place, Places, Runs};
 
 const PATIENCE: Tag = 1;
 const PATIENCE_MS: u64 = 30_000; // what the Glucose Profile gives a procedure before the collector may think it lost
 const AGAIN: Tag = 2;
 const RETRY_MS: u64 = 10_000; // a meter that was busy or silent
+const LATE: Tag = 3;
+const LATE_MS: u64 = 2000; // that a context may come behind its record, over another characteristic: a few connection events
 const WRITE: Tag = 1;
 const ON_FLASH: Tag = 1;
-const ROUNDS_MAX: u32 = 3; // of asking for what was counted and did not come
+const ROUNDS_MAX: u32 = 3; // of asking for what was counted, or announced, and did not come
 
 // the control point's procedures, operators and results
 const REPORT: u8 = 1;
@@ -45,6 +49,8 @@ enum Doing {
     /// Before what is to be deleted is reported: what a person deletes meanwhile must not make up for what was lost on the way.
     Sizing,
     Reporting,
+    /// The report is over; contexts, or the records of contexts, may still come.
+    Waiting,
     Counting,
     Deleting(u16),
 }
@@ -72,11 +78,15 @@ pub struct Fetch {
     doing: Doing,
     numbers: Numbers,
     rounds: u32,
+    /// Everything is listened to, and it may be asked.
+    started: bool,
     /// Counted before it was reported.
     size: u32,
     /// Reported since it was last asked, and taken since the link came up.
     seen: Runs,
     fresh: Runs,
+    /// Its numbers began anew, and what was taken for an old record before that was known did not come again yet.
+    mistaken: bool,
     /// What was taken while it was not known whether the numbers began anew is there, and is the same.
     later_same: bool,
     /// All that the meter has was taken, since the link came up.
@@ -87,10 +97,13 @@ pub struct Fetch {
     all_only: bool,
     /// Why nothing is deleted on this link, though the site wants it.
     keeps: Option<String>,
-    /// Waits for its context.
-    held: Option<Record>,
-    /// Said without its context.
-    said: Option<u16>,
+    pairs: Pairs,
+    /// The report that was asked for has brought no record yet.
+    empty: bool,
+    /// A report brought more than can wait: from this record on it comes again.
+    passed_over: Option<u16>,
+    /// The record whose context is waited for, and how often it was asked for, also on links that were lost meanwhile.
+    awaited: (u16, u32),
     /// Up to here the meter's memory was cleared, or refused to be, since the link came up.
     cleared: Option<u16>,
 }
@@ -111,16 +124,20 @@ impl Fetch {
             doing: Doing::Nothing,
             numbers: Numbers::Unknown,
             rounds: 0,
+            started: false,
             size: 0,
             seen: Runs::default(),
             fresh: Runs::default(),
+            mistaken: false,
             later_same: false,
             whole: false,
             missed: false,
             all_only: false,
             keeps: None,
-            held: None,
-            said: None,
+            pairs: Pairs::default(),
+            empty: false,
+            passed_over: None,
+            awaited: (0, 0),
             cleared: None,
         })
     }
@@ -164,6 +181,7 @@ impl Fetch {
             self.numbers = Numbers::Same; // kept by a version that took them on trust
             self.keep_them("what was taken of it was not marked yet");
         }
+        self.started = true;
         self.ask(peer, out);
     }
 
@@ -212,7 +230,10 @@ impl Fetch {
 
     fn report(&mut self, peer: &mut Peer, from: u32, out: &mut Outbox) {
         self.doing = Doing::Reporting;
-        self.request(peer, REPORT, if self.all_only { 0 } else { from }, out);
+        (self.passed_over, self.empty) = (None, true);
+        let from = if self.all_only { 0 } else { from };
+        self.mistaken &= from > 0;
+        self.request(peer, REPORT, from, out);
     }
 
     /// A record may have come into the meter, and another been lost on the way: only a count tells.
@@ -232,8 +253,7 @@ impl Fetch {
             Ok(0) => self.write(peer, &[procedure, ALL], out),
             Ok(from) => self.write(peer, &by_sequence(procedure, FROM, from), out),
             Err(_) => {
-                self.doing = Doing::Nothing;
-                out.cancel_timer(PATIENCE);
+                self.stop(out);
                 peer.report(Health::Degraded, "the meter has used up its sequence numbers: it must be cleared by its maker's means", out);
             }
         }
@@ -257,9 +277,8 @@ impl Fetch {
         if why == ble::Failure::NotGranted && self.does_without(peer, out) {
             return;
         }
-        self.doing = Doing::Nothing;
+        self.stop(out);
         let detail = format!("stored records cannot be asked for: {}", refusal(&why));
-        out.cancel_timer(PATIENCE);
         out.log(Level::Warn, &detail);
         peer.report(Health::Degraded, &detail, out);
         if !matches!(why, ble::Failure::NotGranted | ble::Failure::NotPermitted) {
@@ -281,25 +300,37 @@ impl Fetch {
                 self.all_only = true;
                 self.begin(peer, out);
             }
-            Doing::Reporting | Doing::Deleting(_) | Doing::Nothing => return false,
+            Doing::Reporting | Doing::Waiting | Doing::Deleting(_) | Doing::Nothing => return false,
         }
         true
     }
 
-    pub fn measured(&mut self, peer: &mut Peer, record: Record, out: &mut Outbox) {
-        self.release(peer, out);
-        if self.doing == Doing::Reporting {
-            out.set_timer(PATIENCE, PATIENCE_MS);
+    pub fn measured(&mut self, peer: &mut Peer, mut record: Record, out: &mut Outbox) {
+        match self.doing {
+            Doing::Reporting => out.set_timer(PATIENCE, PATIENCE_MS),
+            Doing::Waiting => out.set_timer(LATE, LATE_MS),
+            _ => {}
+        }
+        if !self.overtaken() {
+            self.empty = false;
+        }
+        if self.pairs.holds(record.sequence) {
+            return; // it came again for the sake of its context
         }
         if peer.handle(CONTROL_POINT).is_some() && !self.is_new(peer, &record, out) {
-            self.said = None;
             return;
         }
-        if record.context_follows && peer.handle(CONTEXT).is_some() {
-            self.held = Some(record);
-        } else {
-            self.say(peer, record, out);
+        let reported = matches!(self.doing, Doing::Reporting | Doing::Waiting);
+        if reported && (self.pairs.is_full() || self.passed_over.is_some()) {
+            self.passed_over.get_or_insert(record.sequence);
+            return;
         }
+        record.context_follows &= peer.hears(CONTEXT) && !(self.awaited.0 == record.sequence && self.awaited.1 > ROUNDS_MAX);
+        if self.pairs.is_full() {
+            self.give_up(out);
+        }
+        self.pairs.record(record);
+        self.say_pairs(peer, out);
     }
 
     /// Otherwise it was taken before, and the meter tells it again.
@@ -322,7 +353,9 @@ impl Fetch {
             None if self.numbers == Numbers::Unknown => return false, // nor is it counted as seen: it may be another of that number
             None => false,
         };
-        self.seen.take(sequence);
+        if !is_new {
+            self.seen.take(sequence);
+        }
         is_new
     }
 
@@ -342,7 +375,7 @@ impl Fetch {
             self.keep_them("it tells records of one number in two ways");
         }
         out.log(Level::Warn, &format!("the meter's numbers began anew ({why}): all that it has is fetched"));
-        self.numbers = Numbers::Anew;
+        (self.numbers, self.mistaken) = (Numbers::Anew, true);
         let later_same = std::mem::take(&mut self.later_same);
         let fresh = self.fresh.clone();
         let place = self.place(peer);
@@ -353,46 +386,120 @@ impl Fetch {
     }
 
     pub fn context(&mut self, peer: &mut Peer, context: Record, out: &mut Outbox) {
-        if let Some(mut record) = self.held.take_if(|held| held.sequence == context.sequence) {
-            record.message.readings.extend(context.message.readings);
-            self.say(peer, record, out);
-            self.said = None;
-        } else if self.said == Some(context.sequence) || !self.comes_again(peer, context.sequence) {
-            // of a record that did not announce it, or that nobody can ask for: it is told alone, with its number
-            let mut message = context.message;
-            message.push(crate::decode::SEQUENCE, u32::from(context.sequence));
-            peer.say(CHANNELS, vec![message], out);
+        let stored = peer.handle(CONTROL_POINT).is_some();
+        // where too many came before their records, those will wait, and be asked for again
+        let known = stored && (self.place(peer).has(context.sequence) || self.pairs.is_crowded());
+        if let Some(alone) = self.pairs.context(context, known) {
+            peer.say(CHANNELS, vec![alone], out);
+        }
+        if !peer.hears(MEASUREMENT) {
+            peer.say(CHANNELS, self.pairs.left(), out);
+        }
+        self.say_pairs(peer, out);
+    }
+
+    /// What need not wait goes out.
+    fn say_pairs(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        let mut taken = false;
+        while let Some(record) = self.pairs.next() {
+            taken |= self.say(peer, record, out);
+        }
+        if taken {
+            self.keep(peer, out);
+        }
+        match self.doing {
+            Doing::Waiting => self.reported(peer, out),
+            Doing::Nothing => self.wait(out),
+            _ => {} // it is looked at when that is over
         }
     }
 
-    /// It was told with its record, or will be: the record is still to be fetched.
-    fn comes_again(&mut self, peer: &Peer, sequence: u16) -> bool {
-        peer.handle(CONTROL_POINT).is_some() && (self.doing == Doing::Reporting || self.place(peer).has(sequence))
-    }
-
-    /// A context that was announced did not come: the record goes out without.
-    fn release(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        if let Some(record) = self.held.take() {
-            out.log(Level::Warn, &format!("record {} announced a context that did not come", record.sequence));
-            self.say(peer, record, out);
+    fn wait(&self, out: &mut Outbox) {
+        if !self.pairs.is_empty() {
+            out.set_timer(LATE, LATE_MS);
         }
     }
 
-    fn say(&mut self, peer: &mut Peer, record: Record, out: &mut Outbox) {
-        self.said = Some(record.sequence);
+    /// The meter has told all that was asked for.
+    fn reported(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        if !self.pairs.is_empty() || self.empty {
+            if self.doing != Doing::Waiting {
+                self.doing = Doing::Waiting;
+                out.cancel_timer(PATIENCE);
+            }
+            return out.set_timer(LATE, LATE_MS);
+        }
+        if self.doing == Doing::Waiting {
+            out.cancel_timer(LATE);
+        }
+        self.go_on(peer, out);
+    }
+
+    /// The answer was read before the records: how many are still to come nobody knows.
+    fn overtaken(&self) -> bool {
+        self.doing == Doing::Waiting && self.empty
+    }
+
+    fn go_on(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        match self.passed_over {
+            Some(from) => self.report(peer, from.into(), out),
+            None => self.count(peer, out),
+        }
+    }
+
+    /// Whoever waits has waited long enough.
+    fn late(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        let stored = peer.handle(CONTROL_POINT).is_some();
+        if !stored {
+            peer.say(CHANNELS, self.pairs.left(), out);
+        }
+        let Some(waiting) = self.pairs.waiting() else {
+            if self.doing == Doing::Waiting {
+                self.go_on(peer, out); // the records of these contexts did not come
+            }
+            return;
+        };
+        if stored && !self.started {
+            return self.wait(out);
+        }
+        if stored && self.asked_for(waiting) <= ROUNDS_MAX {
+            out.log(Level::Warn, &format!("the context of record {waiting} did not come: it is asked for again"));
+            return match self.doing {
+                Doing::Waiting => self.report(peer, waiting.into(), out),
+                _ => self.begin(peer, out),
+            };
+        }
+        self.give_up(out);
+        self.say_pairs(peer, out);
+    }
+
+    /// How often with this time.
+    fn asked_for(&mut self, waiting: u16) -> u32 {
+        let before = if self.awaited.0 == waiting { self.awaited.1.max(1) } else { 1 };
+        self.awaited = (waiting, before + 1);
+        self.awaited.1
+    }
+
+    fn give_up(&mut self, out: &mut Outbox) {
+        let without: Vec<_> = self.pairs.give_up().iter().map(u16::to_string).collect();
+        out.log(Level::Warn, &format!("contexts that were announced did not come: of record {}", without.join(", ")));
+    }
+
+    /// `true`: it is taken, which is to be kept.
+    fn say(&mut self, peer: &mut Peer, record: Record, out: &mut Outbox) -> bool {
         peer.unit(CHANNELS, record.message.unit, out);
-        if peer.handle(CONTROL_POINT).is_none() {
-            return out.emit(&[record.message.observation()]);
+        let stored = peer.handle(CONTROL_POINT).is_some();
+        if stored {
+            self.seen.take(record.sequence);
+            self.fresh.take(record.sequence);
+            let doubted = matches!(self.numbers, Numbers::Unknown | Numbers::Gone);
+            self.place(peer).take(record.sequence, record.mark, doubted);
         }
-        self.fresh.take(record.sequence);
-        let doubted = matches!(self.numbers, Numbers::Unknown | Numbers::Gone);
-        self.place(peer).take(record.sequence, record.mark, doubted);
         out.emit(&[record.message.observation()]);
-        self.keep(peer, out);
+        stored
     }
 
     pub fn answered(&mut self, peer: &mut Peer, answer: Answer, out: &mut Outbox) {
-        self.release(peer, out);
         peer.say(CHANNELS, vec![answer.message()], out);
         let not_known = |result| matches!(result, OPERATOR_NOT_SUPPORTED | OPERAND_NOT_SUPPORTED);
         match (self.doing, answer) {
@@ -412,7 +519,8 @@ impl Fetch {
             }
             (Doing::Counting, Answer::Result { procedure: COUNT, .. }) => self.uncounted(peer, out),
             (Doing::Reporting, Answer::Result { procedure: REPORT, result }) => match result {
-                SUCCESS | NO_RECORDS => self.count(peer, out),
+                SUCCESS => self.reported(peer, out),
+                NO_RECORDS => self.count(peer, out),
                 result if not_known(result) && !self.all_only => {
                     self.all_only = true;
                     self.begin(peer, out);
@@ -424,6 +532,13 @@ impl Fetch {
                 _ => self.not_cleared(peer, &format!("it refused (result {result})"), out),
             },
             _ => {}
+        }
+    }
+
+    /// What it answered is damaged.
+    pub fn not_understood(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        if !matches!(self.doing, Doing::Nothing | Doing::Waiting) {
+            self.later(peer, RETRY_MS, "what the meter answered was damaged: it is asked again", out);
         }
     }
 
@@ -458,6 +573,9 @@ impl Fetch {
             self.numbers = Numbers::Gone;
             return self.report(peer, 0, out);
         }
+        if self.mistaken {
+            return self.report(peer, 0, out);
+        }
         self.complete(peer, out);
     }
 
@@ -475,6 +593,7 @@ impl Fetch {
             self.keep(peer, out);
         }
         (self.whole, self.numbers) = (true, Numbers::Same);
+        peer.say(CHANNELS, self.pairs.left(), out);
         // what was not reported on this link is never deleted: nothing tells that it was taken
         match self.seen.last().filter(|last| self.clears() && self.cleared != Some(*last)) {
             Some(last) => {
@@ -499,9 +618,14 @@ impl Fetch {
         self.rest(peer, out);
     }
 
-    fn rest(&mut self, peer: &mut Peer, out: &mut Outbox) {
+    fn stop(&mut self, out: &mut Outbox) {
         self.doing = Doing::Nothing;
         out.cancel_timer(PATIENCE);
+        self.wait(out);
+    }
+
+    fn rest(&mut self, peer: &mut Peer, out: &mut Outbox) {
+        self.stop(out);
         out.set_timer(AGAIN, self.again_ms);
         match &self.keeps {
             Some(why) if self.delete => peer.report(Health::Degraded, why, out),
@@ -510,8 +634,7 @@ impl Fetch {
     }
 
     fn later(&mut self, peer: &mut Peer, after_ms: u64, why: &str, out: &mut Outbox) {
-        self.doing = Doing::Nothing;
-        out.cancel_timer(PATIENCE);
+        self.stop(out);
         out.set_timer(AGAIN, after_ms);
         out.log(Level::Warn, why);
         peer.report(Health::Degraded, why, out);
@@ -523,11 +646,12 @@ impl Fetch {
             PATIENCE if self.doing == Doing::Counting => self.uncounted(peer, out),
             PATIENCE if self.doing == Doing::Looking => self.begin(peer, out),
             PATIENCE if self.doing == Doing::Sizing => self.unsized_report(peer, out),
-            PATIENCE if self.doing != Doing::Nothing => {
+            PATIENCE if !matches!(self.doing, Doing::Nothing | Doing::Waiting) => {
                 self.write(peer, &[ABORT, 0], out);
                 self.later(peer, RETRY_MS, "the meter fell silent over its stored records", out);
             }
             AGAIN if self.doing == Doing::Nothing => self.ask(peer, out),
+            LATE if matches!(self.doing, Doing::Nothing | Doing::Waiting) => self.late(peer, out),
             _ => {}
         }
     }
@@ -535,12 +659,16 @@ impl Fetch {
     pub fn lost(&mut self, out: &mut Outbox) {
         out.cancel_timer(PATIENCE);
         out.cancel_timer(AGAIN);
+        if let Some(waiting) = self.pairs.waiting() {
+            out.cancel_timer(LATE);
+            self.asked_for(waiting); // else one whose context never comes could keep back, on a link that breaks often, all that is behind it
+        }
         // the next may be another, and a record that is held comes again, with its context
         self.nameless = Place::default();
         (self.seen, self.fresh) = (Runs::default(), Runs::default());
-        (self.doing, self.numbers) = (Doing::Nothing, Numbers::Unknown);
-        (self.whole, self.later_same, self.missed, self.all_only) = (false, false, false, false);
-        (self.held, self.said, self.cleared, self.keeps) = (None, None, None, None);
+        (self.doing, self.numbers, self.started) = (Doing::Nothing, Numbers::Unknown, false);
+        (self.whole, self.mistaken, self.later_same, self.missed, self.all_only) = (false, false, false, false, false);
+        (self.pairs, self.passed_over, self.cleared, self.keeps) = (Pairs::default(), None, None, None);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod decode;
 mod fetch;
+mod pairs;
 pub mod places;
 
 use wardgate_sdk::gatt::{Column, Message, Peer, Peripheral, Profile, Read};
@@ -22,7 +23,8 @@ impl Profile for Glucose {
     }
 
     fn asks_again(&self, peer: &Peer, from: u128) -> bool {
-        from == decode::MEASUREMENT && peer.handle(decode::CONTROL_POINT).is_some()
+        // the other two hold no glucose value that could be missing
+        from != decode::MEASUREMENT || peer.handle(decode::CONTROL_POINT).is_some()
     }
 
     fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>> {
@@ -33,7 +35,13 @@ impl Profile for Glucose {
         match from {
             decode::MEASUREMENT => self.fetch.measured(peer, decode::measurement(bytes)?, out),
             decode::CONTEXT => self.fetch.context(peer, decode::context(bytes)?, out),
-            _ => self.fetch.answered(peer, decode::answer(bytes)?, out),
+            _ => match decode::answer(bytes) {
+                Ok(answer) => self.fetch.answered(peer, answer, out),
+                Err(why) => {
+                    self.fetch.not_understood(peer, out);
+                    return Err(why);
+                }
+            },
         }
         Ok(())
     }

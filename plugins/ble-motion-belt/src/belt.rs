@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use wardgate_sdk::gatt::{Column, Peer, Read, Stamp, Waves, polar};
+use wardgate_sdk::gatt::{Column, Fields, Form, Peer, Read, Stamp, Waves, polar};
 use wardgate_sdk::{Channel, Decimal, Moment, Outbox, Quality, Waveform};
 
 use crate::decode::{self, FORMAT, Format};
@@ -29,41 +29,68 @@ const fn magnitude_column(scale: Decimal, bits: u8) -> Column {
 }
 
 pub struct Belt {
-    format: Format,
+    format: Form<Format>,
+    /// Of the message before.
+    last: Format,
+    /// The kind of magnitude that is described.
+    magnitude: Format,
     /// Next index of the axes, which go together, and of the magnitude, where the messages have no time.
     next: [u64; 2],
-    /// The axes of a Polar device, whose messages have.
+    /// The axes of a Polar device, whose messages have, and what is to be thought of them.
     timed: Waves,
+    quality: Quality,
 }
 
 impl Default for Belt {
     fn default() -> Self {
-        Self { format: Format::default(), next: [0, 0], timed: Waves::new(0, Stamp::Last) }
+        Self {
+            format: Form::new("the belt's format", FORMAT, Format::default()),
+            last: Format::default(),
+            magnitude: Format::Magnitude,
+            next: [0, 0],
+            timed: Waves::new(0, Stamp::Last),
+            quality: Quality::empty(),
+        }
     }
 }
 
 impl Belt {
     pub fn main(&self) -> Range<Channel> {
-        if self.format == Format::Axes { 0..MAGNITUDE } else { MAGNITUDE..MAGNITUDE + 1 }
+        if self.last == Format::Axes { 0..MAGNITUDE } else { MAGNITUDE..MAGNITUDE + 1 }
     }
 
     pub fn heard(&mut self, peer: &mut Peer, now: Moment, from: u128, bytes: &[u8], out: &mut Outbox) -> Read<()> {
         match from {
-            FORMAT => self.formatted(decode::format(bytes)?, out),
+            FORMAT => {
+                let number = Fields::new(bytes).u8()?;
+                self.format.tell(number.into(), Format::of(number), peer, out);
+            }
             polar::DATA => {
                 if let Some((at_ns, waves)) = decode::polar_acceleration(bytes)? {
                     self.timed.of(peer.who(), out);
-                    self.timed.say(now, at_ns, waves, PERIOD_NS, Quality::empty(), out);
+                    self.timed.say(now, at_ns, waves, PERIOD_NS, self.quality, out);
                 }
             }
-            polar::CONTROL => polar::answered(bytes, polar::ACCELERATION, peer, out)?,
-            _ => self.untimed(bytes, out)?,
+            polar::CONTROL => self.quality = polar::answered(bytes, polar::ACCELERATION, self.quality, peer, out)?,
+            _ => self.untimed(peer, bytes, out)?,
         }
         Ok(())
     }
 
-    fn untimed(&mut self, bytes: &[u8], out: &mut Outbox) -> Read<()> {
-        let waves = decode::acceleration(bytes, self.format)?;
+    pub fn ready(&self, peer: &mut Peer, out: &mut Outbox) {
+        self.format.ready(peer, out);
+    }
+
+    pub fn lost(&mut self) {
+        self.format.forget();
+        self.quality = Quality::empty();
+    }
+
+    fn untimed(&mut self, peer: &Peer, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+        let Some(format) = self.format.of(peer, self.main(), out) else { return Ok(()) };
+        self.last = format;
+        let waves = decode::acceleration(bytes, format)?;
+        self.describe(format, out);
         let first = self.main().start;
         let next = &mut self.next[usize::from(first == MAGNITUDE)];
         let begin = *next;
@@ -74,12 +101,12 @@ impl Belt {
     }
 
     /// The two kinds of magnitude have another scale.
-    fn formatted(&mut self, format: Format, out: &mut Outbox) {
-        if format != self.format && format != Format::Axes {
+    fn describe(&mut self, format: Format, out: &mut Outbox) {
+        if format != self.magnitude && format != Format::Axes {
             let (scale, bits) = if format == Format::Coarse { (SIXTY_FOURTH_G, 8) } else { (MILLI_G, 16) };
             out.describe(MAGNITUDE, &magnitude_column(scale, bits).describe(0));
             self.next[1] = 0;
+            self.magnitude = format;
         }
-        self.format = format;
     }
 }

@@ -1,7 +1,7 @@
 //! Acceleration as the OpenSeizureDetector data source sends it (000085E9-0001), in the format that its characteristic 0005 tells; and as
 //! Polar's measurement service does. Pure.
 
-use wardgate_sdk::gatt::{Damage, Fields, Read, polar};
+use wardgate_sdk::gatt::{Damage, Read, polar};
 
 pub const ACCELERATION: u128 = 0x0000_85e9_0001_1000_8000_0080_5f9b_34fb;
 pub const FORMAT: u128 = 0x0000_85e9_0005_1000_8000_0080_5f9b_34fb;
@@ -17,12 +17,15 @@ pub enum Format {
     Axes,
 }
 
-pub fn format(bytes: &[u8]) -> Read<Format> {
-    match Fields::new(bytes).u8()? {
-        0 => Ok(Format::Coarse),
-        1 => Ok(Format::Magnitude),
-        3 => Ok(Format::Axes),
-        _ => Err(Damage("a format that is not known")),
+impl Format {
+    /// The numbers of the format characteristic.
+    pub fn of(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Coarse),
+            1 => Some(Self::Magnitude),
+            3 => Some(Self::Axes),
+            _ => None,
+        }
     }
 }
 

@@ -29,7 +29,12 @@ impl Profile for MotionBelt {
     }
 
     fn ready(&mut self, peer: &mut Peer, _now: Moment, out: &mut Outbox) {
+        self.0.ready(peer, out);
         polar::start(peer, &belt::START, out);
+    }
+
+    fn lost(&mut self, _out: &mut Outbox) {
+        self.0.lost();
     }
 
     fn reply(&mut self, peer: &mut Peer, _now: Moment, _tag: Tag, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {

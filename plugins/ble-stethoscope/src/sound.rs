@@ -1,59 +1,85 @@
 //! From packets to one wave with indices: what is missing shows as a jump.
 
-use wardgate_sdk::gatt::{Column, Damage, Read};
-use wardgate_sdk::{Decimal, Missing, Outbox, Waveform};
+use wardgate_sdk::gatt::{Column, Fields, Form, Peer, Read, had_time};
+use wardgate_sdk::{Decimal, Missing, Moment, Outbox, Waveform};
 
-use crate::decode::{Codec, Step, packet, step};
+use crate::decode::{CODEC, Codec, Step, packet, step};
 
 pub const fn column(rate_hz: u32) -> Column {
     Column::wave("sound", &["{count}"], Decimal::new(1, 0), (1, rate_hz), 16)
 }
 
+/// The packet before.
+#[derive(Debug)]
+struct Before {
+    heard: Moment,
+    counter: u16,
+    fragment: u8,
+    length: usize,
+}
+
 #[derive(Debug)]
 pub struct Sound {
-    codec: Option<Codec>,
+    codec: Form<Codec>,
+    /// What is described.
     rate_hz: u32,
     next: u64,
-    /// Counter, fragment and length of the packet before.
-    before: Option<(u16, u8, usize)>,
+    before: Option<Before>,
     /// Fragments of one number were seen.
     blocks: bool,
     /// So many in a row came late.
     late: u32,
 }
 
+pub const RATE_HZ: u32 = 8_000; // until it is described otherwise
+const SECOND_NS: u64 = 1_000_000_000;
 const LATE_MAX: u32 = 2; // in a row: more is a device that started anew
 
-impl Default for Sound {
-    fn default() -> Self {
-        Self { codec: None, rate_hz: 8_000, next: 0, before: None, blocks: false, late: 0 }
-    }
-}
-
 impl Sound {
-    /// `false`: one that cannot be read.
-    pub fn codec(&mut self, codec: Option<Codec>, out: &mut Outbox) -> bool {
-        self.codec = codec;
-        if let Some(rate_hz) = codec.map(|c| c.rate_hz).filter(|rate| *rate != self.rate_hz) {
+    /// `usual`: of a device that does not tell it.
+    pub fn new(usual: Codec, out: &mut Outbox) -> Self {
+        let codec = Form::new("the stethoscope's codec", CODEC, usual);
+        let mut sound = Self { codec, rate_hz: RATE_HZ, next: 0, before: None, blocks: false, late: 0 };
+        sound.describe(usual.rate_hz, out);
+        sound
+    }
+
+    pub fn codec(&mut self, peer: &mut Peer, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+        let number = Fields::new(bytes).u8()?;
+        self.codec.tell(number.into(), Codec::of(number), peer, out);
+        Ok(())
+    }
+
+    pub fn ready(&self, peer: &mut Peer, out: &mut Outbox) {
+        self.codec.ready(peer, out);
+    }
+
+    /// The device may begin to count anew, and be another.
+    pub fn lost(&mut self) {
+        self.before = None;
+        self.codec.forget();
+    }
+
+    fn describe(&mut self, rate_hz: u32, out: &mut Outbox) {
+        if rate_hz != self.rate_hz {
             self.rate_hz = rate_hz;
             self.next = 0;
             self.before = None;
             out.describe(0, &column(rate_hz).describe(0));
         }
-        codec.is_some()
     }
 
-    /// The device may begin to count anew.
-    pub fn lost(&mut self) {
-        self.before = None;
-    }
-
-    pub fn packet(&mut self, bytes: &[u8], out: &mut Outbox) -> Read<()> {
-        let packet = packet(bytes, self.codec.ok_or(Damage("its codec is not known"))?)?;
+    pub fn packet(&mut self, peer: &Peer, now: Moment, bytes: &[u8], out: &mut Outbox) -> Read<()> {
+        let Some(codec) = self.codec.of(peer, 0..1, out) else {
+            self.before = None; // how much is in what is dropped nobody knows
+            return Ok(());
+        };
+        let packet = packet(bytes, codec)?;
+        self.describe(codec.rate_hz, out);
         let length = packet.samples.len();
-        if let Some((counter, fragment, length_before)) = self.before {
-            self.blocks |= counter == packet.counter && fragment != packet.fragment;
-            match step((counter, fragment), (packet.counter, packet.fragment), self.blocks) {
+        if let Some(before) = &self.before {
+            self.blocks |= before.counter == packet.counter && before.fragment != packet.fragment;
+            match step((before.counter, before.fragment), (packet.counter, packet.fragment), self.blocks) {
                 Step::Next => {}
                 Step::Repeated => return Ok(()),
                 Step::Late if self.late < LATE_MAX => {
@@ -63,14 +89,18 @@ impl Sound {
                 Step::Late | Step::Back => out.missed(0, None, Missing::Unknown),
                 Step::Jump(packets) => {
                     // packets of one length on both sides of the gap: so were those in it
-                    let samples = packets.filter(|_| length_before == length).map(|packets| u64::from(packets) * length as u64);
-                    out.missed(0, samples, Missing::NotSent);
-                    self.next += samples.unwrap_or(0);
+                    let samples = packets.filter(|_| before.length == length).map(|packets| u64::from(packets) * length as u64);
+                    if had_time(before.heard, now, samples.unwrap_or(0) * SECOND_NS / u64::from(self.rate_hz)) {
+                        out.missed(0, samples, Missing::NotSent);
+                        self.next += samples.unwrap_or(0);
+                    } else {
+                        out.missed(0, None, Missing::Unknown); // the device started anew
+                    }
                 }
             }
         }
         self.late = 0;
-        self.before = Some((packet.counter, packet.fragment, length));
+        self.before = Some(Before { heard: now, counter: packet.counter, fragment: packet.fragment, length });
         out.emit_waveform(&[Waveform::of(0, self.next, packet.samples)]);
         self.next += length as u64;
         Ok(())

@@ -2,6 +2,7 @@
 //! characteristics, says who the device is (Device Information), tells its battery and hands each value to the plugin's `Profile`.
 
 mod fields;
+mod form;
 mod information;
 mod peripheral;
 pub mod polar;
@@ -10,10 +11,11 @@ mod time;
 mod wave;
 
 pub use fields::{Damage, Fields, Read};
+pub use form::Form;
 pub use peripheral::{Peer, Peripheral, Profile};
 pub use table::{Column, Message};
 pub use time::DateTime;
-pub use wave::{Stamp, Waves};
+pub use wave::{Stamp, Waves, had_time};
 
 use crate::ble;
 

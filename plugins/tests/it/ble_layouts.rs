@@ -419,9 +419,8 @@ fn glucose_context(random: &mut Random, flags: u8) -> Made {
     })
 }
 
-/// One record, with a checksum in half of the cases. The three unused flags stay 0.
+/// One record, with a checksum in half of the cases. Three of its flags announce nothing.
 fn continuous_glucose(random: &mut Random, flags: u8) -> Made {
-    let flags = flags & 0xe3;
     let mut made = make(random, 0x2aa7, flags, |m| {
         let (value, minutes) = (m.sfloat(), m.u16());
         let mut status = 0;
@@ -436,6 +435,12 @@ fn continuous_glucose(random: &mut Random, flags: u8) -> Made {
                 .flatten()
                 .collect();
         let quality = if quality.is_empty() { String::new() } else { format!(" [{}]", quality.join(" ")) };
+        let why = match status {
+            s if s & 1 << 23 != 0 => "absent OverRange",
+            s if s & 1 << 22 != 0 => "absent UnderRange",
+            _ => "absent NotMeasured",
+        };
+        let value = if value == "absent NotMeasured" { why.to_owned() } else { value };
         m.say(format!("glucose {value} mg/dL{quality}"));
         if has(flags, 0) {
             let trend = m.sfloat();

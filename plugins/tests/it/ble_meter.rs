@@ -14,6 +14,9 @@ use crate::random::Random;
 
 const SERIAL: u128 = sig(0x2a25);
 const FOUND: [u128; 4] = [MEASUREMENT, CONTEXT, CONTROL_POINT, SERIAL];
+const GLUCOSE: Channel = 0;
+const MEAL: Channel = 9; // all that the context here has
+const LATE: Tag = 3; // the plugin's timer for contexts that come late
 const CALM_STEPS: usize = 1000; // without faults, everything is fetched long before
 
 #[derive(Clone, Copy)]
@@ -23,21 +26,88 @@ struct Kind {
     filters: bool,
 }
 
+/// How the gateway reads the two sockets of records and contexts; answers are read behind the records before them.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// So many values of each come in one turn, the records of it first.
+    Records(usize),
+    /// So many, the contexts first.
+    Contexts(usize),
+    /// Either, each time.
+    Any,
+    /// Answers before the records that were sent before them.
+    Answers,
+}
+
+const ORDERS: [Order; 9] = [
+    Order::Records(1),
+    Order::Records(3),
+    Order::Records(6),
+    Order::Records(12),
+    Order::Contexts(1),
+    Order::Contexts(3),
+    Order::Contexts(6),
+    Order::Contexts(12),
+    Order::Any,
+];
+
 struct Meter {
     kind: Kind,
+    order: Order,
     /// By sequence number; which record it is, and whether a context follows.
     memory: BTreeMap<u16, (u32, bool)>,
-    sends: VecDeque<(u128, Vec<u8>)>,
+    /// Records and answers; contexts; answers where they have a socket of their own.
+    sends: [VecDeque<(u128, Vec<u8>)>; 3],
+    /// So many of each are left of this turn.
+    turn: [usize; 2],
+    /// It announces contexts and sends none.
+    mute: bool,
+    reports: usize,
 }
 
 impl Meter {
+    fn new(kind: Kind, order: Order) -> Self {
+        Self { kind, order, memory: BTreeMap::new(), sends: Default::default(), turn: [0, 0], mute: false, reports: 0 }
+    }
+
+    fn send(&mut self, from: u128, bytes: Vec<u8>) {
+        let socket = match from {
+            CONTEXT => 1,
+            CONTROL_POINT if matches!(self.order, Order::Answers) => 2,
+            _ => 0,
+        };
+        self.sends[socket].push_back((from, bytes));
+    }
+
+    fn forget_sent(&mut self) {
+        (self.sends, self.turn) = Default::default();
+    }
+
+    /// The next value, as the gateway reads them.
+    fn next(&mut self, random: &mut Random) -> Option<(u128, Vec<u8>)> {
+        let (size, first) = match self.order {
+            Order::Answers if !self.sends[2].is_empty() => return self.sends[2].pop_front(),
+            Order::Answers => (1, 0),
+            Order::Records(size) => (size, 0),
+            Order::Contexts(size) => (size, 1),
+            Order::Any => (1, random.below(2)),
+        };
+        let ready = |meter: &Self, socket: usize| meter.turn[socket] > 0 && !meter.sends[socket].is_empty();
+        if !ready(self, 0) && !ready(self, 1) {
+            self.turn = [size, size];
+        }
+        let socket = [first, 1 - first].into_iter().find(|socket| ready(self, *socket))?;
+        self.turn[socket] -= 1;
+        self.sends[socket].pop_front()
+    }
+
     fn written(&mut self, bytes: &[u8]) -> Vec<u32> {
         let (from, to) = match bytes[1..] {
             [1] | [0] => (0, u16::MAX),
             [3, 1, low, high] if self.kind.filters => (u16::from_le_bytes([low, high]), u16::MAX),
             [2, 1, low, high] if self.kind.filters => (0, u16::from_le_bytes([low, high])),
             _ => {
-                self.sends.push_back((CONTROL_POINT, vec![6, 0, bytes[0], 4]));
+                self.send(CONTROL_POINT, vec![6, 0, bytes[0], 4]);
                 return Vec::new();
             }
         };
@@ -49,14 +119,12 @@ impl Meter {
             1 if chosen.is_empty() => vec![6, 0, 1, 6],
             1 => {
                 for (n, id, context) in chosen {
-                    let flags = if context { 0x12 } else { 0x02 };
-                    let head = [vec![flags], n.to_le_bytes().to_vec()].concat();
-                    let time = vec![0xe3, 7, 2, 27, (id / 3600) as u8, (id / 60 % 60) as u8, (id % 60) as u8];
-                    self.sends.push_back((MEASUREMENT, [head, time, vec![0x1e, 0xc0, 0x11]].concat()));
-                    if context {
-                        self.sends.push_back((CONTEXT, [vec![2], n.to_le_bytes().to_vec(), vec![1]].concat()));
+                    self.send(MEASUREMENT, measurement(n, id, context));
+                    if context && !self.mute {
+                        self.send(CONTEXT, context_of(n));
                     }
                 }
+                self.reports += 1;
                 vec![6, 0, 1, 1]
             }
             2 => {
@@ -65,14 +133,25 @@ impl Meter {
                 vec![6, 0, 2, 1]
             }
             3 => {
-                self.sends.clear();
+                self.forget_sent();
                 vec![6, 0, 3, 1]
             }
             other => panic!("no procedure {other}"),
         };
-        self.sends.push_back((CONTROL_POINT, answer));
+        self.send(CONTROL_POINT, answer);
         gone
     }
+}
+
+fn measurement(n: u16, id: u32, context: bool) -> Vec<u8> {
+    let flags = if context { 0x12 } else { 0x02 };
+    let head = [vec![flags], n.to_le_bytes().to_vec()].concat();
+    let time = vec![0xe3, 7, 2, 27, (id / 3600) as u8, (id / 60 % 60) as u8, (id % 60) as u8];
+    [head, time, vec![0x1e, 0xc0, 0x11]].concat()
+}
+
+fn context_of(n: u16) -> Vec<u8> {
+    [vec![2], n.to_le_bytes().to_vec(), vec![1]].concat()
 }
 
 /// What of the plugin's calls is on flash: a call counts whole, and only behind all before it.
@@ -87,16 +166,19 @@ impl Flash {
         self.calls.iter().flatten().rev().find_map(|s| if let Said::Keep(state) = s { Some(state.clone()) } else { None })
     }
 
-    /// Each record by when it was measured, how often it was said, and with its context.
-    fn records(&self) -> BTreeMap<u32, Vec<bool>> {
+    /// Each record by when it was measured: how often it was said, and how often its context was, with it or in an observation of its own.
+    fn records(&self) -> BTreeMap<u32, [usize; 2]> {
         const MIDNIGHT_S: i64 = 1_551_225_600; // of 2019-02-27
-        let mut records: BTreeMap<u32, Vec<bool>> = BTreeMap::new();
+        let mut records: BTreeMap<u32, [usize; 2]> = BTreeMap::new();
         for said in self.calls[..self.flushed].iter().flatten() {
             let Said::Emit(observations) = said else { continue };
             for o in observations {
+                let has = |channel| usize::from(o.readings.iter().any(|r| r.channel == channel));
                 if let DeviceTime::Local(ns) = o.at {
-                    let id = (ns / 1_000_000_000 - MIDNIGHT_S) as u32;
-                    records.entry(id).or_default().push(o.readings.iter().any(|r| r.channel == 9));
+                    let [said, contexts] = records.entry((ns / 1_000_000_000 - MIDNIGHT_S) as u32).or_default();
+                    (*said, *contexts) = (*said + has(GLUCOSE), *contexts + has(MEAL));
+                } else {
+                    assert_eq!(has(MEAL), 0, "a context says of which record it is: {o:?}");
                 }
             }
         }
@@ -110,6 +192,16 @@ enum Answer {
     Who,
     Done,
     NotGranted,
+}
+
+/// What happens to one value on its way.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    from: u128,
+    /// So many of its characteristic come before.
+    after: usize,
+    /// Otherwise it is cut.
+    dropped: bool,
 }
 
 struct World {
@@ -129,17 +221,24 @@ struct World {
     deletes: bool,
     /// The site grants "report everything" and nothing else.
     narrow: bool,
+    /// Nor may contexts be listened to.
+    deaf: bool,
     deleted: BTreeSet<u32>,
+    /// One after the other.
+    faults: Vec<Fault>,
+    /// Records and contexts that were dropped, and what was damaged.
+    lost: [usize; 2],
+    damaged: usize,
     timeouts: usize,
     restarts: usize,
     cuts: usize,
 }
 
 impl World {
-    fn new(seed: u64, kind: Kind, deletes: bool) -> Self {
+    fn new(seed: u64, kind: Kind, order: Order, deletes: bool) -> Self {
         let binding = "pool";
         let plugin = open(None, deletes, binding);
-        let meter = Meter { kind, memory: BTreeMap::new(), sends: VecDeque::new() };
+        let meter = Meter::new(kind, order);
         Self {
             random: Random(seed),
             meter,
@@ -154,7 +253,11 @@ impl World {
             found: &FOUND,
             deletes,
             narrow: false,
+            deaf: false,
             deleted: BTreeSet::new(),
+            faults: Vec::new(),
+            lost: [0, 0],
+            damaged: 0,
             timeouts: 0,
             restarts: 0,
             cuts: 0,
@@ -169,6 +272,9 @@ impl World {
         for one in said {
             match one {
                 Said::BleRead(tag, _) => self.replies.push_back((tag, Answer::Who)),
+                Said::BleSubscribe(tag, handle) if self.deaf && FOUND[usize::from(handle) - 1] == CONTEXT => {
+                    self.replies.push_back((tag, Answer::NotGranted));
+                }
                 Said::BleSubscribe(tag, _) => self.replies.push_back((tag, Answer::Done)),
                 Said::BleWrite(tag, _, bytes, _) if self.narrow && bytes != [1, 1] => self.replies.push_back((tag, Answer::NotGranted)),
                 Said::BleWrite(tag, _, bytes, _) => {
@@ -177,7 +283,7 @@ impl World {
                     let safe = if gone.is_empty() { BTreeMap::new() } else { self.flash.records() };
                     for n in &gone {
                         assert!(self.deletes && self.meter.kind.counts, "nobody allowed to delete, or nobody knows what is there");
-                        assert!(safe.contains_key(n), "record {n} was deleted before it was on flash");
+                        assert!(safe.get(n).is_some_and(|[said, _]| *said > 0), "record {n} was deleted before it was on flash");
                     }
                     self.deleted.extend(gone);
                 }
@@ -187,6 +293,11 @@ impl World {
                 _ => {}
             }
         }
+    }
+
+    fn notify(&mut self, from: u128, bytes: &[u8]) {
+        let handle = FOUND.iter().position(|u| *u == from).expect("found") as u16 + 1;
+        self.call(|p, now, out| p.notified(now, handle, bytes, out));
     }
 
     fn connect(&mut self) {
@@ -200,7 +311,7 @@ impl World {
         self.cuts += 1;
         self.up = false;
         self.replies.clear();
-        self.meter.sends.clear();
+        self.meter.forget_sent();
         self.call(|p, now, out| Ble::link_changed(p, now, LinkState::Down, out));
     }
 
@@ -210,13 +321,14 @@ impl World {
         self.flash.calls.truncate(self.flash.flushed);
         self.up = false;
         self.replies.clear();
-        self.meter.sends.clear();
+        self.meter.forget_sent();
         self.timers.clear();
         self.durable.clear();
         self.plugin = open(self.flash.state(), self.deletes, self.binding);
     }
 
-    /// One event, whichever is due. `faults`: who it is may not be answered. `overflow`: a record may be dropped before the plugin sees it.
+    /// One event, whichever is due. `faults`: who it is may not be answered; a context may be dropped before the plugin sees it, and it or
+    /// an answer of the control point may be damaged. `overflow`: a record may be dropped or damaged as well.
     fn step(&mut self, faults: bool, overflow: bool) {
         self.now_ms += 20;
         if !self.up {
@@ -241,12 +353,29 @@ impl World {
             };
             return self.call(|p, now, out| Ble::reply(p, now, tag, outcome, out));
         }
-        if let Some((from, bytes)) = self.meter.sends.pop_front() {
-            if overflow && from == MEASUREMENT && self.random.below(40) == 0 {
-                return;
+        if let Some((from, mut bytes)) = self.meter.next(&mut self.random) {
+            if let Some(fault) = self.faults.first_mut().filter(|fault| fault.from == from) {
+                let Some(after) = fault.after.checked_sub(1) else {
+                    if !self.faults.remove(0).dropped {
+                        self.notify(from, &bytes[..2]);
+                    }
+                    return;
+                };
+                fault.after = after;
             }
-            let handle = FOUND.iter().position(|u| *u == from).expect("found") as u16 + 1;
-            return self.call(|p, now, out| p.notified(now, handle, &bytes, out));
+            let suffers = if from == MEASUREMENT { overflow } else { faults };
+            match self.random.below(80) {
+                0 if suffers && from != CONTROL_POINT => {
+                    self.lost[usize::from(from == CONTEXT)] += 1;
+                    return;
+                }
+                1 if suffers => {
+                    self.damaged += 1;
+                    bytes.truncate(2);
+                }
+                _ => {}
+            }
+            return self.notify(from, &bytes);
         }
         if let Some((tag, due)) = self.timers.iter().map(|(tag, due)| (*tag, *due)).min_by_key(|(_, due)| *due) {
             self.timers.remove(&tag);
@@ -265,12 +394,14 @@ fn open(saved: Option<Vec<u8>>, deletes: bool, binding: &str) -> Peripheral<Gluc
 //= PROMISES.md#P101
 #[test]
 fn each_stored_record_comes_once_over_cuts_and_crashes_and_is_deleted_only_when_on_flash() {
-    let (mut records, mut cuts, mut restarts, mut batteries, mut timeouts) = (0, 0, 0, 0, 0);
-    for seed in 1..=120u64 {
+    let (mut records, mut contexts, mut cuts, mut restarts, mut batteries, mut timeouts) = (0, 0, 0, 0, 0, 0);
+    let (mut lost, mut damaged) = ([0, 0], 0);
+    for seed in 1..=180u64 {
+        let order = ORDERS[seed as usize % ORDERS.len()];
         let kind = Kind { counts: !seed.is_multiple_of(3), filters: !seed.is_multiple_of(5) };
         let deletes = seed.is_multiple_of(2);
         // without a count nothing tells that a record was lost on the way
-        let mut world = World::new(seed, kind, deletes);
+        let mut world = World::new(seed, kind, order, deletes);
         world.narrow = seed.is_multiple_of(7);
         let overflow = kind.counts && kind.filters && !world.narrow && seed.is_multiple_of(4);
         // of each record whether it has a context; some go with the meter's memory before they are fetched
@@ -308,24 +439,210 @@ fn each_stored_record_comes_once_over_cuts_and_crashes_and_is_deleted_only_when_
         world.flash.flushed = world.flash.calls.len();
         let came = world.flash.records();
         for (id, context) in &made {
-            let times = came.get(id).map(Vec::as_slice).unwrap_or_default();
-            let never = times.is_empty() && gone_before.contains(id);
-            assert!(never || times == [*context], "seed {seed}, record {id}: once, with its context: {times:?}");
+            let times = came.get(id).copied().unwrap_or_default();
+            let never = times == [0, 0] && gone_before.contains(id);
+            assert!(
+                never || times == [1, usize::from(*context)],
+                "seed {seed}, {order:?}, record {id}: it and its context once: {times:?}"
+            );
         }
         assert!(came.keys().all(|id| made.contains_key(id)), "seed {seed}: nothing else");
         let cleared = deletes && kind.counts && kind.filters && !world.narrow;
         assert!(if cleared { world.meter.memory.is_empty() } else { world.deleted.is_empty() }, "seed {seed}: {:?}", world.meter.memory);
         (records, cuts, restarts) = (records + made.len(), cuts + world.cuts, restarts + world.restarts);
-        timeouts += world.timeouts;
+        contexts += made.values().filter(|context| **context).count();
+        (timeouts, damaged) = (timeouts + world.timeouts, damaged + world.damaged);
+        lost = [lost[0] + world.lost[0], lost[1] + world.lost[1]];
     }
-    println!("{records} records over {cuts} cuts, {restarts} crashes, {batteries} new batteries, {timeouts} silences: each once");
+    println!("{records} records and {contexts} contexts in {} orders: each once", ORDERS.len());
+    println!("{cuts} cuts, {restarts} crashes, {batteries} new batteries, {timeouts} silences, {lost:?} lost, {damaged} damaged");
+}
+
+fn stores(records: u16, kind: Kind, order: Order, faults: Vec<Fault>) -> World {
+    let mut world = World::new(9, kind, order, false);
+    world.meter.memory = (500..500 + records).map(|n| (n, (u32::from(n), true))).collect();
+    world.faults = faults;
+    world
+}
+
+/// What came when all is calm: each record, and how often its context.
+fn told(mut world: World) -> BTreeMap<u32, [usize; 2]> {
+    (0..CALM_STEPS).for_each(|_| world.step(false, false));
+    world.flash.flushed = world.flash.calls.len();
+    let missed = world.flash.calls.iter().flatten().filter(|said| matches!(said, Said::Missed(..))).count();
+    assert_eq!((missed, world.faults.len()), (0, 0), "no value is missing, and every fault was made");
+    world.flash.records()
+}
+
+//= PROMISES.md#P353
+#[test]
+fn what_is_damaged_or_lost_beside_a_record_is_asked_for_again_and_is_no_glucose_that_is_missing() {
+    let damaged = |from, after| Fault { from, after, dropped: false };
+    let dropped = |from, after| Fault { from, after, dropped: true };
+    let mut cases = Vec::new();
+    cases.extend(
+        (0..10).flat_map(|n| [vec![damaged(CONTEXT, n)], vec![dropped(CONTEXT, n)], vec![damaged(CONTEXT, n), damaged(CONTEXT, 0)]]),
+    );
+    // the answers to a report and to a count; and when the count would have told that a record was lost
+    cases.extend([0, 1].map(|n| vec![damaged(CONTROL_POINT, n)]));
+    cases.extend((0..10).map(|n| vec![dropped(MEASUREMENT, n), damaged(CONTROL_POINT, 1)]));
+    let count = cases.len();
+    for (faults, order) in cases.into_iter().flat_map(|faults| ORDERS.map(|order| (faults.clone(), order))) {
+        let came = told(stores(10, Kind { counts: true, filters: true }, order, faults.clone()));
+        assert!(came.len() == 10 && came.values().all(|times| *times == [1, 1]), "{order:?}, {faults:?}: {came:?}");
+    }
+    println!("{count} kinds of damage in {} orders: 10 records and 10 contexts, each once", ORDERS.len());
+}
+
+//= PROMISES.md#P354
+#[test]
+fn more_records_than_can_wait_for_their_contexts_come_once_also_when_no_context_comes() {
+    const RECORDS: u16 = 150; // more than twice as many as can wait
+    for counts in [true, false] {
+        let kind = Kind { counts, filters: true };
+        let came = told(stores(RECORDS, kind, Order::Records(RECORDS.into()), vec![]));
+        assert!(
+            came.len() == usize::from(RECORDS) && came.values().all(|times| *times == [1, 1]),
+            "all records before all contexts: {came:?}"
+        );
+        let mut world = stores(RECORDS, kind, Order::Records(1), vec![]);
+        world.meter.mute = true;
+        let came = told(world);
+        assert!(came.len() == usize::from(RECORDS) && came.values().all(|times| *times == [1, 0]), "no context: {came:?}");
+        let mut world = stores(10, kind, Order::Records(1), vec![]);
+        (world.meter.mute, world.deaf) = (true, true);
+        (0..60).for_each(|_| world.step(false, false));
+        let waited = world.flash.calls.iter().flatten().any(|said| matches!(said, Said::SetTimer(LATE, _)));
+        assert!(!waited, "what cannot be heard is not waited for");
+        assert_eq!(told(world).len(), 10);
+        let mut world = stores(10, kind, Order::Records(1), vec![]);
+        world.meter.mute = true;
+        for _ in 0..3 * 10 + 1 {
+            while !world.timers.contains_key(&LATE) && world.flash.records().len() < 10 {
+                world.step(false, false);
+                world.flash.flushed = world.flash.calls.len();
+            }
+            world.cut(); // before it could be asked for again: three links for each
+        }
+        world.flash.flushed = world.flash.calls.len();
+        let came = world.flash.records();
+        assert!(came.len() == 10 && came.values().all(|times| *times == [1, 0]), "links that break each time: {came:?}");
+    }
+}
+
+//= PROMISES.md#P355
+#[test]
+fn what_a_meter_tells_as_it_measures_waits_two_seconds_at_most_and_a_context_that_comes_later_is_told() {
+    const WAITS_MS: u64 = 2000;
+    for order in ORDERS {
+        let mut world = World::new(9, Kind { counts: true, filters: true }, order, false);
+        world.found = &FOUND[..2]; // it has no control point: nothing comes again
+        (0..20).for_each(|_| world.step(false, false));
+        for n in 0..9u16 {
+            world.meter.send(MEASUREMENT, measurement(n, n.into(), true));
+            world.meter.send(CONTEXT, context_of(n));
+        }
+        let came = told(world);
+        assert!(came.len() == 9 && came.values().all(|times| *times == [1, 1]), "{order:?}: {came:?}");
+    }
+    let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Any, false);
+    world.found = &FOUND[..2];
+    (0..20).for_each(|_| world.step(false, false));
+    world.notify(MEASUREMENT, &measurement(7, 70, true));
+    world.flash.flushed = world.flash.calls.len();
+    assert!(world.flash.records().is_empty(), "it waits");
+    assert_eq!(world.timers.values().collect::<Vec<_>>(), [&(world.now_ms + WAITS_MS)]);
+    world.step(false, false);
+    world.flash.flushed = world.flash.calls.len();
+    assert_eq!(world.flash.records(), BTreeMap::from([(70, [1, 0])]));
+    world.notify(CONTEXT, &context_of(7));
+    world.flash.flushed = world.flash.calls.len();
+    assert_eq!(world.flash.records(), BTreeMap::from([(70, [1, 1])]), "by the record's time");
+    // of a record that does not come nothing but its number is known
+    world.notify(CONTEXT, &context_of(8));
+    let before = world.flash.calls.len();
+    world.step(false, false);
+    let [Said::Emit(observations)] = &world.flash.calls[before..].concat()[..] else { panic!("the context of record 8") };
+    assert_eq!(observations[0], Observation::of(vec![reading(MEAL, Value::Code(1)), reading(1, 8u32)]));
+}
+
+#[test]
+fn nothing_is_asked_for_before_everything_is_listened_to() {
+    let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Any, false);
+    world.connect();
+    while world.replies.front().is_some_and(|(_, answer)| *answer == Answer::Who) {
+        world.step(false, false);
+    }
+    // it is listened to records already, and what comes behind waits for a person who pairs, say
+    world.meter.memory.insert(500, (500, true));
+    world.notify(MEASUREMENT, &measurement(500, 500, true));
+    for _ in 0..5 {
+        world.now_ms += 2000;
+        world.call(|p, now, out| p.timer(now, LATE, out));
+    }
+    let asked = world.flash.calls.iter().flatten().filter(|said| matches!(said, Said::BleWrite(..))).count();
+    assert_eq!(asked, 0);
+    assert_eq!(told(world), BTreeMap::from([(500, [1, 1])]));
+}
+
+/// While the meter counts, a record comes live and waits for its context: it is not deleted with the others.
+#[test]
+fn a_record_that_waits_for_its_context_is_not_deleted_with_those_that_were_taken() {
+    let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Records(1), true);
+    world.meter.memory = (500..505u16).map(|n| (n, (u32::from(n), false))).collect();
+    let counted = |world: &World| world.meter.sends[0].front().is_some_and(|(from, bytes)| *from == CONTROL_POINT && bytes[0] == 5);
+    // before the report it is counted too
+    while !counted(&world) || world.meter.reports == 0 {
+        world.step(false, false);
+    }
+    world.meter.memory.insert(505, (505, true));
+    world.notify(MEASUREMENT, &measurement(505, 505, true));
+    let came = told(world);
+    assert!(came.len() == 6 && came[&505] == [1, 1], "{came:?}");
+}
+
+//= PROMISES.md#P101
+#[test]
+fn an_answer_that_is_read_before_the_records_ends_no_report_before_they_came() {
+    for (counts, narrow) in [(false, false), (true, true), (true, false)] {
+        let mut world = World::new(9, Kind { counts, filters: true }, Order::Answers, false);
+        world.narrow = narrow;
+        world.meter.memory = (0..20u16).map(|n| (n, (n.into(), true))).collect();
+        for _ in 0..3 {
+            (0..200).for_each(|_| world.step(false, false));
+            world.cut();
+        }
+        let came = told(world);
+        assert!(came.len() == 20 && came.values().all(|times| *times == [1, 1]), "counts {counts}, narrow {narrow}: {came:?}");
+    }
+}
+
+//= PROMISES.md#P101
+/// No count tells then that some of the new ones were taken for old ones, or are below what was asked for.
+#[test]
+fn all_records_of_numbers_that_began_anew_are_fetched_also_of_a_meter_that_is_not_counted() {
+    for (counts, narrow) in [(false, false), (true, true), (true, false)] {
+        for order in ORDERS {
+            let kind = Kind { counts, filters: true };
+            let mut world = World::new(9, kind, order, false);
+            world.narrow = narrow;
+            world.meter.memory = (0..20u16).map(|n| (n, (n.into(), n.is_multiple_of(2)))).collect();
+            (0..200).for_each(|_| world.step(false, false));
+            world.cut();
+            // of the eight that were taken last there are three numbers, and they are others
+            world.meter.memory = (0..15u16).map(|n| (n, (100 + u32::from(n), n.is_multiple_of(2)))).collect();
+            let came = told(world);
+            assert_eq!(came.len(), 35, "{order:?}, counts {counts}, narrow {narrow}: {came:?}");
+            assert!(came.iter().all(|(id, times)| *times == [1, usize::from(id.is_multiple_of(2))]), "{order:?}: {came:?}");
+        }
+    }
 }
 
 //= PROMISES.md#P230
 #[test]
 fn a_meter_that_does_not_say_who_it_is_is_never_cleared_and_has_a_place_only_where_one_is_bound() {
     for (binding, times) in [("address", 1), ("pool", 3)] {
-        let mut world = World::new(3, Kind { counts: true, filters: true }, true);
+        let mut world = World::new(3, Kind { counts: true, filters: true }, Order::Records(1), true);
         (world.binding, world.found) = (binding, &FOUND[..3]);
         world.meter.memory = (500..505u16).map(|n| (n, (u32::from(n), false))).collect();
         for crashes in [true, false, true] {
@@ -339,7 +656,7 @@ fn a_meter_that_does_not_say_who_it_is_is_never_cleared_and_has_a_place_only_whe
         }
         world.flash.flushed = world.flash.calls.len();
         let came = world.flash.records();
-        assert!(came.len() == 5 && came.values().all(|c| c.len() == times), "{binding}: {came:?}");
+        assert!(came.len() == 5 && came.values().all(|[said, _]| *said == times), "{binding}: {came:?}");
         assert_eq!(world.meter.memory.len(), 5, "{binding}: nothing is deleted");
     }
 }
@@ -348,7 +665,7 @@ fn a_meter_that_does_not_say_who_it_is_is_never_cleared_and_has_a_place_only_whe
 #[test]
 fn what_an_earlier_version_kept_is_read_and_nothing_is_deleted_on_trust() {
     let earlier = [&[1, 3][..], b"M-1", &503u32.to_le_bytes(), &[0]].concat();
-    let mut world = World::new(3, Kind { counts: true, filters: true }, true);
+    let mut world = World::new(3, Kind { counts: true, filters: true }, Order::Records(1), true);
     world.plugin = open(Some(earlier), true, "pool");
     world.meter.memory = (500..505u16).map(|n| (n, (u32::from(n), false))).collect();
     (0..200).for_each(|_| world.step(false, false));

@@ -152,6 +152,20 @@ fn a_clock_that_was_set_is_not_booked_as_lost_samples() {
     assert_eq!(indices(&said), ["ecg-counts 0", "ecg-counts missed Some(449984) NotSent", "ecg-counts 450000"]);
 }
 
+//= PROMISES.md#P357
+#[test]
+fn a_stethoscopes_counter_that_jumps_further_than_time_passed_is_not_booked_as_lost_samples() {
+    let packet =
+        |number: u16| -> Value128 { (ble_stethoscope::decode::AUDIO, [number.to_le_bytes().to_vec(), vec![0], i16s(0, 10, 1)].concat()) };
+    let heard = |numbers: &[u16], apart_ms: u64| {
+        let values: Vec<_> = numbers.iter().map(|number| packet(*number)).collect();
+        indices(&said_every::<ble_stethoscope::Stethoscope>(&[], &values, |n| 1000 + apart_ms * n as u64))
+    };
+    // 8,000 samples fit into a second, and 40,000 more into the doubt
+    assert_eq!(heard(&[100, 20_000, 20_001], 1000), ["sound 0", "sound missed None Unknown", "sound 10", "sound 20"]);
+    assert_eq!(heard(&[100, 20_000], 20_000), ["sound 0", "sound missed Some(198990) NotSent", "sound 199000"]);
+}
+
 //= PROMISES.md#P228
 #[test]
 fn fragments_that_come_late_are_dropped_and_a_block_that_begins_in_its_middle_is_a_gap() {
@@ -172,6 +186,40 @@ fn fragments_that_come_late_are_dropped_and_a_block_that_begins_in_its_middle_is
     assert_eq!(heard(&[(5, 0), (6, 1), (7, 0), (9, 0)]), ["sound 0", "sound 10", "sound 20", "sound missed Some(10) NotSent", "sound 40"]);
     // three in a row are a device that started anew
     assert_eq!(heard(&[(5, 0), (1, 0), (2, 0), (3, 0), (4, 0)]), ["sound 0", "sound missed None Unknown", "sound 10", "sound 20"]);
+}
+
+/// Nothing tells that a message was cut between two samples: then those that are left are said, and the clock tells what is missing.
+//= PROMISES.md#P103
+#[test]
+fn a_wave_that_is_cut_says_no_sample_that_was_not_sent() {
+    type Run = fn(&[(&str, &str)], &[Value128]) -> Vec<Said>;
+    type Wave<'a> = (Run, &'a [(&'a str, &'a str)], Value128);
+    let packed = vec![0xf7, 0xff, 0xff, 0xff, 0xe7, 3, 4, 2, 0xf1, 0x72, 0x80, 12, 1, 0, 8, 0x80, 0xff, 7];
+    let audio = (ble_stethoscope::decode::AUDIO, [vec![1, 0, 0], i16s(1, 20, 1)].concat());
+    let waves: [Wave<'_>; 7] = [
+        (said::<ble_chest_ecg::ChestEcg>, &[], frame(0, 0, 7, (0..60).collect())),
+        (said::<ble_chest_ecg::ChestEcg>, &[], open_ecg(7)),
+        (said::<ble_motion_belt::MotionBelt>, &[], frame(2, 1, 7, i16s(1, 12, 3))),
+        (said::<ble_motion_belt::MotionBelt>, &[], frame(2, 0x81, 7, packed)),
+        (said::<ble_motion_belt::MotionBelt>, &[], (ble_motion_belt::decode::ACCELERATION, i16s(1, 12, 3))),
+        (said::<ble_stethoscope::Stethoscope>, &[], audio.clone()),
+        (said::<ble_stethoscope::Stethoscope>, &[("codec", "mu-law-8k")], audio),
+    ];
+    let samples = |said: &[Said]| -> Vec<Vec<i32>> {
+        let blocks = said.iter().filter_map(|s| if let Said::EmitWaveform(blocks) = s { Some(blocks.clone()) } else { None });
+        blocks.flatten().map(|block| block.counts).collect()
+    };
+    for (run, settings, (uuid, bytes)) in waves {
+        let whole = samples(&run(settings, &[(uuid, bytes.clone())]));
+        assert!(!whole.is_empty());
+        for length in 0..bytes.len() {
+            let said = run(settings, &[(uuid, bytes[..length].to_vec())]);
+            let left = samples(&said);
+            let prefix = left.len() == whole.len() && left.iter().zip(&whole).all(|(left, whole)| whole.starts_with(left));
+            let missing = said.iter().any(|s| matches!(s, Said::Missed(_, None, Missing::Corrupted)));
+            assert!(if left.is_empty() { missing } else { prefix && left[0].len() < whole[0].len() }, "{length}: {left:?}");
+        }
+    }
 }
 
 #[test]

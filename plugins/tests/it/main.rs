@@ -2,6 +2,7 @@
 
 mod ble;
 mod ble_decode;
+mod ble_forms;
 mod ble_layouts;
 mod ble_meter;
 mod ble_vectors;

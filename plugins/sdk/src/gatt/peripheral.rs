@@ -18,7 +18,8 @@ const READ_TRIES_MAX: u32 = 2; // three time-outs in a row cost the link, and wh
 pub trait Profile: Sized + 'static {
     /// The channels, by number.
     const CHANNELS: &'static [Column];
-    /// Characteristics whose notifications or indications are heard. Without the first the device is not of this kind.
+    /// Characteristics whose notifications or indications are heard. Without the first the device is not of this kind. Where a device has
+    /// several of one name, only the first of them is.
     const LISTENS: &'static [u128];
     /// Characteristics that are read once after connecting; what they say comes to `heard` as well.
     const READS: &'static [u128] = &[];
@@ -64,6 +65,8 @@ pub struct Peer {
     facts: Vec<Fact>,
     /// It would have said more of that, and could not be heard.
     unread: Vec<u128>,
+    /// What could not be listened to.
+    unheard: Vec<u128>,
     /// Which unit the channels are described with.
     unit: usize,
     health: Option<(Health, String)>,
@@ -72,6 +75,11 @@ pub struct Peer {
 impl Peer {
     pub fn handle(&self, uuid: u128) -> Option<ble::Handle> {
         self.found.iter().find(|(_, known, _)| *known == uuid).map(|(handle, ..)| *handle)
+    }
+
+    /// It is there, and was not refused when it was listened to.
+    pub fn hears(&self, uuid: u128) -> bool {
+        self.handle(uuid).is_some() && !self.unheard.contains(&uuid)
     }
 
     /// What Device Information says.
@@ -194,6 +202,7 @@ impl<P: Profile> Ble for Peripheral<P> {
         self.peer.found.clear();
         self.peer.facts.clear();
         self.peer.unread.clear();
+        self.peer.unheard.clear();
         self.profile.lost(out);
         self.peer.report(Health::Starting, WAITING, out);
         Ok(())
@@ -210,11 +219,16 @@ impl<P: Profile> Ble for Peripheral<P> {
         let wanted = information::all().chain([BATTERY_LEVEL]).chain(P::READS.iter().copied());
         let reads = wanted.filter_map(|uuid| readable(&uuid)).map(|(handle, uuid, _)| Request::Read(*handle, *uuid, 0));
         let speaks = ble::Properties::NOTIFY | ble::Properties::INDICATE;
-        // two characteristics of one name (left and right, say) are both heard
-        let heard = P::LISTENS
-            .iter()
-            .chain(&[BATTERY_LEVEL])
-            .flat_map(|uuid| self.peer.found.iter().filter(move |(_, known, has)| known == uuid && !(*has & speaks).is_empty()));
+        // of two of one name (left and right, say) the first is heard: their values would be taken for those of one
+        let heard = P::LISTENS.iter().chain(&[BATTERY_LEVEL]).filter_map(|uuid| {
+            let mut all = self.peer.found.iter().filter(|(_, known, has)| known == uuid && !(*has & speaks).is_empty());
+            let first = all.next()?;
+            match all.count() {
+                0 => {}
+                more => out.log(Level::Warn, &format!("the device has {} characteristics {}: the first is heard", more + 1, name(*uuid))),
+            }
+            Some(first)
+        });
         let waiting = reads.chain(heard.map(|(handle, uuid, _)| Request::Subscribe(*handle, *uuid))).collect();
         self.waiting = waiting;
         self.next(now, out);
@@ -247,6 +261,7 @@ impl<P: Profile> Ble for Peripheral<P> {
             (Request::Subscribe(_, uuid), Err(why)) => {
                 let detail = format!("cannot listen to {}: {}", name(uuid), refusal(&why));
                 out.log(Level::Warn, &detail);
+                self.peer.unheard.push(uuid);
                 if P::LISTENS.contains(&uuid) {
                     self.peer.report(Health::Degraded, &detail, out);
                 }

@@ -2,7 +2,7 @@
 //! Facts restated from the maker's description of August 2024; the bytes of the requests are remembered, not read.
 
 use super::{Damage, Fields, Peer, Read, refusal};
-use crate::{Health, Outbox, Tag, ble};
+use crate::{Health, Outbox, Quality, Tag, ble};
 
 pub const CONTROL: u128 = 0xfb00_5c81_02e7_f387_1cad_8acd_2d8d_f0c8;
 pub const DATA: u128 = 0xfb00_5c82_02e7_f387_1cad_8acd_2d8d_f0c8;
@@ -16,6 +16,8 @@ const START: u8 = 2;
 const ANSWER: u8 = 0xf0;
 const DONE: u8 = 0;
 const ALREADY: u8 = 6; // it streams to us, or to another phone, already
+const ELSEWHERE: &str =
+    "the device streams already, by settings that somebody else chose: its samples are questionable until it is switched off and on";
 const WRITE: Tag = 1;
 
 /// What came in one message.
@@ -76,17 +78,22 @@ pub fn written(peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mu
     }
 }
 
-/// The control point's answer: F0, the request, the kind, a status.
-pub fn answered(bytes: &[u8], kind: u8, peer: &mut Peer, out: &mut Outbox) -> Read<()> {
+/// The control point's answer: F0, the request, the kind, a status. Of a stream that somebody else started nobody told us the rate: its
+/// samples are `questionable`. To stop it is not ours. `quality`: as it was.
+pub fn answered(bytes: &[u8], kind: u8, quality: Quality, peer: &mut Peer, out: &mut Outbox) -> Read<Quality> {
     let mut fields = Fields::new(bytes);
     let [first, request, about, status] = [fields.u8()?, fields.u8()?, fields.u8()?, fields.u8()?];
     if first != ANSWER {
         return Err(Damage("it is no answer of the control point"));
     }
-    if (request, about) == (START, kind) && !matches!(status, DONE | ALREADY) {
-        peer.report(Health::Degraded, &format!("the device does not start (status {status})"), out);
-    }
-    Ok(())
+    let (detail, quality) = match status {
+        _ if (request, about) != (START, kind) => return Ok(quality),
+        DONE => return Ok(Quality::empty()),
+        ALREADY => (ELSEWHERE.to_owned(), Quality::QUESTIONABLE),
+        status => (format!("the device does not start (status {status})"), Quality::empty()),
+    };
+    peer.report(Health::Degraded, &detail, out);
+    Ok(quality)
 }
 
 #[cfg(test)]

@@ -37,6 +37,12 @@ pub struct Waves {
     who: Option<String>,
 }
 
+/// Whether so much time can have passed between two messages, by what passed here.
+pub fn had_time(before: Moment, now: Moment, passed_ns: u64) -> bool {
+    let heard_ns = now.monotonic_ns.saturating_sub(before.monotonic_ns);
+    now.boot != before.boot || passed_ns <= heard_ns.saturating_add(heard_ns / DRIFT).saturating_add(DELAY_NS_MAX)
+}
+
 /// How a message stands to the one before.
 enum Step {
     Next,
@@ -99,9 +105,8 @@ impl Waves {
         let Some(passed_ns) = at_ns.checked_sub(before.at_ns) else {
             return if before.at_ns - at_ns <= LATE_NS_MAX && self.late < LATE_MAX { Step::Late } else { Step::Clock };
         };
-        let heard_ns = now.monotonic_ns.saturating_sub(before.heard.monotonic_ns);
-        if now.boot == before.heard.boot && passed_ns > heard_ns.saturating_add(heard_ns / DRIFT).saturating_add(DELAY_NS_MAX) {
-            return Step::Clock; // so much time did not pass here
+        if !had_time(before.heard, now, passed_ns) {
+            return Step::Clock;
         }
         let expected = if self.stamp == Stamp::Last { count } else { before.length };
         let passed = passed_ns.saturating_mul(period_ns.1).saturating_add(period_ns.0 / 2) / period_ns.0;
