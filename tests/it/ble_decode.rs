@@ -49,6 +49,13 @@ fn bluetooth_values_are_shown_exactly_as_the_device_coded_them() {
         record.iter().map(|r| r["channel"].as_str().unwrap()).collect::<Vec<_>>(),
         ["glucose", "sample-type", "sample-site", "sequence", "meal"]
     );
+    // a context that does not come keeps no record back, and belongs to its own number
+    let other = ["--characteristic", "2a18", "--hex", "120700e307021b0b0a1e1ec011", "--characteristic", "2a34", "--hex", "02090001"];
+    let channels: Vec<_> = decode("ble-glucose", &other).iter().map(|r| r["channel"].as_str().unwrap().to_owned()).collect();
+    assert!(["glucose", "meal"].iter().all(|channel| channels.iter().any(|c| c == channel)), "{channels:?}");
+    // what is asked for is answered by what was given for it, once
+    let read = decode("ble-heart-rate", &["--characteristic", "2a19", "--hex", "64", "--characteristic", "2a37", "--hex", "0042"]);
+    assert_eq!(read.iter().filter(|r| r["channel"] == "battery").count(), 1, "{read:?}");
     let sound = ["--setting", "codec=mu-law-8k", "--characteristic", "19B10001-E8F2-537E-4F6C-D104768A1214", "--hex", "0000 00 007f80ff"];
     assert_eq!(
         decode("ble-stethoscope", &sound),

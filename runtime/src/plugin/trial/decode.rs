@@ -1,18 +1,20 @@
 //! From given bytes to readings, without a device: time is virtual, and requests are answered from a list.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::read::{Read, from_hex};
 use super::{Outcome, Played, Prepared, Trial, show};
+use crate::capability::ble::shown as ble_shown;
 use crate::config::Link;
 use crate::contract::types::{Channel, Description, DeviceTime, Fact, LinkState, Moment, Tag, Value};
 use crate::contract::{Event, Said, ble, modbus};
 use crate::plugin::timers::Timers;
 
 const STEP_NS: u64 = 1_000_000_000; // between two inputs: what most devices and pollers wait
+const SETTLE_NS: u64 = 3_000_000_000; // a value may wait so long for what belongs to it and comes over another characteristic
 const ANSWER_NS: u64 = 10_000_000; // a bus answers this long after it was asked
 const TIMERS_MAX: usize = 10_000; // of a poller that asks for nothing: more would run for ever
 const MTU: u16 = 247; // what BlueZ and a Bluetooth 4.2 device agree on
@@ -52,22 +54,31 @@ impl Script {
             waiting: VecDeque::new(),
             replies,
             channels: BTreeMap::new(),
+            inputs: &self.inputs,
+            read: BTreeSet::new(),
+            asked_of: BTreeSet::new(),
             lines: Lines::default(),
         };
         let opened = desk.trial.open(desk.now(), false);
         desk.take(opened);
-        for link in links {
-            desk.link_up(link, &self.inputs);
+        for link in &links {
+            desk.link_up(*link);
         }
-        for input in &self.inputs {
-            desk.input(input, &self.inputs);
+        for (at, input) in self.inputs.iter().enumerate() {
+            if !desk.read.contains(&at) {
+                desk.input(input);
+            }
         }
         desk.poll();
+        if links.contains(&Link::Ble) {
+            desk.pass(desk.now_ns + SETTLE_NS);
+            desk.tell_unheard();
+        }
         desk.lines
     }
 }
 
-struct Desk {
+struct Desk<'a> {
     trial: Trial,
     now_ns: u64,
     timers: Timers,
@@ -75,15 +86,20 @@ struct Desk {
     waiting: VecDeque<Event>,
     replies: VecDeque<Result<modbus::Response, modbus::Failure>>,
     channels: BTreeMap<Channel, Description>,
+    inputs: &'a [Input],
+    /// Of the inputs, what was asked for: it is no notification any more.
+    read: BTreeSet<usize>,
+    /// Of what it listens to, or reads.
+    asked_of: BTreeSet<u16>,
     lines: Lines,
 }
 
-impl Desk {
+impl Desk<'_> {
     fn now(&self) -> Moment {
         Moment { boot: 1, monotonic_ns: self.now_ns, wall: None }
     }
 
-    fn link_up(&mut self, link: Link, inputs: &[Input]) {
+    fn link_up(&mut self, link: Link) {
         match link {
             Link::Modbus => self.event(&Event::ModbusLink(LinkState::Up)),
             Link::Serial => self.event(&Event::SerialLink(LinkState::Up)),
@@ -91,19 +107,19 @@ impl Desk {
                 self.event(&Event::BleLink(LinkState::Up));
                 let properties = ble::Properties::READ | ble::Properties::WRITE | ble::Properties::NOTIFY;
                 let service = ble::Uuid { high: 0, low: 0 };
-                let found = characteristics(inputs).into_iter().zip(1..);
+                let found = characteristics(self.inputs).into_iter().zip(1..);
                 let found = found.map(|(uuid, handle)| ble::Characteristic { handle, service, uuid, properties }).collect();
                 self.event(&Event::BleDiscovered { mtu: MTU, found, who: None });
             }
         }
     }
 
-    fn input(&mut self, input: &Input, all: &[Input]) {
+    fn input(&mut self, input: &Input) {
         let event = match input {
             Input::Reply(_) => return, // given when it is asked for
             Input::Serial(bytes) => Event::SerialReceived(bytes.clone()),
             Input::Notified(uuid, bytes) => {
-                let handle = characteristics(all).iter().position(|known| known == uuid).map_or(0, |at| at as u16 + 1);
+                let handle = characteristics(self.inputs).iter().position(|known| known == uuid).map_or(0, |at| at as u16 + 1);
                 Event::BleNotified(handle, bytes.clone())
             }
         };
@@ -173,10 +189,15 @@ impl Desk {
             Said::WhenDurable(tag) => self.waiting.push_back(Event::Durable(tag)),
             Said::SerialWrite(tag, _) => self.asked(&said, Event::SerialWritten(tag, Ok(()))),
             Said::ModbusSubmit(tag, ..) => self.submitted(tag, &said),
-            Said::BleWrite(tag, ..) | Said::BleSubscribe(tag, _) | Said::BleUnsubscribe(tag, _) => {
+            Said::BleSubscribe(tag, handle) => {
+                self.asked_of.insert(handle);
                 self.asked(&said, Event::BleReply(tag, Ok(Vec::new())));
             }
-            Said::BleRead(tag, _) => self.asked(&said, Event::BleReply(tag, Err(ble::Failure::NotPermitted))),
+            Said::BleWrite(tag, ..) | Said::BleUnsubscribe(tag, _) => self.asked(&said, Event::BleReply(tag, Ok(Vec::new()))),
+            Said::BleRead(tag, handle) => {
+                let answer = self.read(handle);
+                self.asked(&said, Event::BleReply(tag, answer));
+            }
             Said::Report(..) | Said::Identify(_) | Said::Answer(..) => self.lines.remarks.push(show::said(&said).to_string()),
             Said::Keep(_) | Said::ModbusCancel(_) => {}
             Said::Emit(observations) => {
@@ -202,6 +223,31 @@ impl Desk {
                 let mut shown = show::alert(&alert);
                 shown["channel"] = alert.channel.map_or(Json::Null, |channel| self.name(channel));
                 self.lines.readings.push(json!({"alert": shown}));
+            }
+        }
+    }
+
+    /// The first value that was given for it, which then is no notification.
+    fn read(&mut self, handle: u16) -> Result<Vec<u8>, ble::Failure> {
+        self.asked_of.insert(handle);
+        let uuid = characteristics(self.inputs).get(usize::from(handle).wrapping_sub(1)).copied();
+        for (at, input) in self.inputs.iter().enumerate() {
+            if let Input::Notified(of, bytes) = input
+                && Some(*of) == uuid
+                && self.read.insert(at)
+            {
+                return Ok(bytes.clone());
+            }
+        }
+        Err(ble::Failure::NotFound)
+    }
+
+    /// Whoever took another plugin's characteristic is to see that, and not to doubt the bytes.
+    fn tell_unheard(&mut self) {
+        for (uuid, handle) in characteristics(self.inputs).into_iter().zip(1..) {
+            if !self.asked_of.contains(&handle) {
+                let uuid = ble_shown(&uuid);
+                self.lines.remarks.push(format!("this plugin neither reads {uuid} nor listens to it: its README names what it does"));
             }
         }
     }
