@@ -3,6 +3,8 @@
 mod bonds;
 mod limits;
 mod neighbours;
+mod order;
+mod pools;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
