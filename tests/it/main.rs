@@ -9,6 +9,7 @@ mod ble;
 mod ble_decode;
 mod ble_demo;
 mod ble_faults;
+mod ble_order;
 mod ble_person;
 mod ble_pool;
 mod ble_sim;

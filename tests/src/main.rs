@@ -56,13 +56,14 @@ enum Verb {
     /// Writes the table of plugins in plugins/README.md anew
     Table,
     /// A simulated BlueZ with peripherals, on a D-Bus of its own: for DBUS_SYSTEM_BUS_ADDRESS, which it prints. Orders on standard input: on, off,
-    /// busy TIMES, adapter gone|back|on|off, dongle in|bonded, bluetoothd down|up, vanish|return|mute|unmute|opaque|clear|deafen|forget|guard|bond NAME, flap NAME TIMES, cut NAME
-    /// RECORDS, hold NAME TIMES, rssi NAME DBM, burst NAME TIMES, crowd STRANGERS
+    /// busy TIMES, adapter gone|back|on|off, dongle in|bonded, bluetoothd down|up, vanish|return|mute|unmute|opaque|unsignal|clear|deafen|blank|forget|guard|bond NAME, flap NAME
+    /// TIMES, cut NAME RECORDS, together NAME VALUES, hold NAME TIMES, rssi NAME DBM, burst NAME TIMES, crowd STRANGERS
     Bluez {
         /// Where the socket is made, and the send logs below `sent`
         #[arg(long)]
         folder: PathBuf,
-        /// KIND:NAME:ADDRESS of a peripheral; KIND is belt, twins, oximeter, thermometer, beacon, or meter with how many records: meter=40
+        /// KIND:NAME:ADDRESS of a peripheral; KIND is belt, twins, oximeter, thermometer, beacon, or meter with how many records, meter=40, or
+        /// the same with a context each, diary=40
         #[arg(long = "device", value_parser = sim::ble::device, required = true)]
         devices: Vec<sim::ble::Device>,
     },

@@ -68,7 +68,8 @@ does not advertise, and may be missing here. `instance` is whose it is by gatewa
     #[command(after_help = "\
 Have it near, switched on, connected to nothing else (a telephone is), and ready to be paired, as its manual says: often a button. It decides how it
 pairs: it shows six digits that you type here, or both show six digits that you compare, or it just pairs; you have half a minute. What is weaker
-than `pairing` below [ble] asks for is refused, and says so. The gateway uses the bond at once.")]
+than `pairing` below [ble] asks for is refused, and says so. A gateway that waits for the bond uses it as soon as it is made. The link that pairing
+made stays up for it: where no gateway runs, `bluetoothctl disconnect ADDRESS` ends that.")]
     Pair {
         /// Its address, the instance whose it is, or the name that it advertises
         target: String,

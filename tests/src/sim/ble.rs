@@ -55,6 +55,11 @@ impl Bluez {
         address(&self.socket)
     }
 
+    /// How often a peripheral was connected.
+    pub fn links(&self, name: &str) -> Option<u32> {
+        lock(&self.world).peripherals.iter().find(|p| p.device.name == name).map(|p| p.links)
+    }
+
     /// A line of the language that `wardgate-lab bluez --help` shows.
     pub fn order(&self, line: &str) -> Result<(), String> {
         lock(&self.world).order(line)
@@ -67,14 +72,20 @@ pub fn device(text: &str) -> Result<Device, String> {
     let (Some(kind), Some(name), Some(address)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("write KIND:NAME:ADDRESS, like belt:belt-1:F0:00:00:00:01:01".into());
     };
+    let many = |records: &str| records.parse().map_err(|_| format!("{kind}: write how many records"));
     let kind = match kind.split_once('=').unwrap_or((kind, "")) {
         ("belt", _) => Kind::Belt,
         ("twins", _) => Kind::Twins,
         ("oximeter", _) => Kind::Oximeter,
         ("thermometer", _) => Kind::Thermometer,
         ("beacon", _) => Kind::Beacon,
-        ("meter", records) => Kind::Meter(records.parse().map_err(|_| format!("meter={records}: write how many records"))?),
-        (other, _) => return Err(format!("{other} is not simulated; write belt, twins, oximeter, thermometer, beacon or meter=RECORDS")),
+        ("meter", records) => Kind::Meter(many(records)?),
+        ("diary", records) => Kind::Diary(many(records)?),
+        (other, _) => {
+            return Err(format!(
+                "{other} is not simulated; write belt, twins, oximeter, thermometer, beacon, meter=RECORDS or diary=RECORDS"
+            ));
+        }
     };
     Ok(Device { name: name.into(), address: address.to_uppercase(), kind, clock_steps: None })
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use zbus::export::futures_core::Stream as _;
 use zbus::{Connection, DBusError as _, Message, MessageStream, OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 
+use super::sockets::timed;
 use crate::contract::ble::Failure;
 use crate::contract::printable;
 
@@ -355,7 +356,9 @@ impl Bluez {
         let (socket, mtu): (OwnedFd, u16) = read("AcquireNotify", &message)?;
         // of the kind SEQPACKET; it is only ever received from, which is the same for both
         let socket = UnixDatagram::from(std::os::fd::OwnedFd::from(socket));
-        socket.set_nonblocking(true).map_err(|e| BluezError::Strange { asked: "AcquireNotify", why: e.to_string() })?;
+        let strange = |e: std::io::Error| BluezError::Strange { asked: "AcquireNotify", why: e.to_string() };
+        timed(&socket).map_err(strange)?; // first of all: each packet from here on has its time
+        socket.set_nonblocking(true).map_err(strange)?;
         Ok((socket, mtu))
     }
 

@@ -13,6 +13,7 @@ mod seat;
 mod services;
 mod session;
 mod settings;
+mod sockets;
 mod tree;
 
 pub use agent::{Answer, Question};

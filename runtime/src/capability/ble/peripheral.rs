@@ -14,7 +14,7 @@ use super::grant::{Grant, as_wit};
 use super::handle::{Ask, Known};
 use super::radio::{Found, Radio, Unbonded};
 use super::seat::Seat;
-use super::session::{Characteristic, Session};
+use super::session::{Characteristic, Ended, Session};
 use super::tree::Device;
 use crate::capability::{Clock, inbox};
 use crate::contract::Event;
@@ -136,17 +136,18 @@ impl Peripheral {
                 let _ = bluez.disconnect(&path).await; // it was on its way
                 return;
             };
-            let why = match made {
+            let (why, useless) = match made {
                 Ok(()) => {
                     let (mtu, found) = self.discover(&path);
                     self.connected += 1;
                     self.status.link(&self.name, |l| l.reconnects = self.connected - 1);
-                    let why = self.talk(&bluez, &path, mtu, found).await;
-                    if begun.elapsed() > Duration::from_millis(AGAIN_MS_MAX) {
+                    let ended = self.talk(&bluez, &path, mtu, found).await;
+                    let held = begun.elapsed() > Duration::from_millis(AGAIN_MS_MAX);
+                    if held {
                         again_ms = AGAIN_MS_MIN;
                     }
-                    match why {
-                        Some(why) => why,
+                    match ended {
+                        Some(Ended { why, useless }) => (self.of_whom(&device, why), useless || !held),
                         None => {
                             let _ = bluez.disconnect(&path).await; // another may have it now
                             return;
@@ -158,28 +159,53 @@ impl Peripheral {
                         tracing::debug!(link = self.name, %raw, "connecting");
                     }
                     self.status.link(&self.name, |l| l.timeouts += u64::from(matches!(why, Unmade::Bluez(BluezError::Silent { .. }))));
-                    why.to_string()
+                    let useless = why.is_the_peripherals();
+                    match why {
+                        Unmade::Unbonded(why) => (why.to_string(), useless), // it names whom
+                        why => (self.of_whom(&device, why.to_string()), useless),
+                    }
                 }
             };
+            if useless {
+                self.seat.lets_rest(&path, Instant::now());
+            } else {
+                self.seat.recovers(&path);
+            }
             self.tell(LinkState::Down, &why);
             self.seat.claim(self.seat.device().filter(|_| self.grant.is_one()).as_deref()); // of a pool, the next may be another
-            if self.meanwhile(sleep(Duration::from_millis(again_ms))).await.is_none() {
+            let seat = self.seat.clone();
+            if self.meanwhile(pause(&seat, again_ms)).await.is_none() {
                 return;
             }
             again_ms = (2 * again_ms).min(AGAIN_MS_MAX);
         }
     }
 
+    /// Of one of a pool, who it is: `target` names none.
+    fn of_whom(&self, device: &Device, why: String) -> String {
+        if self.grant.is_one() { why } else { format!("{}: {why}", device.address) }
+    }
+
+    fn removed(&self, address: &str) -> String {
+        let remedy = if self.grant.bonded { format!(": `wardgate ble pair {address}` makes another") } else { String::new() };
+        format!("the bond of {address} was removed from BlueZ, by `wardgate ble forget` or another program{remedy}")
+    }
+
     /// Waits until the radio knows it; None: nobody needs it any more.
     async fn find(&mut self) -> Option<(Bluez, String, Device)> {
         loop {
+            let removed = self.seat.bond_gone().map(|address| self.removed(&address));
             let (why, wants) = match self.radio.find(&self.seat) {
                 Found::Here(bluez, path, device) => {
                     self.radio.want(&self.seat, false);
+                    self.seat.forget_bond_gone();
+                    if let Some(why) = removed.filter(|_| !device.bonded) {
+                        self.tell(LinkState::Down, &why);
+                    }
                     return Some((bluez, path, device));
                 }
                 Found::Away(why) => (why.unwrap_or(UNASKED.to_owned()), false),
-                Found::Missing => (format!("{} is not near, or switched off", self.grant.target()), true),
+                Found::Missing => (removed.unwrap_or_else(|| format!("{} is not near, or switched off", self.grant.target())), true),
             };
             self.radio.want(&self.seat, wants);
             self.tell(LinkState::Down, &why);
@@ -243,7 +269,7 @@ impl Peripheral {
     }
 
     /// Until the link is gone, and why; None when nobody needs it any more.
-    async fn talk(&mut self, bluez: &Bluez, path: &str, mtu: u16, found: BTreeMap<u16, Characteristic>) -> Option<String> {
+    async fn talk(&mut self, bluez: &Bluez, path: &str, mtu: u16, found: BTreeMap<u16, Characteristic>) -> Option<Ended> {
         self.tell(LinkState::Up, "");
         let told = found.iter().map(|(handle, c)| ble::Characteristic {
             handle: *handle,
@@ -257,11 +283,12 @@ impl Peripheral {
         self.inbox.discovered(now, Event::BleDiscovered { mtu, found: told.collect(), who });
         self.seat.open(now);
         let mut session = Session::new(bluez.clone(), path.to_owned(), found);
-        let why = session.run(self).await;
+        let ended = session.run(self).await;
+        let now = (self.clock)();
         self.known.forget();
-        self.seat.close();
-        session.end((self.clock)());
-        why
+        self.seat.close(now);
+        session.end(now);
+        ended
     }
 
     /// Does `work` while every request learns at once that there is no link; None when nobody needs it any more.
@@ -307,6 +334,14 @@ impl Peripheral {
     }
 }
 
+/// Until it is tried again, or its bond comes: then a person stands beside it, and looks.
+async fn pause(seat: &Seat, ms: u64) {
+    tokio::select! {
+        () = sleep(Duration::from_millis(ms)) => {}
+        () = seat.bonding.notified() => {}
+    }
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 enum Unmade {
@@ -316,8 +351,19 @@ enum Unmade {
     Unbonded(#[from] Unbonded),
     #[error("it was lost again at once")]
     Lost,
-    #[error("its services were not known within {RESOLVE_S_MAX} s")]
+    #[error("its services were not known within {RESOLVE_S_MAX} s: switch it off and on, and where that does not help, take it away")]
     Unresolved,
+}
+
+impl Unmade {
+    /// Another peripheral may do better: it is not BlueZ that is away or busy.
+    fn is_the_peripherals(&self) -> bool {
+        match self {
+            Self::Bluez(BluezError::Bus(_) | BluezError::Absent | BluezError::NoAdapter(_)) => false,
+            Self::Bluez(why) => !why.is_busy(),
+            Self::Unbonded(_) | Self::Lost | Self::Unresolved => true,
+        }
+    }
 }
 
 /// BlueZ names each characteristic by its handle: `.../service0010/char0011`.

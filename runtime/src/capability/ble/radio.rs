@@ -1,6 +1,7 @@
 //! The one connection to BlueZ that all instances share: what BlueZ has is kept up to date here, the adapter is kept powered, and peripherals that
 //! are missing are looked for, by turns of looking and resting.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -30,6 +31,8 @@ const POWER_TRIES_SILENT: u32 = 20; // six seconds; one that BlueZ is just start
 const READ_AGAIN_MAX: u32 = 5; // more changes in a row than one reading takes are a storm that ends
 /// Of devices that were let go for want of room, one may be wanted by now: so long after the first of them BlueZ's list is read again.
 const CROWD_S: u64 = 10; // as often as it is looked for a missing one
+/// What changes of a device with its bond; `wardgate ble pair` trusts it last, when it has written down how it was bonded.
+const BONDING: [&str; 3] = ["Paired", "Bonded", "Trusted"];
 const OFF: &str = "the adapter is gone, or switched off and not on again yet";
 /// A crowd is told once in so long.
 const CROWD_TOLD_S: u64 = 600; // a flood must not fill the disk with its log
@@ -112,13 +115,14 @@ impl Radio {
         let named = |d: &Device| !seat.grant.is_one() && state.seats.iter().any(|other| other.grant.is_one() && other.grant.fits(d));
         let free = |path: &str, d: &Device| !taken.iter().any(|t| t == path) && !named(d);
         let fitting = state.tree.devices().filter(|(path, d)| d.adapter == *adapter && seat.grant.fits(d) && free(path, d));
-        // of several in a pool the nearest; one that is not heard now is no use there
+        // of several in a pool the nearest; one that is not heard now is no use there, and who could not be used lately lets the others go first
+        let now = Instant::now();
         // what only broadcasts has no link whose loss would tell of another device: it keeps the one it has until BlueZ forgets that
         let held = seat.device().filter(|_| seat.grant.broadcast);
         let is_held = |path: &str| held.as_deref() == Some(path);
         let best = fitting
             .filter(|(path, d)| is_held(path) || seat.grant.is_one() || d.rssi.is_some() || d.connected)
-            .max_by_key(|(path, d)| (is_held(path), d.paired, d.rssi));
+            .max_by_key(|(path, d)| (is_held(path), Reverse(seat.rests_until(path, now)), d.paired, d.rssi));
         match best {
             Some((path, device)) => {
                 seat.claim(Some(path));
@@ -250,7 +254,9 @@ impl Radio {
             }
             "InterfacesRemoved" => {
                 let Ok((path, interfaces)) = body.deserialize::<(zbus::OwnedObjectPath, Vec<String>)>() else { return };
+                let before = state.tree.device(&path).cloned();
                 state.tree.removed(&path, &interfaces);
+                state.bond_changed(&path, before.as_ref());
                 interfaces.iter().for_each(|interface| self.after(&mut state, &path, interface, false));
             }
             "PropertiesChanged" => {
@@ -262,7 +268,9 @@ impl Radio {
                     return;
                 }
                 let data = properties.contains_key("ManufacturerData") || properties.contains_key("ServiceData");
+                let before = state.tree.device(&path).filter(|_| BONDING.iter().any(|name| properties.contains_key(*name))).cloned();
                 state.tree.changed(&path, &interface, properties, &invalid);
+                state.bond_changed(&path, before.as_ref());
                 self.after(&mut state, &path, &interface, data);
             }
             _ => {}
@@ -287,6 +295,9 @@ impl Radio {
             let powered = state.tree.adapter(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.powered);
             if !powered && state.adapter.take().is_some() {
                 state.away = Some(OFF.to_owned());
+            }
+            if state.tree.adapters().next().is_none() {
+                state.seats.iter().for_each(|seat| seat.forget_bond_gone()); // its devices went with it: their bonds are on the disk
             }
             state.wake(None);
             return self.0.bell.notify_one();
@@ -467,6 +478,17 @@ impl State {
     /// A device that is missing may be one of those that were let go.
     fn may_lack(&self) -> bool {
         self.crowded.is_some_and(|since| since.elapsed() >= Duration::from_secs(CROWD_S)) && self.seats.iter().any(|seat| seat.wants())
+    }
+
+    /// What is known of a device's bond may be another than before.
+    fn bond_changed(&self, path: &str, before: Option<&Device>) {
+        let Some(before) = before else { return };
+        let now = self.tree.device(path);
+        if before.bonded && !now.is_some_and(|device| device.bonded) {
+            self.seats.iter().for_each(|seat| seat.unbonded(path, &before.address));
+        } else if let Some(device) = now {
+            self.seats.iter().for_each(|seat| seat.rebonded(path, device));
+        }
     }
 
     /// None: it concerns everybody.

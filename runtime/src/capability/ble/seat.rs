@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::grant::{Grant, Which, as_wit};
 use super::tree::Device;
@@ -16,13 +18,20 @@ use crate::status::Status;
 
 /// Subscriptions at devices that an instance had before.
 const FORMER_MAX: usize = 1024; // a device has a handful, a ward some dozen devices
-/// What a peripheral says before its plugin was told what there is.
-const EARLY_MAX: usize = 256; // a meter that was subscribed to before its link was lost tells at once; discovery takes a second or two
+/// What a peripheral says by signals before it is passed on: at once, or when its plugin was told what there is.
+const SAID_MAX: usize = 256; // a meter that was subscribed to before its link was lost tells at once; discovery takes a second or two
+/// How long others of a pool go before one that could not be used: the first time, and at most.
+const REST_S_MIN: u64 = 60; // twice as long as one that never tells its services holds up the rest
+const REST_S_MAX: u64 = 1920; // five doublings: one that is mended is taken again within half an hour, and at once where there is no other
+/// Devices of a pool that could not be used.
+const RESTING_MAX: usize = 256; // half of all that are known at once
 
 pub(super) struct Seat {
     pub grant: Grant,
     pub inbox: inbox::Sender,
     pub news: Notify,
+    /// Its device was bonded, or a bond of it counts from here on.
+    pub bonding: Notify,
     heard_ns: AtomicU64,
     inner: Mutex<Inner>,
 }
@@ -42,14 +51,25 @@ struct Inner {
     former: BTreeMap<String, (u16, bool)>,
     /// The plugin knows the handles.
     open: bool,
-    early: Vec<(Moment, Event)>,
+    /// By signals, and not passed on yet.
+    said: Vec<(Moment, Event)>,
     /// There was more than that.
-    early_lost: bool,
+    said_lost: bool,
+    /// Devices that could not be used.
+    resting: BTreeMap<String, Rest>,
+    /// Address of its device, whose bond BlueZ has no more.
+    bond_gone: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Rest {
+    until: Instant,
+    s: u64,
 }
 
 impl Seat {
     pub fn new(grant: Grant, inbox: inbox::Sender) -> Self {
-        Self { grant, inbox, news: Notify::new(), heard_ns: AtomicU64::new(0), inner: Mutex::default() }
+        Self { grant, inbox, news: Notify::new(), bonding: Notify::new(), heard_ns: AtomicU64::new(0), inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -80,9 +100,9 @@ impl Seat {
         if inner.device.is_none() || inner.of == inner.device {
             return;
         }
-        let Inner { routes, former, early, early_lost, of, device, .. } = &mut *inner;
-        *early_lost |= !early.is_empty(); // another said it
-        early.clear();
+        let Inner { routes, former, said, said_lost, of, device, .. } = &mut *inner;
+        *said_lost |= !said.is_empty(); // another said it
+        said.clear();
         former.append(routes);
         of.clone_from(device);
         let below = format!("{}/", of.as_deref().unwrap_or_default());
@@ -109,9 +129,59 @@ impl Seat {
         if inner.open {
             self.inbox.lost(now);
         } else {
-            inner.early_lost = true;
+            inner.said_lost = true;
         }
     }
+
+    // ---------- what could not be used
+
+    /// Others of its pool go before this device, and each time for longer.
+    pub fn lets_rest(&self, path: &str, now: Instant) {
+        let mut inner = self.lock();
+        let s = inner.resting.get(path).map_or(REST_S_MIN, |rest| (2 * rest.s).min(REST_S_MAX));
+        inner.resting.insert(path.to_owned(), Rest { until: now + Duration::from_secs(s), s });
+        if inner.resting.len() > RESTING_MAX {
+            let first = inner.resting.iter().min_by_key(|(_, rest)| rest.until).map(|(path, _)| path.clone());
+            first.iter().for_each(|path| _ = inner.resting.remove(path));
+        }
+    }
+
+    pub fn rests_until(&self, path: &str, now: Instant) -> Option<Instant> {
+        self.lock().resting.get(path).map(|rest| rest.until).filter(|until| *until > now)
+    }
+
+    /// It is of use.
+    pub fn recovers(&self, path: &str) {
+        self.lock().resting.remove(path);
+    }
+
+    /// What is known of the bond of a device has changed: whoever waits for it looks at once.
+    pub fn rebonded(&self, path: &str, device: &Device) {
+        let mut inner = self.lock();
+        let rested = inner.resting.remove(path).is_some();
+        if device.bonded && (rested || inner.device.as_deref() == Some(path)) {
+            self.bonding.notify_one();
+        }
+    }
+
+    /// BlueZ has the bond of a device no more.
+    pub fn unbonded(&self, path: &str, address: &str) {
+        let mut inner = self.lock();
+        if inner.of.as_deref() == Some(path) {
+            inner.bond_gone = Some(address.to_owned());
+        }
+    }
+
+    /// The address of its device, where BlueZ had a bond of that and has it no more.
+    pub fn bond_gone(&self) -> Option<String> {
+        self.lock().bond_gone.clone()
+    }
+
+    pub fn forget_bond_gone(&self) {
+        self.lock().bond_gone = None;
+    }
+
+    // ---------- what is said
 
     pub fn wake(&self, path: Option<&str>) {
         let device = self.device();
@@ -132,20 +202,32 @@ impl Seat {
     pub fn open(&self, now: Moment) {
         let mut inner = self.lock();
         inner.open = true;
-        for (moment, event) in std::mem::take(&mut inner.early) {
+        self.pass_on(&mut inner, now);
+    }
+
+    fn pass_on(&self, inner: &mut Inner, now: Moment) {
+        for (moment, event) in std::mem::take(&mut inner.said) {
             self.inbox.notified(moment, event);
         }
-        if std::mem::take(&mut inner.early_lost) {
+        if std::mem::take(&mut inner.said_lost) {
             self.inbox.lost(now);
         }
     }
 
-    /// The link is gone. Routes stay: BlueZ subscribes again by itself as soon as it is back.
-    pub fn close(&self) {
+    /// What it said by signals since it was asked last, and whether that is not all.
+    pub fn said(&self) -> (Vec<(Moment, Event)>, bool) {
         let mut inner = self.lock();
-        inner.open = false;
-        inner.early.clear();
-        inner.early_lost = false;
+        (std::mem::take(&mut inner.said), std::mem::take(&mut inner.said_lost))
+    }
+
+    /// The link is gone. Routes stay: BlueZ subscribes again by itself as soon as it is back.
+    pub fn close(&self, now: Moment) {
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.open) {
+            self.pass_on(&mut inner, now); // it was confirmed
+        }
+        inner.said.clear();
+        inner.said_lost = false;
     }
 
     /// A notification or an indication that came as a signal. False: it is not of this one.
@@ -154,12 +236,13 @@ impl Seat {
         let Some((handle, confirmed)) = inner.routes.get(path).copied() else { return false };
         self.count(now, bytes.len(), status);
         let event = if confirmed { Event::BleIndicated(handle, bytes.to_vec()) } else { Event::BleNotified(handle, bytes.to_vec()) };
-        if inner.open {
-            self.give(now, event, status);
-        } else if inner.early.len() < EARLY_MAX {
-            inner.early.push((now, event));
+        if inner.said.len() < SAID_MAX {
+            inner.said.push((now, event));
         } else {
-            inner.early_lost = true;
+            inner.said_lost = true;
+        }
+        if inner.open {
+            self.news.notify_one();
         }
         true
     }

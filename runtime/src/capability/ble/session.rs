@@ -1,33 +1,30 @@
 //! A link that is up: requests one after the other, notifications at once, whatever a request is waiting for.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
-use tokio::net::UnixDatagram;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::bluez::{Bluez, BluezError};
 use super::grant::Id;
 use super::handle::{Ask, What};
 use super::peripheral::Peripheral;
+use super::sockets::Sockets;
 use super::tree;
 use crate::contract::Event;
 use crate::contract::ble::Failure;
 use crate::contract::types::Moment;
 
-/// The longest value that the protocol has.
-const VALUE_BYTES_MAX: usize = 512;
-/// Packets of one characteristic that are read before others have their turn.
-const PACKETS_IN_A_ROW_MAX: usize = 16; // more than a connection event brings
 /// How often, and after what pause, it is tried to subscribe to what BlueZ holds still: ten seconds, after which the link is made anew.
 const LISTEN_TRIES_MAX: u32 = 25;
 const LISTEN_AGAIN_MS: u64 = 400; // a socket of a lost link is let go within a second
 const HELD: &str = "BlueZ holds what it says for another program, or for a link that is no more; if that stays so, restart bluetoothd";
+/// Where a socket has ended and the link seems to be there: how long, and how often meanwhile, BlueZ is asked about the link.
+const WORD_MS_MAX: u64 = 1_000; // it closes its sockets first, and hears of the link from the kernel a moment later
+const WORD_LOOK_MS: u64 = 100; // a handful of questions
 /// A peripheral that left so many requests in a row without an answer is connected anew.
 const SILENT_MAX: u32 = 3;
 /// So many times as long as its plugin says is usual one may be silent before its link is made anew.
@@ -48,7 +45,7 @@ pub(super) struct Session {
     path: String,
     found: BTreeMap<u16, Characteristic>,
     /// What notifies through a socket of its own.
-    sockets: Vec<(u16, UnixDatagram)>,
+    sockets: Sockets,
     /// What does through signals, and is subscribed.
     signals: Vec<u16>,
     waiting: VecDeque<Ask>,
@@ -74,65 +71,66 @@ enum Heard {
 }
 
 enum Step {
-    Packets(u16, io::Result<Vec<Vec<u8>>>),
     News,
     Finished(Done),
     Asked(Option<Ask>),
 }
 
+/// Why a link has ended.
+pub(super) struct Ended {
+    pub why: String,
+    /// Its peripheral was of no use while it was there.
+    pub useless: bool,
+}
+
+impl Ended {
+    fn lost(why: String) -> Self {
+        Self { why, useless: false }
+    }
+}
+
 impl Session {
     pub(super) fn new(bluez: Bluez, path: String, found: BTreeMap<u16, Characteristic>) -> Self {
-        Self { bluez, path, found, sockets: Vec::new(), signals: Vec::new(), waiting: VecDeque::new(), under_way: None, silent: 0 }
+        Self { bluez, path, found, sockets: Sockets::default(), signals: Vec::new(), waiting: VecDeque::new(), under_way: None, silent: 0 }
     }
 
     /// Until the link is gone, and why; None when nobody needs it any more.
-    pub(super) async fn run(&mut self, of: &mut Peripheral) -> Option<String> {
+    pub(super) async fn run(&mut self, of: &mut Peripheral) -> Option<Ended> {
+        let ended = self.serve(of).await;
+        let _ = self.hear(of); // what came before the link was lost is heard, also when the word of its loss was quicker
+        ended
+    }
+
+    async fn serve(&mut self, of: &mut Peripheral) -> Option<Ended> {
         loop {
-            match self.radio_says(of) {
-                Ok(()) => {}
-                Err(why) => {
-                    self.last_packets(of);
-                    return Some(why);
-                }
+            if let Some(why) = self.hear(of) {
+                let (bluez, path) = (self.bluez.clone(), self.path.clone());
+                return Some(Ended::lost(closed(of, &bluez, &path, &why).await)); // made anew, so that the plugin learns of it and subscribes again
+            }
+            if let Err(why) = radio_says(of, &self.path) {
+                return Some(Ended::lost(why));
             }
             if let Some(why) = self.says_nothing(of) {
                 let _ = self.bluez.disconnect(&self.path).await;
-                self.last_packets(of);
-                return Some(why);
+                return Some(Ended::lost(why));
             }
             self.begin(of);
             match self.step(of).await {
-                Step::Packets(handle, packets) => {
-                    if let Err(why) = self.heard(of, handle, packets) {
-                        self.last_packets(of);
-                        return Some(why); // made anew, so that the plugin learns of it and subscribes again
-                    }
-                }
                 Step::News => {}
                 Step::Finished(done) => {
                     if matches!(&done, Done::Listening(Err(why)) if why.is_held()) {
                         let _ = self.bluez.disconnect(&self.path).await;
-                        self.last_packets(of);
-                        return Some(HELD.into()); // its plugin learns that the link went, and asks again on the next
+                        return Some(Ended { why: HELD.into(), useless: true }); // its plugin learns that the link went, and asks again on the next
                     }
                     self.finished(of, done);
                     if self.silent >= SILENT_MAX {
                         let _ = self.bluez.disconnect(&self.path).await;
-                        self.last_packets(of);
-                        return Some(format!("it left {SILENT_MAX} requests in a row without an answer"));
+                        return Some(Ended { why: format!("it left {SILENT_MAX} requests in a row without an answer"), useless: true });
                     }
                 }
                 Step::Asked(Some(ask)) => self.asked(of, ask),
                 Step::Asked(None) => return None,
             }
-        }
-    }
-
-    fn radio_says(&self, of: &Peripheral) -> Result<(), String> {
-        match of.radio.device(&self.path) {
-            None => Err("the adapter is gone, or BlueZ was started anew".into()),
-            Some(device) if !device.connected => Err("the link is lost".into()),
-            Some(_) => Ok(()),
         }
     }
 
@@ -170,7 +168,7 @@ impl Session {
         };
         tokio::select! {
             biased; // what has come is read first: it cannot wait
-            (handle, packets) = poll_fn(|cx| poll_sockets(sockets, cx)) => Step::Packets(handle, packets),
+            () = sockets.ready() => Step::News,
             () = of.seat.news.notified() => Step::News,
             () = sleep(silent_in.unwrap_or_default()), if silent_in.is_some() => Step::News,
             done = finished => Step::Finished(done),
@@ -180,34 +178,21 @@ impl Session {
 
     // ---------- what it says
 
-    /// The error: BlueZ has closed its socket. The link is lost, or its services are read anew; nothing would come any more.
-    fn heard(&mut self, of: &Peripheral, handle: u16, packets: io::Result<Vec<Vec<u8>>>) -> Result<(), String> {
-        match packets {
-            Ok(packets) => {
-                packets.into_iter().for_each(|bytes| self.give(of, handle, bytes));
-                Ok(())
-            }
-            Err(why) => {
-                self.sockets.retain(|(other, _)| *other != handle);
-                Err(format!("BlueZ ended a subscription: {why}"))
-            }
+    /// All that it has said by now, in the order in which it was said: what stands on a socket was written there at once, and what was signalled is
+    /// told later than what was said before it. So of what was signalled by now the sockets are read first. Some: BlueZ has closed a socket.
+    fn hear(&self, of: &Peripheral) -> Option<io::Error> {
+        let (signalled, lost) = of.seat.said();
+        let waited = self.sockets.take();
+        for (handle, bytes) in waited.values {
+            let now = (of.clock)();
+            of.seat.count(now, bytes.len(), &of.status);
+            of.seat.give(now, Event::BleNotified(handle, bytes), &of.status);
         }
-    }
-
-    fn give(&self, of: &Peripheral, handle: u16, bytes: Vec<u8>) {
-        let now = (of.clock)();
-        of.seat.count(now, bytes.len(), &of.status);
-        of.seat.give(now, Event::BleNotified(handle, bytes), &of.status);
-    }
-
-    /// What came before the link was lost is heard, also when the word of its loss was quicker.
-    fn last_packets(&mut self, of: &Peripheral) {
-        for (handle, socket) in std::mem::take(&mut self.sockets) {
-            let mut packet = [0; VALUE_BYTES_MAX];
-            while let Ok(bytes @ 1..) = socket.try_recv(&mut packet) {
-                self.give(of, handle, packet[..bytes].to_vec());
-            }
+        signalled.into_iter().for_each(|(moment, event)| of.seat.give(moment, event, &of.status));
+        if lost {
+            of.inbox.lost((of.clock)());
         }
+        waited.ended
     }
 
     // ---------- what it is asked
@@ -233,7 +218,7 @@ impl Session {
                 ask.answer.give((of.clock)(), Event::BleReply(ask.tag, Err(Failure::NotFound)));
                 continue;
             };
-            let listening = self.signals.contains(&handle) || self.sockets.iter().any(|(other, _)| *other == handle);
+            let listening = self.signals.contains(&handle) || self.sockets.has(handle);
             let work = self.work(&ask.what, characteristic, listening);
             if let (What::Subscribe(_), false) = (&ask.what, listening) {
                 // before it is subscribed: what comes at once is heard
@@ -275,7 +260,7 @@ impl Session {
             }
             Done::Deaf(outcome) => {
                 self.route(of, handle, None);
-                self.sockets.retain(|(other, _)| *other != handle);
+                self.sockets.close(handle);
                 self.signals.retain(|other| *other != handle);
                 outcome.map(|()| Vec::new())
             }
@@ -303,7 +288,7 @@ impl Session {
             Heard::Socket(socket) => {
                 self.route(of, handle, None); // BlueZ sends no signals beside it
                 let strange = |e: io::Error| BluezError::Strange { asked: "AcquireNotify", why: e.to_string() };
-                self.sockets.push((handle, UnixDatagram::from_std(socket).map_err(strange)?));
+                self.sockets.add(handle, socket).map_err(strange)?;
             }
         }
         Ok(Vec::new())
@@ -346,28 +331,25 @@ async fn listen_once(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard,
     bluez.start_notify(path).await.map(|()| Heard::Signals)
 }
 
-/// The packets that wait at one of them. An error: it has ended.
-fn poll_sockets(sockets: &[(u16, UnixDatagram)], cx: &mut Context<'_>) -> Poll<(u16, io::Result<Vec<Vec<u8>>>)> {
-    for (handle, socket) in sockets {
-        let mut packets = Vec::new();
-        let ended = loop {
-            let mut packet = [0; VALUE_BYTES_MAX];
-            let mut into = ReadBuf::new(&mut packet);
-            match socket.poll_recv(cx, &mut into) {
-                Poll::Ready(Ok(())) if into.filled().is_empty() => break Some(io::ErrorKind::UnexpectedEof.into()),
-                Poll::Ready(Ok(())) => packets.push(into.filled().to_vec()),
-                Poll::Ready(Err(e)) => break Some(e),
-                Poll::Pending => break None,
-            }
-            if packets.len() >= PACKETS_IN_A_ROW_MAX {
-                break None;
-            }
-        };
-        match ended {
-            _ if !packets.is_empty() => return Poll::Ready((*handle, Ok(packets))),
-            Some(e) => return Poll::Ready((*handle, Err(e))),
-            None => {}
-        }
+fn radio_says(of: &Peripheral, path: &str) -> Result<(), String> {
+    match of.radio.device(path) {
+        None => Err("BlueZ has it no more: it was removed there, the adapter is gone, or BlueZ was started anew".into()),
+        Some(device) if !device.connected => Err("the link is lost".into()),
+        Some(_) => Ok(()),
     }
-    Poll::Pending
+}
+
+/// BlueZ has closed a socket: the link is lost, of which it may say so a moment later; or its services are read anew, and nothing would come any more.
+async fn closed(of: &Peripheral, bluez: &Bluez, path: &str, why: &io::Error) -> String {
+    let until = Instant::now() + Duration::from_millis(WORD_MS_MAX);
+    loop {
+        let _ = of.radio.learn(bluez, path).await; // of one that BlueZ has no more, the signal says so
+        if let Err(lost) = radio_says(of, path) {
+            return lost;
+        }
+        if Instant::now() >= until {
+            return format!("BlueZ ended a subscription: {why}");
+        }
+        sleep(Duration::from_millis(WORD_LOOK_MS)).await;
+    }
 }

@@ -24,6 +24,15 @@ impl Air {
     }
 }
 
+impl One {
+    /// No link was made since, and nothing read.
+    async fn asks_in_vain(&self, air: &Air, name: &str, links: Option<u32>) {
+        assert_eq!(self.ask(What::Read(ANY)).await, Err(Failure::LinkDown));
+        assert_eq!((air.bluez.links(name), air.link("bed-1").requests), (links, 0), "links made to it, and what was asked of it");
+        assert_eq!(air.sent(name, SERIAL_NUMBER), [""; 0]);
+    }
+}
+
 fn bound(address: &str) -> BleGrant {
     BleGrant { bonded: true, ..grant(address) }
 }
@@ -34,7 +43,7 @@ fn bound(address: &str) -> BleGrant {
 async fn a_bond_counts_only_where_a_person_made_it_as_the_site_asks() {
     let mut air = Air::under("bonds", vec![device(BELT).unwrap(), device(OXIMETER).unwrap()], Pairing::Compare);
     air.order("bond belt-1");
-    let _belt = air.join("bed-1", &bound(BELT_ADDRESS));
+    let belt = air.join("bed-1", &bound(BELT_ADDRESS));
     let mut oximeter = air.join("bed-2", &bound(OXIMETER_ADDRESS));
     air.complains("bed-1", &format!("{BELT_ADDRESS} is bonded with this machine, and not by `wardgate ble pair`")).await;
     assert!(matches!(air.pairs(Pairing::JustWorks, BELT_ADDRESS, None).await, Err(PersonError::Older { by: None, .. })));
@@ -42,8 +51,9 @@ async fn a_bond_counts_only_where_a_person_made_it_as_the_site_asks() {
     person.forget(BELT_ADDRESS).await.unwrap();
     let paired = air.pairs(Pairing::JustWorks, BELT_ADDRESS, None).await.unwrap();
     assert_eq!((paired.by, paired.already), (Pairing::JustWorks, false));
+    let links = air.bluez.links("belt-1");
     air.complains("bed-1", "is bonded by just-works, and [ble] pairing = \"compare\" asks for more").await;
-    assert_eq!(air.link("bed-1").requests, 0, "nothing was asked of it");
+    belt.asks_in_vain(&air, "belt-1", links).await;
 
     air.pairs(Pairing::Compare, OXIMETER_ADDRESS, None).await.unwrap();
     oximeter.is_up().await;
@@ -63,9 +73,35 @@ async fn a_weak_bond_that_a_killed_pairing_leaves_is_not_used() {
     assert!(matches!(air.pairs(Pairing::Compare, BELT_ADDRESS, None).await, Err(PersonError::Undone { by: Pairing::JustWorks, .. })));
     assert_eq!(air.bonded().await, [], "not killed: this side has forgotten it");
     air.order("bond belt-1");
-    let _belt = air.join("bed-1", &bound(BELT_ADDRESS));
+    let links = air.bluez.links("belt-1");
+    let belt = air.join("bed-1", &bound(BELT_ADDRESS));
     air.complains("bed-1", "so nobody knows how").await;
-    assert!(air.sent("belt-1", SERIAL_NUMBER).is_empty());
+    belt.asks_in_vain(&air, "belt-1", links).await;
+}
+
+/// BlueZ signals of a bond, and `wardgate ble pair` trusts the peripheral when it has written down how: then the gateway looks, however long it
+/// would have waited. And a bond that goes is told.
+//= PROMISES.md#P348
+//= PROMISES.md#P349
+#[tokio::test]
+async fn a_bond_that_a_person_made_is_used_and_one_that_went_is_told() {
+    let mut air = Air::under("bond-goes", vec![device(OXIMETER).unwrap()], Pairing::Compare);
+    let mut oximeter = air.join("bed-1", &bound(OXIMETER_ADDRESS));
+    air.complains("bed-1", "is not bonded with this gateway").await;
+    air.pairs(Pairing::Compare, OXIMETER_ADDRESS, None).await.unwrap();
+    oximeter.is_up().await;
+    air.person_under(Pairing::Compare).await.forget(OXIMETER_ADDRESS).await.unwrap();
+    oximeter.goes_down().await;
+    air.complains("bed-1", &format!("the bond of {OXIMETER_ADDRESS} was removed from BlueZ, by `wardgate ble forget`")).await;
+    air.complains("bed-1", "is not bonded with this gateway").await;
+    air.pairs(Pairing::Compare, OXIMETER_ADDRESS, None).await.unwrap();
+    oximeter.is_up().await;
+    // pulled out with the adapter it keeps its bond
+    air.order("adapter gone");
+    oximeter.goes_down().await;
+    air.order("vanish oximeter-1");
+    air.order("adapter back");
+    air.complains("bed-1", "is not near, or switched off").await;
 }
 
 /// What is read over an encrypted link only is read, and no bond is left behind.

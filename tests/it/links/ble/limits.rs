@@ -20,6 +20,18 @@ async fn a_peripheral_whose_subscription_bluez_ends_is_subscribed_to_again() {
     assert_eq!(air.link("bed-1").reconnects, 1);
 }
 
+/// BlueZ closes the sockets of a lost link before it says that the link is lost: nobody is sent to look at BlueZ.
+//= PROMISES.md#P348
+#[tokio::test]
+async fn a_lost_link_is_told_as_that_though_its_sockets_end_first() {
+    let mut air = Air::with("told-lost", &[BELT]);
+    let mut one = air.join("bed-1", &grant(BELT_ADDRESS));
+    one.is_up().await;
+    one.subscribes(RATE).await;
+    air.order("vanish belt-1");
+    air.complains("bed-1", "the link is lost").await;
+}
+
 //= PROMISES.md#P205
 /// What was subscribed to on a lost link BlueZ holds for a moment, and refuses it meanwhile.
 #[tokio::test]

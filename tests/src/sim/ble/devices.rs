@@ -29,7 +29,7 @@ pub struct Device {
     pub clock_steps: Option<u64>,
 }
 
-/// A line of the send log: what went out when somebody listened.
+/// A line of the send log: what went out when somebody listened, or was read.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Said {
     pub monotonic_ns: u64,
@@ -70,6 +70,8 @@ pub(super) struct Peripheral {
     pub characteristics: Vec<Characteristic>,
     pub known: bool,
     pub connected: bool,
+    /// How often it was connected.
+    pub links: u32,
     pub resolved: bool,
     pub paired: bool,
     pub bonded: bool,
@@ -90,6 +92,8 @@ pub(super) struct Peripheral {
     pub unsignalled: bool,
     /// So many times more BlueZ holds what was subscribed to before.
     pub holds: u32,
+    /// So many notifications of its memory go out in one connection event.
+    pub together: u32,
     /// Ticks until the next value.
     pub wait_ms: u64,
     pub count: u32,
@@ -128,6 +132,7 @@ impl Peripheral {
             characteristics,
             known: false,
             connected: false,
+            links: 0,
             resolved: false,
             paired: false,
             bonded: false,
@@ -141,6 +146,7 @@ impl Peripheral {
             opaque: false,
             unsignalled: false,
             holds: 0,
+            together: 1,
             wait_ms: 0,
             count,
             first: count,
@@ -183,7 +189,7 @@ impl Peripheral {
     pub fn note(&mut self, index: usize, bytes: &[u8], says: Says) {
         let said = Said {
             monotonic_ns: boottime_ns(),
-            clock_s: (self.device.kind == Kind::Thermometer).then(|| self.clock_s(boottime_ns())),
+            clock_s: (self.device.kind == Kind::Thermometer && !says.is_empty()).then(|| self.clock_s(boottime_ns())),
             characteristic: format!("{:04x}", self.characteristics[index].uuid),
             hex: bytes.iter().map(|b| format!("{b:02x}")).collect(),
             says,

@@ -10,7 +10,7 @@ use zbus::{Fd, OwnedObjectPath, OwnedVariant};
 
 use super::bus::World;
 use super::devices::{Ear, MTU};
-use super::profiles::{Kind, said_by_reading};
+use super::profiles::said_by_reading;
 use super::tree::{ADAPTER, ADAPTER1, AGENT_MANAGER1, CHARACTERISTIC1, DEVICE1, OBJECT_MANAGER, PROPERTIES};
 
 /// The name of a BlueZ error, and its words.
@@ -148,6 +148,7 @@ impl World {
             "RemoveDevice" => {
                 let path: OwnedObjectPath = asked.body().deserialize().map_err(|_| NO_METHOD)?;
                 let at = self.at(&path).ok_or(("org.bluez.Error.DoesNotExist", "Does Not Exist"))?;
+                self.disconnect(at);
                 let objects = self.peripherals[at].objects();
                 let peripheral = &mut self.peripherals[at];
                 peripheral.forgotten();
@@ -199,6 +200,7 @@ impl World {
         }
         let path = self.peripherals[at].path();
         self.peripherals[at].connected = true;
+        self.peripherals[at].links += 1;
         if !self.peripherals[at].unsignalled {
             self.changed(&path, DEVICE1, vec![("Connected", true.into())]);
         }
@@ -242,16 +244,15 @@ impl World {
             "ReadValue" if !flags.contains(&"read") => Err(("org.bluez.Error.NotPermitted", "Read not permitted")),
             // it is encrypted for that, by just works: nobody is asked, and where the adapter is pairable a bond is left behind
             "ReadValue" if peripheral.guarded && !peripheral.paired => {
-                let value = characteristic.value.clone();
+                let (value, told) = (characteristic.value.clone(), said_by_reading(characteristic.uuid));
+                peripheral.note(index, &value, told);
                 let device = peripheral.path();
                 self.bonded(&device);
                 Ok(Answer::Bytes(value))
             }
             "ReadValue" => {
                 let (value, told) = (characteristic.value.clone(), said_by_reading(characteristic.uuid));
-                if !told.is_empty() {
-                    peripheral.note(index, &value, told);
-                }
+                peripheral.note(index, &value, told);
                 Ok(Answer::Bytes(value))
             }
             "WriteValue" if !flags.contains(&"write") => Err(("org.bluez.Error.NotPermitted", "Write not permitted")),
@@ -290,11 +291,11 @@ impl World {
 
     fn written(&mut self, at: usize, order: &[u8]) {
         let peripheral = &mut self.peripherals[at];
-        let Kind::Meter(records) = peripheral.device.kind else { return };
+        let Some((records, contexts)) = peripheral.device.kind.memory() else { return };
         if order.first() == Some(&3) {
             peripheral.queue.clear(); // abort
         }
-        for (uuid, bytes, says) in peripheral.meter.asked(records, order) {
+        for (uuid, bytes, says) in peripheral.meter.asked(records, contexts, order) {
             if let Some(index) = peripheral.characteristics.iter().position(|c| c.uuid == uuid) {
                 peripheral.queue.push_back((index, bytes, says));
             }

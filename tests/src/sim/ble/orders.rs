@@ -4,8 +4,8 @@ use rustix::net::{SendFlags, send};
 use zbus::Variant;
 
 use super::bus::World;
-use super::devices::Ear;
-use super::profiles::{CONTROL_POINT, Kind, Says, broadcast};
+use super::devices::{Ear, nothing};
+use super::profiles::{Kind, MEASURED_GLUCOSE, Says, broadcast};
 use super::tree::{ADAPTER, ADAPTER1, Adapter, CHARACTERISTIC1, DEVICE1, Dongle, stranger};
 
 const SUPERVISION_MS: u64 = 2000; // a peripheral out of reach is given up after this
@@ -116,14 +116,10 @@ impl World {
         if !peripheral.connected || !peripheral.in_reach || peripheral.mute || peripheral.wait_ms > 0 {
             return;
         }
-        if let Some((index, bytes, says)) = peripheral.queue.pop_front() {
-            let record = peripheral.characteristics[index].uuid != CONTROL_POINT;
+        if !peripheral.queue.is_empty() {
             peripheral.wait_ms = peripheral.device.kind.every_ms();
-            if record && peripheral.meter.cut_after.take_if(|left| *left == 0).is_some() {
-                return self.vanish(at);
-            }
-            peripheral.meter.cut_after.iter_mut().for_each(|left| *left -= u32::from(record));
-            return self.tell(at, index, &bytes, says);
+            let together = peripheral.together;
+            return (0..together).for_each(|_| self.tell_stored(at));
         }
         let Some((uuid, bytes, says)) = peripheral.value().filter(|_| speaking) else { return };
         let heard: Vec<_> = (0..peripheral.characteristics.len())
@@ -134,6 +130,18 @@ impl World {
         for index in heard {
             self.tell(at, index, &bytes, says.clone());
         }
+    }
+
+    /// The next of what was asked of a memory, while it is in reach.
+    fn tell_stored(&mut self, at: usize) {
+        let peripheral = &mut self.peripherals[at];
+        let Some((index, bytes, says)) = peripheral.queue.pop_front().filter(|_| peripheral.in_reach) else { return };
+        let record = peripheral.characteristics[index].uuid == MEASURED_GLUCOSE;
+        if record && peripheral.meter.cut_after.take_if(|left| *left == 0).is_some() {
+            return self.vanish(at);
+        }
+        peripheral.meter.cut_after.iter_mut().for_each(|left| *left -= u32::from(record));
+        self.tell(at, index, &bytes, says);
     }
 
     /// One notification, and a note of it when it went out.
@@ -224,6 +232,11 @@ impl World {
             }
             // as after a change of its services: its sockets end, and the link does not
             "deafen" => peripheral.characteristics.iter_mut().for_each(|c| c.ear = None),
+            // a value of no bytes, from each characteristic that somebody listens to
+            "blank" => {
+                let heard: Vec<_> = (0..peripheral.characteristics.len()).filter(|c| peripheral.characteristics[*c].heard()).collect();
+                heard.into_iter().for_each(|index| self.tell(at, index, &[], nothing()));
+            }
             // BlueZ forgets who has not been heard for 30 s
             "forget" => {
                 self.vanish(at);
@@ -247,6 +260,7 @@ impl World {
                 self.vanish(at);
             }
             "cut" => peripheral.meter.cut_after = Some(much.cast_unsigned()),
+            "together" => peripheral.together = much.cast_unsigned(),
             "hold" => peripheral.holds = much.cast_unsigned(),
             "rssi" => {
                 peripheral.rssi = much as i16;

@@ -41,7 +41,7 @@ impl World {
         }
         let (owner, agent) = self.agent.clone().ok_or(FAILED)?;
         let passkey = match peripheral.device.kind {
-            Kind::Meter(_) => true,
+            Kind::Meter(_) | Kind::Diary(_) => true,
             Kind::Oximeter => false,
             Kind::Beacon => return Err(FAILED), // it takes no connections
             Kind::Belt | Kind::Twins | Kind::Thermometer => {

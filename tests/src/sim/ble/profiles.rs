@@ -25,6 +25,8 @@ pub enum Kind {
     Oximeter,
     /// Its memory holds so many records.
     Meter(u16),
+    /// As a meter, and each record has a context: what it has to say of one record comes from two characteristics.
+    Diary(u16),
     /// By indications: each is confirmed before anybody hears of it. It says with each what its own clock shows.
     Thermometer,
     /// It only broadcasts: what it measures stands in its manufacturer data, and who it is in its service data.
@@ -43,12 +45,22 @@ const SENSOR_LOCATION: u16 = 0x2a38;
 const MEASURED_OXYGEN: u16 = 0x2a5f;
 const MEASURED_TEMPERATURE: u16 = 0x2a1c;
 pub(super) const MEASURED_GLUCOSE: u16 = 0x2a18;
+const CONTEXT: u16 = 0x2a34;
 pub(super) const CONTROL_POINT: u16 = 0x2a52;
 pub(super) const BATTERY: u16 = 0x2a19;
 const BATTERY_PERCENT: u8 = 87;
 const CHEST: u8 = 1;
 
 impl Kind {
+    /// How many records it keeps, and whether each has a context.
+    pub(super) fn memory(self) -> Option<(u16, bool)> {
+        match self {
+            Self::Meter(records) => Some((records, false)),
+            Self::Diary(records) => Some((records, true)),
+            _ => None,
+        }
+    }
+
     pub(super) fn services(self, name: &str) -> Vec<Service> {
         let belt =
             || Service { uuid: 0x180d, characteristics: vec![(MEASURED_RATE, NOTIFY, vec![]), (SENSOR_LOCATION, READ, vec![CHEST])] };
@@ -57,10 +69,13 @@ impl Kind {
             Self::Twins => vec![belt(), belt()],
             Self::Oximeter => vec![Service { uuid: 0x1822, characteristics: vec![(MEASURED_OXYGEN, NOTIFY, vec![])] }],
             Self::Thermometer => vec![Service { uuid: 0x1809, characteristics: vec![(MEASURED_TEMPERATURE, &["indicate"], vec![])] }],
-            Self::Meter(_) => vec![Service {
-                uuid: 0x1808,
-                characteristics: vec![(MEASURED_GLUCOSE, NOTIFY, vec![]), (CONTROL_POINT, &["write", "indicate"], vec![])],
-            }],
+            Self::Meter(_) | Self::Diary(_) => {
+                let contexts = matches!(self, Self::Diary(_)).then_some((CONTEXT, NOTIFY, vec![]));
+                let mut characteristics = vec![(MEASURED_GLUCOSE, NOTIFY, vec![])];
+                characteristics.extend(contexts);
+                characteristics.push((CONTROL_POINT, &["write", "indicate"], vec![]));
+                vec![Service { uuid: 0x1808, characteristics }]
+            }
             Self::Beacon => return Vec::new(),
         };
         let about = [(0x2a25, format!("SN-{name}")), (0x2a29, "simulated".to_owned())];
@@ -75,7 +90,7 @@ impl Kind {
             Self::Belt | Self::Twins => 500,
             Self::Oximeter | Self::Thermometer => 1000,
             Self::Beacon => 200,
-            Self::Meter(_) => 40, // between two records of a report
+            Self::Meter(_) | Self::Diary(_) => 40, // between two records of a report
         }
     }
 
@@ -85,8 +100,8 @@ impl Kind {
             Self::Belt | Self::Twins => Some(rate(n)),
             Self::Oximeter => Some(oxygen(n)),
             Self::Thermometer => Some(temperature(n, clock_s)),
-            Self::Meter(_) => None, // it speaks when it is asked
-            Self::Beacon => None,   // it is not connected: see `broadcast`
+            Self::Meter(_) | Self::Diary(_) => None, // it speaks when it is asked
+            Self::Beacon => None,                    // it is not connected: see `broadcast`
         }
     }
 }
@@ -193,7 +208,7 @@ const NO_RECORDS: u8 = 6;
 
 impl Meter {
     /// What is written to the control point: what goes out for it, in order, as (characteristic, bytes, what they say).
-    pub fn asked(&mut self, records: u16, order: &[u8]) -> Vec<(u16, Vec<u8>, Says)> {
+    pub fn asked(&mut self, records: u16, contexts: bool, order: &[u8]) -> Vec<(u16, Vec<u8>, Says)> {
         let operand = order.get(3..5).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
         let [procedure, operator] = [order.first().copied().unwrap_or(0), order.get(1).copied().unwrap_or(0)];
         let from = if operator == 3 { operand.max(self.first) } else { self.first };
@@ -204,7 +219,7 @@ impl Meter {
                 vec![(CONTROL_POINT, bytes, says([("stored-records", Value::Number(count.into(), 0))]))]
             }
             1 => {
-                let mut told: Vec<_> = (from..records).map(record).collect();
+                let mut told: Vec<_> = (from..records).flat_map(|n| record(n, contexts)).collect();
                 told.push(answer(1, if from < records { SUCCESS } else { NO_RECORDS }));
                 told
             }
@@ -223,12 +238,16 @@ fn answer(procedure: u8, result: u8) -> (u16, Vec<u8>, Says) {
     (CONTROL_POINT, vec![ANSWER, 0, procedure, result], told)
 }
 
-fn record(n: u16) -> (u16, Vec<u8>, Says) {
+/// And its context, where it has one.
+fn record(n: u16, context: bool) -> Vec<(u16, Vec<u8>, Says)> {
     const CONCENTRATION_THERE: u8 = 1 << 1;
+    const CONTEXT_FOLLOWS: u8 = 1 << 4;
+    const MEAL_THERE: u8 = 1 << 1;
+    const MEALS: u16 = 5; // before, after, fasting, casual, bedtime
     const FINGER_CAPILLARY: u8 = 0x11;
     let level = 500 + (n % 1000) as i16;
     let [year_low, year_high] = 2026u16.to_le_bytes();
-    let mut bytes = vec![CONCENTRATION_THERE];
+    let mut bytes = vec![CONCENTRATION_THERE | if context { CONTEXT_FOLLOWS } else { 0 }];
     bytes.extend(n.to_le_bytes());
     bytes.extend([year_low, year_high, 11, 1 + (n / 24 % 28) as u8, (n % 24) as u8, (n % 60) as u8, 0]);
     bytes.extend(sfloat(level, -5));
@@ -239,7 +258,13 @@ fn record(n: u16) -> (u16, Vec<u8>, Says) {
         ("sample-type", Value::Code(1)),
         ("sample-site", Value::Code(1)),
     ]);
-    (MEASURED_GLUCOSE, bytes, told)
+    let mut all = vec![(MEASURED_GLUCOSE, bytes, told)];
+    if context {
+        let meal = (1 + n % MEALS) as u8;
+        let [low, high] = n.to_le_bytes();
+        all.push((CONTEXT, vec![MEAL_THERE, low, high, meal], says([("meal", Value::Code(meal.into()))])));
+    }
+    all
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ pub fn hear(data: &[u8]) {
             for (seat, _) in &seats {
                 seat.claim(Some(&path));
                 seat.route(&format!("{path}/service0000/char0000"), Some((1, path.ends_with('1'))));
-                if bytes.one() % 2 == 0 { seat.open(clock()) } else { seat.close() }
+                if bytes.one() % 2 == 0 { seat.open(clock()) } else { seat.close(clock()) }
             }
         }
         if let Some(message) = bytes.message() {

@@ -278,6 +278,49 @@ async fn a_start_says_nothing_against_bluez_before_it_was_asked() {
     assert_eq!(errors(&status), [off.clone(), off]);
 }
 
+/// Whoever waits for a bond is rung when it comes, and when `wardgate ble pair` has written down how it was made.
+//= PROMISES.md#P349
+#[tokio::test]
+async fn a_bond_that_comes_ends_the_wait_for_it_and_the_rest_that_it_had() {
+    const PERIPHERAL: &str = "F0:00:00:00:00:01";
+    let (radio, path, now) = (radio(), path(PERIPHERAL), Instant::now());
+    let seats = [sits(&radio, Some(PERIPHERAL), None), sits(&radio, Some("F0:00:00:00:00:02"), None)];
+    let rings = async |seat: &Arc<Seat>| tokio::time::timeout(Duration::ZERO, seat.bonding.notified()).await.is_ok();
+    radio.appears(PERIPHERAL, &[]);
+    seats[0].claim(Some(&path));
+    seats[0].lets_rest(&path, now);
+    radio.changes(PERIPHERAL, "RSSI", (-40i16).into());
+    assert!(!rings(&seats[0]).await && seats[0].rests_until(&path, now).is_some());
+    for what in ["Bonded", "Trusted"] {
+        radio.changes(PERIPHERAL, what, true.into());
+        assert!(rings(&seats[0]).await && !rings(&seats[1]).await, "{what}");
+        assert_eq!(seats[0].rests_until(&path, now), None);
+    }
+    radio.changes(PERIPHERAL, "Bonded", false.into());
+    assert!(!rings(&seats[0]).await);
+    assert_eq!((seats[0].bond_gone().as_deref(), seats[1].bond_gone()), (Some(PERIPHERAL), None));
+}
+
+/// Each time for longer, up to half an hour; and whoever makes up addresses fills no memory.
+//= PROMISES.md#P347
+#[test]
+fn who_cannot_be_used_lets_others_go_first_for_ever_longer_until_it_is_of_use() {
+    let (seat, begin) = (sits(&radio(), None, Some(BlePool { service: Some("180d".into()), ..BlePool::default() })), Instant::now());
+    let rests = || {
+        seat.lets_rest("one", begin);
+        (seat.rests_until("one", begin).unwrap() - begin).as_secs()
+    };
+    assert_eq!(std::array::from_fn(|_| rests()), [60, 120, 240, 480, 960, 1920, 1920]);
+    assert_eq!(seat.rests_until("one", begin + Duration::from_secs(1920)), None);
+    seat.recovers("one");
+    assert_eq!(seat.rests_until("one", begin), None);
+    for n in 0..1000 {
+        seat.lets_rest(&address(n), begin);
+    }
+    let resting = (0..1000).filter(|n| seat.rests_until(&address(*n), begin).is_some()).count();
+    assert!((1..=256).contains(&resting), "{resting}");
+}
+
 /// One device with a table without end does not take the room of others.
 #[test]
 fn what_one_device_has_is_bounded_and_what_is_below_nobody_is_not_kept() {
