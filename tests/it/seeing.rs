@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde_json::Value as Json;
 use wardgate_lab::demo::drain_stage;
 use wardgate_lab::ports;
@@ -233,7 +235,9 @@ fn the_gateway_and_the_cloud_tell_the_same_gaps() {
 fn a_terminal_is_given_back(folder: &Path) {
     let terminal = Pty::plug_in(&folder.join("terminal")).expect("a terminal");
     let found = format!("{:?}", terminal.settings().expect("a terminal"));
-    let end = || fs::File::options().read(true).write(true).open(folder.join("terminal")).expect("its other end");
+    // whoever leads a session and opens a terminal has it for its own, and ends with it
+    let flags = OFlags::NOCTTY.bits() as i32;
+    let end = || fs::File::options().read(true).write(true).custom_flags(flags).open(folder.join("terminal")).expect("its other end");
     let mut watch = Command::new(binary("wardgate").expect("built"))
         .args(["status", "--watch", "--state"])
         .arg(folder.join("state"))

@@ -452,7 +452,7 @@ fn a_log_that_is_being_written_is_read_when_that_is_done() {
     let (at, audit) = log("read-while-written", 1);
     let head = |bytes: &[u8]| fs::write(at.join(HEAD), bytes).expect("written");
     let older = fs::read(at.join(HEAD)).expect("a head");
-    (2..=3).for_each(|n| drop(audit.append(entry(n), Moment::default()).expect("written")));
+    (2..=3).for_each(|n| _ = audit.append(entry(n), Moment::default()).expect("written"));
     let newest = fs::read(at.join(HEAD)).expect("a head");
     // as it is between a record and its head
     let lock = OpenOptions::new().write(true).open(at.join(LOCK)).expect("a lock");
