@@ -49,6 +49,9 @@ const HEAD_IS: &str = "audit.head is ";
 const LOG: &str = "audit.log";
 const HEAD: &str = "audit.head";
 const LOCK: &str = "audit.lock";
+/// How long a reader waits for whoever writes: a card takes a second for a record, and one that takes longer hangs.
+const STILL_LOOKS: u32 = 500;
+const STILL_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -244,11 +247,18 @@ pub struct Audit {
     beside: Option<Arc<Beside>>,
 }
 
-/// Whoever writes does so under the lock: while this is held nobody does, and what was half done is done. None: nobody ever wrote there.
+/// Whoever writes does so under the lock: while this is held nobody does, and what was half done is done. It is held for reading files alone, because
+/// the gateway waits for it. None: nobody ever wrote there, or somebody writes for so long that it is read as it is.
 fn still(folder: &Path) -> Option<File> {
     let lock = File::open(folder.join(LOCK)).ok()?;
-    flock(&lock, FlockOperation::LockShared).ok()?;
-    Some(lock)
+    for _ in 0..STILL_LOOKS {
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return Some(lock),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(STILL_LOOK),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// What stands at the end of the log, as far as the device can vouch for it: what comes next is chained to this.

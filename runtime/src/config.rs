@@ -10,6 +10,7 @@ use wardgate_wire::topics;
 
 use crate::fault::{Fault, Guilty, remedy_for};
 
+mod asked_line;
 mod ble;
 mod hint;
 mod inputs;
@@ -28,6 +29,7 @@ mod trust;
 use hint::{Hint, hint, shown};
 use place::{line_at, line_of};
 
+pub use asked_line::asked_line;
 pub use ble::{Ble, BleGrant, BlePool, Pairing, is_address};
 pub use inputs::{Tap, Tapped};
 pub use lock::{Lock, Locked};

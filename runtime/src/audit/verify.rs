@@ -179,7 +179,10 @@ pub fn verify_beside(folder: &Path, key: &PublicKey, known: Option<&Anchor>) -> 
 
 /// One file by itself: what stands behind its last signed record is chained, and nothing more.
 pub fn verify_file(file: &Path, key: &PublicKey) -> Result<Whole, Broken> {
-    let texts = texts(&[file.to_owned()])?;
+    let texts = {
+        let _still = file.parent().and_then(still);
+        texts(&[file.to_owned()])?
+    };
     verify_text(file, &texts[0].1, key)
 }
 
@@ -196,10 +199,12 @@ pub fn verify_text(file: &Path, text: &[u8], key: &PublicKey) -> Result<Whole, B
 /// What the device vouches for, also of a log that is damaged: up to the newest signature before the damage.
 pub fn proven(folder: &Path, key: &PublicKey) -> Vec<Record> {
     let mut chain = Chain::default();
-    let _still = still(folder);
-    let read = super::files(folder).ok().and_then(|files| texts(&files).ok()).unwrap_or_default();
+    let (read, head) = {
+        let _still = still(folder);
+        (super::files(folder).ok().and_then(|files| texts(&files).ok()).unwrap_or_default(), fs::read(folder.join(HEAD)).ok())
+    };
     let done = read.iter().try_for_each(|(path, text)| chain.read(path, text, key));
-    let head = fs::read(folder.join(HEAD)).ok().and_then(|bytes| Head::read(&bytes, key));
+    let head = head.and_then(|bytes| Head::read(&bytes, key));
     if let (Ok(()), Some(head)) = (done, head) {
         let _ = chain.up_to(&head); // how far that is, is all that counts here
     }

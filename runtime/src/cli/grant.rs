@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::site::{Site, who, wrong_key};
 use crate::audit::{Entry, What};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Approval, Package, PluginError, PublicKey, Reach, SecretKey, Withheld, grants_hash, grants_lines, held};
+use crate::plugin::{self, Ahead, Approval, Package, PluginError, PublicKey, Reach, SecretKey, Withheld, grants_hash, grants_lines, held};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -137,7 +137,8 @@ impl Asked {
 
     /// Instances for which a package of this vendor and name was approved.
     fn instances(&self) -> Vec<(&String, &Approval)> {
-        self.site.remembered().approved_for(self.name()).collect()
+        let there = |instance: &String| self.site.config.instances.contains_key(instance);
+        self.site.remembered().approved_for(self.name()).filter(|(instance, _)| there(instance)).collect()
     }
 }
 
@@ -161,13 +162,17 @@ fn diff(of: &Of) -> Result<(), Fault> {
     let mut known = false;
     for (instance, approved) in asked.instances() {
         known = true;
-        let more = asked.reach.beyond(&approved.reach);
-        let less = approved.reach.beyond(&asked.reach);
-        println!("{instance}: against release {}", approved.release);
+        let (release, reach) = approved.held_against();
+        let (more, less) = (asked.reach.beyond(reach), reach.beyond(&asked.reach));
+        println!("{instance}: against release {release}");
         more.iter().for_each(|line| println!("    + {line}"));
         less.iter().for_each(|line| println!("    - {line}"));
+        let ahead = approved.ahead.as_ref().filter(|ahead| ahead.release == asked.release);
         match more.is_empty() {
             true => println!("    reaches nothing new: it may take the place of the one before it"),
+            false if ahead.is_some_and(|ahead| asked.reach.beyond(&ahead.reach).is_empty()) => {
+                println!("    reaches more, and a person approved that: it may take the place of the one before it");
+            }
             false => println!("    reaches more: it starts after `wardgate grant approve {}`", of.package.display()),
         }
     }
@@ -191,7 +196,8 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
             return Err(Fault::new(Guilty::Configuration, what, "name one of them, or add it"));
         }
         None => {
-            asked.instances().into_iter().map(|(instance, _)| instance.clone()).filter(|name| config.instances.contains_key(name)).collect()
+            let runs = |name: &&String| asked.site.remembered().ran.get(*name).is_some_and(|ran| ran.package == asked.name());
+            config.instances.keys().filter(runs).cloned().collect()
         }
     };
     unless_withheld(&asked, &named)?;
@@ -202,7 +208,7 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     for instance in &named {
         let grants = grants_lines(&config.instances[instance], &asked.package.manifest, &config.buses);
         let before = asked.site.remembered().approved(instance, &asked.name());
-        let more = asked.reach.beyond(&before.map(|before| before.reach.clone()).unwrap_or_default()).join(", ");
+        let more = asked.reach.beyond(&before.map(|before| before.held_against().1.clone()).unwrap_or_default()).join(", ");
         let about: [(&str, &dyn std::fmt::Display); 5] = [
             ("instance", instance),
             ("package", &asked.name()),
@@ -215,11 +221,7 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     }
     let kept = asked.site.memory.change(|m| {
         for instance in &named {
-            let grants = before_or(m.approved(instance, &asked.name()), || {
-                grants_hash(&grants_lines(&config.instances[instance], &asked.package.manifest, &config.buses))
-            });
-            let approval = Approval { package: asked.name(), release: asked.release, reach: asked.reach.clone(), grants_hash: grants };
-            m.approve(instance, approval);
+            m.approve(instance, &asked.name(), Ahead { release: asked.release, reach: asked.reach.clone() });
         }
     });
     kept.map_err(|e| Fault::new(Guilty::Store, &e, "the state folder must be writable"))?;
@@ -250,11 +252,6 @@ fn unless_withheld(asked: &Asked, named: &[String]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What was granted stays as it was: approving a package's reach is no approval of a changed gateway.toml.
-fn before_or(before: Option<&Approval>, now: impl FnOnce() -> String) -> String {
-    before.map(|a| a.grants_hash.clone()).unwrap_or_else(now)
-}
-
 fn recall(config: &Path) -> Result<(), Fault> {
     let site = Site::look(config)?.vouched("recall")?;
     let Some(why) = &site.blind else {
@@ -267,14 +264,14 @@ fn recall(config: &Path) -> Result<(), Fault> {
     for (name, instance) in &site.config.instances {
         let package = match Package::admit(&instance.package, &site.admission) {
             Ok(package) => package,
-            Err(why) if remembered.newest_approval(name).is_some() => {
+            Err(why) if remembered.of_what_ran(name).is_some() => {
                 unread.push((name, &instance.package, why));
                 continue;
             }
             Err(_) => continue,
         };
         let Some(by) = package.signed.as_ref() else { continue };
-        if let Some(approval) = remembered.newest_approval(name)
+        if let Some(approval) = remembered.of_what_ran(name)
             && (approval.package.as_str(), approval.release) == (format!("{}/{}", by.vendor, package.manifest.name).as_str(), by.release)
         {
             approval.reach = Reach::of(&package.manifest, &package.surface);
@@ -320,8 +317,8 @@ fn list(config: &Path) -> Result<(), Fault> {
         let vendor = package.signed.as_ref().map_or("nobody", |by| by.vendor.as_str());
         match site.remembered().approved(name, &format!("{vendor}/{}", package.manifest.name)) {
             Some(ran) if ran.grants_hash == hash => {}
-            Some(ran) => println!("    DIFFERS from what it ran with last ({})", ran.grants_hash),
-            None => println!("    has not run yet"),
+            Some(ran) if ran.has_run() => println!("    DIFFERS from what it ran with last ({})", ran.grants_hash),
+            _ => println!("    has not run yet"),
         }
     }
     Ok(())

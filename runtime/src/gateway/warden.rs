@@ -328,12 +328,13 @@ impl Warden {
         let kept = self.remember(move |m| {
             let sights = &all;
             m.ran.retain(|instance, _| configured.contains(instance)); // who is gone begins anew
+            m.only_earlier_of(&configured);
             for (instance, sight) in sights {
                 m.ran.insert(instance.clone(), sight.ran());
                 if let Some(by) = &sight.signed {
                     m.saw(&by.vendor, &sight.name, by.release, Some(&by.digest));
                 }
-                m.approve(instance, sight.approved(m.approved(instance, &sight.package())));
+                m.runs(instance, sight.approved(m.approved(instance, &sight.package())));
             }
         });
         if let Err(why) = kept.await {
@@ -353,8 +354,10 @@ impl Warden {
         let hash = grants_hash(&sight.grants);
         let granted = sight.grants.iter().map(GrantLine::to_string).collect::<Vec<_>>().join("; ");
         let (before, ran) = (known.approved(instance, &sight.package()), known.ran.get(instance));
+        let before = before.filter(|approval| approval.has_run());
         let another = ran.is_some_and(|ran| ran.package != sight.package());
-        let Some(before) = before.filter(|_| !another) else {
+        let mut entries = Vec::new();
+        if before.is_none() || another {
             let about: [(&str, &dyn std::fmt::Display); 5] = [
                 ("instance", &instance),
                 ("package", &sight.package()),
@@ -366,12 +369,11 @@ impl Warden {
                 None => "first seen, as gateway.toml says",
                 Some(_) => "in another package's place, as gateway.toml says; it was approved for this instance before",
             };
-            return vec![with_digest(Entry::new(What::GrantApprove, by, about).and("how", how), sight)];
-        };
-        let mut entries = Vec::new();
-        // what was approved ahead of its time did not run yet
-        let from = ran.map_or(before.release, |ran| ran.release);
-        if from != sight.release() {
+            entries.push(with_digest(Entry::new(What::GrantApprove, by, about).and("how", how), sight));
+        }
+        let Some(before) = before else { return entries };
+        let from = ran.filter(|_| !another).map_or(before.release, |ran| ran.release);
+        if !another && from != sight.release() {
             let about: [(&str, &dyn std::fmt::Display); 4] =
                 [("instance", &instance), ("package", &before.package), ("from", &from), ("to", &sight.release())];
             let what = if sight.release() < from { What::BreakGlass } else { What::Update };

@@ -55,8 +55,8 @@ pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
 pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
-    Accepted, Approval, Change, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log, Memory, RECALL,
-    Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user, grants_hash,
+    Accepted, Ahead, Approval, Change, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log, Memory,
+    RECALL, Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user, grants_hash,
     grants_lines, in_others_hands, sign_config, sign_override, signs,
 };
 

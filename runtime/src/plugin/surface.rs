@@ -7,7 +7,7 @@ use std::fmt;
 use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload};
 
 use super::bound::Bound;
-use crate::config::{Link, Manifest};
+use crate::config::{Link, Manifest, asked_line};
 use crate::contract::{Granted, PACKAGE, VERSION, printable};
 
 const NAME_BYTES_MAX: usize = 200; // names are the plugin's: shown to people, so bounded
@@ -57,7 +57,7 @@ pub enum Mismatch {
     )]
     Without { link: Link, part: String, asked: String },
     #[error(
-        "asks for {link}, which the site does not grant. To allow it, write below [instance.NAME.grants] in gateway.toml, with this site's own where dots stand: {grant}"
+        "asks for {link}, which the site does not grant. To allow it, write below [instance.NAME.grants], with this site's own where dots stand, in gateway.toml: {grant}"
     )]
     NotGranted { link: Link, grant: String },
     #[error("was written for {PACKAGE}@{0}, which this gateway does not speak (it speaks {VERSION})")]
@@ -176,7 +176,12 @@ fn asks(manifest: &Manifest) -> Result<(), Mismatch> {
 pub fn granted(manifest: &Manifest, site: &BTreeSet<Link>) -> Result<Granted, Mismatch> {
     match manifest.links.difference(site).next() {
         Some(link) => {
-            let grant = manifest.asks.get(link).and_then(|ask| asked_line(*link, &ask.grant)).unwrap_or_else(|| form(*link).to_owned());
+            let grant = manifest
+                .asks
+                .get(link)
+                .and_then(|ask| asked_line(*link, &ask.grant))
+                .map(|line| printable(&line, usize::MAX))
+                .unwrap_or_else(|| form(*link).to_owned());
             Err(Mismatch::NotGranted { link: *link, grant })
         }
         None => Ok(Granted {
@@ -185,37 +190,6 @@ pub fn granted(manifest: &Manifest, site: &BTreeSet<Link>) -> Result<Granted, Mi
             ble: manifest.links.contains(&Link::Ble),
         }),
     }
-}
-
-/// What is asked of one link, on one line, as it was read: whatever else its maker wrote there is no part of an advice of ours.
-fn asked_line(link: Link, grant: &str) -> Option<String> {
-    let read: toml::Table = grant.parse().ok()?;
-    let line = format!("{link} = {}", inline(read.get(link.name())?)?);
-    Some(printable(&line, usize::MAX)) // a manifest's reader bounds it, and half a line cannot be pasted
-}
-
-/// As one writes it behind a key. None: it holds what no grant has.
-fn inline(value: &toml::Value) -> Option<String> {
-    use toml::Value as V;
-    let text = |text: &str| (!text.contains(|c: char| c == '"' || c == '\\' || c.is_control())).then(|| format!("\"{text}\""));
-    let is_bare = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    Some(match value {
-        V::String(it) => text(it)?,
-        V::Integer(it) => it.to_string(),
-        V::Boolean(it) => it.to_string(),
-        V::Array(all) => format!("[{}]", all.iter().map(inline).collect::<Option<Vec<_>>>()?.join(", ")),
-        V::Table(all) => {
-            let pair = |(key, value): (&String, &V)| {
-                let key = if is_bare(key) { key.clone() } else { text(key)? };
-                Some(format!("{key} = {}", inline(value)?))
-            };
-            // whom it is about, and then what
-            let mut all: Vec<_> = all.iter().collect();
-            all.sort_by_key(|(_, value)| matches!(value, V::Array(_) | V::Table(_)));
-            format!("{{ {} }}", all.into_iter().map(pair).collect::<Option<Vec<_>>>()?.join(", "))
-        }
-        V::Float(_) | V::Datetime(_) => return None,
-    })
 }
 
 /// Where a package does not say what it asks for: how such a line looks.

@@ -66,18 +66,15 @@ impl Sight {
         Ran { package: self.package(), release: self.release(), digest: self.digest().map(str::to_owned) }
     }
 
-    /// What is approved once this runs, where that was approved before.
+    /// What is approved once this runs, where that was approved before: the next one is held against what runs now, and what the one before it reached
+    /// besides is approved no more. What a person approved ahead of its time holds on until that runs.
     pub(super) fn approved(&self, before: Option<&Approval>) -> Approval {
-        let (release, grants_hash) = (self.release(), grants_hash(&self.grants));
-        match before {
-            // a newer one was approved ahead of its time, or ran already: that holds
-            Some(before) if before.release > release => Approval { grants_hash, ..before.clone() },
-            Some(before) if before.release == release => {
-                Approval { reach: before.reach.clone().filled_in(&self.reach), grants_hash, ..before.clone() }
-            }
-            // the next one is held against what runs now: what the one before it reached besides is approved no more
-            _ => Approval { package: self.package(), release, reach: self.reach.clone(), grants_hash },
-        }
+        let release = self.release();
+        let looked_at = |before: &&Approval| before.ahead.as_ref().is_none_or(|ahead| ahead.release != release);
+        let same = before.filter(|before| before.has_run() && before.release == release).filter(looked_at);
+        let reach = same.map_or_else(|| self.reach.clone(), |before| before.reach.clone().filled_in(&self.reach));
+        let ahead = before.and_then(|before| before.ahead.clone()).filter(|ahead| ahead.release > release);
+        Approval { package: self.package(), release, reach, grants_hash: grants_hash(&self.grants), ahead }
     }
 
     pub(super) fn release(&self) -> u64 {
@@ -155,14 +152,21 @@ impl Judge {
             return if ran { Verdict::Runs } else { Verdict::No(self.known.in_others_hands(&sight.name, by, hands)) };
         }
         let news = || self.known.news(&sight.name, by, None);
-        let no = (!ran).then(news).flatten().or_else(|| self.beyond(instance, sight));
+        // what a person approved since is of what comes after it
+        let exactly = self.known.memory.ran_last_exactly(instance, &sight.ran());
+        let no = (!ran).then(news).flatten().or_else(|| if exactly { None } else { self.beyond(instance, sight) });
         no.map_or(Verdict::Runs, Verdict::No)
     }
 
     fn beyond(&self, instance: &str, sight: &Sight) -> Option<Withheld> {
         let approved = self.known.memory.approved(instance, &sight.package())?;
-        let more = sight.reach.beyond(&approved.reach);
-        let why = Withheld::Beyond { release: sight.release(), approved: approved.release, more: more.join(", ") };
+        let ahead = approved.ahead.as_ref().filter(|ahead| ahead.release == sight.release());
+        if ahead.is_some_and(|ahead| sight.reach.beyond(&ahead.reach).is_empty()) {
+            return None;
+        }
+        let (release, reach) = approved.held_against();
+        let more = sight.reach.beyond(reach);
+        let why = Withheld::Beyond { release: sight.release(), approved: release, more: more.join(", ") };
         (!more.is_empty()).then_some(why)
     }
 }
@@ -173,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::keys::SecretKey;
-    use crate::plugin::{Fleet, Freshness, Remembered, Seen};
+    use crate::plugin::{Ahead, Fleet, Freshness, Remembered, Seen};
 
     fn sight(release: u64) -> Sight {
         another(release, "a")
@@ -186,6 +190,7 @@ mod tests {
             release,
             key,
             others: Vec::new(),
+            signers: vec![key],
             digest: digest.into(),
             listed: String::new(),
             sha256: String::new(),
@@ -199,7 +204,7 @@ mod tests {
         assert!(memory.saw("acme", "pump", 4, Some("a")) && memory.saw("acme", "pump", 5, Some("a")));
         memory.ran.insert("bed-1".into(), Ran { package: "acme/pump".into(), release: 4, digest: Some("a".into()) });
         // a person's approval opens no way back
-        memory.approve("bed-1", Approval { package: "acme/pump".into(), release: 3, ..Approval::default() });
+        memory.approve("bed-1", "acme/pump", Ahead { release: 3, ..Ahead::default() });
         let json = r#"{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z",
                        "revoked_releases":[{"vendor":"acme","name":"pump","release":4}]}"#;
         let fleet = revoked.then(|| Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
@@ -238,7 +243,15 @@ mod tests {
         let (narrow, wide) = (of(&["hears a"]), of(&["hears a", "takes the command stop"]));
         let runs = |release, reach: &Reach| Sight { reach: reach.clone(), ..sight(release) };
         let mut memory = Remembered::default();
-        let take = |memory: &mut Remembered, sight: &Sight| memory.approve("bed-1", sight.approved(memory.approved("bed-1", "acme/pump")));
+        let take = |memory: &mut Remembered, sight: &Sight| {
+            let approval = sight.approved(memory.approved("bed-1", &sight.package()));
+            memory.runs("bed-1", approval);
+            memory.ran.insert("bed-1".into(), sight.ran());
+        };
+        let verdict = |memory: &Remembered, sight: &Sight| {
+            let known = Known { memory: memory.clone(), ..judge(OnRevoked::Alert, false, false).known };
+            Judge { known, ..judge(OnRevoked::Alert, false, false) }.verdict("bed-1", sight, false)
+        };
         let beyond = |memory: &Remembered, sight: &Sight| {
             let known = Known { memory: memory.clone(), ..judge(OnRevoked::Alert, false, false).known };
             Judge { known, ..judge(OnRevoked::Alert, false, false) }.beyond("bed-1", sight).map(|why| why.to_string())
@@ -248,15 +261,23 @@ mod tests {
         take(&mut memory, &runs(2, &narrow));
         let more = Some("release 3 asks for more than was approved for this instance (release 2): takes the command stop".to_owned());
         assert_eq!(beyond(&memory, &runs(3, &wide)), more, "release 1 had it, and release 2 gave it up");
-        // another package in its place, and this one again
-        let other = Approval { package: "acme/scale".into(), release: 9, reach: wide.clone(), grants_hash: "h".into() };
-        memory.approve("bed-1", other);
+        // others are approved for it, more than are kept, and one of them runs in its place for a while
+        for n in 0..20 {
+            memory.approve("bed-1", &format!("acme/other-{n}"), Ahead { release: 1, reach: wide.clone() });
+        }
         assert_eq!(beyond(&memory, &runs(3, &wide)), more);
-        // a person approves it ahead of its time, and release 2 starts once more
-        memory.approve("bed-1", Approval { package: "acme/pump".into(), release: 3, reach: wide.clone(), grants_hash: "h".into() });
+        take(&mut memory, &Sight { name: "scale".into(), ..runs(9, &wide) });
+        assert_eq!(beyond(&memory, &runs(3, &wide)), more);
         take(&mut memory, &runs(2, &narrow));
-        assert_eq!(beyond(&memory, &runs(3, &wide)), None);
-        assert_eq!(memory.approved("bed-1", "acme/scale").map(|a| a.release), Some(9));
+        // a person approves one ahead of its time that reaches less and more, and release 2, which runs, starts once more
+        memory.approve("bed-1", "acme/pump", Ahead { release: 3, reach: of(&["takes the command stop"]) });
+        assert_eq!(verdict(&memory, &runs(2, &narrow)), Verdict::Runs);
+        take(&mut memory, &runs(2, &narrow));
+        let asks = runs(3, &of(&["takes the command stop"]));
+        assert_eq!((beyond(&memory, &asks), beyond(&memory, &runs(4, &asks.reach)).is_some()), (None, true), "that release, and no other");
+        take(&mut memory, &asks);
+        assert_eq!(memory.approved("bed-1", "acme/pump").unwrap().ahead, None);
+        assert!(memory.approved("bed-1", "acme/scale").is_some_and(|a| a.release == 9 && a.has_run()));
     }
 
     /// A release that is signed by the old key and the new one runs on when one of them is revoked.
@@ -264,23 +285,29 @@ mod tests {
     #[test]
     fn one_good_key_of_two_is_enough_and_of_none_the_first_is_named() {
         let key = |n: u8| SecretKey::of_seed(&[n; 32]).public();
-        let with = |revoked: &[u8]| {
+        let with = |revoked: &[u8], named: &[u8]| {
+            let keys: Vec<_> = named.iter().map(|n| format!("\"{}\"", key(*n).id())).collect();
             let revoked = revoked.iter().map(|n| format!(r#"{{"vendor":"acme","key":"{}","reason":"stolen"}}"#, key(*n).id()));
             let json = format!(
-                r#"{{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z","revoked_keys":[{}]}}"#,
-                revoked.collect::<Vec<_>>().join(",")
+                r#"{{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z","revoked_keys":[{}]{}}}"#,
+                revoked.collect::<Vec<_>>().join(","),
+                if named.is_empty() { String::new() } else { format!(r#","vendors":[{{"vendor":"acme","keys":[{}]}}]"#, keys.join(",")) }
             );
             let fleet = Some(Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
             let fleet = Seen { fleet, freshness: Freshness::Fresh, ..Seen::default() };
             let known = Known { fleet, ..judge(OnRevoked::StopNow, false, false).known };
             let mut sight = sight(4);
-            sight.signed.as_mut().unwrap().others = vec![key(2)];
+            let signed = sight.signed.as_mut().unwrap();
+            (signed.others, signed.signers) = (if named.is_empty() { vec![key(2)] } else { Vec::new() }, vec![key(1), key(2)]);
             known.revoked("pump", sight.signed.as_ref().unwrap()).map(|why| why.to_string())
         };
         for one in [&[][..], &[1], &[2]] {
-            assert_eq!(with(one), None, "{one:?}");
+            assert_eq!(with(one, &[]), None, "{one:?}");
         }
-        assert!(with(&[1, 2]).is_some_and(|why| why.contains(&key(1).id())));
+        assert!(with(&[1, 2], &[]).is_some_and(|why| why.contains(&key(1).id())));
+        // a key that the fleet named after it came in vouches too, and one that it names no more does not
+        assert_eq!(with(&[1], &[2]), None);
+        assert!(with(&[1], &[3]).is_some_and(|why| why.contains("stolen")));
     }
 
     #[test]

@@ -80,17 +80,20 @@ pub fn recalled(records: &[Record]) -> Remembered {
                 if record.about.contains_key("how") {
                     ran(release, &mut all); // a person's approval comes before it runs
                 }
-                let hash = text("grants_hash");
-                all.approve(&instance, Approval { package: package.clone(), release, grants_hash: hash, ..Approval::default() });
+                // of what a person approved ahead of its time the log does not say how far it reaches: that is to be approved anew
+                if record.about.contains_key("how") {
+                    let hash = text("grants_hash");
+                    all.runs(&instance, Approval { package: package.clone(), release, grants_hash: hash, ..Approval::default() });
+                }
             }
             What::Update | What::BreakGlass if !instance.is_empty() => {
                 let release = number("to").unwrap_or_default();
                 ran(release, &mut all);
                 let before = all.approved(&instance, &package).cloned().unwrap_or_default();
-                all.approve(&instance, Approval { package: package.clone(), release, ..before });
+                all.runs(&instance, Approval { package: package.clone(), release, ..before });
             }
             What::GrantChange => {
-                if let Some(approval) = all.newest_approval(&instance) {
+                if let Some(approval) = all.of_what_ran(&instance) {
                     approval.grants_hash = text("to");
                 }
             }
@@ -138,7 +141,7 @@ mod tests {
         assert_eq!((known.site_key.as_deref(), known.newest_release("acme", "pump")), (Some("ed25519:x"), Some(4)));
         let approved = |known: &Remembered, instance: &str| known.approved(instance, "acme/pump").map(|a| (a.package.clone(), a.release));
         assert_eq!(approved(&known, "bed-1"), Some(("acme/pump".into(), 3)));
-        assert_eq!((approved(&known, "bed-2"), known.knows("acme", "pump", 9)), (Some(("acme/pump".into(), 9)), false));
+        assert_eq!((approved(&known, "bed-2"), known.knows("acme", "pump", 9)), (None, false), "a person approved it, and it never ran");
         assert_eq!((known.digest("acme", "pump", 4), known.digest("acme", "pump", 3)), (Some("d"), Some("c")));
         let expected = Ran { package: "acme/pump".into(), release: 3, digest: Some("c".into()) };
         assert_eq!(known.ran.into_iter().collect::<Vec<_>>(), [("bed-1".to_owned(), expected)]);

@@ -23,8 +23,10 @@ pub struct Signed {
     pub release: u64,
     /// By which it came in.
     pub key: PublicKey,
-    /// Its vendor's other keys that signed it and were as good then: while one of all of them is, no revoked key stops it.
+    /// Its vendor's other keys that signed it and were as good then.
     pub others: Vec<PublicKey>,
+    /// Whoever signed it: the fleet may name a key of these as its vendor's later.
+    pub signers: Vec<PublicKey>,
     /// Of what was signed: two packages of one release differ in it.
     pub digest: String,
     /// As its vendor's list names it: acme/pump-1.0.0.wardgate
@@ -41,7 +43,8 @@ impl Signed {
         let sha256 = Sha256::digest(sealed.write()).iter().map(|b| format!("{b:02x}")).collect();
         let listed = format!("{}/{}.{ENDING}", claim.vendor, claim.full_name());
         let (vendor, release, digest) = (claim.vendor.clone(), claim.release, sealed.digest());
-        Some(Self { vendor, release, key: *key, others: others.to_vec(), digest, listed, sha256 })
+        let signers = sealed.signers().copied().collect();
+        Some(Self { vendor, release, key: *key, others: others.to_vec(), signers, digest, listed, sha256 })
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
@@ -116,8 +119,7 @@ impl Admission {
                     Err(PluginError::Key(why)) if ran.contains(&sealed.digest()) => {
                         // a key that the fleet's metadata names, where there are any
                         let named = |key: &&PublicKey| self.fleet().is_none_or(|fleet| fleet.names(&sealed.claim.vendor, key));
-                        let known: Vec<_> = sealed.signers().filter(named).copied().collect();
-                        if known.is_empty() { Err(PluginError::Key(why)) } else { Ok(known) }
+                        sealed.signers().find(named).map(|key| vec![*key]).ok_or(PluginError::Key(why))
                     }
                     other => other,
                 };

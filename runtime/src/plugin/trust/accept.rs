@@ -20,7 +20,7 @@ pub struct Accepted {
     pub signed: Signed,
     /// Why it may come in only because the site's key allows it.
     pub by_override: Option<&'static str>,
-    /// The release in whose place it comes: another one of the same name and version.
+    /// The release in whose place it comes: another one of the same name and version. 0: a file that is damaged lies there.
     pub replaces: Option<u64>,
     pub package: Package,
 }
@@ -43,7 +43,10 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
             why: io::ErrorKind::AlreadyExists.into(),
         });
     }
-    let replaces = there.as_ref().map(|there| there.claim.release).filter(|there| *there != release);
+    let damaged = there.is_none()
+        && path.exists()
+        && !known.memory.ran_last_somewhere(&Ran { package: format!("{vendor}/{name}"), release, digest: None });
+    let replaces = there.as_ref().map(|there| there.claim.release).filter(|there| *there != release).or(damaged.then_some(0));
     let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
     let bytes = sealed.write();
     // what an instance ran last is nothing new, though a newer one was taken since: its file may have been lost

@@ -290,6 +290,11 @@ impl Fleet {
         vendors.iter().any(|of| of.vendor == vendor && of.keys.contains(&id))
     }
 
+    /// As above; none: an older `wardgate-trust` did not say.
+    pub fn names_now(&self, vendor: &str, key: &PublicKey) -> Option<bool> {
+        self.vendors.as_ref().map(|_| self.names(vendor, key))
+    }
+
     /// Keys that were a vendor's: a package by one of them is known, and revoked.
     pub fn was_of(&self, vendor: &str, key: &PublicKey) -> bool {
         let id = key.id();

@@ -25,7 +25,7 @@ const MODE: u32 = 0o600;
 /// Releases of one package that are remembered one by one; of older ones only that they are older.
 const RELEASES_MAX: usize = 32;
 /// Packages of which an instance's approval is kept, besides the one that counts now.
-const EARLIER_MAX: usize = 4; // a device that is swapped for another make and back; each has up to 8 kB
+const EARLIER_MAX: usize = 8; // a device that is swapped for another make and back; each has up to 8 kB
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -38,7 +38,8 @@ pub struct Remembered {
     /// By instance.
     #[serde(default)]
     approvals: BTreeMap<String, Approval>,
-    /// By instance: of other packages that were approved for it before, the newest last. Whoever names one of them again finds its approval as it was.
+    /// By instance: of other packages that ran in its place before, or were approved for it, the newest last. Whoever names one of them again finds
+    /// its approval as it was.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     earlier: BTreeMap<String, Vec<Approval>>,
     /// By instance: what it ran last, which may be another release than the one that was approved for it.
@@ -78,14 +79,39 @@ pub struct Ran {
     pub digest: Option<String>,
 }
 
-/// What a person, or a first sight, approved for one instance.
+/// What one instance may reach by one package: what ran asked for, and what a person approved ahead of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Approval {
     /// vendor/name
     pub package: String,
     pub release: u64,
     pub reach: Reach,
+    /// Of the grants with which it ran; empty: it did not run yet.
     pub grants_hash: String,
+    /// A release that a person looked at, and that did not run yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead>,
+}
+
+/// Of this release and no other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ahead {
+    pub release: u64,
+    pub reach: Reach,
+}
+
+impl Approval {
+    pub fn has_run(&self) -> bool {
+        !self.grants_hash.is_empty()
+    }
+
+    /// What another release is held against: what ran; or, where nothing did, what a person approved for it.
+    pub fn held_against(&self) -> (u64, &Reach) {
+        match &self.ahead {
+            Some(ahead) if !self.has_run() => (ahead.release, &ahead.reach),
+            _ => (self.release, &self.reach),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -149,29 +175,64 @@ impl Remembered {
 
     /// Instances for which this package was approved.
     pub fn approved_for(&self, package: String) -> impl Iterator<Item = (&String, &Approval)> {
-        self.approvals.keys().filter_map(move |instance| Some((instance, self.approved(instance, &package)?)))
+        let instances: BTreeSet<_> = self.approvals.keys().chain(self.earlier.keys()).collect();
+        instances.into_iter().filter_map(move |instance| Some((instance, self.approved(instance, &package)?)))
     }
 
-    /// The approval of whichever package it was given for last.
-    pub fn newest_approval(&mut self, instance: &str) -> Option<&mut Approval> {
+    /// Of the package that ran last as this instance.
+    pub fn of_what_ran(&mut self, instance: &str) -> Option<&mut Approval> {
         self.approvals.get_mut(instance)
     }
 
-    /// This counts from here on; of another package it says nothing.
-    pub fn approve(&mut self, instance: &str, approval: Approval) {
+    /// It runs; of another package that says nothing.
+    pub fn runs(&mut self, instance: &str, approval: Approval) {
         let mut earlier = self.earlier.remove(instance).unwrap_or_default();
         earlier.retain(|one| one.package != approval.package);
         let package = approval.package.clone();
         earlier.extend(self.approvals.insert(instance.to_owned(), approval).filter(|before| before.package != package));
-        earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
+        self.keep_earlier(instance, earlier);
+    }
+
+    /// A person looked at this release before it ran; what ran stays what ran.
+    pub fn approve(&mut self, instance: &str, package: &str, ahead: Ahead) {
+        if let Some(approval) = self.approvals.get_mut(instance).filter(|approval| approval.package == package) {
+            approval.ahead = Some(ahead);
+            return;
+        }
+        let mut earlier = self.earlier.remove(instance).unwrap_or_default();
+        match earlier.iter_mut().find(|one| one.package == package) {
+            Some(approval) => approval.ahead = Some(ahead),
+            None => earlier.push(Approval { package: package.to_owned(), ahead: Some(ahead), ..Approval::default() }),
+        }
+        self.keep_earlier(instance, earlier);
+    }
+
+    /// What never ran goes first: by that nobody is held to anything.
+    fn keep_earlier(&mut self, instance: &str, mut earlier: Vec<Approval>) {
+        while earlier.len() > EARLIER_MAX {
+            let first = earlier.iter().position(|one| !one.has_run()).unwrap_or(0);
+            earlier.remove(first);
+        }
         if !earlier.is_empty() {
             self.earlier.insert(instance.to_owned(), earlier);
         }
     }
 
+    /// Of instances that are gone what ran last in their place is known on, and no more.
+    pub fn only_earlier_of(&mut self, configured: &BTreeSet<String>) {
+        self.earlier.retain(|instance, _| configured.contains(instance));
+    }
+
     /// Whether this is what ran last as any instance.
     pub fn ran_last_somewhere(&self, it: &Ran) -> bool {
         self.ran.keys().any(|instance| self.ran_last(instance, it))
+    }
+
+    /// The same, and it is known by its digest: an older gateway wrote none.
+    pub fn ran_last_exactly(&self, instance: &str, it: &Ran) -> bool {
+        let known =
+            self.ran.get(instance).and_then(|ran| ran.digest.as_ref().or_else(|| self.digests.get(&ran.package)?.get(&ran.release)));
+        known.is_some() && self.ran_last(instance, it)
     }
 
     /// Whether this is what ran last as that instance.

@@ -14,7 +14,7 @@ use super::package::Signed;
 pub use accept::{Accepted, examine};
 pub use fleet::{Change, Fleet, Freshness, KeyTerm, Seen};
 pub use hands::{InOthersHands, gateways_user, in_others_hands};
-pub use memory::{Approval, Log, Memory, Ran, Remembered};
+pub use memory::{Ahead, Approval, Log, Memory, Ran, Remembered};
 pub use reach::{GrantLine, Reach, grants_hash, grants_lines};
 pub use site::{EVERYWHERE, Exception, SiteError, allows, config_signature, is_allowed, sign_config, sign_override, signs};
 
@@ -121,7 +121,13 @@ impl Known {
     /// What the fleet says of a package, whatever this gateway saw. One good key of several is enough.
     pub fn revoked(&self, name: &str, by: &Signed) -> Option<Withheld> {
         let fleet = self.fleet.fleet.as_ref()?;
-        let key = by.keys().find(|key| !fleet.was_of(&by.vendor, key)).unwrap_or(&by.key);
+        let good = |key: &&super::PublicKey| {
+            !fleet.was_of(&by.vendor, key) && fleet.names_now(&by.vendor, key).unwrap_or_else(|| by.keys().any(|k| k == *key))
+        };
+        let key = match by.signers.iter().find(good) {
+            Some(good) => good,
+            None => by.keys().chain(&by.signers).find(|key| fleet.was_of(&by.vendor, key)).unwrap_or(&by.key),
+        };
         let (what, revocation) = fleet.revoked(&by.vendor, key, name, by.release)?;
         Some(Withheld::Revoked { what, reason: revocation.reason, since: revocation.since })
     }
