@@ -130,7 +130,7 @@ impl Peripheral {
         let mut again_ms = AGAIN_MS_MIN;
         loop {
             let Some((bluez, path, device)) = self.find().await else { return };
-            let begun = Instant::now();
+            let heard_ns = self.seat.heard_ns();
             let made = self.connect(&bluez, &path, &device);
             let Some(made) = self.meanwhile(made).await else {
                 let _ = bluez.disconnect(&path).await; // it was on its way
@@ -141,13 +141,14 @@ impl Peripheral {
                     let (mtu, found) = self.discover(&path);
                     self.connected += 1;
                     self.status.link(&self.name, |l| l.reconnects = self.connected - 1);
+                    let begun = Instant::now();
                     let ended = self.talk(&bluez, &path, mtu, found).await;
-                    let held = begun.elapsed() > Duration::from_millis(AGAIN_MS_MAX);
-                    if held {
+                    if begun.elapsed() > Duration::from_millis(AGAIN_MS_MAX) {
                         again_ms = AGAIN_MS_MIN;
                     }
+                    let spoke = self.seat.heard_ns() != heard_ns;
                     match ended {
-                        Some(Ended { why, useless }) => (self.of_whom(&device, why), useless || !held),
+                        Some(Ended { why, useless }) => (self.of_whom(&device, why), useless && !spoke),
                         None => {
                             let _ = bluez.disconnect(&path).await; // another may have it now
                             return;

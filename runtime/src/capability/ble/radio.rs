@@ -296,8 +296,9 @@ impl Radio {
             if !powered && state.adapter.take().is_some() {
                 state.away = Some(OFF.to_owned());
             }
-            if state.tree.adapters().next().is_none() {
-                state.seats.iter().for_each(|seat| seat.forget_bond_gone()); // its devices went with it: their bonds are on the disk
+            if !state.tree.has_adapter(path) {
+                // its devices went with it: their bonds are on the disk
+                state.seats.iter().filter(|seat| seat.had(path)).for_each(|seat| seat.forget_bond_gone());
             }
             state.wake(None);
             return self.0.bell.notify_one();
@@ -484,6 +485,9 @@ impl State {
     fn bond_changed(&self, path: &str, before: Option<&Device>) {
         let Some(before) = before else { return };
         let now = self.tree.device(path);
+        if now.is_none() && !self.tree.has_adapter(&before.adapter) {
+            return; // it went with its adapter: the bond is on the disk
+        }
         if before.bonded && !now.is_some_and(|device| device.bonded) {
             self.seats.iter().for_each(|seat| seat.unbonded(path, &before.address));
         } else if let Some(device) = now {

@@ -123,6 +123,11 @@ impl Seat {
         self.lock().device.as_deref().is_some_and(|device| path.strip_prefix(device).is_some_and(|below| below.starts_with('/')))
     }
 
+    /// The device that it has, or had last, is below this path.
+    pub fn had(&self, path: &str) -> bool {
+        self.lock().of.as_deref().is_some_and(|of| of.strip_prefix(path).is_some_and(|below| below.starts_with('/')))
+    }
+
     /// Something was said that nobody heard.
     pub fn missed(&self, now: Moment) {
         let mut inner = self.lock();

@@ -31,6 +31,8 @@ const SILENT_MAX: u32 = 3;
 const MUTE_FACTOR: u64 = 3; // whoever is just put on takes a while, and a link that is lost at a bad moment is too much for BlueZ
 /// How often the time is doubled after which the link of one that says nothing is made anew.
 const MUTE_DOUBLINGS_MAX: u32 = 6; // of thirty seconds half an hour: a strap that nobody wears costs the radio little
+/// A link that is lost within this, and on which nothing was said, was of no use.
+const BRIEF_S: u64 = 5; // a plugin has subscribed by then, and whoever measures speaks each second
 
 /// One that the plugin was told of.
 pub(super) struct Characteristic {
@@ -51,6 +53,8 @@ pub(super) struct Session {
     waiting: VecDeque<Ask>,
     under_way: Option<UnderWay>,
     silent: u32,
+    /// Since when the link stands.
+    since: Instant,
 }
 
 struct UnderWay {
@@ -79,19 +83,23 @@ enum Step {
 /// Why a link has ended.
 pub(super) struct Ended {
     pub why: String,
-    /// Its peripheral was of no use while it was there.
+    /// Its peripheral was of no use while it was there, unless it said something.
     pub useless: bool,
-}
-
-impl Ended {
-    fn lost(why: String) -> Self {
-        Self { why, useless: false }
-    }
 }
 
 impl Session {
     pub(super) fn new(bluez: Bluez, path: String, found: BTreeMap<u16, Characteristic>) -> Self {
-        Self { bluez, path, found, sockets: Sockets::default(), signals: Vec::new(), waiting: VecDeque::new(), under_way: None, silent: 0 }
+        Self {
+            bluez,
+            path,
+            found,
+            sockets: Sockets::default(),
+            signals: Vec::new(),
+            waiting: VecDeque::new(),
+            under_way: None,
+            silent: 0,
+            since: Instant::now(),
+        }
     }
 
     /// Until the link is gone, and why; None when nobody needs it any more.
@@ -105,14 +113,14 @@ impl Session {
         loop {
             if let Some(why) = self.hear(of) {
                 let (bluez, path) = (self.bluez.clone(), self.path.clone());
-                return Some(Ended::lost(closed(of, &bluez, &path, &why).await)); // made anew, so that the plugin learns of it and subscribes again
+                return Some(closed(of, &bluez, &path, self.since, &why).await); // made anew, so that the plugin learns of it and subscribes again
             }
-            if let Err(why) = radio_says(of, &self.path) {
-                return Some(Ended::lost(why));
+            if let Err(ended) = radio_says(of, &self.path, self.since) {
+                return Some(ended);
             }
             if let Some(why) = self.says_nothing(of) {
                 let _ = self.bluez.disconnect(&self.path).await;
-                return Some(Ended::lost(why));
+                return Some(Ended { why, useless: true });
             }
             self.begin(of);
             match self.step(of).await {
@@ -331,24 +339,32 @@ async fn listen_once(bluez: &Bluez, path: &str, notifies: bool) -> Result<Heard,
     bluez.start_notify(path).await.map(|()| Heard::Signals)
 }
 
-fn radio_says(of: &Peripheral, path: &str) -> Result<(), String> {
+/// `since`: when the link was made.
+fn radio_says(of: &Peripheral, path: &str, since: Instant) -> Result<(), Ended> {
     match of.radio.device(path) {
-        None => Err("BlueZ has it no more: it was removed there, the adapter is gone, or BlueZ was started anew".into()),
-        Some(device) if !device.connected => Err("the link is lost".into()),
+        None => {
+            let why = "BlueZ has it no more: it was removed there, the adapter is gone, or BlueZ was started anew".into();
+            Err(Ended { why, useless: false })
+        }
+        Some(device) if !device.connected => {
+            Err(Ended { why: "the link is lost".into(), useless: since.elapsed() < Duration::from_secs(BRIEF_S) })
+        }
         Some(_) => Ok(()),
     }
 }
 
 /// BlueZ has closed a socket: the link is lost, of which it may say so a moment later; or its services are read anew, and nothing would come any more.
-async fn closed(of: &Peripheral, bluez: &Bluez, path: &str, why: &io::Error) -> String {
+/// Then the link is ended too: its peripheral is as good as before, and whoever has it next makes another.
+async fn closed(of: &Peripheral, bluez: &Bluez, path: &str, since: Instant, why: &io::Error) -> Ended {
     let until = Instant::now() + Duration::from_millis(WORD_MS_MAX);
     loop {
         let _ = of.radio.learn(bluez, path).await; // of one that BlueZ has no more, the signal says so
-        if let Err(lost) = radio_says(of, path) {
+        if let Err(lost) = radio_says(of, path, since) {
             return lost;
         }
         if Instant::now() >= until {
-            return format!("BlueZ ended a subscription: {why}");
+            let _ = bluez.disconnect(path).await;
+            return Ended { why: format!("BlueZ ended a subscription: {why}"), useless: false };
         }
         sleep(Duration::from_millis(WORD_LOOK_MS)).await;
     }

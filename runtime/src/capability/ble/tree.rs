@@ -200,6 +200,10 @@ impl Tree {
         })
     }
 
+    pub fn has_adapter(&self, path: &str) -> bool {
+        matches!(self.objects.get(path), Some(Object::Adapter(_)))
+    }
+
     /// Of the adapter at this path; empty: it has none.
     pub fn address_of(&self, adapter: &str) -> String {
         self.adapters().find(|(path, _)| *path == adapter).map(|(_, a)| a.address.clone()).unwrap_or_default()

@@ -59,3 +59,71 @@ async fn a_pool_takes_the_next_where_the_bond_of_the_nearest_does_not_count() {
     one.is_up().await;
     one.is("SN-belt-1").await;
 }
+
+/// One that is heard is of use, however short its link was, and whoever ended that: the pool stays with it, and no link is left to nobody.
+//= PROMISES.md#P347
+#[tokio::test]
+async fn a_pool_stays_with_a_device_that_speaks_whatever_becomes_of_its_link() {
+    let mut air = Air::with("pool-speaks", &[NEAR, FAR]);
+    air.order("rssi belt-1 -30");
+    air.order("rssi belt-2 -80");
+    air.order("on");
+    let mut one = air.join("bed-1", &pool());
+    one.is_up().await;
+    one.subscribes(RATE).await;
+    one.hears(RATE, 2).await;
+    air.order("deafen belt-1");
+    one.goes_down().await;
+    air.complains("bed-1", &format!("{NEAR_ADDRESS}: BlueZ ended a subscription")).await;
+    one.is_up().await;
+    one.is("SN-belt-1").await;
+    assert_eq!(air.bluez.links("belt-1"), Some(2), "the link that BlueZ left it was ended, and another made");
+    one.subscribes(RATE).await;
+    one.hears(RATE, 2).await;
+    air.order("vanish belt-1");
+    one.goes_down().await;
+    air.order("return belt-1");
+    one.is_up().await;
+    one.is("SN-belt-1").await;
+    assert_eq!(air.bluez.links("belt-2"), Some(0));
+}
+
+/// However long it took to connect: only how long the link then stood counts.
+//= PROMISES.md#P347
+#[tokio::test]
+async fn a_pool_takes_the_next_where_the_nearest_is_slow_to_connect_and_lost_at_once() {
+    let mut air = Air::with("pool-brief", &[NEAR, FAR]);
+    air.order("opaque belt-1");
+    air.order("rssi belt-1 -30");
+    air.order("rssi belt-2 -80");
+    let mut one = air.join("bed-1", &pool());
+    while air.bluez.links("belt-1") == Some(0) {
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await; // longer than the longest pause between two tries
+    air.order("clear belt-1");
+    one.is_up().await;
+    one.is("SN-belt-1").await;
+    air.order("vanish belt-1");
+    one.goes_down().await;
+    air.order("return belt-1");
+    one.is_up().await;
+    one.is("SN-belt-2").await;
+}
+
+//= PROMISES.md#P347
+#[tokio::test]
+async fn a_pool_takes_the_next_where_the_nearest_says_nothing() {
+    let mut air = Air::with("pool-silent", &[NEAR, FAR]);
+    air.status.instance("bed-1", |i| i.silent_after_s = 4); // so that the link stands for a while
+    air.order("rssi belt-1 -30");
+    air.order("rssi belt-2 -80");
+    let mut one = air.join("bed-1", &pool());
+    one.is_up().await;
+    one.is("SN-belt-1").await;
+    one.subscribes(RATE).await;
+    one.goes_down().await;
+    air.complains("bed-1", &format!("{NEAR_ADDRESS}: it was subscribed to and said nothing for 12 s")).await;
+    one.is_up().await;
+    one.is("SN-belt-2").await;
+}

@@ -65,6 +65,11 @@ impl Radio {
         self.heard(&Message::signal(path(address), PROPERTIES, "PropertiesChanged").sender(OWNER).build(&body).unwrap());
     }
 
+    fn goes(&self, path: &str, interface: &str) {
+        let body = (OwnedObjectPath::try_from(path.to_owned()).unwrap(), vec![interface.to_owned()]);
+        self.heard(&Message::signal("/", OBJECT_MANAGER, "InterfacesRemoved").sender(OWNER).build(&body).unwrap());
+    }
+
     fn knows(&self, address: &str) -> bool {
         self.lock().tree.device(&path(address)).is_some()
     }
@@ -299,6 +304,32 @@ async fn a_bond_that_comes_ends_the_wait_for_it_and_the_rest_that_it_had() {
     radio.changes(PERIPHERAL, "Bonded", false.into());
     assert!(!rings(&seats[0]).await);
     assert_eq!((seats[0].bond_gone().as_deref(), seats[1].bond_gone()), (Some(PERIPHERAL), None));
+}
+
+/// Also where another adapter stays, and whichever of the two BlueZ tells first.
+//= PROMISES.md#P348
+#[test]
+fn an_adapter_that_is_pulled_out_removes_no_bond_though_another_stays() {
+    const PERIPHERAL: &str = "F0:00:00:00:00:01";
+    let device = path(PERIPHERAL);
+    let gone_in = |order: &[(&str, &str)]| {
+        let radio = radio();
+        let seat = sits(&radio, Some(PERIPHERAL), None);
+        for adapter in ["/org/bluez/hci0", "/org/bluez/hci1"] {
+            radio.added(adapter, ADAPTER, properties([("Powered", true.into())]));
+        }
+        radio.appears(PERIPHERAL, &[]);
+        radio.changes(PERIPHERAL, "Adapter", OwnedObjectPath::try_from("/org/bluez/hci0").unwrap().into());
+        radio.changes(PERIPHERAL, "Bonded", true.into());
+        seat.claim(Some(&device));
+        order.iter().for_each(|(path, interface)| radio.goes(path, interface));
+        seat.bond_gone()
+    };
+    let (of_device, of_adapter, of_other) = ((&*device, DEVICE), ("/org/bluez/hci0", ADAPTER), ("/org/bluez/hci1", ADAPTER));
+    assert_eq!(gone_in(&[of_device, of_adapter]), None);
+    assert_eq!(gone_in(&[of_adapter, of_device]), None);
+    assert_eq!(gone_in(&[of_device]).as_deref(), Some(PERIPHERAL), "it was removed alone");
+    assert_eq!(gone_in(&[of_device, of_other]).as_deref(), Some(PERIPHERAL), "of an adapter that stays");
 }
 
 /// Each time for longer, up to half an hour; and whoever makes up addresses fills no memory.
