@@ -2,7 +2,8 @@
 //!
 //! A record and the place reached go out in one call, so that both are on flash or neither. A record whose context follows waits
 //! for it, and what comes behind waits with it; when the link is lost in between, all of that comes again. A context that does not come is
-//! asked for again by its record.
+//! asked for again by its record. Where nothing can be asked for, nothing comes again: what waits is told without its context, after a moment
+//! or when the link is lost.
 //!
 //! A meter's numbers are not taken on trust: a battery may be changed, and they begin anew. So the first report on a link begins with
 //! the last records that were taken, and they must be the same. Nothing is deleted but what was reported on this very link, and then
@@ -67,6 +68,16 @@ enum Numbers {
     Anew,
 }
 
+/// The moment that whoever waits for a context is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    No,
+    /// It runs since the first began to wait.
+    Runs,
+    /// It is over, within the pause that a busy meter is given: it is looked at behind that.
+    PutOff,
+}
+
 pub struct Fetch {
     places: Places,
     /// Of a meter that does not say who it is: it holds as long as the link.
@@ -80,6 +91,13 @@ pub struct Fetch {
     rounds: u32,
     /// Everything is listened to, and it may be asked.
     started: bool,
+    /// What told last has a control point; asking there is refused on this link, for good.
+    stores: bool,
+    refused: bool,
+    /// Who the link is to, when it is lost and nobody can be asked any more.
+    who: Option<String>,
+    /// The unit that the channels are described with.
+    unit: usize,
     /// Counted before it was reported.
     size: u32,
     /// Reported since it was last asked, and taken since the link came up.
@@ -98,6 +116,9 @@ pub struct Fetch {
     /// Why nothing is deleted on this link, though the site wants it.
     keeps: Option<String>,
     pairs: Pairs,
+    late: Late,
+    /// It was busy or silent, and is left alone until `AGAIN`.
+    paused: bool,
     /// The report that was asked for has brought no record yet.
     empty: bool,
     /// A report brought more than can wait: from this record on it comes again.
@@ -125,6 +146,10 @@ impl Fetch {
             numbers: Numbers::Unknown,
             rounds: 0,
             started: false,
+            stores: false,
+            refused: false,
+            who: None,
+            unit: 0,
             size: 0,
             seen: Runs::default(),
             fresh: Runs::default(),
@@ -135,6 +160,8 @@ impl Fetch {
             all_only: false,
             keeps: None,
             pairs: Pairs::default(),
+            late: Late::No,
+            paused: false,
             empty: false,
             passed_over: None,
             awaited: (0, 0),
@@ -143,7 +170,11 @@ impl Fetch {
     }
 
     fn place(&mut self, peer: &Peer) -> &mut Place {
-        match peer.who() {
+        self.place_of(peer.who())
+    }
+
+    fn place_of(&mut self, who: Option<&str>) -> &mut Place {
+        match who {
             Some(meter) => self.places.of(meter),
             None if self.one => self.places.of(""),
             None => &mut self.nameless,
@@ -151,8 +182,25 @@ impl Fetch {
     }
 
     fn keep(&self, peer: &Peer, out: &mut Outbox) {
-        if peer.who().is_some() || self.one {
+        self.keep_of(peer.who(), out);
+    }
+
+    fn keep_of(&self, who: Option<&str>, out: &mut Outbox) {
+        if who.is_some() || self.one {
             out.keep(&self.places.to_bytes());
+        }
+    }
+
+    /// Otherwise what is not told now never is.
+    pub fn can_ask(&self, peer: &Peer) -> bool {
+        peer.handle(CONTROL_POINT).is_some() && !self.refused
+    }
+
+    /// What a lost link leaves of whoever tells.
+    fn note(&mut self, peer: &Peer) {
+        self.stores = peer.handle(CONTROL_POINT).is_some();
+        if self.who.as_deref() != peer.who() {
+            self.who = peer.who().map(str::to_owned);
         }
     }
 
@@ -181,7 +229,7 @@ impl Fetch {
             self.numbers = Numbers::Same; // kept by a version that took them on trust
             self.keep_them("what was taken of it was not marked yet");
         }
-        self.started = true;
+        (self.started, self.refused) = (true, false);
         self.ask(peer, out);
     }
 
@@ -277,12 +325,14 @@ impl Fetch {
         if why == ble::Failure::NotGranted && self.does_without(peer, out) {
             return;
         }
+        self.refused = matches!(why, ble::Failure::NotGranted | ble::Failure::NotPermitted);
         self.stop(out);
         let detail = format!("stored records cannot be asked for: {}", refusal(&why));
         out.log(Level::Warn, &detail);
         peer.report(Health::Degraded, &detail, out);
-        if !matches!(why, ble::Failure::NotGranted | ble::Failure::NotPermitted) {
+        if !self.refused {
             out.set_timer(AGAIN, RETRY_MS);
+            self.paused = true;
         }
     }
 
@@ -306,9 +356,10 @@ impl Fetch {
     }
 
     pub fn measured(&mut self, peer: &mut Peer, mut record: Record, out: &mut Outbox) {
+        self.note(peer);
         match self.doing {
             Doing::Reporting => out.set_timer(PATIENCE, PATIENCE_MS),
-            Doing::Waiting => out.set_timer(LATE, LATE_MS),
+            Doing::Waiting if self.empty => self.wait_anew(out),
             _ => {}
         }
         if !self.overtaken() {
@@ -386,9 +437,10 @@ impl Fetch {
     }
 
     pub fn context(&mut self, peer: &mut Peer, context: Record, out: &mut Outbox) {
-        let stored = peer.handle(CONTROL_POINT).is_some();
+        self.note(peer);
         // where too many came before their records, those will wait, and be asked for again
-        let known = stored && (self.place(peer).has(context.sequence) || self.pairs.is_crowded());
+        let comes_again = self.can_ask(peer) && self.pairs.is_crowded();
+        let known = comes_again || self.stores && self.place(peer).has(context.sequence);
         if let Some(alone) = self.pairs.context(context, known) {
             peer.say(CHANNELS, vec![alone], out);
         }
@@ -400,36 +452,61 @@ impl Fetch {
 
     /// What need not wait goes out.
     fn say_pairs(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        let mut taken = false;
-        while let Some(record) = self.pairs.next() {
-            taken |= self.say(peer, record, out);
-        }
-        if taken {
-            self.keep(peer, out);
-        }
+        let said = self.say_ready(peer.who(), out);
         match self.doing {
-            Doing::Waiting => self.reported(peer, out),
+            Doing::Waiting => {
+                if said {
+                    self.late = Late::No; // contexts of the report are still coming
+                }
+                self.reported(peer, out);
+            }
             Doing::Nothing => self.wait(out),
             _ => {} // it is looked at when that is over
         }
     }
 
-    fn wait(&self, out: &mut Outbox) {
-        if !self.pairs.is_empty() {
-            out.set_timer(LATE, LATE_MS);
+    /// `true`: there was some.
+    fn say_ready(&mut self, who: Option<&str>, out: &mut Outbox) -> bool {
+        let mut said = false;
+        while let Some(record) = self.pairs.next() {
+            self.say(who, record, out);
+            said = true;
         }
+        if said && self.stores {
+            self.keep_of(who, out);
+        }
+        said
+    }
+
+    /// Not pushed out by what comes behind whoever waits already.
+    fn wait(&mut self, out: &mut Outbox) {
+        if self.pairs.is_empty() {
+            self.late = Late::No;
+        } else if self.late == Late::No {
+            self.wait_anew(out);
+        }
+    }
+
+    fn wait_anew(&mut self, out: &mut Outbox) {
+        self.late = Late::Runs;
+        out.set_timer(LATE, LATE_MS);
     }
 
     /// The meter has told all that was asked for.
     fn reported(&mut self, peer: &mut Peer, out: &mut Outbox) {
         if !self.pairs.is_empty() || self.empty {
-            if self.doing != Doing::Waiting {
+            let begins = self.doing != Doing::Waiting;
+            if begins {
                 self.doing = Doing::Waiting;
                 out.cancel_timer(PATIENCE);
             }
-            return out.set_timer(LATE, LATE_MS);
+            if begins || self.empty || self.late == Late::No {
+                self.wait_anew(out);
+            }
+            return;
         }
         if self.doing == Doing::Waiting {
+            self.late = Late::No;
             out.cancel_timer(LATE);
         }
         self.go_on(peer, out);
@@ -449,8 +526,8 @@ impl Fetch {
 
     /// Whoever waits has waited long enough.
     fn late(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        let stored = peer.handle(CONTROL_POINT).is_some();
-        if !stored {
+        let can_ask = self.can_ask(peer);
+        if !can_ask {
             peer.say(CHANNELS, self.pairs.left(), out);
         }
         let Some(waiting) = self.pairs.waiting() else {
@@ -459,10 +536,14 @@ impl Fetch {
             }
             return;
         };
-        if stored && !self.started {
+        if can_ask && !self.started {
             return self.wait(out);
         }
-        if stored && self.asked_for(waiting) <= ROUNDS_MAX {
+        if can_ask && self.paused {
+            self.late = Late::PutOff;
+            return;
+        }
+        if can_ask && self.asked_for(waiting) <= ROUNDS_MAX {
             out.log(Level::Warn, &format!("the context of record {waiting} did not come: it is asked for again"));
             return match self.doing {
                 Doing::Waiting => self.report(peer, waiting.into(), out),
@@ -485,18 +566,21 @@ impl Fetch {
         out.log(Level::Warn, &format!("contexts that were announced did not come: of record {}", without.join(", ")));
     }
 
-    /// `true`: it is taken, which is to be kept.
-    fn say(&mut self, peer: &mut Peer, record: Record, out: &mut Outbox) -> bool {
-        peer.unit(CHANNELS, record.message.unit, out);
-        let stored = peer.handle(CONTROL_POINT).is_some();
-        if stored {
+    fn say(&mut self, who: Option<&str>, record: Record, out: &mut Outbox) {
+        if let Some(unit) = record.message.unit.filter(|unit| *unit != self.unit) {
+            // not by the peer, which is gone when the link is
+            self.unit = unit;
+            for (channel, column) in (0..).zip(CHANNELS).filter(|(_, column)| column.has_units()) {
+                out.describe(channel, &column.describe(unit));
+            }
+        }
+        if self.stores {
             self.seen.take(record.sequence);
             self.fresh.take(record.sequence);
             let doubted = matches!(self.numbers, Numbers::Unknown | Numbers::Gone);
-            self.place(peer).take(record.sequence, record.mark, doubted);
+            self.place_of(who).take(record.sequence, record.mark, doubted);
         }
         out.emit(&[record.message.observation()]);
-        stored
     }
 
     pub fn answered(&mut self, peer: &mut Peer, answer: Answer, out: &mut Outbox) {
@@ -525,7 +609,7 @@ impl Fetch {
                     self.all_only = true;
                     self.begin(peer, out);
                 }
-                _ => self.later(peer, RETRY_MS, &format!("the meter could not report its records (result {result})"), out),
+                _ => self.pause(peer, &format!("the meter could not report its records (result {result})"), out),
             },
             (Doing::Deleting(_), Answer::Result { procedure: DELETE, result }) => match result {
                 SUCCESS | NO_RECORDS => self.rest(peer, out),
@@ -538,7 +622,7 @@ impl Fetch {
     /// What it answered is damaged.
     pub fn not_understood(&mut self, peer: &mut Peer, out: &mut Outbox) {
         if !matches!(self.doing, Doing::Nothing | Doing::Waiting) {
-            self.later(peer, RETRY_MS, "what the meter answered was damaged: it is asked again", out);
+            self.pause(peer, "what the meter answered was damaged: it is asked again", out);
         }
     }
 
@@ -626,6 +710,7 @@ impl Fetch {
 
     fn rest(&mut self, peer: &mut Peer, out: &mut Outbox) {
         self.stop(out);
+        self.paused = false;
         out.set_timer(AGAIN, self.again_ms);
         match &self.keeps {
             Some(why) if self.delete => peer.report(Health::Degraded, why, out),
@@ -640,7 +725,18 @@ impl Fetch {
         peer.report(Health::Degraded, why, out);
     }
 
+    /// A meter that was busy or silent is left alone for a moment.
+    fn pause(&mut self, peer: &mut Peer, why: &str, out: &mut Outbox) {
+        self.later(peer, RETRY_MS, why, out);
+        self.paused = true;
+    }
+
     pub fn timer(&mut self, peer: &mut Peer, tag: Tag, out: &mut Outbox) {
+        match tag {
+            LATE => self.late = Late::No,
+            AGAIN => self.paused = false,
+            _ => {}
+        }
         match tag {
             // it may not even refuse to count
             PATIENCE if self.doing == Doing::Counting => self.uncounted(peer, out),
@@ -648,9 +744,17 @@ impl Fetch {
             PATIENCE if self.doing == Doing::Sizing => self.unsized_report(peer, out),
             PATIENCE if !matches!(self.doing, Doing::Nothing | Doing::Waiting) => {
                 self.write(peer, &[ABORT, 0], out);
-                self.later(peer, RETRY_MS, "the meter fell silent over its stored records", out);
+                self.pause(peer, "the meter fell silent over its stored records", out);
             }
-            AGAIN if self.doing == Doing::Nothing => self.ask(peer, out),
+            AGAIN if self.doing == Doing::Nothing => {
+                if self.late == Late::PutOff {
+                    self.late = Late::No;
+                    self.late(peer, out);
+                }
+                if self.doing == Doing::Nothing {
+                    self.ask(peer, out);
+                }
+            }
             LATE if matches!(self.doing, Doing::Nothing | Doing::Waiting) => self.late(peer, out),
             _ => {}
         }
@@ -659,16 +763,33 @@ impl Fetch {
     pub fn lost(&mut self, out: &mut Outbox) {
         out.cancel_timer(PATIENCE);
         out.cancel_timer(AGAIN);
-        if let Some(waiting) = self.pairs.waiting() {
+        if !self.pairs.is_empty() {
             out.cancel_timer(LATE);
+        }
+        if self.refused || !self.stores {
+            self.tell_held(out);
+        } else if let Some(waiting) = self.pairs.waiting() {
             self.asked_for(waiting); // else one whose context never comes could keep back, on a link that breaks often, all that is behind it
         }
-        // the next may be another, and a record that is held comes again, with its context
+        // the next may be another, and a record that is held and can be asked for comes again, with its context
         self.nameless = Place::default();
         (self.seen, self.fresh) = (Runs::default(), Runs::default());
         (self.doing, self.numbers, self.started) = (Doing::Nothing, Numbers::Unknown, false);
         (self.whole, self.mistaken, self.later_same, self.missed, self.all_only) = (false, false, false, false, false);
         (self.pairs, self.passed_over, self.cleared, self.keeps) = (Pairs::default(), None, None, None);
+        (self.late, self.paused, self.stores, self.refused, self.who) = (Late::No, false, false, false, None);
+    }
+
+    /// Nobody can ask for it on the next link.
+    fn tell_held(&mut self, out: &mut Outbox) {
+        for context in self.pairs.left() {
+            out.emit(&[context.observation()]);
+        }
+        if self.pairs.waiting().is_some() {
+            self.give_up(out);
+            let who = self.who.take();
+            self.say_ready(who.as_deref(), out);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ impl Profile for Glucose {
 
     fn asks_again(&self, peer: &Peer, from: u128) -> bool {
         // the other two hold no glucose value that could be missing
-        from != decode::MEASUREMENT || peer.handle(decode::CONTROL_POINT).is_some()
+        from != decode::MEASUREMENT || self.fetch.can_ask(peer)
     }
 
     fn decode(&self, from: u128, bytes: &[u8]) -> Read<Vec<Message>> {

@@ -62,12 +62,14 @@ struct Meter {
     turn: [usize; 2],
     /// It announces contexts and sends none.
     mute: bool,
+    /// So many reports are not completed.
+    busy: usize,
     reports: usize,
 }
 
 impl Meter {
     fn new(kind: Kind, order: Order) -> Self {
-        Self { kind, order, memory: BTreeMap::new(), sends: Default::default(), turn: [0, 0], mute: false, reports: 0 }
+        Self { kind, order, memory: BTreeMap::new(), sends: Default::default(), turn: [0, 0], mute: false, busy: 0, reports: 0 }
     }
 
     fn send(&mut self, from: u128, bytes: Vec<u8>) {
@@ -116,6 +118,10 @@ impl Meter {
         let answer = match bytes[0] {
             4 if !self.kind.counts => vec![6, 0, 4, 2],
             4 => [vec![5, 0], (chosen.len() as u16).to_le_bytes().to_vec()].concat(),
+            1 if self.busy > 0 => {
+                self.busy -= 1;
+                vec![6, 0, 1, 8]
+            }
             1 if chosen.is_empty() => vec![6, 0, 1, 6],
             1 => {
                 for (n, id, context) in chosen {
@@ -192,6 +198,7 @@ enum Answer {
     Who,
     Done,
     NotGranted,
+    NotPermitted,
 }
 
 /// What happens to one value on its way.
@@ -223,6 +230,10 @@ struct World {
     narrow: bool,
     /// Nor may contexts be listened to.
     deaf: bool,
+    /// Nor may anything be asked for.
+    refuses: Option<Answer>,
+    /// When a report was asked for.
+    asked_ms: Vec<u64>,
     deleted: BTreeSet<u32>,
     /// One after the other.
     faults: Vec<Fault>,
@@ -254,6 +265,8 @@ impl World {
             deletes,
             narrow: false,
             deaf: false,
+            refuses: None,
+            asked_ms: Vec::new(),
             deleted: BTreeSet::new(),
             faults: Vec::new(),
             lost: [0, 0],
@@ -277,7 +290,9 @@ impl World {
                 }
                 Said::BleSubscribe(tag, _) => self.replies.push_back((tag, Answer::Done)),
                 Said::BleWrite(tag, _, bytes, _) if self.narrow && bytes != [1, 1] => self.replies.push_back((tag, Answer::NotGranted)),
+                Said::BleWrite(tag, ..) if let Some(answer) = self.refuses => self.replies.push_back((tag, answer)),
                 Said::BleWrite(tag, _, bytes, _) => {
+                    self.asked_ms.extend((bytes[0] == 1).then_some(self.now_ms));
                     self.replies.push_back((tag, Answer::Done));
                     let gone = self.meter.written(&bytes);
                     let safe = if gone.is_empty() { BTreeMap::new() } else { self.flash.records() };
@@ -349,6 +364,7 @@ impl World {
             let outcome = match answer {
                 _ if silent => Err(ble::Failure::Timeout),
                 Answer::NotGranted => Err(ble::Failure::NotGranted),
+                Answer::NotPermitted => Err(ble::Failure::NotPermitted),
                 Answer::Who | Answer::Done => Ok(b"M-1".to_vec()),
             };
             return self.call(|p, now, out| Ble::reply(p, now, tag, outcome, out));
@@ -382,6 +398,28 @@ impl World {
             self.now_ms = self.now_ms.max(due);
             self.call(|p, now, out| p.timer(now, tag, out));
         }
+    }
+
+    /// So much time goes by: answers come at once, and timers when they are due.
+    fn pass(&mut self, ms: u64) {
+        let until = self.now_ms + ms;
+        loop {
+            if !self.replies.is_empty() || self.meter.sends.iter().any(|sends| !sends.is_empty()) {
+                self.step(false, false);
+                continue;
+            }
+            let next = self.timers.iter().map(|(tag, due)| (*tag, *due)).min_by_key(|(_, due)| *due);
+            let Some((tag, due)) = next.filter(|(_, due)| *due <= until) else { break };
+            self.timers.remove(&tag);
+            self.now_ms = self.now_ms.max(due);
+            self.call(|p, now, out| p.timer(now, tag, out));
+        }
+        self.now_ms = self.now_ms.max(until);
+    }
+
+    fn told_so_far(&mut self) -> BTreeMap<u32, [usize; 2]> {
+        self.flash.flushed = self.flash.calls.len();
+        self.flash.records()
     }
 }
 
@@ -564,6 +602,140 @@ fn what_a_meter_tells_as_it_measures_waits_two_seconds_at_most_and_a_context_tha
     world.step(false, false);
     let [Said::Emit(observations)] = &world.flash.calls[before..].concat()[..] else { panic!("the context of record 8") };
     assert_eq!(observations[0], Observation::of(vec![reading(MEAL, Value::Code(1)), reading(1, 8u32)]));
+}
+
+/// Meters of which nothing can be asked for: without a control point, or with one that the site or the meter keeps closed.
+fn unasked() -> [World; 3] {
+    [None, Some(Answer::NotGranted), Some(Answer::NotPermitted)].map(|refuses| {
+        let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Any, false);
+        world.refuses = refuses;
+        world.found = if refuses.is_some() { &FOUND } else { &[MEASUREMENT, CONTEXT] };
+        world.connect();
+        world.pass(100);
+        world
+    })
+}
+
+//= PROMISES.md#P355
+#[test]
+fn what_waits_and_cannot_be_asked_for_is_told_when_the_link_is_lost_and_comes_no_second_time() {
+    for mut world in unasked() {
+        // the context of the first is lost, and four records with theirs wait behind it
+        (1..=5u16).for_each(|n| world.notify(MEASUREMENT, &measurement(n, n.into(), true)));
+        (2..=5u16).for_each(|n| world.notify(CONTEXT, &context_of(n)));
+        world.pass(600);
+        assert!(world.told_so_far().is_empty(), "they wait");
+        world.cut();
+        let came = world.told_so_far();
+        assert_eq!(came, (1..=5).map(|n| (n, [1, usize::from(n > 1)])).collect());
+        // a meter that hangs up about a second after it measured
+        for n in 6..=15u16 {
+            world.connect();
+            world.pass(100);
+            world.notify(MEASUREMENT, &measurement(n, n.into(), true));
+            world.pass(1000);
+            world.cut();
+        }
+        // the site grants it, and the gateway starts anew
+        assert_eq!(world.told_so_far().len(), 15);
+        world.crash();
+        world.refuses = None;
+        world.meter.memory = (1..=15u16).map(|n| (n, (n.into(), true))).collect();
+        world.connect();
+        world.pass(60_000);
+        let came = world.told_so_far();
+        assert!(came.len() == 15 && came.values().all(|[said, _]| *said == 1), "each once: {came:?}");
+    }
+    for mut world in unasked() {
+        // nor is a context whose record did not come kept back
+        let before = world.flash.calls.len();
+        world.notify(CONTEXT, &context_of(99));
+        world.cut();
+        let alone = Observation::of(vec![reading(MEAL, Value::Code(1)), reading(1, 99u32)]);
+        assert!(world.flash.calls[before..].iter().flatten().any(|said| matches!(said, Said::Emit(o) if o[..] == [alone.clone()])));
+    }
+}
+
+#[test]
+fn what_is_told_at_a_lost_link_has_its_own_unit_and_so_has_what_comes_next() {
+    for mut world in unasked() {
+        let mut molar = measurement(1, 1, true);
+        molar[0] |= 4;
+        world.notify(MEASUREMENT, &molar);
+        world.cut();
+        world.connect();
+        world.pass(100);
+        world.notify(MEASUREMENT, &measurement(2, 2, false));
+        let units = world.flash.calls.iter().flatten().filter_map(|said| match said {
+            Said::Describe(GLUCOSE, meaning) => Some(meaning.unit.clone()),
+            Said::Emit(_) => Some("value".to_owned()),
+            _ => None,
+        });
+        assert_eq!(units.collect::<Vec<_>>(), ["mol/L", "value", "kg/L", "value"]);
+    }
+}
+
+//= PROMISES.md#P355
+#[test]
+fn what_comes_behind_does_not_make_a_record_wait_for_longer() {
+    const EVERY_MS: u64 = 1900;
+    for announced in [true, false] {
+        for mut world in unasked() {
+            for n in 0..20u16 {
+                // the first announces a context that does not come, and those behind it may
+                world.notify(MEASUREMENT, &measurement(n, n.into(), announced || n == 0));
+                world.pass(EVERY_MS);
+                let came = world.told_so_far();
+                assert!((0..n).all(|n| came.contains_key(&u32::from(n))), "record {n} came: of those before it {came:?} only");
+            }
+        }
+    }
+    // where it can be asked for it is, and given up after the third time
+    let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Records(1), false);
+    world.meter.mute = true;
+    world.connect();
+    world.pass(1000);
+    for n in 0..6u16 {
+        world.meter.memory.insert(n, (n.into(), n == 0));
+        world.notify(MEASUREMENT, &measurement(n, n.into(), n == 0));
+        world.pass(EVERY_MS);
+    }
+    assert!(world.told_so_far().len() >= 5, "{:?}", world.flash.records());
+}
+
+//= PROMISES.md#P355
+#[test]
+fn a_damaged_record_is_missed_where_it_cannot_be_asked_for() {
+    let missed = |world: &mut World| {
+        world.notify(MEASUREMENT, &measurement(1, 1, false)[..5]);
+        let missed = |said: &&Said| matches!(said, Said::Missed(GLUCOSE, Some(1), Missing::Corrupted));
+        world.flash.calls.iter().flatten().filter(missed).count()
+    };
+    assert_eq!(unasked().map(|mut world| missed(&mut world)), [1, 1, 1]);
+    let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Any, false);
+    world.connect();
+    world.pass(100);
+    assert_eq!(missed(&mut world), 0, "it comes again");
+}
+
+/// Each time that it is asked is a while after it was busy, and what waits meanwhile is not given up within a few seconds.
+#[test]
+fn a_busy_meter_is_left_alone_also_when_a_context_does_not_come() {
+    const PAUSE_MS: u64 = 10_000;
+    for (busy, times) in [(1, [1, 1]), (2, [1, 0]), (9, [1, 0])] {
+        let mut world = World::new(9, Kind { counts: true, filters: true }, Order::Records(1), false);
+        world.connect();
+        world.pass(1000);
+        world.asked_ms.clear();
+        world.meter.busy = busy;
+        world.meter.memory.insert(7, (7, true));
+        let began_ms = world.now_ms;
+        world.notify(MEASUREMENT, &measurement(7, 7, true)); // its context is lost
+        world.pass(35_000);
+        assert_eq!(world.told_so_far(), BTreeMap::from([(7, times)]), "{busy}");
+        let asked: Vec<_> = world.asked_ms.iter().take(busy + 1).map(|ms| ms - began_ms).collect();
+        assert!(asked[0] == 2000 && asked.windows(2).all(|two| two[1] - two[0] >= PAUSE_MS), "{busy}: {asked:?}");
+    }
 }
 
 #[test]
