@@ -69,7 +69,9 @@ pub fn tell_trust(fleet: &Fleet) {
         println!("    {} for {}: {keys}", vendor.vendor, vendor.paths.join(", "));
         let ends = |text: &String| text.parse::<Timestamp>().ok();
         let earlier = vendor.list_ends.as_ref().and_then(ends).filter(|list| ends(&fleet.expires).is_some_and(|all| *list < all));
-        earlier.into_iter().for_each(|list| println!("    {}'s list ends on {}: nothing new of it comes in after that", vendor.vendor, super::short(list)));
+        earlier.into_iter().for_each(|list| {
+            println!("    {}'s list ends on {}: nothing new of it comes in after that", vendor.vendor, super::short(list))
+        });
     }
     if fleet.vendors.is_empty() {
         println!("    no vendor is trusted");

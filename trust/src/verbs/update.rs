@@ -189,7 +189,9 @@ pub fn stale(fleet: &Fleet, judged: &Judged, clock: Timestamp) -> String {
     let end = fleet.expires.parse().map_or_else(|_| fleet.expires.clone(), super::short);
     match judged.clock {
         Clock::Behind => {
-            format!("it ended on {end}, and a later time was known here already; if a wrong clock said that: wardgate trust update --clock-was-wrong")
+            format!(
+                "it ended on {end}, and a later time was known here already; if a wrong clock said that: wardgate trust update --clock-was-wrong"
+            )
         }
         _ => format!("it ended on {end}, and this machine's clock says {}", super::short(clock)),
     }
