@@ -96,11 +96,11 @@ pub enum PluginError {
     #[error("{} is a file, and no package file is called so", path.display())]
     Unnamed { path: PathBuf },
     #[error(
-        "{} is release {there}, which gateway.toml names for \"{instance}\", and this is release {release} of the same name and version: in its place \
+        "{} is {there}, which gateway.toml names for \"{instance}\", and this is release {release} of the same name and version: in its place \
          \"{instance}\" would run it at its next start, and nobody had named it",
         path.display()
     )]
-    InPlace { path: PathBuf, instance: String, there: u64, release: u64 },
+    InPlace { path: PathBuf, instance: String, there: String, release: u64 },
     #[error("{} holds {holds} by its manifest: name it {holds}", folder.display())]
     Misnamed { folder: PathBuf, holds: String },
     #[error("plugin {plugin} {why}")]

@@ -65,6 +65,11 @@ fn no_file_that_an_instance_names_is_replaced_by_another_release() {
     let last = desk.well(&["audit", "show", "--json", "--last", "1"]);
     assert!(last.contains("\"what\":\"refuse\"") && last.contains("nobody had named it"), "{last}");
     desk.well(&["plugin", "accept", &text(&one)]); // itself is no other one
+    fs::write(&there, b"half of it").expect("written");
+    let why = desk.badly(&["plugin", "accept", &text(&two)], 4);
+    assert!(why.contains("is damaged, which gateway.toml names for \"chiller\""), "{why}");
+    desk.well(&["plugin", "accept", &text(&one)]); // and mends what is damaged
+    assert_eq!(fs::read(&there).expect("there"), fs::read(&one).expect("there"));
     desk.well(&["plugin", "accept", &text(&new)]);
 }
 

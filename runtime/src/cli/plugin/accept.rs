@@ -43,9 +43,9 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
     let names =
         |package: &Path| package == taken.path || package.canonicalize().is_ok_and(|p| taken.path.canonicalize().is_ok_and(|t| p == t));
     let runs = site.config.instances.iter().find(|(_, instance)| names(&instance.package)).map(|(name, _)| name);
-    if let (Some(release), Some(instance), None) = (taken.replaces, runs, taken.by_override) {
-        let (path, instance) = (taken.path.clone(), instance.clone());
-        return refused(PluginError::InPlace { path, instance, there: release, release: taken.claim.release });
+    if let (Some(there), Some(instance), None) = (&taken.replaces, runs, taken.by_override) {
+        let (path, instance, there) = (taken.path.clone(), instance.clone(), there.clone());
+        return refused(PluginError::InPlace { path, instance, there, release: taken.claim.release });
     }
     let (claim, path) = (&taken.claim, taken.path.display());
     let about: [(&str, &dyn std::fmt::Display); 6] = [

@@ -20,8 +20,8 @@ pub struct Accepted {
     pub signed: Signed,
     /// Why it may come in only because the site's key allows it.
     pub by_override: Option<&'static str>,
-    /// The release in whose place it comes: another one of the same name and version. 0: a file that is damaged lies there.
-    pub replaces: Option<u64>,
+    /// What it would take the place of: another release of the same name and version, or a damaged file.
+    pub replaces: Option<String>,
     pub package: Package,
 }
 
@@ -43,15 +43,16 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
             why: io::ErrorKind::AlreadyExists.into(),
         });
     }
-    let damaged = there.is_none()
-        && path.exists()
-        && !known.memory.ran_last_somewhere(&Ran { package: format!("{vendor}/{name}"), release, digest: None });
-    let replaces = there.as_ref().map(|there| there.claim.release).filter(|there| *there != release).or(damaged.then_some(0));
+    let (another, lost) =
+        (there.as_ref().map(|there| there.claim.release).filter(|there| *there != release), there.is_none() && path.exists());
     let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
     let bytes = sealed.write();
     // what an instance ran last is nothing new, though a newer one was taken since: its file may have been lost
     let ran = Ran { package: format!("{vendor}/{name}"), release, digest: Some(signed.digest.clone()) };
     let ran = known.memory.ran_last_somewhere(&ran);
+    // what was seen here mends a file that is damaged; what is new does not take its place
+    let lost = lost && !ran && !known.memory.knows(vendor, name, release);
+    let replaces = another.map(|there| format!("release {there}")).or_else(|| lost.then(|| "damaged".to_owned()));
     let news = || if ran { known.other(name, &signed, beside.as_deref()) } else { known.news(name, &signed, beside.as_deref()) };
     if let Some(why) = known.revoked(name, &signed).or_else(news) {
         return Err(withheld(&claim, why));
