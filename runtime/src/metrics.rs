@@ -217,8 +217,8 @@ const GATEWAY: &[OfGateway] = &[
     (
         "wardgate_trust_stale",
         Gauge,
-        "1 while nothing new is taken: the fleet's metadata is not fresh, or what was seen here is not known.",
-        |s| matches!(s.trust.state.as_str(), "trust-stale" | "blind").into(),
+        "1 while nothing new is taken, of anybody or of one vendor: the fleet's metadata or its list is not fresh, or what was seen here is not known.",
+        |s| (matches!(s.trust.state.as_str(), "trust-stale" | "blind") || !s.trust.stale_vendors.is_empty()).into(),
     ),
     ("wardgate_revoked_running", Gauge, "Instances that run although their key or release was revoked.", |s| {
         s.instances.values().filter(|i| !i.revoked.is_empty()).count() as u64

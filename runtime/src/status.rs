@@ -252,6 +252,9 @@ pub struct TrustStatus {
     /// no-fleet, fresh, or trust-stale: then nothing new is taken; or blind: nothing new is taken, since what was seen here is not known.
     pub state: String,
     pub why: String,
+    /// Vendors of whom nothing new is taken, because their lists of packages ended, and when they did.
+    #[serde(default)]
+    pub stale_vendors: BTreeMap<String, String>,
     /// Versions of the metadata.
     pub fleet: String,
     pub expires: String,

@@ -463,6 +463,38 @@ fn a_clock_a_year_ahead_stops_nothing_and_takes_nothing_and_is_forgotten() {
     assert!(told.contains("trust-stale") && told.contains("clock not set"), "{told}");
 }
 
+/// What nothing new of one vendor is taken for is told wherever trust is.
+//= PROMISES.md#P316
+#[test]
+fn a_vendors_list_that_ended_is_told_as_stale_and_nobody_elses() {
+    let folder = Folder::new("list-ended");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let one = another(&folder.0, "0.1.1", 1, &key(1), same);
+    let mut stage = ward(&folder, &one, "");
+    let metadata = |version, list_ends: &str| {
+        let mut fleet = fleet(version, FAR, json!([]), json!([]));
+        let named = |vendor: &str, n: u8, ends: &str| json!({"vendor": vendor, "keys": [key(n).public().id()], "list_ends": ends});
+        fleet["vendors"] = json!([named("wardgate", 1, list_ends), named("acme", 2, FAR)]);
+        fleet
+    };
+    put_fleet(&folder.0.join("trust"), &metadata(1, FAR));
+    stage.start_all(&[]).expect("everything starts");
+    wait_status(&stage, "the chiller", |s| s.trust.stale_vendors.is_empty() && s.instances[CHILLER].readings > 0);
+    put_fleet(&folder.0.join("trust"), &metadata(2, PAST));
+    let status = wait_status(&stage, "a stale list", |s| !s.trust.stale_vendors.is_empty());
+    assert_eq!((status.trust.state.as_str(), status.trust.stale_vendors), ("fresh", [("wardgate".into(), PAST.into())].into()));
+    let why = format!("the list of wardgate ended on {PAST}");
+    let shown = said(&crate::supervision::wardgate(&stage, &["status"])).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("TRUST STALE for wardgate, nothing new of it is taken") && shown.contains(&why), "{shown}");
+    let checked = crate::supervision::wardgate(&stage, &["check"]);
+    assert!(said(&checked).contains(&format!("trust is stale for wardgate, so nothing new of it is taken: {why}")), "{}", said(&checked));
+    put_fleet(&folder.0.join("trust"), &metadata(3, FAR));
+    wait_status(&stage, "a fresh list", |s| s.trust.stale_vendors.is_empty());
+    let told = audit(&stage, &["show"]);
+    let of = |what: &str| told.lines().filter(|line| line.contains(what) && line.contains("vendor: wardgate")).count();
+    assert_eq!((of("trust-stale"), of("trust-fresh")), (1, 1), "{told}");
+}
+
 //= PROMISES.md#P164
 #[test]
 fn developer_mode_is_asked_for_shown_everywhere_and_refused_on_a_ward() {

@@ -30,6 +30,9 @@ pub struct Fleet {
     pub issued: Option<String>,
     /// The newest time that is known to be past.
     pub floor: Option<String>,
+    /// When a person said last that the clock had been wrong: the gateway forgets then what it took for past, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<String>,
     pub revoked_keys: Vec<RevokedKey>,
     pub revoked_releases: Vec<RevokedRelease>,
     pub vendors: Vec<Vendor>,

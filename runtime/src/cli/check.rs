@@ -17,6 +17,7 @@ use crate::gateway::{Admitted, Allowed, Judge, Wants};
 use crate::plugin::trial::{self, Unopened};
 use crate::plugin::{
     Held, Host, Package, PluginError, Prepared, PublicKey, RECALL, Vendors, Withheld, at_once, gateways_user, held, in_others_hands,
+    list_ended,
 };
 
 #[derive(Args)]
@@ -105,6 +106,9 @@ fn fleet_in_words(site: &Site, doubt: Option<&str>) {
         (_, Some(why)) => println!("WARNING: trust is stale, so nothing new is taken: {why}"),
         (Some(fleet), None) => println!("the fleet's metadata are fresh until {}", fleet.expires),
         (None, None) => {}
+    }
+    for (vendor, ended) in seen.stale_vendors() {
+        println!("WARNING: trust is stale for {vendor}, so nothing new of it is taken: {}", list_ended(vendor, ended));
     }
     if let Some(why) = &site.blind {
         println!("WARNING: blind, so nothing starts but what ran here last: {why}; {RECALL}");

@@ -13,6 +13,7 @@ use super::Whom;
 use super::paint::{self, COLUMNS, Cell, Paint, Tone, left, plain, right};
 use crate::console::{self, Question};
 use crate::fault::Fault;
+use crate::plugin::list_ended;
 use crate::status::{InstanceStatus, LinkStatus, Snapshot};
 
 /// Of one text under the thing that it is about: an error with its remedy takes three.
@@ -231,6 +232,9 @@ fn trust(s: &Snapshot, paint: Paint) -> Vec<String> {
     }
     if s.trust.state == "trust-stale" {
         said.push(format!("TRUST STALE, nothing new is taken: {}", s.trust.why));
+    }
+    for (vendor, ended) in &s.trust.stale_vendors {
+        said.push(format!("TRUST STALE for {vendor}, nothing new of it is taken: {}", list_ended(vendor, ended)));
     }
     if s.trust.state == "blind" {
         said.push(format!("BLIND, nothing new is taken: {}; what to do: wardgate grant recall", s.trust.why));

@@ -18,7 +18,7 @@ use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 use crate::plugin::{
     Change, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors, config_signature,
-    gateways_user, grants_hash, in_others_hands,
+    gateways_user, grants_hash, in_others_hands, list_ended,
 };
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
@@ -165,12 +165,8 @@ impl Warden {
             self.write_changes(&fleet.changes_since(last.as_ref())).await; // before it is remembered: a cut in between writes it twice, and never not
         }
         if self.blind.is_none() && (good != kept || synchronised.is_some_and(|s| s > remembered.newest_s + NEWEST_STEP_S)) {
-            let kept = self.remember(move |m| {
-                m.fleet = good;
-                m.newest_s = m.newest_s.max(synchronised.unwrap_or(0));
-            });
-            let kept = kept.await;
-            if let Err(why) = kept {
+            let kept = self.remember(move |m| m.learn(good, synchronised.unwrap_or(0)));
+            if let Err(why) = kept.await {
                 warn!("what is known of the fleet cannot be kept: {why}");
             }
         }
@@ -179,6 +175,7 @@ impl Warden {
             return false;
         }
         let (was, is) = (self.seen.freshness.clone(), seen.freshness.clone());
+        self.tell_stale_vendors(&seen).await;
         self.seen = seen;
         match (&was, &is) {
             (Freshness::Stale(old), Freshness::Stale(new)) if reason(old) == reason(new) => {}
@@ -193,6 +190,20 @@ impl Warden {
             _ => {}
         }
         true
+    }
+
+    /// A vendor's list may end before the rest of the metadata.
+    async fn tell_stale_vendors(&self, seen: &Seen) {
+        let before = self.seen.stale_vendors();
+        for (vendor, ended) in seen.stale_vendors().iter().filter(|of| !before.contains(of)) {
+            let why = list_ended(vendor, ended);
+            warn!("trust is stale for {vendor}, so nothing new of it is taken; what runs goes on: {why}");
+            self.write(Entry::new(What::TrustStale, GATEWAY, [("vendor", vendor), ("why", &why)])).await;
+        }
+        let named = |vendor: &str| seen.fleet.iter().flat_map(|f| f.vendors.iter().flatten()).any(|of| of.vendor == vendor);
+        for (vendor, _) in before.iter().filter(|(vendor, _)| seen.list_over(vendor).is_none() && named(vendor)) {
+            self.write(Entry::new(What::TrustFresh, GATEWAY, [("vendor", vendor)])).await;
+        }
     }
 
     /// Whom the fleet trusts now, and what it takes back, whether anything of that runs here or not.
@@ -210,6 +221,10 @@ impl Warden {
                     let about: [(&str, &dyn std::fmt::Display); 5] =
                         [("what", &"fleet"), ("vendor", vendor), ("name", name), ("release", release), ("why", &revoked(why))];
                     Entry::new(What::Revoke, GATEWAY, about)
+                }
+                Change::ClockWasWrong { when } => {
+                    let done = "a clock was ahead, a person said: what it took for past is forgotten";
+                    Entry::new(What::Update, GATEWAY, [("what", &"clock"), ("done", &done), ("said", when)])
                 }
             })
             .await;
@@ -274,6 +289,7 @@ impl Warden {
             if let Some(why) = &self.blind {
                 (s.trust.state, s.trust.why) = ("blind".into(), why.clone());
             }
+            s.trust.stale_vendors = seen.stale_vendors().iter().cloned().collect();
             s.trust.clock_set = clock_set;
             if let Some(fleet) = &seen.fleet {
                 s.trust.fleet =
@@ -327,8 +343,7 @@ impl Warden {
         let (all, configured) = (sights.clone(), config.instances.keys().cloned().collect::<BTreeSet<_>>());
         let kept = self.remember(move |m| {
             let sights = &all;
-            m.ran.retain(|instance, _| configured.contains(instance)); // who is gone begins anew
-            m.only_earlier_of(&configured);
+            m.keep_only(&configured);
             for (instance, sight) in sights {
                 m.ran.insert(instance.clone(), sight.ran());
                 if let Some(by) = &sight.signed {

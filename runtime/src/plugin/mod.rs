@@ -57,7 +57,7 @@ pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
     Accepted, Ahead, Approval, Change, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log, Memory,
     RECALL, Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user, grants_hash,
-    grants_lines, in_others_hands, sign_config, sign_override, signs,
+    grants_lines, in_others_hands, list_ended, sign_config, sign_override, signs,
 };
 
 /// What keeps a plugin from running: who, what, and what to do.

@@ -306,7 +306,7 @@ async fn no_instance_starves_another() {
 async fn a_dead_server_is_set_aside_over_tcp_too() {
     let mut device = Device::new(&[1]).await;
     let at = device.at;
-    let rig = Rig::on(&config::Bus { timeout_ms: 100, ..tcp(at) }, &["ct"], &grant(allow_all(), 8));
+    let rig = Rig::new(at, &["ct"]);
     let ct = rig.only();
     ct.is_up().await;
     assert_eq!(registers(ct.ask(1, holding(11, 1)).await), [200]);

@@ -59,6 +59,10 @@ fn a_clock_that_was_ahead_within_the_term_is_forgotten_when_a_person_says_so() {
     let words = ["trust", "update", "--from", "fleet/repository", "--to", "gw", "--clock-was-wrong"];
     assert!(site.run(&words, Some(LATER)).status.success());
     assert_eq!((&site.fleet()["floor"], &site.fleet()["checked"]), (&LATER.into(), &LATER.into()));
+    // the gateway hears of it, and of that once, whatever comes later
+    assert_eq!(site.fleet()["forgotten"], LATER);
+    site.update_from("fleet/repository", LATER).expect("the same");
+    assert_eq!(site.fleet()["forgotten"], LATER);
     // what is signed holds all the same
     assert!(site.run(&words, Some(NEVER_SET)).status.success());
     assert_eq!((site.fleet()["floor"].as_str(), site.fleet()["checked"].as_str()), (Some(NOW), None));

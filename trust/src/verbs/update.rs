@@ -72,6 +72,8 @@ pub fn run(args: &Update) -> Result<(), Fault> {
     }
     let floor = before.as_ref().filter(|_| !args.clock_was_wrong).and_then(|fleet| fleet.floor.as_ref()?.parse().ok());
     let (fleet, judged) = fleet(&loaded, floor, clock);
+    let forgotten = if args.clock_was_wrong { Some(clock.to_string()) } else { before.and_then(|fleet| fleet.forgotten) };
+    let fleet = Fleet { forgotten, ..fleet };
     keep(to, &loaded, &root)?;
     // what is taken back comes first, what is newly trusted last
     fleet.write(to)?;
@@ -117,6 +119,7 @@ fn fleet(loaded: &Loaded, floor: Option<Timestamp>, clock: Timestamp) -> (Fleet,
         checked: (judged.clock == Clock::Agrees).then(|| whole(clock)),
         issued: known.issued.map(whole),
         floor: judged.floor.map(whole),
+        forgotten: None, // whoever asks for this knows
         revoked_keys: loaded.revocations.keys.clone(),
         revoked_releases: loaded.revocations.releases.clone(),
         vendors: loaded.vendors(),

@@ -30,6 +30,9 @@ pub struct Fleet {
     /// A moment that has passed for sure, as the metadata's own signatures show.
     #[serde(default)]
     pub floor: Option<String>,
+    /// When a person said last that the clock had been wrong, by the clock of then: what was taken for past before counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<String>,
     #[serde(default)]
     pub revoked_keys: Vec<RevokedKey>,
     #[serde(default)]
@@ -119,6 +122,10 @@ pub enum Change {
         release: u64,
         why: Option<String>,
     },
+    /// A person said so.
+    ClockWasWrong {
+        when: String,
+    },
 }
 
 /// Why something was revoked, as the fleet's operator wrote it.
@@ -188,15 +195,19 @@ impl Fleet {
         if fleet.format != FORMAT {
             return Err(FleetError::Format { path, format: fleet.format });
         }
-        let mut moments =
-            std::iter::once(&fleet.expires).chain(&fleet.checked).chain(&fleet.floor).chain(fleet.key_terms.iter().map(|term| &term.until));
-        if let Some(text) = moments.find(|text| when::read(text).is_none()) {
+        if let Some(text) = fleet.moments().find(|text| when::read(text).is_none()) {
             return Err(unreadable(format!("{text:?} is no time like {}", when::text(0))));
         }
         if let Some(bad) = fleet.revoked_keys.iter().find(|k| PublicKey::of_id(&k.key).is_none()) {
             return Err(unreadable(format!("{:?} is no key", bad.key)));
         }
         Ok(fleet)
+    }
+
+    fn moments(&self) -> impl Iterator<Item = &String> {
+        let of_vendors = self.vendors.iter().flatten().filter_map(|of| of.list_ends.as_ref());
+        let of_keys = self.key_terms.iter().map(|term| &term.until);
+        [&self.checked, &self.floor, &self.forgotten].into_iter().flatten().chain([&self.expires]).chain(of_keys).chain(of_vendors)
     }
 
     /// As `wardgate-trust` writes it.
@@ -237,7 +248,9 @@ impl Fleet {
             of.revoked_releases.iter().map(|of| ((of.vendor.clone(), of.name.clone(), of.release), reason(&of.reason))).collect()
         };
         // what is taken back first: it is what a person looks for
-        let mut changes = Vec::new();
+        let mut changes = Vec::from_iter(
+            self.forgotten.clone().filter(|_| last.is_some() && self.forgets(last)).map(|when| Change::ClockWasWrong { when }),
+        );
         let (now, was) = (revoked_keys(self), last.map(revoked_keys).unwrap_or_default());
         changes.extend(otherwise(&now, &was).into_iter().map(|((vendor, key), why)| Change::KeyRevoked { vendor, key, why }));
         let (now, was) = (revoked(self), last.map(revoked).unwrap_or_default());
@@ -250,6 +263,11 @@ impl Fleet {
             changes.extend(was.difference(&now).map(|of| change(of, false)));
         }
         changes
+    }
+
+    /// Whether what was taken for past until then counts no more.
+    pub fn forgets(&self, last: Option<&Self>) -> bool {
+        self.forgotten.is_some() && last.and_then(|last| last.forgotten.as_ref()) != self.forgotten.as_ref()
     }
 
     /// Seconds since 1970.
@@ -363,6 +381,7 @@ impl Seen {
                 Self::of(Some(last.clone()), Freshness::Stale(why.to_string()), wall_s, newest_s)
             }
             (Ok(fleet), _) => {
+                let newest_s = if fleet.forgets(last) { 0 } else { newest_s };
                 let freshness = fleet.freshness(wall_s, newest_s);
                 Self::of(Some(fleet), freshness, wall_s, newest_s)
             }
@@ -374,6 +393,11 @@ impl Seen {
         let ended = fleet.as_ref().map(|fleet| fleet.ended(now)).unwrap_or_default();
         let lists_over = fleet.as_ref().map(|fleet| fleet.lists_over(now)).unwrap_or_default();
         Self { fleet, freshness, ended, lists_over }
+    }
+
+    /// Vendors of whom nothing new is taken though of the others it is, and since when.
+    pub fn stale_vendors(&self) -> &[(String, String)] {
+        if self.why_stale().is_none() { &self.lists_over } else { &[] }
     }
 
     /// When the vendor's list of packages ended, where it has.
@@ -416,6 +440,7 @@ mod tests {
             expires: "2027-01-01T00:00:00Z".into(),
             checked: Some("2026-12-01T00:00:00Z".into()),
             floor: None,
+            forgotten: None,
             revoked_keys: vec![revoked],
             revoked_releases: vec![release],
             vendors: None,
@@ -529,6 +554,13 @@ mod tests {
         assert_eq!(Seen::look(&folder, last, now, 0).freshness, Freshness::Fresh, "a new root begins them anew");
         put(&folder, &Fleet { format: 2, ..fleet(3) });
         stale("of format 2");
+        let acme = |list_ends: &str| KeysOf { vendor: "acme".into(), keys: Vec::new(), list_ends: Some(list_ends.into()) };
+        for no_time in
+            [Fleet { vendors: Some(vec![acme("2027-01-01")]), ..fleet(3) }, Fleet { forgotten: Some("\u{1b}[2J".into()), ..fleet(3) }]
+        {
+            put(&folder, &no_time);
+            assert!(Fleet::read(&folder).unwrap_err().to_string().contains("is no time like"));
+        }
         put(&folder, &Fleet { expires: "tomorrow".into(), ..fleet(3) });
         stale("\"tomorrow\" is no time");
         fs::write(Fleet::path(&folder), b"{").expect("written");
@@ -570,6 +602,22 @@ mod tests {
         assert!(good.len() * 8 - told <= "digest".len() * 8, "{told} of {}", good.len() * 8);
         let bad = String::from_utf8(good).unwrap().replace("\"timestamp_version\": 2", "\"timestamp_version\": 3");
         assert!(read(bad.as_bytes()).unwrap_err().to_string().contains("not as an update wrote it"));
+    }
+
+    //= PROMISES.md#P315
+    #[test]
+    fn a_time_that_a_wrong_clock_said_counts_no_more_when_a_person_says_so() {
+        let folder = crate::plugin::cache::test_folder("fleet-forgets");
+        let (ahead, now) = (when::read("2027-06-01T00:00:00Z").unwrap(), when::read("2026-12-02T00:00:00Z"));
+        let said = Fleet { forgotten: Some("2026-12-02T00:00:00.5Z".into()), ..fleet(1) };
+        put(&folder, &fleet(1));
+        assert!(Seen::look(&folder, Some(&fleet(1)), now, ahead).why_stale().is_some());
+        put(&folder, &said);
+        let seen = Seen::look(&folder, Some(&fleet(1)), now, ahead);
+        assert_eq!((seen.why_stale(), said.changes_since(Some(&fleet(1))).len()), (None, 1));
+        // it was said once, before that time came to be known
+        assert!(Seen::look(&folder, Some(&said), now, ahead).why_stale().is_some());
+        assert_eq!(said.changes_since(Some(&said)), []);
     }
 
     #[test]

@@ -24,6 +24,8 @@ const BYTES_MAX: u64 = 4 << 20; // a fleet's metadata, and for each instance at 
 const MODE: u32 = 0o600;
 /// Releases of one package that are remembered one by one; of older ones only that they are older.
 const RELEASES_MAX: usize = 32;
+/// Instances that are configured no more, of which an approval is kept.
+const GONE_MAX: usize = 256; // some twenty are configured at a time; each has up to 8 kB, and the file up to 4 MiB
 /// Packages of which an instance's approval is kept, besides the one that counts now.
 const EARLIER_MAX: usize = 8; // a device that is swapped for another make and back; each has up to 8 kB
 
@@ -42,6 +44,10 @@ pub struct Remembered {
     /// its approval as it was.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     earlier: BTreeMap<String, Vec<Approval>>,
+    /// Instances that are configured no more and of which something above is kept, so that taking one out and in again approves nothing; the one
+    /// that went last stands last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
     /// By instance: what it ran last, which may be another release than the one that was approved for it.
     #[serde(default)]
     pub ran: BTreeMap<String, Ran>,
@@ -218,9 +224,26 @@ impl Remembered {
         }
     }
 
-    /// Of instances that are gone what ran last in their place is known on, and no more.
-    pub fn only_earlier_of(&mut self, configured: &BTreeSet<String>) {
+    /// Of the instances that went last what ran last in their place is known on, and no more.
+    pub fn keep_only(&mut self, configured: &BTreeSet<String>) {
+        self.ran.retain(|instance, _| configured.contains(instance)); // who is gone begins anew
         self.earlier.retain(|instance, _| configured.contains(instance));
+        let went = |(instance, _): (&String, &Approval)| !configured.contains(instance) && !self.gone.contains(instance);
+        let went: Vec<_> = self.approvals.iter().filter(|of| went(*of)).map(|(instance, _)| instance.clone()).collect();
+        self.gone.retain(|instance| !configured.contains(instance));
+        self.gone.extend(went);
+        for first in self.gone.drain(..self.gone.len().saturating_sub(GONE_MAX)) {
+            self.approvals.remove(&first);
+        }
+    }
+
+    /// `synchronised`: what a clock says that others keep; 0: there is none.
+    pub fn learn(&mut self, fleet: Option<Fleet>, synchronised: i64) {
+        if fleet.as_ref().is_some_and(|fleet| fleet.forgets(self.fleet.as_ref())) {
+            self.newest_s = 0;
+        }
+        self.fleet = fleet;
+        self.newest_s = self.newest_s.max(synchronised);
     }
 
     /// Whether this is what ran last as any instance.
@@ -422,6 +445,45 @@ mod tests {
         fs::write(memory.path(), &good).unwrap();
         let other = Memory::of(&state, DeviceKey::open(&crate::plugin::cache::test_folder("memory-other"), [2; 32]).unwrap());
         assert!(matches!(other.read(), Err(MemoryError::Damaged { .. })), "another gateway's");
+    }
+
+    /// Taking an instance out and in again approves nothing; but names that come and go do not fill the file for good.
+    //= PROMISES.md#P305
+    #[test]
+    fn of_the_instances_that_went_last_the_approvals_are_kept_and_of_no_more() {
+        let mut m = Remembered::default();
+        let names: Vec<String> = (0..GONE_MAX + 3).map(|n| format!("bed-{n}")).collect();
+        for name in names.iter().rev() {
+            m.runs(name, Approval { package: "acme/pump".into(), grants_hash: "h".into(), ..Approval::default() });
+            m.keep_only(&[name.clone()].into());
+        }
+        let known = |m: &Remembered| names.iter().filter(|name| m.approved(name, "acme/pump").is_some()).cloned().collect::<Vec<_>>();
+        assert_eq!(known(&m), names[..=GONE_MAX], "one is there, and of those that are gone the first two are forgotten");
+        // one that comes back is no longer gone, and goes last when it goes again
+        let back = &names[GONE_MAX];
+        m.keep_only(&[back.clone(), names[0].clone()].into());
+        assert!(!m.gone.contains(back));
+        m.keep_only(&[].into());
+        assert_eq!((m.gone.len(), known(&m).len()), (GONE_MAX, GONE_MAX));
+        assert!(m.approved(back, "acme/pump").is_some() && m.approved(&names[GONE_MAX - 1], "acme/pump").is_none());
+    }
+
+    /// A clock that others kept, and that was ahead, is forgotten here too when a person says so, once.
+    //= PROMISES.md#P315
+    #[test]
+    fn a_clock_that_was_wrong_is_forgotten_once() {
+        let mut m = Remembered::default();
+        let fleet = |forgotten: Option<&str>| Some(Fleet { forgotten: forgotten.map(Into::into), ..Fleet::default() });
+        m.learn(fleet(None), 900);
+        m.learn(fleet(None), 100);
+        assert_eq!(m.newest_s, 900);
+        m.learn(fleet(Some("2026-12-01T00:00:00Z")), 100);
+        assert_eq!(m.newest_s, 100);
+        m.learn(fleet(Some("2026-12-01T00:00:00Z")), 50);
+        m.learn(fleet(None), 0); // damaged, and written anew
+        assert_eq!(m.newest_s, 100);
+        m.learn(fleet(Some("2026-12-02T00:00:00Z")), 0);
+        assert_eq!(m.newest_s, 0);
     }
 
     /// A log beside which somebody writes the memory whenever it is asked.

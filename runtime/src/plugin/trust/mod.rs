@@ -59,6 +59,10 @@ pub enum Withheld {
 pub const RECALL: &str = "find out who changed it, took it away or brought another gateway's; if this gateway's newest trust.memory is at hand, put it back \
                           into the state folder; if not, `wardgate grant recall` makes it anew of what the audit log proves";
 
+pub fn list_ended(vendor: &str, ended: &str) -> String {
+    format!("the list of {vendor} ended on {ended}")
+}
+
 impl Withheld {
     pub fn remedy(&self, instance: &str) -> String {
         match self {
@@ -198,7 +202,7 @@ impl Known {
     pub fn stale(&self, name: &str, by: &Signed) -> Option<Withheld> {
         let why = match &self.fleet.freshness {
             Freshness::Stale(why) => why.clone(),
-            _ => format!("the list of {} ended on {}", by.vendor, self.fleet.list_over(&by.vendor)?),
+            _ => list_ended(&by.vendor, self.fleet.list_over(&by.vendor)?),
         };
         if self.memory.knows(&by.vendor, name, by.release) {
             return None;
