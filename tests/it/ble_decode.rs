@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value as Json, json};
 
-fn decode(plugin: &str, args: &[&str]) -> Vec<Json> {
+/// The readings, and what was said beside them.
+fn run(plugin: &str, args: &[&str]) -> (Vec<Json>, String) {
     let test = std::env::current_exe().unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(plugin);
     let mut wardgate = Command::new(test.ancestors().nth(2).unwrap().join("wardgate"));
@@ -13,7 +14,12 @@ fn decode(plugin: &str, args: &[&str]) -> Vec<Json> {
         wardgate.args(["plugin", "decode"]).arg(folder).args(args).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.success(), "{plugin} {args:?}\n{err}");
-    out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}"))).collect()
+    let readings = out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}"))).collect();
+    (readings, err.into_owned())
+}
+
+fn decode(plugin: &str, args: &[&str]) -> Vec<Json> {
+    run(plugin, args).0
 }
 
 fn number(channel: &str, mantissa: i64, exponent: i64, unit: &str, quality: &[&str]) -> Json {
@@ -53,9 +59,24 @@ fn bluetooth_values_are_shown_exactly_as_the_device_coded_them() {
     let other = ["--characteristic", "2a18", "--hex", "120700e307021b0b0a1e1ec011", "--characteristic", "2a34", "--hex", "02090001"];
     let channels: Vec<_> = decode("ble-glucose", &other).iter().map(|r| r["channel"].as_str().unwrap().to_owned()).collect();
     assert!(["glucose", "meal"].iter().all(|channel| channels.iter().any(|c| c == channel)), "{channels:?}");
+    // nor does one that is asked for again, over a control point that is there and says nothing more, or whose answer is damaged
+    for answer in ["06000101", "05000100", "060004"] {
+        for context in [&[][..], &["--characteristic", "2a34", "--hex", "02"]] {
+            let record = ["--characteristic", "2a18", "--hex", "120700e307021b0b0a1e1ec011"];
+            let told = decode("ble-glucose", &[&record, context, &["--characteristic", "2a52", "--hex", answer]].concat());
+            assert_eq!(told.iter().filter(|r| r["channel"] == "glucose").count(), 1, "{answer} {context:?}: {told:?}");
+        }
+    }
     // what is asked for is answered by what was given for it, once
     let read = decode("ble-heart-rate", &["--characteristic", "2a19", "--hex", "64", "--characteristic", "2a37", "--hex", "0042"]);
     assert_eq!(read.iter().filter(|r| r["channel"] == "battery").count(), 1, "{read:?}");
+    // what is of another plugin, or only says who the device is, puts no bytes in doubt
+    let remarks = |characteristic: &str| run("ble-heart-rate", &["--characteristic", characteristic, "--hex", "41"]).1;
+    let unheard = remarks("2a99");
+    assert!(unheard.contains("neither reads 2a99 nor listens to it; what it asks of a device is: The heart rate service"), "{unheard}");
+    let serial = remarks("2a25");
+    assert!(serial.contains("\"serial\",\"value\":\"A\""), "{serial}");
+    assert!(![&unheard, &serial].iter().any(|said| said.contains("is the message whole")), "{unheard}{serial}");
     let sound = ["--setting", "codec=mu-law-8k", "--characteristic", "19B10001-E8F2-537E-4F6C-D104768A1214", "--hex", "0000 00 007f80ff"];
     assert_eq!(
         decode("ble-stethoscope", &sound),

@@ -23,8 +23,9 @@ Examples:
 A reply is register words in hexadecimal (00E8,0190), bits:1011, written, exception:2, timeout or link-down.
 
 Time is virtual. The plugin is opened, its link comes up, and every timer falls due at once in its order: before each --hex a second
-passes; for replies time goes on until each was asked for, and stops there. What it writes, subscribes to or wants durable is answered
-well at once. Nothing of this touches a device.
+passes; for replies time goes on until each was asked for, and stops there; behind Bluetooth LE values it goes on for 150 s, for what
+waits for something that belongs to it. A characteristic that the plugin reads answers with the first --hex that was given for it;
+the others are notifications. What it writes, subscribes to or wants durable is answered well at once. Nothing of this touches a device.
 
 Standard output has one JSON line for each reading, block of samples, alert or gap. A reading has channel, unit, quality and one of
 mantissa with exponent, absent, text, code, bits, octets; samples have channel, first, counts: all exactly as the plugin said it. What
@@ -119,7 +120,7 @@ fn tell(lines: &Lines, out: &mut impl Write) -> io::Result<()> {
     for remark in &lines.remarks {
         writeln!(io::stderr(), "{remark}")?;
     }
-    if lines.readings.is_empty() && lines.broken.is_none() {
+    if lines.readings.is_empty() && lines.broken.is_none() && !lines.explained {
         writeln!(io::stderr(), "no reading came of that: is the message whole, with what ends it?")?;
     }
     Ok(())

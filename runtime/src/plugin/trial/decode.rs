@@ -14,7 +14,9 @@ use crate::contract::{Event, Said, ble, modbus};
 use crate::plugin::timers::Timers;
 
 const STEP_NS: u64 = 1_000_000_000; // between two inputs: what most devices and pollers wait
-const SETTLE_NS: u64 = 3_000_000_000; // a value may wait so long for what belongs to it and comes over another characteristic
+/// After the last input: so long a plugin may hold a value for what belongs to it and comes over another characteristic. Who asks a silent device for
+/// that, three times and with the patience of its profile, needs two minutes.
+const SETTLE_NS: u64 = 150_000_000_000;
 const ANSWER_NS: u64 = 10_000_000; // a bus answers this long after it was asked
 const TIMERS_MAX: usize = 10_000; // of a poller that asks for nothing: more would run for ever
 const MTU: u16 = 247; // what BlueZ and a Bluetooth 4.2 device agree on
@@ -39,6 +41,8 @@ pub struct Script {
 pub struct Lines {
     pub readings: Vec<Json>,
     pub remarks: Vec<String>,
+    /// Something else than readings came of it, or it is said why nothing did.
+    pub explained: bool,
     /// The plugin came to an end before the inputs did.
     pub broken: Option<String>,
 }
@@ -72,7 +76,7 @@ impl Script {
         desk.poll();
         if links.contains(&Link::Ble) {
             desk.pass(desk.now_ns + SETTLE_NS);
-            desk.tell_unheard();
+            desk.tell_unheard(plugin.manifest.asks.get(&Link::Ble).map(|ask| ask.needs.as_str()));
         }
         desk.lines
     }
@@ -198,7 +202,10 @@ impl Desk<'_> {
                 let answer = self.read(handle);
                 self.asked(&said, Event::BleReply(tag, answer));
             }
-            Said::Report(..) | Said::Identify(_) | Said::Answer(..) => self.lines.remarks.push(show::said(&said).to_string()),
+            Said::Report(..) | Said::Identify(_) | Said::Answer(..) => {
+                self.lines.explained |= matches!(said, Said::Identify(_));
+                self.lines.remarks.push(show::said(&said).to_string());
+            }
             Said::Keep(_) | Said::ModbusCancel(_) => {}
             Said::Emit(observations) => {
                 for observation in observations {
@@ -227,27 +234,25 @@ impl Desk<'_> {
         }
     }
 
-    /// The first value that was given for it, which then is no notification.
+    /// The first value that was given for it, as often as it is read; that is no notification then.
     fn read(&mut self, handle: u16) -> Result<Vec<u8>, ble::Failure> {
         self.asked_of.insert(handle);
         let uuid = characteristics(self.inputs).get(usize::from(handle).wrapping_sub(1)).copied();
-        for (at, input) in self.inputs.iter().enumerate() {
-            if let Input::Notified(of, bytes) = input
-                && Some(*of) == uuid
-                && self.read.insert(at)
-            {
-                return Ok(bytes.clone());
-            }
-        }
-        Err(ble::Failure::NotFound)
+        let of_it = |input: &Input| if let Input::Notified(of, bytes) = input { (Some(*of) == uuid).then(|| bytes.clone()) } else { None };
+        let first = self.inputs.iter().enumerate().find_map(|(at, input)| Some((at, of_it(input)?)));
+        let (at, bytes) = first.ok_or(ble::Failure::NotFound)?;
+        self.read.insert(at);
+        Ok(bytes)
     }
 
     /// Whoever took another plugin's characteristic is to see that, and not to doubt the bytes.
-    fn tell_unheard(&mut self) {
+    fn tell_unheard(&mut self, needs: Option<&str>) {
+        let needs = needs.map_or("its README names what it does".to_owned(), |needs| format!("what it asks of a device is: {needs}"));
         for (uuid, handle) in characteristics(self.inputs).into_iter().zip(1..) {
             if !self.asked_of.contains(&handle) {
                 let uuid = ble_shown(&uuid);
-                self.lines.remarks.push(format!("this plugin neither reads {uuid} nor listens to it: its README names what it does"));
+                self.lines.remarks.push(format!("this plugin neither reads {uuid} nor listens to it; {needs}"));
+                self.lines.explained = true;
             }
         }
     }
