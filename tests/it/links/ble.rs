@@ -366,6 +366,24 @@ async fn an_adapter_that_is_unplugged_is_told_to_all_and_its_return_too() {
     }
 }
 
+/// What is pulled out takes with it that somebody was looked for; who hears broadcasts only lets the radio not rest, so that nothing begins by itself.
+#[tokio::test]
+async fn where_an_adapter_is_pulled_out_peripherals_are_looked_for_over_the_other_one() {
+    let mut air = Air::with("two-adapters", &[BELT]);
+    let mut hears = grant(METER_ADDRESS);
+    hears.broadcast = true;
+    let _meter = air.join("bed-1", &hears); // who is not here is looked for
+    let looks = async |air: &Air, over: (bool, bool)| {
+        while air.bluez.looks() != over {
+            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        }
+    };
+    within(looks(&air, (true, false))).await;
+    air.order("dongle in");
+    air.order("adapter gone");
+    within(looks(&air, (false, true))).await;
+}
+
 #[tokio::test]
 async fn a_bluetoothd_that_is_started_anew_is_noticed_and_its_adapter_powered_though_it_is_busy() {
     let mut air = Air::with("bluetoothd", &[BELT]);

@@ -60,6 +60,12 @@ impl Bluez {
         lock(&self.world).peripherals.iter().find(|p| p.device.name == name).map(|p| p.links)
     }
 
+    /// Whether peripherals are looked for: over the adapter, and over the other one.
+    pub fn looks(&self) -> (bool, bool) {
+        let world = lock(&self.world);
+        (world.adapter.as_ref().is_some_and(|adapter| !adapter.looking.is_empty()), world.dongle_looks)
+    }
+
     /// A line of the language that `wardgate-lab bluez --help` shows.
     pub fn order(&self, line: &str) -> Result<(), String> {
         lock(&self.world).order(line)

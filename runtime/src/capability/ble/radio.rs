@@ -403,7 +403,7 @@ impl Radio {
                 }
                 let mut state = self.lock();
                 state.bluez = Some(bluez.clone());
-                if state.adapter.replace(path.clone()).is_none() {
+                if state.adapter.replace(path.clone()).as_ref() != Some(&path) {
                     *looking = Looking::Not;
                     state.door = bonding::Door::default();
                     tracing::info!(adapter = path, "Bluetooth is there");

@@ -30,6 +30,8 @@ pub(super) struct World {
     pub owner: Option<String>,
     pub adapter: Option<Adapter>,
     pub dongle: Dongle,
+    /// Somebody looks for peripherals over it.
+    pub dongle_looks: bool,
     pub peripherals: Vec<Peripheral>,
     /// The pairing agent: who registered it, and where it is.
     pub agent: Option<(u32, String)>,
@@ -52,6 +54,7 @@ impl World {
             owner: Some(":0.0".into()),
             adapter: Some(Adapter::default()),
             dongle: Dongle::Away,
+            dongle_looks: false,
             peripherals,
             agent: None,
             pairing: None,

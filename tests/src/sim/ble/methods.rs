@@ -11,7 +11,7 @@ use zbus::{Fd, OwnedObjectPath, OwnedVariant};
 use super::bus::World;
 use super::devices::{Ear, MTU};
 use super::profiles::said_by_reading;
-use super::tree::{ADAPTER, ADAPTER1, AGENT_MANAGER1, CHARACTERISTIC1, DEVICE1, OBJECT_MANAGER, PROPERTIES};
+use super::tree::{ADAPTER, ADAPTER1, AGENT_MANAGER1, CHARACTERISTIC1, DEVICE1, DONGLE, Dongle, OBJECT_MANAGER, PROPERTIES};
 
 /// The name of a BlueZ error, and its words.
 pub(super) type Refusal = (&'static str, &'static str);
@@ -41,6 +41,10 @@ impl World {
             (OBJECT_MANAGER, "GetManagedObjects") => return self.answer(client, &header, &self.objects()),
             (PROPERTIES, _) => return self.properties(client, asked, &path, &member),
             (AGENT_MANAGER1, _) => self.agent(client, asked, &member),
+            (ADAPTER1, member) if self.adapter.is_none() && path == DONGLE && self.dongle != Dongle::Away => {
+                self.dongle_looks |= member == "StartDiscovery"; // and hears nobody anew
+                Ok(Answer::Done)
+            }
             (ADAPTER1, _) if self.adapter.is_some() => self.of_adapter(client, asked, &member),
             (DEVICE1, "Pair") => self.pair(client, asked, &path),
             (DEVICE1, _) => self.of_device(&path, &member),

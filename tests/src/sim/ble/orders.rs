@@ -187,7 +187,10 @@ impl World {
                 let properties = self.adapter.as_ref().map(Adapter::properties).unwrap_or_default();
                 self.added(vec![(ADAPTER.into(), [(ADAPTER1.to_owned(), properties)].into())]);
             }
-            ["dongle", "in"] => self.dongle = Dongle::In,
+            ["dongle", "in"] => {
+                self.dongle = Dongle::In;
+                self.added(self.over_the_dongle());
+            }
             ["dongle", "bonded"] => self.dongle = Dongle::Bonded,
             ["bluetoothd", "down"] => self.bluetoothd_down(),
             ["bluetoothd", "up"] => {

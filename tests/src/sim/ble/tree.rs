@@ -9,7 +9,7 @@ use super::devices::{Peripheral, uuid};
 
 pub(super) const ADAPTER: &str = "/org/bluez/hci0";
 /// Another adapter, which hears the same.
-const DONGLE: &str = "/org/bluez/hci1";
+pub(super) const DONGLE: &str = "/org/bluez/hci1";
 pub(super) const OBJECT_MANAGER: &str = "org.freedesktop.DBus.ObjectManager";
 pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 pub(super) const ADAPTER1: &str = "org.bluez.Adapter1";
@@ -183,14 +183,20 @@ impl World {
             all.extend(self.peripherals.iter().filter(|p| p.known).flat_map(Peripheral::objects));
             all.extend((0..self.crowd.0).map(stranger));
         }
-        if self.dongle != Dongle::Away {
-            let mut properties = Adapter { powered: true, closed: true, ..Adapter::default() }.properties();
-            properties.insert("Address".into(), variant(DONGLES_ADDRESS));
-            all.push((DONGLE.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), properties)])));
-            let bonded = self.dongle == Dongle::Bonded;
-            all.extend(self.peripherals.iter().filter(|p| p.known).map(|p| p.at_the_dongle(bonded)));
-        }
+        all.extend(self.over_the_dongle());
         all.into_iter().map(|(path, interfaces)| (OwnedObjectPath::try_from(path).expect("a path of ours"), interfaces)).collect()
+    }
+
+    /// The other adapter, and whom it hears.
+    pub fn over_the_dongle(&self) -> Vec<(String, Interfaces)> {
+        if self.dongle == Dongle::Away {
+            return Vec::new();
+        }
+        let mut properties = Adapter { powered: true, closed: true, ..Adapter::default() }.properties();
+        properties.insert("Address".into(), variant(DONGLES_ADDRESS));
+        let bonded = self.dongle == Dongle::Bonded;
+        let heard = self.peripherals.iter().filter(|p| p.known).map(|p| p.at_the_dongle(bonded));
+        std::iter::once((DONGLE.to_owned(), Interfaces::from([(ADAPTER1.to_owned(), properties)]))).chain(heard).collect()
     }
 
     pub fn added(&self, objects: Vec<(String, Interfaces)>) {
