@@ -282,7 +282,7 @@ fn a_damaged_fleet_json_is_written_anew_by_an_update_and_lets_nothing_older_in()
         let put = || fs::write(site.path("gw/fleet.json"), damaged).expect("written");
         put();
         let why = site.install("packages/acme/t-1.0.0.wardgate").expect_err("it is damaged");
-        assert!(why.contains("fleet.json is damaged") && why.contains("`wardgate trust update`"), "{name}: {why}");
+        assert!(why.contains("fleet.json is damaged") && why.contains("`wardgate trust update --from"), "{name}: {why}");
         let why = site.update_from(&first, NOW).expect_err("an older state was taken");
         assert!(why.contains("a rollback"), "{name}: {why}");
         assert_eq!(

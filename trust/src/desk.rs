@@ -162,12 +162,18 @@ impl Desk {
 
     /// Of what was published under this name; an older desk did not write it down, and then the file says.
     pub fn statement_of(&self, name: &TargetName, target: &Target) -> Option<String> {
-        let read = || {
-            let path = self.repository().join(TARGETS).join(role::place(name.raw(), &target.hashes.sha256));
-            let bytes = files::read(&path, package::FILE_BYTES_MAX).ok()?;
-            Some(package::Package::read(&bytes).and_then(|package| package.claim()).ok()?.statement)
-        };
-        statement(target).map(str::to_owned).or_else(read)
+        statement(target).map(str::to_owned).or_else(|| Some(self.claim_of(name, target)?.statement))
+    }
+
+    /// The keys that signed the file that is published.
+    pub fn signers_of(&self, name: &TargetName, target: &Target) -> Option<Vec<String>> {
+        Some(self.claim_of(name, target)?.signers)
+    }
+
+    fn claim_of(&self, name: &TargetName, target: &Target) -> Option<package::Claim> {
+        let path = self.repository().join(TARGETS).join(role::place(name.raw(), &target.hashes.sha256));
+        let bytes = files::read(&path, package::FILE_BYTES_MAX).ok()?;
+        package::Package::read(&bytes).and_then(|package| package.claim()).ok()
     }
 
     /// What is published of one release of a package: its names and targets.

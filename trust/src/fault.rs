@@ -126,8 +126,8 @@ impl Fault {
             Self::OtherRoot { .. } => "leave --root away; to follow another fleet, begin with an empty folder".into(),
             Self::Refused(why) => why.remedy().into(),
             Self::Stale { .. } => {
-                "if this machine's clock is right, bring newer metadata: `wardgate trust update`; if not, set the clock. \
-                 What runs goes on running"
+                "if this machine's clock is right, bring newer metadata: `wardgate trust update --from FOLDER-OR-ADDRESS`; if not, set the clock. \
+                 What runs goes on running; a package that was here before comes in by `wardgate plugin accept`"
                     .into()
             }
             Self::Package { .. } => {

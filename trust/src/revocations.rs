@@ -102,7 +102,7 @@ impl Revocations {
                 None => Ok(()),
                 Some(until) => Err((
                     format!(
-                        "{vendor}'s {name} release {release} is new here, and the term of the key {first}, which signed it, ended on {until}"
+                        "{vendor}'s {name} release {release}: the term of the key {first}, which signed it, ended on {until}, and nothing new comes in after that"
                     ),
                     format!("ask {vendor} to sign it by its present key (`wardgate plugin sign`): that makes no other package of it"),
                 )),

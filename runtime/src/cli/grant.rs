@@ -7,7 +7,9 @@ use clap::{Args, Subcommand};
 use super::site::{Site, who, wrong_key};
 use crate::audit::{Entry, What};
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, Ahead, Approval, Package, PluginError, PublicKey, Reach, SecretKey, Withheld, grants_hash, grants_lines, held};
+use crate::plugin::{
+    self, Ahead, Approval, Package, PluginError, PublicKey, Ran, Reach, SecretKey, Withheld, grants_hash, grants_lines, held,
+};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -50,8 +52,8 @@ enum Verb {
     #[command(after_help = "\
 Where trust.memory in the state folder is damaged or gone, nothing new is taken and nothing starts but what the audit log proves to have run here
 last. This writes it anew of just that, after you have found out what happened; a damaged file stays beside it as trust.damaged. What was approved
-for a package's reach is read from the packages that ran last, so they must lie where gateway.toml names them: one that does not is named here, and
-what it asks for is to be approved again.")]
+for a package's reach is read from the packages that ran last, so they must lie where gateway.toml names them: where another one lies, or none, that
+is told here, and what it asks for is to be approved again.")]
     Recall {
         /// The gateway's configuration
         #[arg(long, short, default_value = "/etc/wardgate/gateway.toml")]
@@ -113,6 +115,7 @@ struct Asked {
     package: Package,
     vendor: String,
     release: u64,
+    digest: String,
     reach: Reach,
 }
 
@@ -124,7 +127,7 @@ impl Asked {
             return Err(refused(PluginError::Unsigned { folder: of.package.clone() }));
         };
         let reach = Reach::of(&package.manifest, &package.surface);
-        Ok(Self { site, package, vendor: by.vendor, release: by.release, reach })
+        Ok(Self { site, package, vendor: by.vendor, release: by.release, digest: by.digest, reach })
     }
 
     fn name(&self) -> String {
@@ -167,10 +170,9 @@ fn diff(of: &Of) -> Result<(), Fault> {
         println!("{instance}: against release {release}");
         more.iter().for_each(|line| println!("    + {line}"));
         less.iter().for_each(|line| println!("    - {line}"));
-        let ahead = approved.ahead.as_ref().filter(|ahead| ahead.release == asked.release);
         match more.is_empty() {
             true => println!("    reaches nothing new: it may take the place of the one before it"),
-            false if ahead.is_some_and(|ahead| asked.reach.beyond(&ahead.reach).is_empty()) => {
+            false if approved.is_ahead(asked.release, Some(&asked.digest), &asked.reach) => {
                 println!("    reaches more, and a person approved that: it may take the place of the one before it");
             }
             false => println!("    reaches more: it starts after `wardgate grant approve {}`", of.package.display()),
@@ -196,13 +198,14 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
             return Err(Fault::new(Guilty::Configuration, what, "name one of them, or add it"));
         }
         None => {
+            let known: Vec<_> = asked.instances().into_iter().map(|(name, _)| name).collect(); // those that `diff` tells of
             let runs = |name: &&String| asked.site.remembered().ran.get(*name).is_some_and(|ran| ran.package == asked.name());
-            config.instances.keys().filter(runs).cloned().collect()
+            config.instances.keys().filter(|name| runs(name) || known.contains(name)).cloned().collect()
         }
     };
     unless_withheld(&asked, &named)?;
     if named.is_empty() {
-        println!("no instance runs {}: gateway.toml itself approves what is new; nothing was changed", asked.name());
+        println!("no instance ran {}: gateway.toml itself approves what is new; nothing was changed", asked.name());
         return Ok(());
     }
     for instance in &named {
@@ -221,7 +224,8 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     }
     let kept = asked.site.memory.change(|m| {
         for instance in &named {
-            m.approve(instance, &asked.name(), Ahead { release: asked.release, reach: asked.reach.clone() });
+            let (digest, reach) = (Some(asked.digest.clone()), asked.reach.clone());
+            m.approve(instance, &asked.name(), Ahead { release: asked.release, digest, reach });
         }
     });
     kept.map_err(|e| Fault::new(Guilty::Store, &e, "the state folder must be writable"))?;
@@ -262,19 +266,31 @@ fn recall(config: &Path) -> Result<(), Fault> {
     remembered.fleet = site.known.fleet.fleet.as_ref().map(plugin::Fleet::without_lists);
     let mut unread = Vec::new();
     for (name, instance) in &site.config.instances {
-        let package = match Package::admit(&instance.package, &site.admission) {
+        let Some(ran) = remembered.ran.get(name).cloned() else { continue };
+        let there = match Package::admit(&instance.package, &site.admission) {
             Ok(package) => package,
-            Err(why) if remembered.of_what_ran(name).is_some() => {
-                unread.push((name, &instance.package, why));
+            Err(why) => {
+                unread.push((name, &instance.package, format!("its package does not open: {why}")));
                 continue;
             }
-            Err(_) => continue,
         };
-        let Some(by) = package.signed.as_ref() else { continue };
-        if let Some(approval) = remembered.of_what_ran(name)
-            && (approval.package.as_str(), approval.release) == (format!("{}/{}", by.vendor, package.manifest.name).as_str(), by.release)
-        {
-            approval.reach = Reach::of(&package.manifest, &package.surface);
+        let Some(by) = there.signed.as_ref() else { continue };
+        let it = Ran {
+            package: format!("{}/{}", by.vendor, there.manifest.name),
+            release: by.release,
+            digest: Some(by.digest.clone()),
+            file: None,
+        };
+        match remembered.of_what_ran(name) {
+            Some(approval) if ran.digest.is_some() && ran == it => approval.reach = Reach::of(&there.manifest, &there.surface),
+            _ => {
+                let digest = ran.digest.as_deref().unwrap_or("that the log does not tell");
+                let (package, release) = (&ran.package, ran.release);
+                let why = format!(
+                    "gateway.toml names another package than the one that ran last, {package} release {release} with the digest {digest}"
+                );
+                unread.push((name, &instance.package, why));
+            }
         }
     }
     let ran: Vec<_> = remembered.ran.iter().map(|(instance, ran)| format!("{instance}: {} release {}", ran.package, ran.release)).collect();
@@ -287,7 +303,7 @@ fn recall(config: &Path) -> Result<(), Fault> {
         println!("    the site's key: {key}");
     }
     for (name, path, why) in unread {
-        println!("what was approved for {name} is not known, because its package does not open: {why}");
+        println!("what was approved for {name} is not known, because {why}");
         println!("    what to do: put {} there, as it ran last, then `wardgate grant approve {0} --instance {name}`", path.display());
     }
     println!(

@@ -22,7 +22,7 @@ use crate::plugin::{
 };
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
-pub(super) use recall::RELOADED;
+pub(super) use recall::{GONE, RELOADED};
 pub use recall::{kept, recollect};
 
 pub(super) use crate::audit::GATEWAY;
@@ -340,12 +340,16 @@ impl Warden {
             let signed = sight.signed.as_ref().map(|by| format!("{} release {}", by.vendor, by.release)).unwrap_or_default();
             self.status.instance(instance, |i| (i.grants_hash, i.signed_by) = (hash, signed));
         }
-        let (all, configured) = (sights.clone(), config.instances.keys().cloned().collect::<BTreeSet<_>>());
+        let files: BTreeMap<_, _> = config.instances.iter().map(|(name, of)| (name.clone(), of.package.display().to_string())).collect();
+        for instance in known.ran.keys().filter(|instance| !files.contains_key(*instance)) {
+            entries.push(Entry::new(What::ConfigChange, by, [("instance", &instance), ("how", &GONE)]));
+        }
+        let (all, configured) = (sights.clone(), files.keys().cloned().collect::<BTreeSet<_>>());
         let kept = self.remember(move |m| {
             let sights = &all;
             m.keep_only(&configured);
             for (instance, sight) in sights {
-                m.ran.insert(instance.clone(), sight.ran());
+                m.ran.insert(instance.clone(), Ran { file: files.get(instance).cloned(), ..sight.ran() });
                 if let Some(by) = &sight.signed {
                     m.saw(&by.vendor, &sight.name, by.release, Some(&by.digest));
                 }

@@ -248,7 +248,7 @@ impl Workshop {
         let refused = |e| wrong_package(config, name, &e);
         let package = match Package::admit(&instance.package, &judge.admission) {
             // a vendor that lost its place while no gateway ran takes nobody else down with it
-            Err(e @ PluginError::Untrusted { .. }) if judge.occasion == Occasion::Start && judge.with_fleet() => {
+            Err(e @ PluginError::Untrusted { .. }) if judge.occasion == Occasion::Start => {
                 return Ok(Err(refused(e).into()));
             }
             // nor does a package that is damaged; whom a site trusts is the word of gateway.toml

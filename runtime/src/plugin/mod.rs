@@ -57,7 +57,7 @@ pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
     Accepted, Ahead, Approval, Change, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log, Memory,
     RECALL, Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user, grants_hash,
-    grants_lines, in_others_hands, list_ended, sign_config, sign_override, signs,
+    grants_lines, in_others_hands, is_one_file, list_ended, sign_config, sign_override, signs,
 };
 
 /// What keeps a plugin from running: who, what, and what to do.
@@ -96,11 +96,14 @@ pub enum PluginError {
     #[error("{} is a file, and no package file is called so", path.display())]
     Unnamed { path: PathBuf },
     #[error(
-        "{} is {there}, which gateway.toml names for \"{instance}\", and this is release {release} of the same name and version: in its place \
-         \"{instance}\" would run it at its next start, and nobody had named it",
+        "{} is where \"{instance}\" finds {there}: with this release {release} in its place \"{instance}\" would run that at its next start, and \
+         nobody had named it",
         path.display()
     )]
     InPlace { path: PathBuf, instance: String, there: String, release: u64 },
+    /// An instance that names this file would change its maker without a word in gateway.toml.
+    #[error("{} is {theirs}, and this is a package of {vendor} with the same name and version", path.display())]
+    OfAnother { path: PathBuf, theirs: String, vendor: String },
     #[error("{} holds {holds} by its manifest: name it {holds}", folder.display())]
     Misnamed { folder: PathBuf, holds: String },
     #[error("plugin {plugin} {why}")]
@@ -158,6 +161,11 @@ impl PluginError {
             Self::InPlace { path, .. } => format!(
                 "ask its vendor to count the version up with the release; or put this one into another folder and name it there; or take {} away from \
                  gateway.toml first",
+                path.display()
+            ),
+            Self::OfAnother { path, .. } => format!(
+                "put this one into another folder, with the same name, and name it there in gateway.toml; or, where no instance names {0}, move {0} away \
+                 first",
                 path.display()
             ),
             Self::Misnamed { holds, .. } => format!("rename it to {holds}, or make the package anew"),

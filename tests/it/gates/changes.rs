@@ -2,14 +2,16 @@
 //! of two is enough.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value as Json, json};
 
 use super::judges::{Started, signed_by, started, text};
-use super::{chiller, in_folder, wider};
-use crate::gatekeeper::{Desk, FAR, PAST, fleet, same, stolen};
+use super::{chiller, digest, in_folder, wider};
+use crate::gatekeeper::{Desk, FAR, PAST, another, fleet, same, stolen};
 use crate::tamper::key;
 use crate::ward::{Folder, wait_to_see};
+use wardgate_lab::process::binary;
 
 /// A stolen laptop costs one of the vendor's two keys: what is signed by the other one too is not stopped at a bed.
 //= PROMISES.md#P343
@@ -59,18 +61,205 @@ fn no_file_that_an_instance_names_is_replaced_by_another_release() {
     desk.site(&chiller(&there));
     assert_eq!(started(&desk), None);
     let why = desk.badly(&["plugin", "accept", &text(&two)], 4);
-    assert!(why.contains("is release 1, which gateway.toml names for \"chiller\", and this is release 2"), "{why}");
+    assert!(why.contains("is where \"chiller\" finds wardgate/modbus-map release 1: with this release 2 in its place"), "{why}");
     assert!(why.contains("count the version up with the release"), "{why}");
     assert_eq!(fs::read(&there).expect("there"), fs::read(&one).expect("there"));
     let last = desk.well(&["audit", "show", "--json", "--last", "1"]);
     assert!(last.contains("\"what\":\"refuse\"") && last.contains("nobody had named it"), "{last}");
     desk.well(&["plugin", "accept", &text(&one)]); // itself is no other one
     fs::write(&there, b"half of it").expect("written");
-    let why = desk.badly(&["plugin", "accept", &text(&two)], 4);
-    assert!(why.contains("is damaged, which gateway.toml names for \"chiller\""), "{why}");
+    desk.badly(&["plugin", "accept", &text(&two)], 4);
     desk.well(&["plugin", "accept", &text(&one)]); // and mends what is damaged
     assert_eq!(fs::read(&there).expect("there"), fs::read(&one).expect("there"));
+    // nor by another maker's of that name, although it is known here, nor where the file is lost
+    desk.trust("acme", 2);
+    fs::create_dir_all(desk.at.join("theirs")).expect("a folder");
+    let made_by_acme = |m: String| m.replacen("vendor = \"wardgate\"", "vendor = \"acme\"", 1);
+    let theirs = another(&desk.at.join("theirs"), "0.1.1", 1, &key(2), made_by_acme);
+    let why = desk.badly(&["plugin", "accept", &text(&theirs)], 4);
+    assert!(why.contains("is wardgate/modbus-map release 1, and this is a package of acme") && why.contains("another folder"), "{why}");
+    desk.site(&(chiller(&there) + &chiller(&theirs)[chiller(&theirs).find("[instance").expect("one")..].replace("chiller", "other")));
+    assert_eq!(started(&desk), None);
+    for lose in [&|| fs::write(&there, b"half of it"), &|| fs::remove_file(&there)] as [&dyn Fn() -> std::io::Result<()>; 2] {
+        lose().expect("there");
+        for package in [&two, &theirs] {
+            let why = desk.badly(&["plugin", "accept", &text(package)], 4);
+            assert!(why.contains("is where \"chiller\" finds wardgate/modbus-map release 1"), "{why}");
+        }
+        desk.well(&["plugin", "accept", &text(&one)]);
+    }
+    // whoever names the next one before it is there said so
+    desk.site(&chiller(&desk.at.join("packages/modbus-map-0.1.2.wardgate")));
     desk.well(&["plugin", "accept", &text(&new)]);
+}
+
+/// The site's key lets another package of a release into the place of what runs; what ran last may come back without it.
+//= PROMISES.md#P331
+#[test]
+fn what_an_override_put_into_the_place_of_what_ran_goes_out_again_without_one() {
+    let folder = Folder::new("gates-back");
+    let desk = Desk::new(&folder);
+    let (one, wide) = (in_folder(&desk.at, "one", "0.1.1", 1, same), in_folder(&desk.at, "wide", "0.1.1", 1, wider));
+    let there = desk.at.join("packages/modbus-map-0.1.1.wardgate");
+    site_of(&desk, &there);
+    desk.well(&["plugin", "accept", &text(&one)]);
+    assert_eq!(started(&desk), None);
+    desk.well(&["plugin", "allow-other", "--key", "site.key", "wardgate", "modbus-map", "1", &digest(&wide)]);
+    let said = desk.well(&["plugin", "accept", &text(&wide)]);
+    assert!(said.contains("in the place of wardgate/modbus-map release 1: chiller runs it from its next start on"), "{said}");
+    assert!(started(&desk).is_some_and(|why| why.contains("asks for more than was approved")));
+    desk.well(&["plugin", "accept", &text(&one)]);
+    assert_eq!(started(&desk), None);
+    let told = desk.well(&["audit", "show", "--json"]);
+    assert_eq!(told.matches("\"another package of the same release, by the site's override\"").count(), 1, "{told}");
+    // an approval of that other package holds, whatever starts in between, and is of that one
+    desk.well(&["grant", "approve", &text(&wide)]);
+    assert_eq!(started(&desk), None);
+    desk.well(&["plugin", "accept", &text(&wide)]);
+    assert_eq!(started(&desk), None);
+}
+
+/// A site with a key, and a chiller that runs this file.
+fn site_of(desk: &Desk, package: &std::path::Path) {
+    if !desk.at.join("site.key").exists() {
+        let made = Command::new(binary("wardgate").expect("built")).args(["plugin", "keygen", "site"]).current_dir(&desk.at).output();
+        assert!(made.expect("it runs").status.success());
+    }
+    desk.site(&format!("site_key = \"site.pub\"\n{}", chiller(package)));
+    desk.sign("site.key");
+}
+
+/// What a person looked at counts until that very release ran, whatever else a person looks at and whatever starts.
+//= PROMISES.md#P342
+#[test]
+fn one_approval_takes_no_other_back_and_no_start_does() {
+    let folder = Folder::new("gates-ahead");
+    let desk = Desk::new(&folder);
+    let made = |name: &str, version: &str, release, change: fn(String) -> String| in_folder(&desk.at, name, version, release, change);
+    let (one, two) = (made("one", "0.1.1", 1, wider), made("two", "0.1.2", 2, same));
+    let (three, four) = (made("three", "0.1.3", 3, wider), made("four", "0.1.4", 4, wider));
+    let runs = |package: &std::path::Path| {
+        site_of(&desk, package);
+        started(&desk)
+    };
+    assert_eq!((runs(&one), runs(&two)), (None, None));
+    assert!(runs(&three).is_some_and(|why| why.contains("asks for more")));
+    for older in ["1", "2"] {
+        desk.well(&["plugin", "allow-older", "--key", "site.key", "wardgate", "modbus-map", older]);
+    }
+    for package in [&three, &four, &one] {
+        desk.well(&["grant", "approve", &text(package)]);
+    }
+    assert_eq!((runs(&two), runs(&three)), (None, None));
+    assert_eq!(runs(&two), None);
+    for package in [&one, &four] {
+        let diff = desk.well(&["grant", "diff", &text(package)]);
+        assert!(diff.contains("reaches nothing new") || diff.contains("a person approved that"), "{diff}");
+        assert_eq!(runs(package), None);
+    }
+}
+
+/// Who is taken out and put in again has no more than before.
+//= PROMISES.md#P305
+#[test]
+fn an_instance_that_comes_back_is_held_to_what_was_approved_of_each_of_its_packages() {
+    let folder = Folder::new("gates-comes-back");
+    let desk = Desk::new(&folder);
+    let one = in_folder(&desk.at, "one", "0.1.1", 1, same);
+    let two = in_folder(&desk.at, "two", "0.1.2", 2, wider);
+    let other = in_folder(&desk.at, "other", "0.1.1", 1, |m| m.replacen("name = \"modbus-map\"", "name = \"other-map\"", 1));
+    let runs = |package: &std::path::Path| {
+        desk.site(&chiller(package));
+        started(&desk)
+    };
+    assert_eq!((runs(&one), runs(&other)), (None, None));
+    without_instances(&desk);
+    assert!(runs(&two).is_some_and(|why| why.contains("asks for more than was approved")));
+    let diff = desk.well(&["grant", "diff", &text(&two)]);
+    assert!(diff.contains("reaches more: it starts after `wardgate grant approve"), "{diff}");
+    let said = desk.well(&["grant", "approve", &text(&two)]);
+    assert!(said.contains("approved for chiller"), "the remedy is what helps: {said}");
+    assert_eq!(runs(&two), None);
+}
+
+fn without_instances(desk: &Desk) {
+    desk.site("");
+    let gateway = Started::at(desk);
+    wait_to_see("a gateway without instances", || Started::status(desk), |s| s["instances"].as_object().is_some_and(|all| all.is_empty()));
+    gateway.stop();
+}
+
+/// What ran as an instance that went is no way back, for whoever damages the memory either.
+//= PROMISES.md#P331
+#[test]
+fn a_damaged_memory_opens_no_way_back_for_an_instance_that_is_gone() {
+    let folder = Folder::new("gates-gone");
+    let desk = Desk::new(&folder);
+    let (one, two) = (in_folder(&desk.at, "one", "0.1.1", 1, same), in_folder(&desk.at, "two", "0.1.2", 2, same));
+    desk.site(&chiller(&one));
+    assert_eq!(started(&desk), None);
+    desk.well(&["plugin", "accept", &text(&two)]);
+    without_instances(&desk);
+    desk.site(&chiller(&one));
+    assert!(started(&desk).is_some_and(|why| why.contains("is older than release 2")));
+    fs::write(desk.at.join("state/trust.memory"), "x").expect("written");
+    assert!(started(&desk).is_some(), "it did not run here last");
+    desk.well(&["grant", "recall"]);
+    assert!(started(&desk).is_some_and(|why| why.contains("is older than release 2")));
+    let told = desk.well(&["audit", "show"]);
+    assert_eq!(told.matches("how: configured no more; instance: chiller").count(), 1, "{told}");
+}
+
+/// What was approved is read from what ran, and not from what somebody laid in its place.
+//= PROMISES.md#P284
+#[test]
+fn a_recall_takes_the_reach_of_no_other_package_of_that_release() {
+    let folder = Folder::new("gates-recall-other");
+    let desk = Desk::new(&folder);
+    let (one, wide) = (in_folder(&desk.at, "one", "0.1.1", 1, same), in_folder(&desk.at, "wide", "0.1.1", 1, wider));
+    let three = in_folder(&desk.at, "three", "0.1.3", 3, wider);
+    let there = desk.at.join("packages/modbus-map-0.1.1.wardgate");
+    desk.well(&["plugin", "accept", &text(&one)]);
+    desk.site(&chiller(&there));
+    assert_eq!(started(&desk), None);
+    fs::write(desk.at.join("state/trust.memory"), "x").expect("written");
+    fs::copy(&wide, &there).expect("written");
+    let said = desk.well(&["grant", "recall"]);
+    assert!(
+        said.contains("what was approved for chiller is not known, because gateway.toml names another package than the one that ran last"),
+        "{said}"
+    );
+    fs::copy(&one, &there).expect("written");
+    let diff = desk.well(&["grant", "diff", &text(&three)]);
+    assert!(diff.contains("reaches more") && !diff.contains("reaches nothing new"), "{diff}");
+    // once it runs again, the next one is held against what it reaches
+    assert_eq!(started(&desk), None);
+    let diff = desk.well(&["grant", "diff", &text(&three)]);
+    assert!(diff.contains("+ numeric 300 instead of 256") || diff.contains("instead of 256"), "{diff}");
+    assert!(!diff.contains("instead of 0") && !diff.contains("imports"), "only what is more: {diff}");
+}
+
+/// A site without a fleet: whoever is trusted no more is left out, and nobody else.
+//= PROMISES.md#P317
+#[test]
+fn a_vendor_whose_key_a_site_takes_away_is_left_out_at_a_start_and_takes_nobody_down() {
+    let folder = Folder::new("gates-key-away");
+    let desk = Desk::new(&folder);
+    let one = in_folder(&desk.at, "one", "0.1.1", 1, same);
+    desk.trust("acme", 2);
+    fs::create_dir_all(desk.at.join("theirs")).expect("a folder");
+    let made_by_acme = |m: String| m.replacen("vendor = \"wardgate\"", "vendor = \"acme\"", 1);
+    let theirs = another(&desk.at.join("theirs"), "0.1.1", 1, &key(2), made_by_acme);
+    let both = chiller(&one) + &chiller(&theirs)[chiller(&theirs).find("[instance").expect("one")..].replace("chiller", "other");
+    desk.site(&both);
+    assert_eq!(started(&desk), None);
+    fs::remove_file(desk.at.join("trust/vendors/acme.pub")).expect("there");
+    let gateway = Started::at(&desk);
+    let state = |s: &Json, name: &str| s["instances"][name]["state"].as_str().unwrap_or_default().to_owned();
+    let seen = |s: &Json| state(s, "other") == "withheld" && s["instances"]["chiller"]["opens"].as_u64() > Some(0);
+    let status = wait_to_see("a vendor left out", || Started::status(&desk), seen);
+    assert!(status["instances"]["other"]["detail"].as_str().is_some_and(|why| why.contains("acme")), "{status}");
+    gateway.stop();
 }
 
 //= PROMISES.md#P342

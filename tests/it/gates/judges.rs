@@ -153,15 +153,15 @@ fn a_package_that_its_vendor_signed_by_another_key_is_the_same_package_at_the_de
     fs::write(site.path("new.pub"), key(5).public().pem()).expect("written");
     site.well(&["trust", "add-vendor", "acme", "--key", "new.pub", "--fleet", "fleet"]);
     site.update().expect("the next state");
-    // what the desk publishes is the package: each of its files comes in, whichever of them lies at the desk
-    for published in [&first, &both, &alone] {
+    // what the desk publishes is the package: each of its files comes in, whichever of them lies at the desk; and no good signature goes
+    for published in [&first, &alone, &both] {
         assert!(site.well_of(&publish(published)).contains("published: acme/t-1.0.0.wardgate, release 1"));
         site.update().expect("the next state");
         let listed = &site.fleet()["packages"][0];
         assert_eq!((listed["name"].as_str(), listed["statement"].as_str()), (Some("acme/t-1.0.0.wardgate"), Some(digest(&first).as_str())));
         for file in [&both, &alone, &first] {
             site.well_of(&install(&text(file)));
-            assert_eq!(fs::read(site.path("packages/t-1.0.0.wardgate")).expect("there"), fs::read(file).expect("there"));
+            assert_eq!(fs::read(site.path("packages/t-1.0.0.wardgate")).expect("there"), fs::read(&both).expect("there"), "{file:?}");
             desk.well(&["plugin", "accept", &text(file)]);
         }
         let why = site.badly_of(4, &publish(&other));
@@ -174,8 +174,13 @@ fn a_package_that_its_vendor_signed_by_another_key_is_the_same_package_at_the_de
         let why = desk.badly(&["plugin", "accept", &text(&other)], 4);
         assert!(why.contains("release 1 was seen here as another package"), "{why}");
         site.well_of(&["plugin", "install", "acme/t-1.0.0", "--from", "fleet/repository", "--config", "gateway.toml"].map(str::to_owned));
-        assert_eq!(fs::read(site.path("packages/t-1.0.0.wardgate")).expect("there"), fs::read(published).expect("there"));
+        assert_eq!(fs::read(site.path("packages/t-1.0.0.wardgate")).expect("there"), fs::read(&both).expect("there"));
     }
+    let listed = || site.fleet()["packages"][0]["sha256"].clone();
+    let before = listed();
+    assert!(site.well_of(&publish(&alone)).contains("stays as it was published: that file has a signature by ed25519:"));
+    site.update().expect("the next state");
+    assert_eq!(listed(), before);
     // its old key is revoked: what the remedy says is what helps
     site.well(&["trust", "revoke", "--vendor", "acme", "--key", "acme.pub", "--reason", "a laptop was stolen", "--fleet", "fleet"]);
     site.update().expect("the next state");

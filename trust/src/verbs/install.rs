@@ -19,7 +19,8 @@ use crate::{client, files, gateway, role};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A package that the fleet's metadata does not name is refused, and so is every package while that metadata is stale. A site without fleet metadata,
-which holds its vendors' keys itself, decides by those alone.
+which holds its vendors' keys itself, decides by those alone. What was here before, and was lost, comes in again by `wardgate plugin accept`, also when
+the metadata or the term of its key has ended.
 
 Examples:
   wardgate plugin install pump-1.0.0.wardgate

@@ -14,8 +14,8 @@ use crate::{files, gateway, package};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each package is looked at by `wardgate plugin verify` first, against the keys that the fleet trusts for its vendor. A package that was published
-already and that its vendor signed by one more key is the same package, and takes the place of the file before it. Without a package the same state
-is signed anew, which gives it another term: let a timer do it once a week.
+already and that its vendor signed by one more key is the same package, and takes the place of the file before it; the file with fewer signatures
+changes nothing. Without a package the same state is signed anew, which gives it another term: let a timer do it once a week.
 
 Examples:
   wardgate trust publish pump-1.0.0.wardgate --fleet fleet
@@ -96,6 +96,13 @@ fn add(desk: &mut Desk, path: &Path, now: jiff::Timestamp) -> Result<(String, u6
             claim.statement
         );
         return Err(withheld(why, format!("ask {} for a new version, and to count `release` up", claim.vendor)));
+    }
+    let held =
+        desk.vendors[&claim.vendor].targets.get(&target_name).and_then(|held| desk.signers_of(&target_name, held)).unwrap_or_default();
+    let lacks = held.iter().find(|key| trusted.contains(key) && !claim.signers.contains(key));
+    if let Some(key) = lacks.filter(|_| claim.signers.iter().all(|key| held.contains(key))) {
+        println!("{name} stays as it was published: that file has a signature by {key} too, and is the same package");
+        return Ok((name, claim.release));
     }
     if let Some((held, target)) = desk.of_release(&claim.vendor, &claim.name, claim.release).find(|(name, held)| other(name, held)) {
         let why = format!(

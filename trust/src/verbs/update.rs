@@ -193,7 +193,7 @@ pub fn stale(fleet: &Fleet, judged: &Judged, clock: Timestamp) -> String {
     match judged.clock {
         Clock::Behind => {
             format!(
-                "it ended on {end}, and a later time was known here already; if a wrong clock said that: wardgate trust update --clock-was-wrong"
+                "it ended on {end}, and a later time was known here already; if a wrong clock said that: wardgate trust update --from FOLDER-OR-ADDRESS --clock-was-wrong"
             )
         }
         _ => format!("it ended on {end}, and this machine's clock says {}", super::short(clock)),

@@ -8,12 +8,12 @@ use crate::audit::{Entry, What};
 use crate::cli::site::{Site, who, wrong_key};
 use crate::contract::one_line;
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, sign_override};
+use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, is_one_file, sign_override};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It must be whole, signed by a key that the site trusts for its vendor, not revoked, no older than what was seen here (but what ran last may come
-back), no other package of a release that was seen here, no other release in a file that an instance names; and where it is new here and the site has a fleet, named by its lists while its metadata is fresh. Then it lies in `[plugins] folder`, and
+back), no other package of a release that was seen here, nothing else than that in the file from which an instance ran; and where it is new here and the site has a fleet, named by its lists while its metadata is fresh. Then it lies in `[plugins] folder`, and
 a record of that in the audit log. It runs when gateway.toml names it. A site with a fleet says `wardgate plugin install`, which looks at the fleet's own
 signatures first and ends here.
 
@@ -39,11 +39,11 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
         Ok(taken) => taken,
         Err(why) => return refused(why),
     };
-    // what an instance runs is another release from its next start on only where somebody said so in gateway.toml
-    let names =
-        |package: &Path| package == taken.path || package.canonicalize().is_ok_and(|p| taken.path.canonicalize().is_ok_and(|t| p == t));
-    let runs = site.config.instances.iter().find(|(_, instance)| names(&instance.package)).map(|(name, _)| name);
-    if let (Some(there), Some(instance), None) = (&taken.replaces, runs, taken.by_override) {
+    // what an instance runs is something else from its next start on only where somebody said so in gateway.toml
+    let naming = site.config.instances.iter().filter(|(_, instance)| is_one_file(&instance.package, &taken.path));
+    let mut instead = naming.filter_map(|(name, _)| Some((name.clone(), taken.instead_of(name, site.remembered())?)));
+    let instead = instead.next();
+    if let (Some((instance, there)), None) = (&instead, taken.by_override) {
         let (path, instance, there) = (taken.path.clone(), instance.clone(), there.clone());
         return refused(PluginError::InPlace { path, instance, there, release: taken.claim.release });
     }
@@ -68,8 +68,15 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
     }
     println!("{path}: {}, release {}, of {}", claim.full_name(), claim.release, claim.vendor);
     println!("    signed by {}, which this site trusts", taken.signed.key.id());
-    println!("next: what it would newly reach:  wardgate grant diff {path}");
-    println!("      to run it, in gateway.toml: package = \"{path}\", then `wardgate check` and `wardgate reload`");
+    if let Some((instance, there)) = instead {
+        println!(
+            "    it lies where {instance} finds its package, in the place of {there}: {instance} runs it from its next start on, where it may"
+        );
+    }
+    let path = std::path::absolute(&taken.path).unwrap_or(taken.path); // in gateway.toml a path begins at the folder of that file
+    let (path, config) = (path.display(), args.config.display());
+    println!("next: what it would newly reach:  wardgate grant diff --config {config} {path}");
+    println!("      to run it, in gateway.toml: package = \"{path}\", then `wardgate check {config}` and `wardgate reload`");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use crate::config::{Config, Instance, OnRevoked};
 use crate::plugin::{
-    Admission, Approval, GrantLine, InOthersHands, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_hash, grants_lines,
+    Admission, Ahead, Approval, GrantLine, InOthersHands, Known, Package, Ran, Reach, Signed, Verdict, Withheld, grants_hash, grants_lines,
 };
 
 /// When packages are judged.
@@ -63,17 +63,19 @@ impl Sight {
     }
 
     pub(super) fn ran(&self) -> Ran {
-        Ran { package: self.package(), release: self.release(), digest: self.digest().map(str::to_owned) }
+        Ran { package: self.package(), release: self.release(), digest: self.digest().map(str::to_owned), file: None }
     }
 
     /// What is approved once this runs, where that was approved before: the next one is held against what runs now, and what the one before it reached
-    /// besides is approved no more. What a person approved ahead of its time holds on until that runs.
+    /// besides is approved no more. What a person approved of other releases holds on until they run.
     pub(super) fn approved(&self, before: Option<&Approval>) -> Approval {
         let release = self.release();
-        let looked_at = |before: &&Approval| before.ahead.as_ref().is_none_or(|ahead| ahead.release != release);
-        let same = before.filter(|before| before.has_run() && before.release == release).filter(looked_at);
+        let is_this = |ahead: &Ahead| ahead.is_of(release, self.digest());
+        let looked_at = |before: &&Approval| !before.ahead.iter().any(is_this);
+        let same =
+            before.filter(|before| before.has_run() && before.release == release && before.reach != Reach::default()).filter(looked_at);
         let reach = same.map_or_else(|| self.reach.clone(), |before| before.reach.clone().filled_in(&self.reach));
-        let ahead = before.and_then(|before| before.ahead.clone()).filter(|ahead| ahead.release > release);
+        let ahead = before.iter().flat_map(|before| &before.ahead).filter(|ahead| !is_this(ahead)).cloned().collect();
         Approval { package: self.package(), release, reach, grants_hash: grants_hash(&self.grants), ahead }
     }
 
@@ -160,8 +162,7 @@ impl Judge {
 
     fn beyond(&self, instance: &str, sight: &Sight) -> Option<Withheld> {
         let approved = self.known.memory.approved(instance, &sight.package())?;
-        let ahead = approved.ahead.as_ref().filter(|ahead| ahead.release == sight.release());
-        if ahead.is_some_and(|ahead| sight.reach.beyond(&ahead.reach).is_empty()) {
+        if approved.is_ahead(sight.release(), sight.digest(), &sight.reach) {
             return None;
         }
         let (release, reach) = approved.held_against();
@@ -177,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::keys::SecretKey;
-    use crate::plugin::{Ahead, Fleet, Freshness, Remembered, Seen};
+    use crate::plugin::{Fleet, Freshness, Remembered, Seen};
 
     fn sight(release: u64) -> Sight {
         another(release, "a")
@@ -202,9 +203,9 @@ mod tests {
     fn judge(policy: OnRevoked, revoked: bool, blind: bool) -> Judge {
         let mut memory = Remembered::default();
         assert!(memory.saw("acme", "pump", 4, Some("a")) && memory.saw("acme", "pump", 5, Some("a")));
-        memory.ran.insert("bed-1".into(), Ran { package: "acme/pump".into(), release: 4, digest: Some("a".into()) });
+        memory.ran.insert("bed-1".into(), Ran { package: "acme/pump".into(), release: 4, digest: Some("a".into()), file: None });
         // a person's approval opens no way back
-        memory.approve("bed-1", "acme/pump", Ahead { release: 3, ..Ahead::default() });
+        memory.approve("bed-1", "acme/pump", Ahead { release: 3, digest: Some("a".into()), reach: Reach::default() });
         let json = r#"{"format":1,"root_version":1,"timestamp_version":1,"snapshot_version":1,"expires":"2999-01-01T00:00:00Z",
                        "revoked_releases":[{"vendor":"acme","name":"pump","release":4}]}"#;
         let fleet = revoked.then(|| Fleet::parse(PathBuf::new(), json.as_bytes()).expect("metadata"));
@@ -248,6 +249,7 @@ mod tests {
             memory.runs("bed-1", approval);
             memory.ran.insert("bed-1".into(), sight.ran());
         };
+        let ahead = |release, reach: &Reach| Ahead { release, digest: Some("a".into()), reach: reach.clone() };
         let verdict = |memory: &Remembered, sight: &Sight| {
             let known = Known { memory: memory.clone(), ..judge(OnRevoked::Alert, false, false).known };
             Judge { known, ..judge(OnRevoked::Alert, false, false) }.verdict("bed-1", sight, false)
@@ -263,20 +265,27 @@ mod tests {
         assert_eq!(beyond(&memory, &runs(3, &wide)), more, "release 1 had it, and release 2 gave it up");
         // others are approved for it, more than are kept, and one of them runs in its place for a while
         for n in 0..20 {
-            memory.approve("bed-1", &format!("acme/other-{n}"), Ahead { release: 1, reach: wide.clone() });
+            memory.approve("bed-1", &format!("acme/other-{n}"), ahead(1, &wide));
         }
         assert_eq!(beyond(&memory, &runs(3, &wide)), more);
         take(&mut memory, &Sight { name: "scale".into(), ..runs(9, &wide) });
         assert_eq!(beyond(&memory, &runs(3, &wide)), more);
         take(&mut memory, &runs(2, &narrow));
         // a person approves one ahead of its time that reaches less and more, and release 2, which runs, starts once more
-        memory.approve("bed-1", "acme/pump", Ahead { release: 3, reach: of(&["takes the command stop"]) });
+        memory.approve("bed-1", "acme/pump", ahead(3, &of(&["takes the command stop"])));
         assert_eq!(verdict(&memory, &runs(2, &narrow)), Verdict::Runs);
         take(&mut memory, &runs(2, &narrow));
         let asks = runs(3, &of(&["takes the command stop"]));
         assert_eq!((beyond(&memory, &asks), beyond(&memory, &runs(4, &asks.reach)).is_some()), (None, true), "that release, and no other");
+        // one that is approved besides, or an older one, takes nothing from it, nor does what runs meanwhile; another package of that release it is not
+        memory.approve("bed-1", "acme/pump", ahead(4, &wide));
+        memory.approve("bed-1", "acme/pump", ahead(1, &wide));
+        take(&mut memory, &runs(2, &narrow));
+        assert_eq!([1, 3, 4].map(|release| beyond(&memory, &runs(release, &asks.reach))), [None, None, None]);
+        let same_release = Sight { reach: wide.clone(), ..another(3, "b") };
+        assert!(beyond(&memory, &same_release).is_some());
         take(&mut memory, &asks);
-        assert_eq!(memory.approved("bed-1", "acme/pump").unwrap().ahead, None);
+        assert_eq!(memory.approved("bed-1", "acme/pump").unwrap().ahead.iter().map(|a| a.release).collect::<Vec<_>>(), [4, 1]);
         assert!(memory.approved("bed-1", "acme/scale").is_some_and(|a| a.release == 9 && a.has_run()));
     }
 

@@ -62,13 +62,15 @@ pub fn recalled(records: &[Record]) -> Remembered {
             if let Some((vendor, name)) = package.split_once('/') {
                 all.saw(vendor, name, release, digest.as_deref());
             }
-            all.ran.insert(instance.clone(), Ran { package: package.clone(), release, digest: digest.clone() });
+            all.ran.insert(instance.clone(), Ran { package: package.clone(), release, digest: digest.clone(), file: None });
         };
         match record.what {
             What::Start => {
                 all.version = text("version");
                 all.site_key = Some(text("site_key")).filter(|key| !key.is_empty());
             }
+            // whoever comes back begins anew
+            What::ConfigChange if text("how") == GONE => drop(all.ran.remove(&instance)),
             What::ConfigChange if text("how") == RELOADED => all.site_key = Some(text("site_key")).filter(|key| !key.is_empty()),
             What::Install => {
                 if let Some(release) = number("release") {
@@ -106,6 +108,9 @@ pub fn recalled(records: &[Record]) -> Remembered {
 /// How a configuration came into force while the gateway ran.
 pub const RELOADED: &str = "reloaded";
 
+/// What becomes of an instance that a configuration names no more.
+pub const GONE: &str = "configured no more";
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -136,6 +141,8 @@ mod tests {
             Entry::new(What::Update, "x", [("instance", &"bed-1"), ("package", &"acme/pump"), ("from", &2), ("to", &3)]).and("digest", "c"),
         );
         write(approve("bed-2", 9));
+        write(approve("bed-3", 1).and("how", "first seen"));
+        write(Entry::new(What::ConfigChange, "x", [("instance", &"bed-3"), ("how", &GONE)]));
         let (known, why) = recollect(&memory, &audit);
         assert!(why.is_some_and(|why| why.contains("is gone")));
         assert_eq!((known.site_key.as_deref(), known.newest_release("acme", "pump")), (Some("ed25519:x"), Some(4)));
@@ -143,7 +150,7 @@ mod tests {
         assert_eq!(approved(&known, "bed-1"), Some(("acme/pump".into(), 3)));
         assert_eq!((approved(&known, "bed-2"), known.knows("acme", "pump", 9)), (None, false), "a person approved it, and it never ran");
         assert_eq!((known.digest("acme", "pump", 4), known.digest("acme", "pump", 3)), (Some("d"), Some("c")));
-        let expected = Ran { package: "acme/pump".into(), release: 3, digest: Some("c".into()) };
+        let expected = Ran { package: "acme/pump".into(), release: 3, digest: Some("c".into()), file: None };
         assert_eq!(known.ran.into_iter().collect::<Vec<_>>(), [("bed-1".to_owned(), expected)]);
         let (known, _) = recollect(&memory, &audit);
         fs::write(memory.path(), "{}\n\n").unwrap();

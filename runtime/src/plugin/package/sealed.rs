@@ -107,6 +107,17 @@ impl Sealed {
         Ok(())
     }
 
+    /// Also what these keys signed on `other`, which is the same package, as far as there is room.
+    pub fn join(&mut self, other: &Self, keys: &[PublicKey]) {
+        for signature in &other.signatures {
+            let wanted = keys.contains(&signature.key) && !self.signatures.iter().any(|s| s.key == signature.key);
+            if wanted && self.signatures.len() < statement::SIGNATURES_MAX {
+                self.signatures.push(signature.clone());
+            }
+        }
+        self.signatures.sort_by_key(|s| s.key);
+    }
+
     /// Takes all signatures off: what was signed stays the same.
     pub fn unsign(&mut self) {
         self.signatures.clear();

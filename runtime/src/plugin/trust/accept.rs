@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::memory::{Memory, Ran};
+use super::memory::{Memory, Ran, Remembered};
 use super::{Known, Withheld};
+use crate::contract::printable;
 use crate::plugin::package::{self, Admission, Package};
 use crate::plugin::{Claim, Flaw, PluginError, Signed};
 
@@ -23,11 +24,14 @@ pub struct Accepted {
     /// What it would take the place of: another release of the same name and version, or a damaged file.
     pub replaces: Option<String>,
     pub package: Package,
+    it: Ran,
 }
+
+const NAME_BYTES_MAX: usize = 120; // whoever made the file there wrote it
 
 /// Whether `file` may come into `folder`. Nothing is written.
 pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known) -> Result<Accepted, PluginError> {
-    let sealed = package::sealed(file)?;
+    let mut sealed = package::sealed(file)?;
     let unsigned = || PluginError::Flawed { path: file.to_owned(), why: Flaw::Unsigned };
     let package = Package::unpack(file, &sealed, &admission.signers(file, &sealed)?)?;
     let signed = package.signed.clone().ok_or_else(unsigned)?;
@@ -37,37 +41,56 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
     let there = package::sealed(&path).ok();
     if there.as_ref().is_some_and(|there| there.claim.vendor != *vendor) {
         // an instance that names this file would change its maker without a word in gateway.toml
-        return Err(PluginError::File {
+        let theirs = there.map(|there| format!("{}/{} release {}", there.claim.vendor, there.claim.name, there.claim.release));
+        return Err(PluginError::OfAnother {
             path,
-            what: "is another vendor's package: move it away first",
-            why: io::ErrorKind::AlreadyExists.into(),
+            theirs: printable(&theirs.unwrap_or_default(), NAME_BYTES_MAX),
+            vendor: vendor.clone(),
         });
     }
     let (another, lost) =
         (there.as_ref().map(|there| there.claim.release).filter(|there| *there != release), there.is_none() && path.exists());
-    let beside = there.filter(|there| there.claim.release == release).map(|there| there.digest());
+    let beside = there.as_ref().filter(|there| there.claim.release == release).map(|there| there.digest());
+    if let Some(there) = there.filter(|there| there.digest() == signed.digest) {
+        // the same package, which others of its vendor's keys may have signed: no good signature is thrown away
+        sealed.join(&there, &admission.signers(&path, &there).unwrap_or_default());
+    }
     let bytes = sealed.write();
     // what an instance ran last is nothing new, though a newer one was taken since: its file may have been lost
-    let ran = Ran { package: format!("{vendor}/{name}"), release, digest: Some(signed.digest.clone()) };
-    let ran = known.memory.ran_last_somewhere(&ran);
+    let it = Ran { package: format!("{vendor}/{name}"), release, digest: Some(signed.digest.clone()), file: None };
+    let (exactly, ran) = (known.memory.ran_last_exactly_somewhere(&it), known.memory.ran_last_somewhere(&it));
     // what was seen here mends a file that is damaged; what is new does not take its place
     let lost = lost && !ran && !known.memory.knows(vendor, name, release);
-    let replaces = another.map(|there| format!("release {there}")).or_else(|| lost.then(|| "damaged".to_owned()));
-    let news = || if ran { known.other(name, &signed, beside.as_deref()) } else { known.news(name, &signed, beside.as_deref()) };
+    let replaces = another.map(|there| format!("release {there}")).or_else(|| lost.then(|| "a damaged file".to_owned()));
+    let news = || match (exactly, ran) {
+        (true, _) => None, // and if another package of that release came since, by an override
+        (false, true) => known.other(name, &signed, beside.as_deref()),
+        (false, false) => known.news(name, &signed, beside.as_deref()),
+    };
     if let Some(why) = known.revoked(name, &signed).or_else(news) {
         return Err(withheld(&claim, why));
     }
     let older = !ran && known.memory.newest_release(vendor, name).is_some_and(|seen| release < seen);
-    let other = known.memory.digest(vendor, name, release).or(beside.as_deref()).is_some_and(|seen| seen != signed.digest);
+    let other = !exactly && known.memory.digest(vendor, name, release).or(beside.as_deref()).is_some_and(|seen| seen != signed.digest);
     let by_override = match (older, other) {
         (_, true) => Some("another package of the same release, by the site's override"),
         (true, false) => Some("an older release, by the site's override"),
         (false, false) => None,
     };
-    Ok(Accepted { folder: folder.to_owned(), bytes, path, claim, signed, by_override, replaces, package })
+    Ok(Accepted { folder: folder.to_owned(), bytes, path, claim, signed, by_override, replaces, package, it })
 }
 
 impl Accepted {
+    /// What `instance`, which names the file that this would come into, ran last from there, where that was something else; or what lies there now.
+    pub fn instead_of(&self, instance: &str, memory: &Remembered) -> Option<String> {
+        let from_here = |ran: &&Ran| ran.file.as_ref().is_some_and(|file| is_one_file(Path::new(file), &self.path));
+        match memory.ran.get(instance).filter(from_here) {
+            Some(_) if memory.ran_last(instance, &self.it) => None,
+            Some(ran) => Some(format!("{} release {}", ran.package, ran.release)),
+            None => self.replaces.clone(),
+        }
+    }
+
     /// Into the folder, and then into what is remembered: a mark of a release that never came would shut out the one before it.
     pub fn put(&self, memory: &Memory) -> Result<(), PluginError> {
         let failed = |why| PluginError::File { path: self.path.clone(), what: "cannot be written", why };
@@ -77,6 +100,15 @@ impl Accepted {
         remembered.map_err(|e| withheld(&self.claim, Withheld::Memory { path: e.path().to_owned(), why: e.to_string() }))?;
         Ok(())
     }
+}
+
+/// Also where nothing lies there now.
+pub fn is_one_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        let folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+        path.canonicalize().ok().or_else(folder).unwrap_or_else(|| path.to_owned())
+    };
+    one == other || real(one) == real(other)
 }
 
 fn withheld(claim: &Claim, why: Withheld) -> PluginError {

@@ -277,14 +277,14 @@ impl Fleet {
 
     /// What of a package is revoked: a key that signed it, or its release.
     pub fn revoked(&self, vendor: &str, key: &PublicKey, name: &str, release: u64) -> Option<(String, Revocation)> {
-        let id = key.id();
-        if let Some(revoked) = self.revoked_keys.iter().find(|k| k.vendor == vendor && k.key == id) {
-            let why = Revocation { reason: reason(&revoked.reason), since: revoked.since.clone() };
-            return Some((format!("{vendor}'s key {id}"), why));
-        }
         let of = |r: &&RevokedRelease| r.vendor == vendor && r.name == name && r.release == release;
-        let revoked = self.revoked_releases.iter().find(of)?;
-        Some((format!("{vendor}'s {name} release {release}"), Revocation { reason: reason(&revoked.reason), since: None }))
+        if let Some(revoked) = self.revoked_releases.iter().find(of) {
+            // first: another key's signature would not help
+            return Some((format!("{vendor}'s {name} release {release}"), Revocation { reason: reason(&revoked.reason), since: None }));
+        }
+        let id = key.id();
+        let revoked = self.revoked_keys.iter().find(|k| k.vendor == vendor && k.key == id)?;
+        Some((format!("{vendor}'s key {id}"), Revocation { reason: reason(&revoked.reason), since: revoked.since.clone() }))
     }
 
     /// What is remembered of it: while nothing newer can be read nothing new comes in, and so its lists are of no use then.

@@ -24,10 +24,15 @@ const BYTES_MAX: u64 = 4 << 20; // a fleet's metadata, and for each instance at 
 const MODE: u32 = 0o600;
 /// Releases of one package that are remembered one by one; of older ones only that they are older.
 const RELEASES_MAX: usize = 32;
-/// Instances that are configured no more, of which an approval is kept.
-const GONE_MAX: usize = 256; // some twenty are configured at a time; each has up to 8 kB, and the file up to 4 MiB
-/// Packages of which an instance's approval is kept, besides the one that counts now.
-const EARLIER_MAX: usize = 8; // a device that is swapped for another make and back; each has up to 8 kB
+/// Instances that are configured no more, of which approvals are kept; and how much of the file these take.
+const GONE_MAX: usize = 256; // some twenty are configured at a time
+const GONE_BYTES_MAX: usize = 1 << 20;
+/// Packages of which an instance's approval is kept whole, besides the one that counts now.
+const EARLIER_WHOLE_MAX: usize = 8; // a device that is swapped for another make and back; each has up to 8 kB
+/// Of those before them it is known that they ran, and not how far they reached: whatever they ask for is asked for again.
+const EARLIER_MAX: usize = 64;
+/// Releases that a person approved for one instance, and that did not run yet.
+const AHEAD_MAX: usize = 8;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -83,6 +88,10 @@ pub struct Ran {
     /// Of what its vendor signed; none: an older gateway wrote this down, or nobody signed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The file that it ran from, as gateway.toml named it: what lies there is not exchanged behind the site's back. None: an older gateway wrote this
+    /// down, or it is known from the audit log only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// What one instance may reach by one package: what ran asked for, and what a person approved ahead of it.
@@ -94,16 +103,25 @@ pub struct Approval {
     pub reach: Reach,
     /// Of the grants with which it ran; empty: it did not run yet.
     pub grants_hash: String,
-    /// A release that a person looked at, and that did not run yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ahead: Option<Ahead>,
+    /// Releases that a person looked at, and that did not run since; the one of the newest look stands last.
+    #[serde(default, rename = "looked_at", skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<Ahead>,
 }
 
 /// Of this release and no other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ahead {
     pub release: u64,
+    /// Of what its vendor signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     pub reach: Reach,
+}
+
+impl Ahead {
+    pub fn is_of(&self, release: u64, digest: Option<&str>) -> bool {
+        self.release == release && self.digest.as_deref() == digest
+    }
 }
 
 impl Approval {
@@ -113,10 +131,21 @@ impl Approval {
 
     /// What another release is held against: what ran; or, where nothing did, what a person approved for it.
     pub fn held_against(&self) -> (u64, &Reach) {
-        match &self.ahead {
+        match self.ahead.last() {
             Some(ahead) if !self.has_run() => (ahead.release, &ahead.reach),
             _ => (self.release, &self.reach),
         }
+    }
+
+    /// Whether a person approved of that very package that it reaches so far.
+    pub fn is_ahead(&self, release: u64, digest: Option<&str>, reach: &Reach) -> bool {
+        self.ahead.iter().any(|ahead| ahead.is_of(release, digest) && reach.beyond(&ahead.reach).is_empty())
+    }
+
+    fn look_ahead(&mut self, ahead: Ahead) {
+        self.ahead.retain(|before| !before.is_of(ahead.release, ahead.digest.as_deref()));
+        self.ahead.push(ahead);
+        self.ahead.drain(..self.ahead.len().saturating_sub(AHEAD_MAX));
     }
 }
 
@@ -202,13 +231,12 @@ impl Remembered {
     /// A person looked at this release before it ran; what ran stays what ran.
     pub fn approve(&mut self, instance: &str, package: &str, ahead: Ahead) {
         if let Some(approval) = self.approvals.get_mut(instance).filter(|approval| approval.package == package) {
-            approval.ahead = Some(ahead);
-            return;
+            return approval.look_ahead(ahead);
         }
         let mut earlier = self.earlier.remove(instance).unwrap_or_default();
         match earlier.iter_mut().find(|one| one.package == package) {
-            Some(approval) => approval.ahead = Some(ahead),
-            None => earlier.push(Approval { package: package.to_owned(), ahead: Some(ahead), ..Approval::default() }),
+            Some(approval) => approval.look_ahead(ahead),
+            None => earlier.push(Approval { package: package.to_owned(), ahead: vec![ahead], ..Approval::default() }),
         }
         self.keep_earlier(instance, earlier);
     }
@@ -219,21 +247,33 @@ impl Remembered {
             let first = earlier.iter().position(|one| !one.has_run()).unwrap_or(0);
             earlier.remove(first);
         }
+        let known_by_name = earlier.len().saturating_sub(EARLIER_WHOLE_MAX);
+        for approval in &mut earlier[..known_by_name] {
+            (approval.reach, approval.ahead) = (Reach::default(), Vec::new());
+        }
         if !earlier.is_empty() {
             self.earlier.insert(instance.to_owned(), earlier);
         }
     }
 
-    /// Of the instances that went last what ran last in their place is known on, and no more.
+    /// Of the instances that went last what was approved is known on, and no more. What ran last is not: who comes back begins anew.
     pub fn keep_only(&mut self, configured: &BTreeSet<String>) {
-        self.ran.retain(|instance, _| configured.contains(instance)); // who is gone begins anew
-        self.earlier.retain(|instance, _| configured.contains(instance));
-        let went = |(instance, _): (&String, &Approval)| !configured.contains(instance) && !self.gone.contains(instance);
-        let went: Vec<_> = self.approvals.iter().filter(|of| went(*of)).map(|(instance, _)| instance.clone()).collect();
+        self.ran.retain(|instance, _| configured.contains(instance));
+        let all: BTreeSet<_> = self.approvals.keys().chain(self.earlier.keys()).cloned().collect();
+        let went: Vec<_> = all.into_iter().filter(|one| !configured.contains(one) && !self.gone.contains(one)).collect();
         self.gone.retain(|instance| !configured.contains(instance));
         self.gone.extend(went);
-        for first in self.gone.drain(..self.gone.len().saturating_sub(GONE_MAX)) {
+        let (mut kept, mut bytes) = (0, 0);
+        for instance in self.gone.iter().rev().take(GONE_MAX) {
+            bytes += serde_json::to_vec(&(self.approvals.get(instance), self.earlier.get(instance))).map_or(usize::MAX, |json| json.len());
+            if bytes > GONE_BYTES_MAX {
+                break;
+            }
+            kept += 1;
+        }
+        for first in self.gone.drain(..self.gone.len() - kept) {
             self.approvals.remove(&first);
+            self.earlier.remove(&first);
         }
     }
 
@@ -249,6 +289,11 @@ impl Remembered {
     /// Whether this is what ran last as any instance.
     pub fn ran_last_somewhere(&self, it: &Ran) -> bool {
         self.ran.keys().any(|instance| self.ran_last(instance, it))
+    }
+
+    /// As above.
+    pub fn ran_last_exactly_somewhere(&self, it: &Ran) -> bool {
+        self.ran.keys().any(|instance| self.ran_last_exactly(instance, it))
     }
 
     /// The same, and it is known by its digest: an older gateway wrote none.
@@ -468,6 +513,24 @@ mod tests {
         assert!(m.approved(back, "acme/pump").is_some() && m.approved(&names[GONE_MAX - 1], "acme/pump").is_none());
     }
 
+    /// Nine makes in turn are no way around an approval; and what is kept has an end.
+    //= PROMISES.md#P305
+    #[test]
+    fn of_many_packages_in_turn_the_old_ones_are_known_by_name_and_those_of_who_went_take_no_more_than_their_share() {
+        let reach = Reach { of: ["x".repeat(8000)].into(), ..Reach::default() };
+        let ran = |package: String| Approval { package, grants_hash: "h".into(), reach: reach.clone(), ..Approval::default() };
+        let mut m = Remembered::default();
+        (0..100).for_each(|n| m.runs("bed", ran(format!("acme/{n}"))));
+        let known = |n: u32| m.approved("bed", &format!("acme/{n}")).map(|approval| approval.reach == reach);
+        assert_eq!([99, 98, 91, 90, 35, 34].map(known), [Some(true), Some(true), Some(true), Some(false), Some(false), None]);
+        for bed in 0..200 {
+            m.runs(&format!("bed-{bed}"), ran("acme/pump".into()));
+        }
+        m.keep_only(&[].into());
+        let bytes = serde_json::to_vec(&m).unwrap().len();
+        assert!(bytes < GONE_BYTES_MAX + 100_000 && bytes > GONE_BYTES_MAX / 2, "{bytes}");
+    }
+
     /// A clock that others kept, and that was ahead, is forgotten here too when a person says so, once.
     //= PROMISES.md#P315
     #[test]
@@ -561,7 +624,7 @@ mod tests {
     fn what_an_older_gateway_remembered_is_read_and_the_first_package_of_a_release_fills_its_digest_in() {
         let old = r#"{"releases":{"acme/pump":[3,4]},"ran":{"bed-1":{"package":"acme/pump","release":4}}}"#;
         let mut read: Remembered = serde_json::from_str(old).unwrap();
-        let ran = |digest: &str| Ran { package: "acme/pump".into(), release: 4, digest: Some(digest.into()) };
+        let ran = |digest: &str| Ran { package: "acme/pump".into(), release: 4, digest: Some(digest.into()), file: None };
         assert_eq!((read.newest_release("acme", "pump"), read.digest("acme", "pump", 4)), (Some(4), None));
         assert!(read.ran_last("bed-1", &ran("a")) && read.ran_last("bed-1", &ran("b")), "nobody knows which it was");
         assert!(!read.saw("acme", "pump", 4, Some("a")));

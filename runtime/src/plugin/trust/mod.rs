@@ -11,7 +11,7 @@ mod site;
 use std::path::PathBuf;
 
 use super::package::Signed;
-pub use accept::{Accepted, examine};
+pub use accept::{Accepted, examine, is_one_file};
 pub use fleet::{Change, Fleet, Freshness, KeyTerm, Seen};
 pub use hands::{InOthersHands, gateways_user, in_others_hands};
 pub use memory::{Ahead, Approval, Log, Memory, Ran, Remembered};
@@ -83,7 +83,7 @@ impl Withheld {
                 )
             }
             Self::KeyEnded { vendor, .. } => {
-                format!("ask {vendor} to sign it by its present key too (`wardgate plugin sign`): that makes no other package of it. What ran goes on. Where the time that is known here is a wrong clock's: `wardgate trust update --clock-was-wrong`")
+                format!("ask {vendor} to sign it by its present key too (`wardgate plugin sign`): that makes no other package of it. What ran goes on. Where the time that is known here is a wrong clock's: `wardgate trust update --from FOLDER-OR-ADDRESS --clock-was-wrong`")
             }
             Self::Unlisted { .. } => {
                 "at the fleet's desk: `wardgate trust publish FILE`, then `wardgate trust update` here; or take the file that the desk published"
