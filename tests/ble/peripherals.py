@@ -318,7 +318,8 @@ class Thermometer(Peripheral):
 
 
 class Meter(Peripheral):
-    """Glucose, 1808: a memory that is asked by the record access control point. Pairs by passkey, and shows nothing to who did not."""
+    """Glucose, 1808: a memory that is asked by the record access control point. Pairs by passkey, and shows nothing to who did not. Every third
+    record has a context, which follows over a characteristic of its own; the meal's carbohydrate counts up, so that each is one of a kind."""
 
     service = "1808"
     capability = PairingDelegate.DISPLAY_OUTPUT_ONLY
@@ -336,13 +337,24 @@ class Meter(Peripheral):
             Characteristic("2A18", P.NOTIFY, 0),
             Characteristic("2A51", P.READ, READ | KNOWN, struct.pack("<H", 0)),
             Characteristic("2A52", P.WRITE | P.INDICATE, WRITE | KNOWN, asked),
+            Characteristic("2A34", P.NOTIFY, 0),
         ]
+
+    def has_context(self, n):
+        return n % 3 == 2
 
     def record(self, n):
         level = self.stored[n]
         base = struct.pack("<HBBBBB", 2026, 11, 1 + n // 24 % 28, n % 24, n % 60, 0)
-        data = struct.pack("<BH", 0b10, n) + base + sfloat(level, -5) + bytes([0x11])
+        flags = 0b10 | self.has_context(n) << 4
+        data = struct.pack("<BH", flags, n) + base + sfloat(level, -5) + bytes([0x11])
         return data, {"sequence": number(n), "glucose": number(level, -5)}
+
+    def context(self, n):
+        """As many grams as its record's number."""
+        kind, meal = 1 + n % 7, 1 + n % 5
+        data = struct.pack("<BHB", 0b11, n, kind) + sfloat(n, -3) + bytes([meal])
+        return data, {"carbohydrate": number(n, -3), "carbohydrate-kind": {"code": kind}, "meal": {"code": meal}}
 
     def asked(self, _, order):
         say(event="asked", name=self.name, hex=order.hex())
@@ -360,14 +372,17 @@ class Meter(Peripheral):
             await self.tell_control(control, bytes([5, 0]) + struct.pack("<H", len(matching)))
         elif code == 1:
             for n in matching:
-                if self.cut_after is not None and self.told >= self.cut_after:
-                    self.cut_after = None
-                    say(event="cut", name=self.name, told=self.told)
-                    asyncio.get_running_loop().create_task(self.vanish())
-                    return
                 if not await self.tell(self.channels[0], *self.record(n)):
                     return
                 self.told += 1
+                if self.has_context(n):
+                    if self.cut_after is not None and self.told >= self.cut_after:
+                        self.cut_after = None
+                        await asyncio.sleep(self.every_s)  # the record goes out
+                        say(event="cut", name=self.name, told=self.told, record=n)
+                        asyncio.get_running_loop().create_task(self.vanish())
+                        return
+                    await self.tell(self.channels[3], *self.context(n))
                 await asyncio.sleep(self.every_s)
             await self.tell_control(control, bytes([6, 0, 1, 1 if matching else 6]))
         elif code == 2:
@@ -450,7 +465,7 @@ class Ward:
             loop.create_task(self.flap(named, int(rest[1])))
         elif word == "push":  # it demands a bond on every link from now on
             named.pushy = True
-        elif word == "cut":  # the meter vanishes when it has told so many records more
+        elif word == "cut":  # the meter vanishes when it has told so many records more, before the context of the last
             named.cut_after = named.told + int(rest[1])
         elif word == "store":  # and measures so many more
             last = max(named.stored, default=-1)

@@ -24,7 +24,8 @@ use crate::ward::{Folder, wait_to_see};
 /// What a plugin may use of the processor in one call, the most that a manifest may say: everything is emulated there.
 const CALL_MS: u64 = 1000;
 const RECORDS: usize = 40; // that the meter stores, as tests/ble/peripherals.py has it
-const RECORDS_BEFORE_THE_CUT: usize = 15;
+const RECORDS_BEFORE_THE_CUT: usize = 15; // the last of them has a context, which is cut off
+const CONTEXTS: usize = 13; // of every third record, beginning with the third
 const FLAPS: usize = 2;
 
 /// An instance and its peripheral, its plugin, the service that is granted besides 180A and 180F, and the channel whose values are one of a kind.
@@ -50,6 +51,9 @@ const WARD: [Bound; 8] = [
     bound("meter", "F0:00:00:00:04:01", "ble-glucose", "1808", "sequence"),
     bound("flapper", "F0:00:00:00:05:01", "ble-heart-rate", "180d", "energy-expended"),
 ];
+
+/// The channel whose values are one of a kind of the contexts of the meter's records: as many grams as the record's number.
+const CONTEXT: &str = "carbohydrate";
 
 /// Demands a bond on every link, and nobody paired it.
 const PUSHY: &str = "belt-2";
@@ -160,17 +164,36 @@ fn bonded(guest: &mut Guest) -> BTreeMap<String, String> {
 
 /// The values of its mark that came, in order.
 fn came(stage: &Stage, bound: &Bound) -> Vec<Content> {
-    let mut tracks = accountant::read_received(&stage.output(), bound.name);
-    tracks.remove(bound.mark).unwrap_or_default().into_iter().map(|(_, content)| content).collect()
+    came_of(stage, bound.name, bound.mark)
 }
 
-/// The values of its mark that went out, in order.
-fn went(sent: &Path, bound: &Bound) -> Vec<Content> {
-    let mark = |line: &Json| {
-        let value = &line["says"][bound.mark];
-        Content::Number(value["mantissa"].as_i64().unwrap(), value["exponent"].as_i64().unwrap() as i8)
+fn came_of(stage: &Stage, name: &str, channel: &str) -> Vec<Content> {
+    let mut tracks = accountant::read_received(&stage.output(), name);
+    tracks.remove(channel).unwrap_or_default().into_iter().map(|(_, content)| content).collect()
+}
+
+/// The values of a channel that went out, in order; messages of other characteristics say nothing of it.
+fn went(sent: &Path, name: &str, channel: &str) -> Vec<Content> {
+    let value = |line: &Json| {
+        let value = line["says"].get(channel)?;
+        Some(Content::Number(value["mantissa"].as_i64().unwrap(), value["exponent"].as_i64().unwrap() as i8))
     };
-    guest::sent(sent, bound.name).iter().map(mark).collect()
+    guest::sent(sent, name).iter().filter_map(value).collect()
+}
+
+/// Each context came at the moment of its record, and the one that the cut kept back did so with a record that was told anew.
+fn contexts_came_with_their_records(stage: &Stage, sent: &Path, cut: &Json) {
+    let tracks = accountant::read_received(&stage.output(), "meter");
+    let of = |context: &Content| if let Content::Number(grams, _) = context { Content::Number(*grams, 0) } else { context.clone() };
+    let alone: Vec<_> = tracks[CONTEXT].iter().filter(|(at, context)| !tracks["sequence"].contains(&(*at, of(context)))).collect();
+    assert!(alone.is_empty(), "contexts that did not come with their record: {alone:?}");
+    let told = |channel: &str| -> Vec<usize> {
+        let lines = guest::sent(sent, "meter");
+        let those = lines.iter().enumerate().filter(|(_, line)| line["says"][channel]["mantissa"] == cut["record"]);
+        those.map(|(n, _)| n).collect()
+    };
+    let (records, contexts) = (told("sequence"), told(CONTEXT));
+    assert!(records.len() > 1 && records[1] < contexts[0], "the cut was to fall between them: {cut}, {records:?}, {contexts:?}");
 }
 
 /// A peripheral goes out of reach without a word and comes back; `again` is what its return is known by.
@@ -357,7 +380,7 @@ fn on_a_real_bluez_every_notification_comes_once() {
     took("five values of each in the receiver's output");
 
     // the memory of the meter, cut in its middle
-    peripherals.event(mark, "meter", "cut").unwrap();
+    let cut = peripherals.event(mark, "meter", "cut").unwrap();
     peripherals.event(mark, "meter", "disconnected").unwrap();
     peripherals.tell("return meter").unwrap();
     // links are lost, one after the other and again and again, and the bond holds
@@ -385,16 +408,19 @@ fn on_a_real_bluez_every_notification_comes_once() {
     peripherals.tell("hush").unwrap();
     std::thread::sleep(Duration::from_secs(1)); // what is on its way in the radio arrives
     let (mut notified, mut received, mut again) = (0, 0, 0);
-    for bound in &WARD {
-        let all = went(&sent, bound);
+    for (name, mark) in WARD.iter().map(|bound| (bound.name, bound.mark)).chain([("meter", CONTEXT)]) {
+        let all = went(&sent, name, mark);
         // a meter is asked for its last records on each link, to see that it numbers as it did
-        let out = if bound.name == "meter" { once(all.clone()) } else { all.clone() };
+        let out = if name == "meter" { once(all.clone()) } else { all.clone() };
         again += all.len() - out.len();
-        let got = wait_to_see(&format!("what is on its way of {}", bound.name), || came(&stage, bound), |came| came.len() >= out.len());
-        assert_eq!(got, out, "{}: what came, what went out", bound.name);
+        let what = format!("what is on its way of {name}");
+        let got = wait_to_see(&what, || came_of(&stage, name, mark), |came| came.len() >= out.len());
+        assert_eq!(got, out, "{name}: what came of {mark}, what went out");
         notified += out.len();
         received += got.len();
     }
+    assert_eq!(came_of(&stage, "meter", CONTEXT).len(), CONTEXTS);
+    contexts_came_with_their_records(&stage, &sent, &cut);
     let kernel = guest.run("dmesg").unwrap().0;
     assert!(!kernel.contains("0x200e failed"), "the kernel takes a connection that was made for one that was not: {kernel}");
     // nobody else made a bond by itself, and each is known by its identity address and how it was made

@@ -30,7 +30,6 @@ impl Profile for ChestEcg {
 
     fn ready(&mut self, peer: &mut Peer, _now: Moment, out: &mut Outbox) {
         self.0.ready(peer, out);
-        polar::start(peer, &strap::START, out);
     }
 
     fn lost(&mut self, _out: &mut Outbox) {

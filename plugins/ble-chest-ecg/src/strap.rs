@@ -14,7 +14,7 @@ const INTERVAL_MS: u16 = 8; // of an open firmware that does not tell it
 const MDC_ECG_ELEC_POTL: u32 = 131_328; // a strap's lead has no name
 
 /// Start (02) the ECG (00): sample rate (00), one value, 130 Hz; resolution (01), one value, 14 bits.
-pub const START: [u8; 10] = [0x02, polar::ECG, 0x00, 0x01, 0x82, 0x00, 0x01, 0x01, 0x0e, 0x00];
+const START: [u8; 10] = [0x02, polar::ECG, 0x00, 0x01, 0x82, 0x00, 0x01, 0x01, 0x0e, 0x00];
 
 pub const CHANNELS: &[Column] =
     &[Column::wave("ecg", &["uV"], Decimal::new(1, 0), (1, 130), 24).mdc(MDC_ECG_ELEC_POTL), counts_column(INTERVAL_MS)];
@@ -30,8 +30,8 @@ pub struct Strap {
     interval_ms: Form<u16>,
     /// What is described.
     described_ms: u16,
-    /// What is to be thought of a Polar strap's samples.
-    quality: Quality,
+    /// Of a Polar strap.
+    stream: polar::Stream,
     /// Which of the two this device speaks.
     speaks: Channel,
 }
@@ -40,7 +40,7 @@ impl Default for Strap {
     fn default() -> Self {
         let (polar, open) = (Waves::new(ECG, Stamp::Last), Waves::new(ECG_COUNTS, Stamp::First));
         let interval_ms = Form::new("the strap's interval", OPEN_INTERVAL, INTERVAL_MS);
-        Self { polar, open, interval_ms, described_ms: INTERVAL_MS, quality: Quality::empty(), speaks: ECG }
+        Self { polar, open, interval_ms, described_ms: INTERVAL_MS, stream: polar::Stream::default(), speaks: ECG }
     }
 }
 
@@ -55,7 +55,7 @@ impl Strap {
                 self.speaks = ECG;
                 if let Some(samples) = decode::polar_ecg(bytes)? {
                     self.polar.of(peer.who(), out);
-                    self.polar.say(now, samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, self.quality, out);
+                    self.polar.say(now, samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, self.stream.quality(), out);
                 }
             }
             OPEN_ECG => {
@@ -72,18 +72,19 @@ impl Strap {
                 let ms = decode::interval(bytes)?;
                 self.interval_ms.tell(ms.into(), Some(ms), peer, out);
             }
-            _ => self.quality = polar::answered(bytes, polar::ECG, self.quality, peer, out)?,
+            _ => self.stream.answered(bytes, polar::ECG, peer, out)?,
         }
         Ok(())
     }
 
-    pub fn ready(&self, peer: &mut Peer, out: &mut Outbox) {
+    pub fn ready(&mut self, peer: &mut Peer, out: &mut Outbox) {
         self.interval_ms.ready(peer, out);
+        self.stream.start(peer, &START, out);
     }
 
     pub fn lost(&mut self) {
         self.interval_ms.forget();
-        self.quality = Quality::empty();
+        self.stream = polar::Stream::default();
     }
 
     fn describe(&mut self, ms: u16, out: &mut Outbox) {

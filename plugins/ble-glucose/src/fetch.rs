@@ -5,16 +5,16 @@
 //! asked for again by its record. Where nothing can be asked for, nothing comes again: what waits is told without its context, after a moment
 //! or when the link is lost.
 //!
-//! A meter's numbers are not taken on trust: a battery may be changed, and they begin anew. So the first report on a link begins with
-//! the last records that were taken, and they must be the same. Nothing is deleted but what was reported on this very link, and then
-//! only when the meter counts no more in its whole memory.
+//! A meter's numbers are not taken on trust (`numbers`). Nothing is deleted but what was reported on this very link, and then only when the
+//! meter counts no more in its whole memory.
 
 use wardgate_sdk::gatt::{Peer, refusal};
 use wardgate_sdk::*;
 
 use crate::decode::{Answer, CHANNELS, CONTEXT, CONTROL_POINT, GLUCOSE, MEASUREMENT, Record};
+use crate::numbers::{Numbers, Told};
 use crate::pairs::Pairs;
-use crate::places::{Place, Places, Runs};
+use crate::places::{Book, Place, Places, Runs};
 
 const PATIENCE: Tag = 1;
 const PATIENCE_MS: u64 = 30_000; // what the Glucose Profile gives a procedure before the collector may think it lost
@@ -42,8 +42,9 @@ const OPERAND_NOT_SUPPORTED: u8 = 9;
 
 const NO_COUNT: &str = "it does not count its records";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Doing {
+    #[default]
     Nothing,
     /// Later on one link it is only counted what is new.
     Looking,
@@ -56,21 +57,10 @@ enum Doing {
     Deleting(u16),
 }
 
-/// Whether the meter numbers its records as it did when they were taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Numbers {
-    Unknown,
-    /// One of the last records that were taken is there, and is the same.
-    Same,
-    /// None of them is there, but others are: one that was taken, by its number, is a new one.
-    Gone,
-    /// They began anew, or the meter is.
-    Anew,
-}
-
 /// The moment that whoever waits for a context is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Late {
+    #[default]
     No,
     /// It runs since the first began to wait.
     Runs,
@@ -78,12 +68,9 @@ enum Late {
     PutOff,
 }
 
+#[derive(Default)]
 pub struct Fetch {
-    places: Places,
-    /// Of a meter that does not say who it is: it holds as long as the link.
-    nameless: Place,
-    /// The site bound one peripheral by its address: then it needs no name to be known again.
-    one: bool,
+    book: Book,
     delete: bool,
     again_ms: u64,
     doing: Doing,
@@ -100,13 +87,10 @@ pub struct Fetch {
     unit: usize,
     /// Counted before it was reported.
     size: u32,
-    /// Reported since it was last asked, and taken since the link came up.
+    /// Reported since it was last asked.
     seen: Runs,
-    fresh: Runs,
     /// Its numbers began anew, and what was taken for an old record before that was known did not come again yet.
     mistaken: bool,
-    /// What was taken while it was not known whether the numbers began anew is there, and is the same.
-    later_same: bool,
     /// All that the meter has was taken, since the link came up.
     whole: bool,
     /// That records are missing was said since the link came up.
@@ -137,57 +121,20 @@ impl Fetch {
             Places::default()
         });
         Ok(Self {
-            places,
-            nameless: Place::default(),
-            one: start.about.iter().any(|fact| fact.name == "binding" && fact.value == "address"),
+            book: Book::new(places, start.about.iter().any(|fact| fact.name == "binding" && fact.value == "address")),
             delete: settings.yes_or_no("delete", false)?,
             again_ms: settings.number("every_s", 300, 10..=86_400)? * 1000,
-            doing: Doing::Nothing,
-            numbers: Numbers::Unknown,
-            rounds: 0,
-            started: false,
-            stores: false,
-            refused: false,
-            who: None,
-            unit: 0,
-            size: 0,
-            seen: Runs::default(),
-            fresh: Runs::default(),
-            mistaken: false,
-            later_same: false,
-            whole: false,
-            missed: false,
-            all_only: false,
-            keeps: None,
-            pairs: Pairs::default(),
-            late: Late::No,
-            paused: false,
-            empty: false,
-            passed_over: None,
-            awaited: (0, 0),
-            cleared: None,
+            ..Self::default()
         })
     }
 
     fn place(&mut self, peer: &Peer) -> &mut Place {
-        self.place_of(peer.who())
+        self.book.of(peer.who())
     }
 
-    fn place_of(&mut self, who: Option<&str>) -> &mut Place {
-        match who {
-            Some(meter) => self.places.of(meter),
-            None if self.one => self.places.of(""),
-            None => &mut self.nameless,
-        }
-    }
-
-    fn keep(&self, peer: &Peer, out: &mut Outbox) {
-        self.keep_of(peer.who(), out);
-    }
-
-    fn keep_of(&self, who: Option<&str>, out: &mut Outbox) {
-        if who.is_some() || self.one {
-            out.keep(&self.places.to_bytes());
+    fn keep(&self, who: Option<&str>, out: &mut Outbox) {
+        if let Some(bytes) = self.book.to_bytes(who) {
+            out.keep(&bytes);
         }
     }
 
@@ -216,17 +163,12 @@ impl Fetch {
         }
         if peer.who().is_none() {
             self.keep_them("it does not say who it is");
-            if !self.one {
+            if !self.book.knows_again(None) {
                 let detail = "the meter does not say who it is, and may be another each time: what it stores comes again on each link";
                 out.log(Level::Warn, detail);
             }
         }
-        let place = self.place(peer);
-        let (new, marked) = (place.is_new(), place.first_marked().is_some());
-        if new {
-            self.numbers = Numbers::Anew;
-        } else if !marked {
-            self.numbers = Numbers::Same; // kept by a version that took them on trust
+        if !self.numbers.begin(self.book.of(peer.who())) {
             self.keep_them("what was taken of it was not marked yet");
         }
         (self.started, self.refused) = (true, false);
@@ -266,13 +208,7 @@ impl Fetch {
     }
 
     fn begin_report(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        let place = self.place(peer);
-        let (next, marked) = (place.next(), place.first_marked());
-        let from = match self.numbers {
-            Numbers::Unknown => marked.map_or(0, u32::from),
-            Numbers::Same => next,
-            Numbers::Gone | Numbers::Anew => 0,
-        };
+        let from = self.numbers.first(self.book.of(peer.who()));
         self.report(peer, from, out);
     }
 
@@ -293,7 +229,7 @@ impl Fetch {
 
     /// What was taken before stands for itself only where the numbers are the same, and nothing is to be deleted.
     fn counts_all(&self) -> bool {
-        self.clears() || self.all_only || self.numbers != Numbers::Same
+        self.clears() || self.all_only || !self.numbers.are_same()
     }
 
     fn request(&mut self, peer: &mut Peer, procedure: u8, from: u32, out: &mut Outbox) {
@@ -389,51 +325,24 @@ impl Fetch {
         if peer.is_unread() {
             return false; // nobody asked; it will come when it is known of whom
         }
-        let (sequence, later_same) = (record.sequence, self.later_same);
-        let place = self.place(peer);
-        let (taken, mark, doubtful) = (place.has(sequence), place.mark(sequence), place.doubtful().has(sequence));
-        let is_new = match mark {
-            _ if !taken || self.fresh.has(sequence) => !taken,
-            Some(mark) if mark == record.mark => {
-                self.known(peer, doubtful, out);
-                false
+        let were_same = self.numbers.are_same();
+        match self.numbers.told(record, self.book.of(peer.who())) {
+            Told::New => return true,
+            Told::Anew(why) => {
+                if were_same {
+                    self.keep_them("it tells records of one number in two ways");
+                }
+                out.log(Level::Warn, &format!("the meter's numbers began anew ({why}): all that it has is fetched"));
+                self.mistaken = true;
+                self.seen = self.numbers.fresh().clone(); // what was passed over is to come again
+                return true;
             }
-            Some(_) => self.anew(peer, &format!("its record {sequence} is not the one that was taken"), out),
-            None if doubtful && later_same => false,
-            None if self.numbers == Numbers::Gone => self.anew(peer, "none of the records that were taken last is in it", out),
-            None if self.numbers == Numbers::Unknown => return false, // nor is it counted as seen: it may be another of that number
-            None => false,
-        };
-        if !is_new {
-            self.seen.take(sequence);
+            Told::Unclear => return false, // nor is it counted as seen
+            Told::Trusted => self.keep(peer.who(), out),
+            Told::Before => {}
         }
-        is_new
-    }
-
-    /// One that was marked is the same.
-    fn known(&mut self, peer: &mut Peer, doubtful: bool, out: &mut Outbox) {
-        self.later_same |= doubtful;
-        if !doubtful && self.numbers == Numbers::Unknown {
-            self.numbers = Numbers::Same;
-            if self.place(peer).trust() {
-                self.keep(peer, out);
-            }
-        }
-    }
-
-    fn anew(&mut self, peer: &mut Peer, why: &str, out: &mut Outbox) -> bool {
-        if self.numbers == Numbers::Same {
-            self.keep_them("it tells records of one number in two ways");
-        }
-        out.log(Level::Warn, &format!("the meter's numbers began anew ({why}): all that it has is fetched"));
-        (self.numbers, self.mistaken) = (Numbers::Anew, true);
-        let later_same = std::mem::take(&mut self.later_same);
-        let fresh = self.fresh.clone();
-        let place = self.place(peer);
-        let there = if later_same { place.doubtful().clone() } else { fresh.clone() };
-        place.begin_anew(&there);
-        self.seen = fresh; // what was passed over is to come again
-        true
+        self.seen.take(record.sequence);
+        false
     }
 
     pub fn context(&mut self, peer: &mut Peer, context: Record, out: &mut Outbox) {
@@ -473,7 +382,7 @@ impl Fetch {
             said = true;
         }
         if said && self.stores {
-            self.keep_of(who, out);
+            self.keep(who, out);
         }
         said
     }
@@ -576,9 +485,7 @@ impl Fetch {
         }
         if self.stores {
             self.seen.take(record.sequence);
-            self.fresh.take(record.sequence);
-            let doubted = matches!(self.numbers, Numbers::Unknown | Numbers::Gone);
-            self.place_of(who).take(record.sequence, record.mark, doubted);
+            self.numbers.take(&record, self.book.of(who));
         }
         out.emit(&[record.message.observation()]);
     }
@@ -633,8 +540,7 @@ impl Fetch {
         if missing == 0 {
             return self.complete(peer, out);
         }
-        if self.numbers == Numbers::Unknown {
-            self.numbers = Numbers::Gone;
+        if self.numbers.none_came_again() {
             return self.report(peer, 0, out);
         }
         self.rounds += 1;
@@ -653,11 +559,7 @@ impl Fetch {
     /// What it reports is then all there is; that a record was lost on the way nobody knows.
     fn uncounted(&mut self, peer: &mut Peer, out: &mut Outbox) {
         self.keep_them(NO_COUNT);
-        if self.numbers == Numbers::Unknown {
-            self.numbers = Numbers::Gone;
-            return self.report(peer, 0, out);
-        }
-        if self.mistaken {
+        if self.numbers.none_came_again() || self.mistaken {
             return self.report(peer, 0, out);
         }
         self.complete(peer, out);
@@ -665,18 +567,13 @@ impl Fetch {
 
     /// Everything that the meter has is said. Whether it is on flash is told by `durable`.
     fn complete(&mut self, peer: &mut Peer, out: &mut Outbox) {
-        let (seen, unknown) = (self.seen.clone(), matches!(self.numbers, Numbers::Unknown | Numbers::Gone));
-        let place = self.place(peer);
+        let place = self.book.of(peer.who());
         let before = place.clone();
-        if unknown {
-            // none of the last is there: whatever numbers come next, all that can come again was seen just now
-            place.begin_anew(&seen);
-        }
-        place.settle();
+        self.numbers.all_told(&self.seen, place);
         if *place != before {
-            self.keep(peer, out);
+            self.keep(peer.who(), out);
         }
-        (self.whole, self.numbers) = (true, Numbers::Same);
+        self.whole = true;
         peer.say(CHANNELS, self.pairs.left(), out);
         // what was not reported on this link is never deleted: nothing tells that it was taken
         match self.seen.last().filter(|last| self.clears() && self.cleared != Some(*last)) {
@@ -772,12 +669,9 @@ impl Fetch {
             self.asked_for(waiting); // else one whose context never comes could keep back, on a link that breaks often, all that is behind it
         }
         // the next may be another, and a record that is held and can be asked for comes again, with its context
-        self.nameless = Place::default();
-        (self.seen, self.fresh) = (Runs::default(), Runs::default());
-        (self.doing, self.numbers, self.started) = (Doing::Nothing, Numbers::Unknown, false);
-        (self.whole, self.mistaken, self.later_same, self.missed, self.all_only) = (false, false, false, false, false);
-        (self.pairs, self.passed_over, self.cleared, self.keeps) = (Pairs::default(), None, None, None);
-        (self.late, self.paused, self.stores, self.refused, self.who) = (Late::No, false, false, false, None);
+        self.book.lost();
+        let (book, delete, again_ms) = (std::mem::take(&mut self.book), self.delete, self.again_ms);
+        *self = Self { book, delete, again_ms, unit: self.unit, awaited: self.awaited, ..Self::default() };
     }
 
     /// Nobody can ask for it on the next link.

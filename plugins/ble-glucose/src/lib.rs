@@ -2,6 +2,7 @@
 
 pub mod decode;
 mod fetch;
+pub mod numbers;
 mod pairs;
 pub mod places;
 

@@ -217,3 +217,41 @@ impl Places {
         Ok(Self(places))
     }
 }
+
+/// The place of each meter, also of one that does not say who it is.
+#[derive(Default)]
+pub struct Book {
+    places: Places,
+    /// Of a meter that does not say who it is: it holds as long as the link.
+    nameless: Place,
+    /// The site bound one peripheral by its address: then it needs no name to be known again.
+    one: bool,
+}
+
+impl Book {
+    pub fn new(places: Places, one: bool) -> Self {
+        Self { places, nameless: Place::default(), one }
+    }
+
+    pub fn knows_again(&self, who: Option<&str>) -> bool {
+        who.is_some() || self.one
+    }
+
+    pub fn of(&mut self, who: Option<&str>) -> &mut Place {
+        match who {
+            Some(meter) => self.places.of(meter),
+            None if self.one => self.places.of(""),
+            None => &mut self.nameless,
+        }
+    }
+
+    /// `None`: nothing is kept of this one.
+    pub fn to_bytes(&self, who: Option<&str>) -> Option<Vec<u8>> {
+        self.knows_again(who).then(|| self.places.to_bytes())
+    }
+
+    /// The next may be another.
+    pub fn lost(&mut self) {
+        self.nameless = Place::default();
+    }
+}

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use wardgate_sdk::gatt::{Column, Fields, Form, Peer, Read, Stamp, Waves, polar};
-use wardgate_sdk::{Channel, Decimal, Moment, Outbox, Quality, Waveform};
+use wardgate_sdk::{Channel, Decimal, Moment, Outbox, Waveform};
 
 use crate::decode::{self, FORMAT, Format};
 
@@ -15,7 +15,7 @@ const SIXTY_FOURTH_G: Decimal = Decimal::new(15_625, -6);
 const MAGNITUDE: Channel = 3;
 
 /// Start (02) the acceleration (02): sample rate (00), one value, 25 Hz; resolution (01), one value, 16 bits; range (02), one value, 8 g.
-pub const START: [u8; 14] = [0x02, polar::ACCELERATION, 0x00, 0x01, RATE_HZ as u8, 0x00, 0x01, 0x01, 0x10, 0x00, 0x02, 0x01, 0x08, 0x00];
+const START: [u8; 14] = [0x02, polar::ACCELERATION, 0x00, 0x01, RATE_HZ as u8, 0x00, 0x01, 0x01, 0x10, 0x00, 0x02, 0x01, 0x08, 0x00];
 
 pub const CHANNELS: &[Column] = &[
     Column::wave("acceleration-x", &["[g]"], MILLI_G, PERIOD, 16),
@@ -36,9 +36,9 @@ pub struct Belt {
     magnitude: Format,
     /// Next index of the axes, which go together, and of the magnitude, where the messages have no time.
     next: [u64; 2],
-    /// The axes of a Polar device, whose messages have, and what is to be thought of them.
+    /// The axes of a Polar device, whose messages have, and its stream.
     timed: Waves,
-    quality: Quality,
+    stream: polar::Stream,
 }
 
 impl Default for Belt {
@@ -49,7 +49,7 @@ impl Default for Belt {
             magnitude: Format::Magnitude,
             next: [0, 0],
             timed: Waves::new(0, Stamp::Last),
-            quality: Quality::empty(),
+            stream: polar::Stream::default(),
         }
     }
 }
@@ -68,22 +68,23 @@ impl Belt {
             polar::DATA => {
                 if let Some((at_ns, waves)) = decode::polar_acceleration(bytes)? {
                     self.timed.of(peer.who(), out);
-                    self.timed.say(now, at_ns, waves, PERIOD_NS, self.quality, out);
+                    self.timed.say(now, at_ns, waves, PERIOD_NS, self.stream.quality(), out);
                 }
             }
-            polar::CONTROL => self.quality = polar::answered(bytes, polar::ACCELERATION, self.quality, peer, out)?,
+            polar::CONTROL => self.stream.answered(bytes, polar::ACCELERATION, peer, out)?,
             _ => self.untimed(peer, bytes, out)?,
         }
         Ok(())
     }
 
-    pub fn ready(&self, peer: &mut Peer, out: &mut Outbox) {
+    pub fn ready(&mut self, peer: &mut Peer, out: &mut Outbox) {
         self.format.ready(peer, out);
+        self.stream.start(peer, &START, out);
     }
 
     pub fn lost(&mut self) {
         self.format.forget();
-        self.quality = Quality::empty();
+        self.stream = polar::Stream::default();
     }
 
     fn untimed(&mut self, peer: &Peer, bytes: &[u8], out: &mut Outbox) -> Read<()> {

@@ -30,7 +30,6 @@ impl Profile for MotionBelt {
 
     fn ready(&mut self, peer: &mut Peer, _now: Moment, out: &mut Outbox) {
         self.0.ready(peer, out);
-        polar::start(peer, &belt::START, out);
     }
 
     fn lost(&mut self, _out: &mut Outbox) {

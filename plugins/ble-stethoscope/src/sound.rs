@@ -94,7 +94,7 @@ impl Sound {
                         out.missed(0, samples, Missing::NotSent);
                         self.next += samples.unwrap_or(0);
                     } else {
-                        out.missed(0, None, Missing::Unknown); // the device started anew
+                        out.missed(0, None, Missing::Unknown); // further than time passed, with 5 s and a 64th to spare: it started anew
                     }
                 }
             }

@@ -165,21 +165,47 @@ fn samples_of_a_stream_that_somebody_else_started_are_questionable() {
     let mut band = Bench::<ble_motion_belt::MotionBelt>::new(&[]);
     let ecg = |at_ns: u64| [&[0][..], &at_ns.to_le_bytes(), &[0, 1, 0, 0]].concat();
     let mut strap = Bench::<ble_chest_ecg::ChestEcg>::new(&[]);
-    let quality = |said: &[Said]| said.iter().rev().find_map(|s| if let Said::EmitWaveform(w) = s { Some(w[0].quality) } else { None });
-    for (status, doubt) in [(6u8, true), (0, false)] {
-        let at_ns = u64::from(6 - status) * 40_000_000;
+    let told = |said: &[Said]| -> Vec<Quality> {
+        said.iter().filter_map(|s| if let Said::EmitWaveform(w) = s { Some(w[0].quality) } else { None }).collect()
+    };
+    let (doubt, good) = (Quality::QUESTIONABLE, Quality::empty());
+    let answers = [(6u8, Health::Degraded, doubt), (0, Health::Healthy, good), (3, Health::Degraded, doubt), (0, Health::Healthy, good)];
+    for (link, (status, health, expected)) in (0..).zip(answers) {
+        // what comes before the device has answered on this link is nobody's yet, whatever it answered on the one before
+        let times = [2 * link, 2 * link + 1].map(|n: u64| n * 40_000_000);
         band.up(&[(polar::DATA, None), (polar::CONTROL, Some(&[]))]);
+        band.hears(polar::DATA, &frame(times[0]));
         band.hears(polar::CONTROL, &[0xf0, 2, 2, status, 0]);
-        band.hears(polar::DATA, &frame(at_ns));
+        band.hears(polar::DATA, &frame(times[1]));
         strap.up(&[(polar::DATA, None), (polar::CONTROL, Some(&[]))]);
+        strap.hears(polar::DATA, &ecg(times[0]));
         strap.hears(polar::CONTROL, &[0xf0, 2, 0, status, 0]);
-        strap.hears(polar::DATA, &ecg(at_ns));
-        let (health, expected) = if doubt { (Health::Degraded, Quality::QUESTIONABLE) } else { (Health::Healthy, Quality::empty()) };
-        assert_eq!((band.health().0, quality(&band.said)), (health, Some(expected)), "{status}: {}", band.health().1);
-        assert_eq!((strap.health().0, quality(&strap.said)), (health, Some(expected)), "{status}: {}", strap.health().1);
+        strap.hears(polar::DATA, &ecg(times[1]));
+        assert_eq!((band.health().0, told(&band.said)), (health, vec![doubt, expected]), "{status}: {}", band.health().1);
+        assert_eq!((strap.health().0, told(&strap.said)), (health, vec![doubt, expected]), "{status}: {}", strap.health().1);
         band.down();
         strap.down();
+        band.lines();
+        strap.lines();
     }
+    // nor is it ours where nothing can be asked, before it was asked, or where the answer is about something else
+    let why = "the device cannot be asked to start: it has no control point, or `wardgate check` does not list it as allowed";
+    band.up(&[(polar::DATA, None)]);
+    band.hears(polar::DATA, &frame(400_000_000));
+    strap.up(&[(polar::DATA, None)]);
+    strap.hears(polar::DATA, &ecg(400_000_000));
+    assert_eq!((band.health(), told(&band.said)), ((Health::Degraded, why), vec![doubt]));
+    assert_eq!((strap.health(), told(&strap.said)), ((Health::Degraded, why), vec![doubt]));
+    band.down();
+    band.lines();
+    band.found = vec![polar::DATA, polar::CONTROL];
+    band.call(|p, now, out| p.discovered(now, 247, characteristics(&[polar::DATA, polar::CONTROL]), out));
+    band.hears(polar::CONTROL, &[0xf0, 2, 2, 0, 0]);
+    band.hears(polar::DATA, &frame(440_000_000));
+    band.up(&[(polar::DATA, None), (polar::CONTROL, Some(&[]))]);
+    [[0xf0, 2, 0, 0, 0], [0xf0, 3, 2, 0, 0]].iter().for_each(|answer| band.hears(polar::CONTROL, answer));
+    band.hears(polar::DATA, &frame(480_000_000));
+    assert_eq!(told(&band.said), [doubt, doubt]);
 }
 
 //= PROMISES.md#P359

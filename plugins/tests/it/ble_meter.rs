@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ble_glucose::Glucose;
-use ble_glucose::decode::{CONTEXT, CONTROL_POINT, MEASUREMENT};
-use ble_glucose::places::Places;
+use ble_glucose::decode::{self, CONTEXT, CONTROL_POINT, MEASUREMENT};
+use ble_glucose::numbers::{Numbers, Told};
+use ble_glucose::places::{Place, Places, Runs};
 use wardgate_sdk::gatt::{Peripheral, sig};
 use wardgate_sdk::*;
 
@@ -844,6 +845,48 @@ fn what_an_earlier_version_kept_is_read_and_nothing_is_deleted_on_trust() {
     world.flash.flushed = world.flash.calls.len();
     assert_eq!(world.flash.records().into_keys().collect::<Vec<_>>(), [503, 504]);
     assert!(world.deleted.is_empty(), "{:?}", world.deleted);
+}
+
+//= PROMISES.md#P101
+/// 20 records are known, none of the last eight is there any more, and 20 more came on a link that was lost before they were counted.
+#[test]
+fn what_was_taken_while_it_was_not_known_how_a_meter_numbers_comes_no_second_time() {
+    let record = |n: u16, minute: u8| {
+        let time = [0xea, 0x07, 11, 30, 12, minute, 0];
+        decode::measurement(&[&[0b10][..], &n.to_le_bytes(), &time, &[90, 0xb0, 0x11]].concat()).expect("a record")
+    };
+    let mut lost = Place::default();
+    (0..20).for_each(|n| lost.take(n, record(n, 1).mark, false));
+    lost.settle();
+    let mut numbers = Numbers::default();
+    assert_eq!((numbers.begin(&lost), numbers.first(&lost)), (true, 12));
+    for n in 20..40 {
+        assert_eq!(numbers.told(&record(n, 1), &mut lost), Told::New);
+        numbers.take(&record(n, 1), &mut lost);
+        assert_eq!(numbers.told(&record(n, 1), &mut lost), Told::Before, "it comes twice on one link");
+    }
+    // one of the last eight was there after all: all of that is to be kept as the meter's own
+    let (mut place, mut numbers) = (lost.clone(), Numbers::default());
+    assert_eq!(numbers.told(&record(12, 1), &mut place), Told::Trusted);
+    assert_eq!((numbers.are_same(), numbers.first(&place)), (true, 40));
+    assert!([3, 20, 39].into_iter().all(|n| numbers.told(&record(n, 1), &mut place) == Told::Before));
+    // they began anew: those with numbers below are new, and what was taken on the link before is not
+    let (mut place, mut numbers) = (lost.clone(), Numbers::default());
+    assert_eq!(numbers.told(&record(20, 1), &mut place), Told::Unclear, "too long ago to be known again");
+    assert_eq!(numbers.told(&record(39, 1), &mut place), Told::Before);
+    assert_eq!(numbers.told(&record(20, 1), &mut place), Told::Before, "as 39 was");
+    assert_eq!((numbers.none_came_again(), numbers.first(&place), numbers.none_came_again()), (true, 0, false));
+    assert!(matches!(numbers.told(&record(3, 2), &mut place), Told::Anew(_)));
+    assert_eq!((20..40).find(|n| numbers.told(&record(*n, 1), &mut place) != Told::Before), None);
+    assert_eq!(numbers.told(&record(4, 2), &mut place), Told::New);
+    // and those that are there say by themselves that they are others
+    let (mut place, mut numbers) = (lost.clone(), Numbers::default());
+    assert!(matches!(numbers.told(&record(15, 2), &mut place), Told::Anew(_)));
+    assert_eq!((numbers.told(&record(3, 2), &mut place), numbers.told(&record(20, 2), &mut place)), (Told::New, Told::New));
+    // a meter that was emptied may begin with any number
+    let (mut place, mut numbers) = (lost, Numbers::default());
+    numbers.all_told(&Runs::default(), &mut place);
+    assert_eq!((place.is_new(), numbers.are_same()), (true, true));
 }
 
 #[test]

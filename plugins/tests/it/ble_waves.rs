@@ -161,7 +161,9 @@ fn a_stethoscopes_counter_that_jumps_further_than_time_passed_is_not_booked_as_l
         let values: Vec<_> = numbers.iter().map(|number| packet(*number)).collect();
         indices(&said_every::<ble_stethoscope::Stethoscope>(&[], &values, |n| 1000 + apart_ms * n as u64))
     };
-    // 8,000 samples fit into a second, and 40,000 more into the doubt
+    // 8,000 samples fit into a second, and 40,125 more into what there is to spare
+    assert_eq!(heard(&[100, 4913], 1000), ["sound 0", "sound missed Some(48120) NotSent", "sound 48130"]);
+    assert_eq!(heard(&[100, 4914], 1000), ["sound 0", "sound missed None Unknown", "sound 10"]);
     assert_eq!(heard(&[100, 20_000, 20_001], 1000), ["sound 0", "sound missed None Unknown", "sound 10", "sound 20"]);
     assert_eq!(heard(&[100, 20_000], 20_000), ["sound 0", "sound missed Some(198990) NotSent", "sound 199000"]);
 }

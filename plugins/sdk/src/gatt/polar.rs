@@ -18,6 +18,7 @@ const DONE: u8 = 0;
 const ALREADY: u8 = 6; // it streams to us, or to another phone, already
 const ELSEWHERE: &str =
     "the device streams already, by settings that somebody else chose: its samples are questionable until it is switched off and on";
+const CANNOT: &str = "the device cannot be asked to start";
 const WRITE: Tag = 1;
 
 /// What came in one message.
@@ -65,35 +66,61 @@ fn difference(bits: &[u8], at: usize, width: u32) -> i32 {
     (raw << (32 - width)) as i32 >> (32 - width)
 }
 
-/// Asks for a stream: `request` begins with 02 and the kind.
-pub fn start(peer: &Peer, request: &[u8], out: &mut Outbox) {
-    if let Some(handle) = peer.handle(CONTROL) {
-        out.ble_write(WRITE, handle, request, true);
+/// Whose stream it is that comes on this link: only of one that was asked for here it is known what its samples are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stream {
+    #[default]
+    Unasked,
+    /// It was asked for, and the device has not said that it is what comes: it may be one that somebody else started.
+    Asked,
+    Ours,
+}
+
+impl Stream {
+    /// Asks for it: `request` begins with 02 and the kind.
+    pub fn start(&mut self, peer: &mut Peer, request: &[u8], out: &mut Outbox) {
+        if let Some(handle) = peer.handle(CONTROL) {
+            out.ble_write(WRITE, handle, request, true);
+            *self = Self::Asked;
+        } else if peer.handle(DATA).is_some() {
+            peer.report(
+                Health::Degraded,
+                &format!("{CANNOT}: it has no control point, or `wardgate check` does not list it as allowed"),
+                out,
+            );
+        }
+    }
+
+    /// The control point's answer: F0, the request, the kind, a status. Of a stream that somebody else started nobody told us the rate. To
+    /// stop it is not ours.
+    pub fn answered(&mut self, bytes: &[u8], kind: u8, peer: &mut Peer, out: &mut Outbox) -> Read<()> {
+        let mut fields = Fields::new(bytes);
+        let [first, request, about, status] = [fields.u8()?, fields.u8()?, fields.u8()?, fields.u8()?];
+        if first != ANSWER {
+            return Err(Damage("it is no answer of the control point"));
+        }
+        if (request, about) != (START, kind) || *self == Self::Unasked {
+            return Ok(());
+        }
+        *self = if status == DONE { Self::Ours } else { Self::Asked };
+        match status {
+            DONE => {}
+            ALREADY => peer.report(Health::Degraded, ELSEWHERE, out),
+            status => peer.report(Health::Degraded, &format!("the device does not start (status {status})"), out),
+        }
+        Ok(())
+    }
+
+    /// What is to be thought of its samples.
+    pub fn quality(self) -> Quality {
+        if self == Self::Ours { Quality::empty() } else { Quality::QUESTIONABLE }
     }
 }
 
 pub fn written(peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
     if let Err(why) = outcome {
-        peer.report(Health::Degraded, &format!("the device cannot be asked to start: {}", refusal(&why)), out);
+        peer.report(Health::Degraded, &format!("{CANNOT}: {}", refusal(&why)), out);
     }
-}
-
-/// The control point's answer: F0, the request, the kind, a status. Of a stream that somebody else started nobody told us the rate: its
-/// samples are `questionable`. To stop it is not ours. `quality`: as it was.
-pub fn answered(bytes: &[u8], kind: u8, quality: Quality, peer: &mut Peer, out: &mut Outbox) -> Read<Quality> {
-    let mut fields = Fields::new(bytes);
-    let [first, request, about, status] = [fields.u8()?, fields.u8()?, fields.u8()?, fields.u8()?];
-    if first != ANSWER {
-        return Err(Damage("it is no answer of the control point"));
-    }
-    let (detail, quality) = match status {
-        _ if (request, about) != (START, kind) => return Ok(quality),
-        DONE => return Ok(Quality::empty()),
-        ALREADY => (ELSEWHERE.to_owned(), Quality::QUESTIONABLE),
-        status => (format!("the device does not start (status {status})"), Quality::empty()),
-    };
-    peer.report(Health::Degraded, &detail, out);
-    Ok(quality)
 }
 
 #[cfg(test)]

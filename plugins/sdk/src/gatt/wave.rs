@@ -37,7 +37,7 @@ pub struct Waves {
     who: Option<String>,
 }
 
-/// Whether so much time can have passed between two messages, by what passed here.
+/// Whether so much time can have passed between two messages, by what passed here, with `DELAY_NS_MAX` and a part in `DRIFT` to spare.
 pub fn had_time(before: Moment, now: Moment, passed_ns: u64) -> bool {
     let heard_ns = now.monotonic_ns.saturating_sub(before.monotonic_ns);
     now.boot != before.boot || passed_ns <= heard_ns.saturating_add(heard_ns / DRIFT).saturating_add(DELAY_NS_MAX)
