@@ -72,7 +72,7 @@ fn no_package_takes_the_place_of_another_vendors() {
     let others = another(&desk.at.join("second"), "0.1.1", 1, &key(2), theirs).display().to_string();
     desk.well(&["plugin", "accept", &ours]);
     let before = fs::read(desk.at.join("packages/modbus-map-0.1.1.wardgate")).expect("there");
-    assert!(desk.badly(&["plugin", "accept", &others], 4).contains("is another vendor's package: move it away first"));
+    assert!(desk.badly(&["plugin", "accept", &others], 4).contains("put this one into another folder"));
     assert_eq!(fs::read(desk.at.join("packages/modbus-map-0.1.1.wardgate")).expect("there"), before);
     desk.well(&["plugin", "accept", &ours]);
 }
