@@ -55,7 +55,8 @@ impl Strap {
                 self.speaks = ECG;
                 if let Some(samples) = decode::polar_ecg(bytes)? {
                     self.polar.of(peer.who(), out);
-                    self.polar.say(now, samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, self.stream.quality(), out);
+                    let quality = self.stream.quality(peer, out);
+                    self.polar.say(now, samples.at_ns, vec![samples.counts], POLAR_PERIOD_NS, quality, out);
                 }
             }
             OPEN_ECG => {
@@ -72,7 +73,7 @@ impl Strap {
                 let ms = decode::interval(bytes)?;
                 self.interval_ms.tell(ms.into(), Some(ms), peer, out);
             }
-            _ => self.stream.answered(bytes, polar::ECG, peer, out)?,
+            _ => self.stream.answered(now, bytes, polar::ECG, peer, out)?,
         }
         Ok(())
     }
@@ -82,9 +83,17 @@ impl Strap {
         self.stream.start(peer, &START, out);
     }
 
-    pub fn lost(&mut self) {
+    pub fn opened(start: &Opening) -> Self {
+        Self { stream: polar::Stream::opened(start.saved.as_deref()), ..Self::default() }
+    }
+
+    pub fn written(&mut self, peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
+        self.stream.written(peer, outcome, out);
+    }
+
+    pub fn lost(&mut self, out: &mut Outbox) {
         self.interval_ms.forget();
-        self.stream = polar::Stream::default();
+        self.stream.lost(out);
     }
 
     fn describe(&mut self, ms: u16, out: &mut Outbox) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use wardgate_sdk::gatt::{Column, Fields, Form, Peer, Read, Stamp, Waves, polar};
-use wardgate_sdk::{Channel, Decimal, Moment, Outbox, Waveform};
+use wardgate_sdk::{Channel, Decimal, Moment, Opening, Outbox, Waveform, ble};
 
 use crate::decode::{self, FORMAT, Format};
 
@@ -68,10 +68,11 @@ impl Belt {
             polar::DATA => {
                 if let Some((at_ns, waves)) = decode::polar_acceleration(bytes)? {
                     self.timed.of(peer.who(), out);
-                    self.timed.say(now, at_ns, waves, PERIOD_NS, self.stream.quality(), out);
+                    let quality = self.stream.quality(peer, out);
+                    self.timed.say(now, at_ns, waves, PERIOD_NS, quality, out);
                 }
             }
-            polar::CONTROL => self.stream.answered(bytes, polar::ACCELERATION, peer, out)?,
+            polar::CONTROL => self.stream.answered(now, bytes, polar::ACCELERATION, peer, out)?,
             _ => self.untimed(peer, bytes, out)?,
         }
         Ok(())
@@ -82,9 +83,17 @@ impl Belt {
         self.stream.start(peer, &START, out);
     }
 
-    pub fn lost(&mut self) {
+    pub fn opened(start: &Opening) -> Self {
+        Self { stream: polar::Stream::opened(start.saved.as_deref()), ..Self::default() }
+    }
+
+    pub fn written(&mut self, peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
+        self.stream.written(peer, outcome, out);
+    }
+
+    pub fn lost(&mut self, out: &mut Outbox) {
         self.format.forget();
-        self.stream = polar::Stream::default();
+        self.stream.lost(out);
     }
 
     fn untimed(&mut self, peer: &Peer, bytes: &[u8], out: &mut Outbox) -> Read<()> {

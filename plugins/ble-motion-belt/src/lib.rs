@@ -16,8 +16,13 @@ impl Profile for MotionBelt {
     const READS: &'static [u128] = &[decode::FORMAT];
     const STREAMS: &'static [u128] = &[decode::ACCELERATION, polar::DATA];
 
-    fn open(_start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
-        Ok(Self(Belt::default()))
+    fn open(start: &Opening, _out: &mut Outbox) -> Result<Self, Problem> {
+        Ok(Self(Belt::opened(start)))
+    }
+
+    /// What the control point says holds no samples.
+    fn asks_again(&self, _peer: &Peer, from: u128) -> bool {
+        from == polar::CONTROL
     }
 
     fn main(&self) -> std::ops::Range<Channel> {
@@ -32,12 +37,12 @@ impl Profile for MotionBelt {
         self.0.ready(peer, out);
     }
 
-    fn lost(&mut self, _out: &mut Outbox) {
-        self.0.lost();
+    fn lost(&mut self, out: &mut Outbox) {
+        self.0.lost(out);
     }
 
     fn reply(&mut self, peer: &mut Peer, _now: Moment, _tag: Tag, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
-        polar::written(peer, outcome, out);
+        self.0.written(peer, outcome, out);
     }
 }
 

@@ -10,6 +10,7 @@ struct Bench<P> {
     plugin: Peripheral<P>,
     found: Vec<u128>,
     now_ms: u64,
+    boot: u64,
     said: Vec<Said>,
 }
 
@@ -19,7 +20,16 @@ impl<P: Profile> Bench<P> {
         let mut out = Outbox::default();
         let start = Opening { settings, about: vec![], seed: 7, saved: None };
         let plugin = Peripheral::open(at(0), start, &mut out).expect("it opens");
-        Self { plugin, found: Vec::new(), now_ms: 0, said: out.take() }
+        Self { plugin, found: Vec::new(), now_ms: 0, boot: at(0).boot, said: out.take() }
+    }
+
+    /// Anew, with what it kept last, as after a trap.
+    fn reopen(&mut self) {
+        let saved = self.said.iter().rev().find_map(|said| if let Said::Keep(bytes) = said { Some(bytes.clone()) } else { None });
+        let start = Opening { settings: vec![], about: vec![], seed: 7, saved };
+        let mut out = Outbox::default();
+        self.plugin = Peripheral::open(at(self.now_ms), start, &mut out).expect("it opens");
+        self.said.extend(out.take());
     }
 
     /// A link to what has these characteristics, and answers reads so; `None`: it does not.
@@ -56,7 +66,7 @@ impl<P: Profile> Bench<P> {
 
     fn call(&mut self, event: impl FnOnce(&mut Peripheral<P>, Moment, &mut Outbox) -> Done) {
         let mut out = Outbox::default();
-        event(&mut self.plugin, at(self.now_ms), &mut out).expect("no problem");
+        event(&mut self.plugin, Moment { boot: self.boot, ..at(self.now_ms) }, &mut out).expect("no problem");
         self.said.extend(out.take());
     }
 
@@ -188,6 +198,17 @@ fn samples_of_a_stream_that_somebody_else_started_are_questionable() {
         band.lines();
         strap.lines();
     }
+    // one that never answers is told as soon as it streams; what says something by itself there, or is damaged, is no sample that is missing
+    band.up(&[(polar::DATA, None), (polar::CONTROL, Some(&[]))]);
+    assert_eq!(band.health().0, Health::Healthy);
+    for answer in [&[1, 2, 2, 0][..], &[0xf0, 2], &[]] {
+        band.hears(polar::CONTROL, answer);
+    }
+    band.hears(polar::DATA, &frame(390_000_000));
+    let missed = |said: &[Said]| said.iter().any(|s| matches!(s, Said::Missed(_, _, Missing::Corrupted)));
+    assert!(band.health().1.contains("has not answered the request to start") && !missed(&band.said), "{:?}", band.said);
+    band.down();
+    band.lines();
     // nor is it ours where nothing can be asked, before it was asked, or where the answer is about something else
     let why = "the device cannot be asked to start: it has no control point, or `wardgate check` does not list it as allowed";
     band.up(&[(polar::DATA, None)]);
@@ -206,6 +227,34 @@ fn samples_of_a_stream_that_somebody_else_started_are_questionable() {
     [[0xf0, 2, 0, 0, 0], [0xf0, 3, 2, 0, 0]].iter().for_each(|answer| band.hears(polar::CONTROL, answer));
     band.hears(polar::DATA, &frame(480_000_000));
     assert_eq!(told(&band.said), [doubt, doubt]);
+}
+
+/// A device that this gateway asked answers "already" to a plugin that was opened anew on the same link.
+//= PROMISES.md#P319
+#[test]
+fn a_stream_that_this_gateway_started_stays_its_own_when_the_plugin_is_opened_anew() {
+    let ecg = |at_ns: u64| [&[0][..], &at_ns.to_le_bytes(), &[0, 1, 0, 0]].concat();
+    let told = |said: &[Said]| -> Vec<Quality> {
+        said.iter().filter_map(|s| if let Said::EmitWaveform(w) = s { Some(w[0].quality) } else { None }).collect()
+    };
+    let mut strap = Bench::<ble_chest_ecg::ChestEcg>::new(&[]);
+    let streams = |strap: &mut Bench<ble_chest_ecg::ChestEcg>, status: u8, at_ns: u64| {
+        strap.up(&[(polar::DATA, None), (polar::CONTROL, Some(&[]))]);
+        strap.hears(polar::CONTROL, &[0xf0, 2, 0, status, 0]);
+        strap.hears(polar::DATA, &ecg(at_ns));
+        (strap.health().0, *told(&strap.said).last().unwrap())
+    };
+    let (ours, doubt) = ((Health::Healthy, Quality::empty()), (Health::Degraded, Quality::QUESTIONABLE));
+    assert_eq!(streams(&mut strap, 0, 40_000_000), ours);
+    strap.reopen();
+    assert_eq!(streams(&mut strap, 6, 80_000_000), ours);
+    // after a start of the machine nobody knows who started it, nor behind a lost link
+    strap.boot += 1;
+    strap.reopen();
+    assert_eq!(streams(&mut strap, 6, 120_000_000), doubt);
+    assert_eq!(streams(&mut strap, 0, 160_000_000), ours);
+    strap.down();
+    assert_eq!(streams(&mut strap, 6, 200_000_000), doubt);
 }
 
 //= PROMISES.md#P359

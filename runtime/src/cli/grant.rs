@@ -1,5 +1,6 @@
 //! `wardgate grant`: what a site allows its plugins, signed, compared and approved.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -8,7 +9,7 @@ use super::site::{Site, who, wrong_key};
 use crate::audit::{Entry, What};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{
-    self, Ahead, Approval, Package, PluginError, PublicKey, Ran, Reach, SecretKey, Withheld, grants_hash, grants_lines, held,
+    self, AHEAD_MAX, Ahead, Approval, Package, PluginError, PublicKey, Ran, Reach, SecretKey, Withheld, grants_hash, grants_lines, held,
 };
 
 #[derive(Args)]
@@ -148,12 +149,14 @@ impl Asked {
 fn diff(of: &Of) -> Result<(), Fault> {
     let asked = Asked::read(of)?;
     println!("{} {}, release {}", asked.name(), asked.package.manifest.version, asked.release);
+    let mut withheld = BTreeSet::new();
     for (instance, why) in asked.site.withheld(&asked.package) {
         if matches!(why, Withheld::Beyond { .. }) {
             continue; // that is what is told below
         }
         let (itself, name) = if instance.is_empty() { (String::new(), "NAME") } else { (format!(" as {instance}"), instance.as_str()) };
         let why = asked.why(why);
+        withheld.insert(instance.clone());
         println!("would NOT run{itself}, whatever is approved: {why}");
         println!("    what to do: {}", why.remedy(name));
     }
@@ -171,6 +174,7 @@ fn diff(of: &Of) -> Result<(), Fault> {
         more.iter().for_each(|line| println!("    + {line}"));
         less.iter().for_each(|line| println!("    - {line}"));
         match more.is_empty() {
+            true if withheld.contains(instance) => println!("    reaches nothing new"),
             true => println!("    reaches nothing new: it may take the place of the one before it"),
             false if approved.is_ahead(asked.release, Some(&asked.digest), &asked.reach) => {
                 println!("    reaches more, and a person approved that: it may take the place of the one before it");
@@ -207,6 +211,14 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     if named.is_empty() {
         println!("no instance ran {}: gateway.toml itself approves what is new; nothing was changed", asked.name());
         return Ok(());
+    }
+    let full = |instance: &&String| {
+        let known = asked.site.remembered().approved(instance, &asked.name());
+        known.is_some_and(|known| !known.has_room(asked.release, Some(&asked.digest)))
+    };
+    if let Some(instance) = named.iter().find(full) {
+        let what = format!("{AHEAD_MAX} releases of {} are approved for {instance} already, and none of them ran since", asked.name());
+        return Err(Fault::new(Guilty::Usage, what, "let one of them run first; `wardgate audit show` lists them"));
     }
     for instance in &named {
         let grants = grants_lines(&config.instances[instance], &asked.package.manifest, &config.buses);
@@ -270,7 +282,11 @@ fn recall(config: &Path) -> Result<(), Fault> {
         let there = match Package::admit(&instance.package, &site.admission) {
             Ok(package) => package,
             Err(why) => {
-                unread.push((name, &instance.package, format!("its package does not open: {why}")));
+                let remedy = format!(
+                    "put {} there, as it ran last, then `wardgate grant approve {0} --instance {name}`",
+                    instance.package.display()
+                );
+                unread.push((name, format!("its package does not open: {why}"), remedy));
                 continue;
             }
         };
@@ -284,12 +300,17 @@ fn recall(config: &Path) -> Result<(), Fault> {
         match remembered.of_what_ran(name) {
             Some(approval) if ran.digest.is_some() && ran == it => approval.reach = Reach::of(&there.manifest, &there.surface),
             _ => {
-                let digest = ran.digest.as_deref().unwrap_or("that the log does not tell");
                 let (package, release) = (&ran.package, ran.release);
+                let known = ran
+                    .digest
+                    .as_ref()
+                    .map_or_else(|| "a digest that the log does not tell".to_owned(), |digest| format!("the digest {digest}"));
                 let why = format!(
-                    "gateway.toml names another package than the one that ran last, {package} release {release} with the digest {digest}"
+                    "what ran last is {package} release {release} with {known}, and that is not known to lie at {}",
+                    instance.package.display()
                 );
-                unread.push((name, &instance.package, why));
+                let remedy = format!("bring that package, then `wardgate grant approve FILE --instance {name}` with it");
+                unread.push((name, why, remedy));
             }
         }
     }
@@ -302,9 +323,9 @@ fn recall(config: &Path) -> Result<(), Fault> {
     if let Some(key) = &remembered.site_key {
         println!("    the site's key: {key}");
     }
-    for (name, path, why) in unread {
+    for (name, why, remedy) in unread {
         println!("what was approved for {name} is not known, because {why}");
-        println!("    what to do: put {} there, as it ran last, then `wardgate grant approve {0} --instance {name}`", path.display());
+        println!("    what to do: {remedy}");
     }
     println!(
         "next: `wardgate audit show`, whether that is all; what is not in this list is new here: `wardgate check`, then `wardgate reload`"

@@ -13,12 +13,12 @@ mod recall;
 use super::clock::{self, moment};
 use super::workshop::Walls;
 use crate::audit::{Audit, Entry, Moment, What};
-use crate::config::{CONFIG_BYTES_MAX, Config, plain_file};
+use crate::config::{CONFIG_BYTES_MAX, Config, Instance, plain_file};
 use crate::fault::{Fault, Guilty};
 use crate::keys::PublicKey;
 use crate::plugin::{
     Change, DeviceKey, Freshness, GrantLine, InOthersHands, Known, Memory, RECALL, Ran, Remembered, Seen, Vendors, config_signature,
-    gateways_user, grants_hash, in_others_hands, list_ended,
+    gateways_user, grants_hash, in_others_hands, list_ended, named_from,
 };
 use crate::status::Status;
 pub use judge::{Judge, Occasion, Refusal, Sight};
@@ -340,11 +340,16 @@ impl Warden {
             let signed = sight.signed.as_ref().map(|by| format!("{} release {}", by.vendor, by.release)).unwrap_or_default();
             self.status.instance(instance, |i| (i.grants_hash, i.signed_by) = (hash, signed));
         }
-        let files: BTreeMap<_, _> = config.instances.iter().map(|(name, of)| (name.clone(), of.package.display().to_string())).collect();
+        let named = |(name, of): (&String, &Instance)| (name.clone(), named_from(config.file(), &of.package));
+        let files: BTreeMap<_, _> = config.instances.iter().map(named).collect();
         for instance in known.ran.keys().filter(|instance| !files.contains_key(*instance)) {
             entries.push(Entry::new(What::ConfigChange, by, [("instance", &instance), ("how", &GONE)]));
         }
         let (all, configured) = (sights.clone(), files.keys().cloned().collect::<BTreeSet<_>>());
+        // before it is remembered: a power cut in between writes it twice, and never not
+        for entry in entries {
+            self.write(entry).await;
+        }
         let kept = self.remember(move |m| {
             let sights = &all;
             m.keep_only(&configured);
@@ -359,9 +364,6 @@ impl Warden {
         if let Err(why) = kept.await {
             error!("what runs cannot be remembered: {why}");
         }
-        for entry in entries {
-            self.write(entry).await;
-        }
         for (instance, sight) in sights {
             if let Some(why) = &sight.revoked {
                 self.tell_revoked(instance, why, "it goes on, as on_revoked = \"alert\" says").await;
@@ -374,9 +376,10 @@ impl Warden {
         let granted = sight.grants.iter().map(GrantLine::to_string).collect::<Vec<_>>().join("; ");
         let (before, ran) = (known.approved(instance, &sight.package()), known.ran.get(instance));
         let before = before.filter(|approval| approval.has_run());
-        let another = ran.is_some_and(|ran| ran.package != sight.package());
+        // one that was configured no more begins anew in the log too: that it was gone stands there
+        let (another, back) = (ran.is_some_and(|ran| ran.package != sight.package()), ran.is_none());
         let mut entries = Vec::new();
-        if before.is_none() || another {
+        if before.is_none() || another || back {
             let about: [(&str, &dyn std::fmt::Display); 5] = [
                 ("instance", &instance),
                 ("package", &sight.package()),
@@ -386,13 +389,14 @@ impl Warden {
             ];
             let how = match before {
                 None => "first seen, as gateway.toml says",
+                Some(_) if back => "configured again, as gateway.toml says; it was approved for this instance before",
                 Some(_) => "in another package's place, as gateway.toml says; it was approved for this instance before",
             };
             entries.push(with_digest(Entry::new(What::GrantApprove, by, about).and("how", how), sight));
         }
         let Some(before) = before else { return entries };
         let from = ran.filter(|_| !another).map_or(before.release, |ran| ran.release);
-        if !another && from != sight.release() {
+        if !another && !back && from != sight.release() {
             let about: [(&str, &dyn std::fmt::Display); 4] =
                 [("instance", &instance), ("package", &before.package), ("from", &from), ("to", &sight.release())];
             let what = if sight.release() < from { What::BreakGlass } else { What::Update };

@@ -55,9 +55,9 @@ pub use surface::{Mismatch, Surface};
 pub use taps::Taps;
 pub use together::{SLACK_MS_MAX, SLACK_PART, Together};
 pub use trust::{
-    Accepted, Ahead, Approval, Change, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log, Memory,
-    RECALL, Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user, grants_hash,
-    grants_lines, in_others_hands, is_one_file, list_ended, sign_config, sign_override, signs,
+    AHEAD_MAX, Accepted, Ahead, Approval, Change, EVERYWHERE, Exception, Fleet, Freshness, GrantLine, InOthersHands, KeyTerm, Known, Log,
+    Memory, RECALL, Ran, Reach, Remembered, Seen, SiteError, Verdict, Withheld, allows, config_signature, examine, gateways_user,
+    grants_hash, grants_lines, in_others_hands, is_one_file, list_ended, named_from, sign_config, sign_override, signs,
 };
 
 /// What keeps a plugin from running: who, what, and what to do.

@@ -182,6 +182,51 @@ fn an_instance_that_comes_back_is_held_to_what_was_approved_of_each_of_its_packa
     assert_eq!(runs(&two), None);
 }
 
+/// That it was gone stands in the log, and so does that it is back: whoever damages the memory does not darken it.
+//= PROMISES.md#P351
+#[test]
+fn an_instance_that_came_back_is_known_by_the_log_to_have_run_last() {
+    let folder = Folder::new("gates-came-back");
+    let desk = Desk::new(&folder);
+    let (one, two) = (in_folder(&desk.at, "one", "0.1.1", 1, same), in_folder(&desk.at, "two", "0.1.2", 2, same));
+    desk.site(&chiller(&one));
+    assert_eq!(started(&desk), None);
+    without_instances(&desk);
+    desk.site(&chiller(&one));
+    assert_eq!(started(&desk), None);
+    desk.well(&["plugin", "accept", &text(&two)]);
+    fs::write(desk.at.join("state/trust.memory"), "x").expect("written");
+    assert_eq!(started(&desk), None);
+    desk.well(&["grant", "recall"]);
+    assert_eq!(started(&desk), None);
+    let told = desk.well(&["audit", "show"]);
+    let of = |words: &str| told.lines().filter(|line| line.contains(words) && line.contains("instance: chiller")).count();
+    assert_eq!((of("how: configured no more"), of("how: configured again")), (1, 1), "{told}");
+}
+
+/// A file with a stranger's signature, or one more than there is room for, takes the place of none with good ones.
+//= PROMISES.md#P343
+#[test]
+fn no_good_signature_goes_for_a_strangers_or_for_want_of_room() {
+    let folder = Folder::new("gates-signatures");
+    let desk = Desk::new(&folder);
+    desk.trust("wardgate.second", 2);
+    desk.trust("wardgate.third", 3);
+    let one = in_folder(&desk.at, "one", "0.1.1", 1, same);
+    let signed = |name: &str, keys: &[u8]| signed_by(&one, &desk.at.join(name), keys);
+    let there = desk.at.join("packages/modbus-map-0.1.1.wardgate");
+    let signers = || {
+        let sealed = wardgate::plugin::sealed(&there).expect("a package");
+        (1..=7).filter(|n| sealed.signers().any(|key| *key == crate::tamper::key(*n).public())).collect::<Vec<u8>>()
+    };
+    for (name, keys, then) in
+        [("a", &[1, 7][..], &[1, 7][..]), ("b", &[2], &[1, 2]), ("c", &[1, 7], &[1, 2]), ("d", &[3], &[1, 2]), ("e", &[1, 3], &[1, 2])]
+    {
+        desk.well(&["plugin", "accept", &text(&signed(name, keys))]);
+        assert_eq!(signers(), then, "{name}");
+    }
+}
+
 fn without_instances(desk: &Desk) {
     desk.site("");
     let gateway = Started::at(desk);
@@ -226,12 +271,18 @@ fn a_recall_takes_the_reach_of_no_other_package_of_that_release() {
     fs::copy(&wide, &there).expect("written");
     let said = desk.well(&["grant", "recall"]);
     assert!(
-        said.contains("what was approved for chiller is not known, because gateway.toml names another package than the one that ran last"),
+        said.contains(
+            "what was approved for chiller is not known, because what ran last is wardgate/modbus-map release 1 with the digest "
+        ),
         "{said}"
     );
     fs::copy(&one, &there).expect("written");
     let diff = desk.well(&["grant", "diff", &text(&three)]);
     assert!(diff.contains("reaches more") && !diff.contains("reaches nothing new"), "{diff}");
+    // from which file it ran nobody knows then, so it may have been this one
+    fs::remove_file(&there).expect("there");
+    desk.badly(&["plugin", "accept", &text(&in_folder(&desk.at, "two", "0.1.1", 2, same))], 4);
+    desk.well(&["plugin", "accept", &text(&one)]);
     // once it runs again, the next one is held against what it reaches
     assert_eq!(started(&desk), None);
     let diff = desk.well(&["grant", "diff", &text(&three)]);
@@ -260,6 +311,10 @@ fn a_vendor_whose_key_a_site_takes_away_is_left_out_at_a_start_and_takes_nobody_
     let status = wait_to_see("a vendor left out", || Started::status(&desk), seen);
     assert!(status["instances"]["other"]["detail"].as_str().is_some_and(|why| why.contains("acme")), "{status}");
     gateway.stop();
+    // and where all of them go with their folder, nobody is trusted
+    fs::remove_dir_all(desk.at.join("trust/vendors")).expect("there");
+    let why = started(&desk);
+    assert!(why.as_ref().is_some_and(|why| why.contains("trusts nobody")), "{why:?}");
 }
 
 //= PROMISES.md#P342

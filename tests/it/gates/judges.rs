@@ -154,7 +154,11 @@ fn a_package_that_its_vendor_signed_by_another_key_is_the_same_package_at_the_de
     site.well(&["trust", "add-vendor", "acme", "--key", "new.pub", "--fleet", "fleet"]);
     site.update().expect("the next state");
     // what the desk publishes is the package: each of its files comes in, whichever of them lies at the desk; and no good signature goes
-    for published in [&first, &alone, &both] {
+    let why = site.well_of(&publish(&first));
+    assert!(why.contains("published: acme/t-1.0.0.wardgate, release 1"), "{why}");
+    let why = site.badly_of(4, &publish(&alone));
+    assert!(why.contains("is published with a signature by ed25519:") && why.contains("wardgate plugin sign"), "{why}");
+    for published in [&first, &both] {
         assert!(site.well_of(&publish(published)).contains("published: acme/t-1.0.0.wardgate, release 1"));
         site.update().expect("the next state");
         let listed = &site.fleet()["packages"][0];

@@ -43,8 +43,7 @@ pub fn run(args: &Publish) -> Result<(), Fault> {
     let now = args.clock.moment()?;
     let mut desk = args.at.desk()?;
     for path in &args.packages {
-        let (name, release) = add(&mut desk, path, now)?;
-        println!("published: {name}, release {release}");
+        println!("{}", add(&mut desk, path, now)?);
     }
     let days = &mut desk.days;
     days.targets = args.targets_days.unwrap_or(days.targets);
@@ -62,7 +61,8 @@ pub fn run(args: &Publish) -> Result<(), Fault> {
     Ok(())
 }
 
-fn add(desk: &mut Desk, path: &Path, now: jiff::Timestamp) -> Result<(String, u64), Fault> {
+/// Answers what to say of it.
+fn add(desk: &mut Desk, path: &Path, now: jiff::Timestamp) -> Result<String, Fault> {
     let bytes = files::read(path, package::FILE_BYTES_MAX)?;
     let refused = |why: String| Fault::Package { what: path.display().to_string(), why };
     let withheld = |why: String, remedy: String| Fault::Withheld { what: path.display().to_string(), why, remedy };
@@ -99,10 +99,17 @@ fn add(desk: &mut Desk, path: &Path, now: jiff::Timestamp) -> Result<(String, u6
     }
     let held =
         desk.vendors[&claim.vendor].targets.get(&target_name).and_then(|held| desk.signers_of(&target_name, held)).unwrap_or_default();
-    let lacks = held.iter().find(|key| trusted.contains(key) && !claim.signers.contains(key));
-    if let Some(key) = lacks.filter(|_| claim.signers.iter().all(|key| held.contains(key))) {
-        println!("{name} stays as it was published: that file has a signature by {key} too, and is the same package");
-        return Ok((name, claim.release));
+    let good = |key: &&String| trusted.contains(key);
+    if let Some(lacks) = held.iter().filter(good).find(|key| !claim.signers.contains(key)) {
+        if claim.signers.iter().filter(good).all(|key| held.contains(key)) {
+            return Ok(format!("{name} stays as it was published: that file has a signature by {lacks} too, and is the same package"));
+        }
+        let why = format!(
+            "{name} is published with a signature by {lacks}, which this file lacks: where its other keys are revoked, it would run nowhere"
+        );
+        let remedy =
+            "sign the published file once more (`wardgate plugin sign`) and publish that; or, where the old key is to go, revoke it first";
+        return Err(withheld(why, remedy.into()));
     }
     if let Some((held, target)) = desk.of_release(&claim.vendor, &claim.name, claim.release).find(|(name, held)| other(name, held)) {
         let why = format!(
@@ -119,7 +126,7 @@ fn add(desk: &mut Desk, path: &Path, now: jiff::Timestamp) -> Result<(String, u6
     let custom = HashMap::from([(RELEASE.to_owned(), claim.release.into()), (STATEMENT.to_owned(), claim.statement.into())]);
     let target = desk.target(&name, bytes, custom);
     desk.vendors.get_mut(&claim.vendor).expect("it has a delegation").targets.insert(target_name, target);
-    Ok((name, claim.release))
+    Ok(format!("published: {name}, release {}", claim.release))
 }
 
 /// By the gateway's own reader, with the fleet's keys in a folder of their own.

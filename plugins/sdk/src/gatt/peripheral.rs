@@ -154,6 +154,8 @@ pub struct Peripheral<P> {
     count: Tag,
     /// A stream spoke, and the device said who it is, since the link came up.
     spoke: bool,
+    /// It spoke on a link that was lost, and not since.
+    away: bool,
     identified: bool,
 }
 
@@ -166,7 +168,17 @@ impl<P: Profile> Plugin for Peripheral<P> {
         let mut peer = Peer::default();
         let profile = P::open(&start, out)?;
         peer.report(Health::Starting, WAITING, out);
-        Ok(Self { profile, peer, waiting: VecDeque::new(), asked: None, waits: false, count: 0, spoke: false, identified: false })
+        Ok(Self {
+            profile,
+            peer,
+            waiting: VecDeque::new(),
+            asked: None,
+            waits: false,
+            count: 0,
+            spoke: false,
+            away: false,
+            identified: false,
+        })
     }
 
     fn timer(&mut self, now: Moment, tag: Tag, out: &mut Outbox) -> Done {
@@ -192,7 +204,8 @@ impl<P: Profile> Ble for Peripheral<P> {
             return Ok(()); // what is there comes with `discovered`
         }
         if std::mem::take(&mut self.spoke) {
-            // at once, for it may never come back; the gap ends with what it says next
+            // at once, for it may never come back
+            self.away = true;
             self.profile.main().for_each(|channel| out.missed(channel, None, Missing::DeviceOff));
         }
         self.identified = false;
@@ -339,7 +352,14 @@ impl<P: Profile> Peripheral<P> {
             }
         } else if P::LISTENS.contains(&from) || P::READS.contains(&from) {
             let measured = P::LISTENS.contains(&from);
-            self.spoke |= P::STREAMS.contains(&from);
+            if P::STREAMS.contains(&from) {
+                self.spoke = true;
+                if std::mem::take(&mut self.away) {
+                    // what came of a wave tells itself where it begins; of readings the whole time is missing, and not its first moment only
+                    let readings = |channel: &Channel| P::CHANNELS.get(usize::from(*channel)).is_some_and(|c| c.kind() != Kind::Waveform);
+                    self.profile.main().filter(readings).for_each(|channel| out.missed(channel, None, Missing::DeviceOff));
+                }
+            }
             if let Err(why) = self.profile.heard(&mut self.peer, now, from, bytes, out) {
                 damaged(from, bytes, why.0, out);
                 // what is only read holds no measurement that could be missing

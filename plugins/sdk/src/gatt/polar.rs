@@ -2,7 +2,7 @@
 //! Facts restated from the maker's description of August 2024; the bytes of the requests are remembered, not read.
 
 use super::{Damage, Fields, Peer, Read, refusal};
-use crate::{Health, Outbox, Quality, Tag, ble};
+use crate::{Health, Moment, Outbox, Quality, Tag, ble};
 
 pub const CONTROL: u128 = 0xfb00_5c81_02e7_f387_1cad_8acd_2d8d_f0c8;
 pub const DATA: u128 = 0xfb00_5c82_02e7_f387_1cad_8acd_2d8d_f0c8;
@@ -18,6 +18,8 @@ const DONE: u8 = 0;
 const ALREADY: u8 = 6; // it streams to us, or to another phone, already
 const ELSEWHERE: &str =
     "the device streams already, by settings that somebody else chose: its samples are questionable until it is switched off and on";
+const UNANSWERED: &str =
+    "the device has not answered the request to start: its samples are questionable until it does, for it may stream by other settings";
 const CANNOT: &str = "the device cannot be asked to start";
 const WRITE: Tag = 1;
 
@@ -68,58 +70,90 @@ fn difference(bits: &[u8], at: usize, width: u32) -> i32 {
 
 /// Whose stream it is that comes on this link: only of one that was asked for here it is known what its samples are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stream {
+enum Whose {
+    /// It was not asked for on this link.
     #[default]
     Unasked,
-    /// It was asked for, and the device has not said that it is what comes: it may be one that somebody else started.
+    /// It was asked for, and the device has not answered yet.
     Asked,
+    /// What it answered, or that it could not be asked, was told: what comes may be what somebody else started.
+    Doubtful,
     Ours,
 }
 
+#[derive(Debug, Default)]
+pub struct Stream {
+    whose: Whose,
+    /// What is kept of the link that stands: a device that this gateway asked answers "already" to a plugin that was opened anew.
+    started: Option<Vec<u8>>,
+}
+
 impl Stream {
+    /// `saved`: what the run before kept.
+    pub fn opened(saved: Option<&[u8]>) -> Self {
+        Self { whose: Whose::Unasked, started: saved.filter(|kept| !kept.is_empty()).map(<[u8]>::to_vec) }
+    }
+
     /// Asks for it: `request` begins with 02 and the kind.
     pub fn start(&mut self, peer: &mut Peer, request: &[u8], out: &mut Outbox) {
         if let Some(handle) = peer.handle(CONTROL) {
             out.ble_write(WRITE, handle, request, true);
-            *self = Self::Asked;
+            self.whose = Whose::Asked;
         } else if peer.handle(DATA).is_some() {
-            peer.report(
-                Health::Degraded,
-                &format!("{CANNOT}: it has no control point, or `wardgate check` does not list it as allowed"),
-                out,
-            );
+            let why = "it has no control point, or `wardgate check` does not list it as allowed";
+            peer.report(Health::Degraded, &format!("{CANNOT}: {why}"), out);
+        }
+    }
+
+    pub fn written(&mut self, peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
+        if let Err(why) = outcome
+            && self.whose == Whose::Asked
+        {
+            self.whose = Whose::Doubtful;
+            peer.report(Health::Degraded, &format!("{CANNOT}: {}", refusal(&why)), out);
         }
     }
 
     /// The control point's answer: F0, the request, the kind, a status. Of a stream that somebody else started nobody told us the rate. To
     /// stop it is not ours.
-    pub fn answered(&mut self, bytes: &[u8], kind: u8, peer: &mut Peer, out: &mut Outbox) -> Read<()> {
+    pub fn answered(&mut self, now: Moment, bytes: &[u8], kind: u8, peer: &mut Peer, out: &mut Outbox) -> Read<()> {
         let mut fields = Fields::new(bytes);
-        let [first, request, about, status] = [fields.u8()?, fields.u8()?, fields.u8()?, fields.u8()?];
-        if first != ANSWER {
-            return Err(Damage("it is no answer of the control point"));
+        if fields.u8()? != ANSWER {
+            return Ok(()); // it says something by itself, and that holds no samples
         }
-        if (request, about) != (START, kind) || *self == Self::Unasked {
+        let [request, about, status] = [fields.u8()?, fields.u8()?, fields.u8()?];
+        if (request, about) != (START, kind) || self.whose == Whose::Unasked {
             return Ok(());
         }
-        *self = if status == DONE { Self::Ours } else { Self::Asked };
-        match status {
-            DONE => {}
-            ALREADY => peer.report(Health::Degraded, ELSEWHERE, out),
-            status => peer.report(Health::Degraded, &format!("the device does not start (status {status})"), out),
-        }
+        let this = [&now.boot.to_le_bytes()[..], peer.who().unwrap_or_default().as_bytes()].concat();
+        let detail = match status {
+            DONE => {
+                out.keep(&this);
+                self.started = Some(this);
+                String::new()
+            }
+            ALREADY if self.started.as_ref() == Some(&this) => String::new(),
+            ALREADY => ELSEWHERE.to_owned(),
+            status => format!("the device does not start (status {status})"),
+        };
+        self.whose = if detail.is_empty() { Whose::Ours } else { Whose::Doubtful };
+        peer.report(if detail.is_empty() { Health::Healthy } else { Health::Degraded }, &detail, out);
         Ok(())
     }
 
-    /// What is to be thought of its samples.
-    pub fn quality(self) -> Quality {
-        if self == Self::Ours { Quality::empty() } else { Quality::QUESTIONABLE }
+    /// What is to be thought of samples that come now.
+    pub fn quality(&self, peer: &mut Peer, out: &mut Outbox) -> Quality {
+        if self.whose == Whose::Asked {
+            peer.report(Health::Degraded, UNANSWERED, out);
+        }
+        if self.whose == Whose::Ours { Quality::empty() } else { Quality::QUESTIONABLE }
     }
-}
 
-pub fn written(peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
-    if let Err(why) = outcome {
-        peer.report(Health::Degraded, &format!("{CANNOT}: {}", refusal(&why)), out);
+    pub fn lost(&mut self, out: &mut Outbox) {
+        self.whose = Whose::Unasked;
+        if self.started.take().is_some() {
+            out.keep(&[]);
+        }
     }
 }
 

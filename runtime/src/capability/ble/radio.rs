@@ -15,7 +15,7 @@ use super::bluez::{ADAPTER, BLUEZ, Bluez, BluezError, CHARACTERISTIC, DEVICE, Di
 use super::grant::Grant;
 use super::seat::Seat;
 use super::settings::Settings;
-use super::tree::{Device, Tree, Worth};
+use super::tree::{Adapter, Device, Tree, Worth};
 use crate::capability::{Clock, inbox};
 use crate::config;
 use crate::status::Status;
@@ -292,8 +292,9 @@ impl Radio {
     /// Whom a change concerns. `data`: what a device broadcasts came with it.
     fn after(&self, state: &mut State, path: &str, interface: &str, data: bool) {
         if interface == ADAPTER {
-            let powered = state.tree.adapter(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.powered);
-            if !powered && state.adapter.take().is_some() {
+            let wanted = self.0.settings.adapter.as_deref();
+            let now = state.adapter_now(wanted).filter(|(_, adapter)| adapter.powered).map(|(path, _)| path.to_owned());
+            if now != state.adapter && state.adapter.take().is_some() {
                 state.away = Some(OFF.to_owned());
             }
             if !state.tree.has_adapter(path) {
@@ -391,7 +392,7 @@ impl Radio {
             }
         }
         let wanted = self.0.settings.adapter.as_deref();
-        let found = self.look(|tree| tree.adapter(wanted).map(|(path, adapter)| (path.to_owned(), adapter.powered)));
+        let found = self.lock().adapter_now(wanted).map(|(path, adapter)| (path.to_owned(), adapter.powered));
         match found {
             None => Err(BluezError::NoAdapter(self.0.settings.adapter.clone())),
             Some((path, true)) => {
@@ -403,7 +404,7 @@ impl Radio {
                 }
                 let mut state = self.lock();
                 state.bluez = Some(bluez.clone());
-                if state.adapter.replace(path.clone()).as_ref() != Some(&path) {
+                if state.adapter.replace(path.clone()).is_none() {
                     *looking = Looking::Not;
                     state.door = bonding::Door::default();
                     tracing::info!(adapter = path, "Bluetooth is there");
@@ -479,6 +480,13 @@ impl State {
     /// A device that is missing may be one of those that were let go.
     fn may_lack(&self) -> bool {
         self.crowded.is_some_and(|since| since.elapsed() >= Duration::from_secs(CROWD_S)) && self.seats.iter().any(|seat| seat.wants())
+    }
+
+    /// The one that is in use, as long as it is there and on: another that comes takes no links from it. Else the one that is wanted, or the first.
+    fn adapter_now(&self, wanted: Option<&str>) -> Option<(&str, &Adapter)> {
+        let used = self.adapter.as_deref().filter(|_| wanted.is_none());
+        let used = self.tree.adapters().find(|(path, adapter)| Some(*path) == used && adapter.powered);
+        used.or_else(|| self.tree.adapter(wanted))
     }
 
     /// What is known of a device's bond may be another than before.

@@ -6,9 +6,10 @@ use clap::Args;
 
 use crate::audit::{Entry, What};
 use crate::cli::site::{Site, who, wrong_key};
+use crate::config::Instance;
 use crate::contract::one_line;
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, is_one_file, sign_override};
+use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, is_one_file, named_from, sign_override};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -41,7 +42,8 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
     };
     // what an instance runs is something else from its next start on only where somebody said so in gateway.toml
     let naming = site.config.instances.iter().filter(|(_, instance)| is_one_file(&instance.package, &taken.path));
-    let mut instead = naming.filter_map(|(name, _)| Some((name.clone(), taken.instead_of(name, site.remembered())?)));
+    let instead_of = |name: &String, of: &Instance| taken.instead_of(name, &named_from(site.config.file(), &of.package), site.remembered());
+    let mut instead = naming.filter_map(|(name, of)| Some((name.clone(), instead_of(name, of)?)));
     let instead = instead.next();
     if let (Some((instance, there)), None) = (&instead, taken.by_override) {
         let (path, instance, there) = (taken.path.clone(), instance.clone(), there.clone());

@@ -107,14 +107,19 @@ impl Sealed {
         Ok(())
     }
 
-    /// Also what these keys signed on `other`, which is the same package, as far as there is room.
-    pub fn join(&mut self, other: &Self, keys: &[PublicKey]) {
-        for signature in &other.signatures {
-            let wanted = keys.contains(&signature.key) && !self.signatures.iter().any(|s| s.key == signature.key);
-            if wanted && self.signatures.len() < statement::SIGNATURES_MAX {
-                self.signatures.push(signature.clone());
-            }
+    /// No good signature on `other`, which is the same package, goes for this one: it is taken over, in the place of one that is not good where there is
+    /// no room else; and where all are good and too many, `other` stays as it is. `theirs`, `ours`: the keys that count.
+    pub fn join(&mut self, other: &Self, theirs: &[PublicKey], ours: &[PublicKey]) {
+        let lacks = |s: &&Signature| theirs.contains(&s.key) && !self.signatures.iter().any(|own| own.key == s.key);
+        let lacking: Vec<_> = other.signatures.iter().filter(lacks).cloned().collect();
+        let good = self.signatures.iter().filter(|s| ours.contains(&s.key)).count();
+        if good + lacking.len() > statement::SIGNATURES_MAX {
+            self.signatures.clone_from(&other.signatures);
+            return;
         }
+        self.signatures.sort_by_key(|s| !ours.contains(&s.key)); // the good ones first
+        self.signatures.truncate(statement::SIGNATURES_MAX - lacking.len());
+        self.signatures.extend(lacking);
         self.signatures.sort_by_key(|s| s.key);
     }
 

@@ -1,6 +1,7 @@
 //! Whose packages may run here: the keys in a folder of the site's, each for one vendor. With a fleet its metadata says more.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::sealed::{ENDING, Sealed};
 use super::vendor::Vendors;
 use crate::config::Config;
 use crate::contract::printable;
-use crate::keys::PublicKey;
+use crate::keys::{KeyError, PublicKey};
 use crate::plugin::{Fleet, PluginError, Remembered, Seen};
 
 const VENDOR_BYTES_MAX: usize = 40; // as a name has; shown to a person
@@ -116,6 +117,19 @@ impl Admission {
             Self::Desk => return Ok(sealed.signers().copied().collect()),
             Self::Remembering { keys, ran } => {
                 return match keys.signers(path, sealed) {
+                    // where a site without a fleet has no folder of keys any more it trusts nobody
+                    Err(PluginError::Key(KeyError::File { path: folder, why, .. }))
+                        if why.kind() == ErrorKind::NotFound && self.fleet().is_none() =>
+                    {
+                        let vendor = printable(&sealed.claim.vendor, VENDOR_BYTES_MAX);
+                        let key = sealed
+                            .signers()
+                            .next()
+                            .copied()
+                            .ok_or_else(|| PluginError::Flawed { path: path.to_owned(), why: Flaw::Unsigned })?;
+                        let why = Box::new(Distrust::Unknown { folder, trusted: "nobody".into() });
+                        Err(PluginError::Untrusted { path: path.to_owned(), vendor, key, why })
+                    }
                     Err(PluginError::Key(why)) if ran.contains(&sealed.digest()) => {
                         // a key that the fleet's metadata names, where there are any
                         let named = |key: &&PublicKey| self.fleet().is_none_or(|fleet| fleet.names(&sealed.claim.vendor, key));

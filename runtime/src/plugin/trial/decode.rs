@@ -61,6 +61,7 @@ impl Script {
             inputs: &self.inputs,
             read: BTreeSet::new(),
             asked_of: BTreeSet::new(),
+            listens_to: BTreeSet::new(),
             lines: Lines::default(),
         };
         let opened = desk.trial.open(desk.now(), false);
@@ -95,6 +96,7 @@ struct Desk<'a> {
     read: BTreeSet<usize>,
     /// Of what it listens to, or reads.
     asked_of: BTreeSet<u16>,
+    listens_to: BTreeSet<u16>,
     lines: Lines,
 }
 
@@ -124,6 +126,12 @@ impl Desk<'_> {
             Input::Serial(bytes) => Event::SerialReceived(bytes.clone()),
             Input::Notified(uuid, bytes) => {
                 let handle = characteristics(self.inputs).iter().position(|known| known == uuid).map_or(0, |at| at as u16 + 1);
+                if self.asked_of.contains(&handle) && !self.listens_to.contains(&handle) {
+                    let uuid = ble_shown(uuid);
+                    self.lines.remarks.push(format!("this plugin only reads {uuid}: of several values the first is what it reads"));
+                    self.lines.explained = true;
+                    return;
+                }
                 Event::BleNotified(handle, bytes.clone())
             }
         };
@@ -195,6 +203,7 @@ impl Desk<'_> {
             Said::ModbusSubmit(tag, ..) => self.submitted(tag, &said),
             Said::BleSubscribe(tag, handle) => {
                 self.asked_of.insert(handle);
+                self.listens_to.insert(handle);
                 self.asked(&said, Event::BleReply(tag, Ok(Vec::new())));
             }
             Said::BleWrite(tag, ..) | Said::BleUnsubscribe(tag, _) => self.asked(&said, Event::BleReply(tag, Ok(Vec::new()))),

@@ -53,7 +53,7 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
     let beside = there.as_ref().filter(|there| there.claim.release == release).map(|there| there.digest());
     if let Some(there) = there.filter(|there| there.digest() == signed.digest) {
         // the same package, which others of its vendor's keys may have signed: no good signature is thrown away
-        sealed.join(&there, &admission.signers(&path, &there).unwrap_or_default());
+        sealed.join(&there, &admission.signers(&path, &there).unwrap_or_default(), &admission.signers(file, &sealed)?);
     }
     let bytes = sealed.write();
     // what an instance ran last is nothing new, though a newer one was taken since: its file may have been lost
@@ -82,8 +82,10 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
 
 impl Accepted {
     /// What `instance`, which names the file that this would come into, ran last from there, where that was something else; or what lies there now.
-    pub fn instead_of(&self, instance: &str, memory: &Remembered) -> Option<String> {
-        let from_here = |ran: &&Ran| ran.file.as_ref().is_some_and(|file| is_one_file(Path::new(file), &self.path));
+    /// `named`: how gateway.toml names that file.
+    pub fn instead_of(&self, instance: &str, named: &str, memory: &Remembered) -> Option<String> {
+        // where nobody knows from which file it ran, it may have been this one, if that is lost
+        let from_here = |ran: &&Ran| ran.file.as_ref().map_or_else(|| !self.path.exists(), |file| file == named);
         match memory.ran.get(instance).filter(from_here) {
             Some(_) if memory.ran_last(instance, &self.it) => None,
             Some(ran) => Some(format!("{} release {}", ran.package, ran.release)),
@@ -102,13 +104,30 @@ impl Accepted {
     }
 }
 
+/// As gateway.toml has it, from its own folder on: a folder that was moved with all that is in it holds the same.
+pub fn named_from(config: &Path, package: &Path) -> String {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (folder, package) = (absolute(config).parent().map(Path::to_owned).unwrap_or_default(), absolute(package));
+    package.strip_prefix(folder).unwrap_or(&package).display().to_string()
+}
+
+const LINKS_MAX: usize = 8; // one that leads to another
+
 /// Also where nothing lies there now.
 pub fn is_one_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| {
-        let folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
-        path.canonicalize().ok().or_else(folder).unwrap_or_else(|| path.to_owned())
-    };
-    one == other || real(one) == real(other)
+    real(one, LINKS_MAX) == real(other, LINKS_MAX)
+}
+
+fn real(path: &Path, links: usize) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return path };
+    match fs::read_link(&path) {
+        Ok(target) if links > 0 => real(&folder.join(target), links - 1),
+        _ => real(folder, links).join(name),
+    }
 }
 
 fn withheld(claim: &Claim, why: Withheld) -> PluginError {
@@ -130,4 +149,46 @@ fn put(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&scratch); // the first error is the one to tell
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// However a file is named, and whether it lies there or not.
+    //= PROMISES.md#P344
+    #[test]
+    fn a_file_is_known_by_each_of_its_names_also_where_it_is_lost() {
+        let folder = crate::plugin::cache::test_folder("one-file");
+        let (packages, file) = (folder.join("packages"), folder.join("packages/a.wardgate"));
+        fs::create_dir_all(&packages).unwrap();
+        fs::create_dir_all(folder.join("in")).unwrap();
+        symlink("../packages/a.wardgate", folder.join("in/b.wardgate")).unwrap();
+        symlink("packages", folder.join("other")).unwrap();
+        symlink("loop", folder.join("loop")).unwrap();
+        let check = || {
+            for name in ["packages/a.wardgate", "in/b.wardgate", "other/a.wardgate", "in/../packages/a.wardgate"] {
+                assert!(is_one_file(&folder.join(name), &file), "{name}");
+            }
+            for name in ["packages/c.wardgate", "in/a.wardgate", "loop"] {
+                assert!(!is_one_file(&folder.join(name), &file), "{name}");
+            }
+        };
+        check();
+        fs::write(&file, "").unwrap();
+        check();
+        fs::remove_dir_all(&packages).unwrap();
+        assert!(is_one_file(&folder.join("packages/a.wardgate"), &file) && is_one_file(&folder.join("in/b.wardgate"), &file));
+    }
+
+    #[test]
+    fn a_file_is_named_from_the_folder_of_the_configuration_where_it_lies_below() {
+        let named = |config: &str, package: &str| named_from(Path::new(config), Path::new(package));
+        assert_eq!(named("/site/gateway.toml", "/site/packages/a.wardgate"), "packages/a.wardgate");
+        assert_eq!(named("/moved/gateway.toml", "/moved/packages/a.wardgate"), "packages/a.wardgate");
+        assert_eq!(named("gateway.toml", "packages/a.wardgate"), "packages/a.wardgate");
+        assert_eq!(named("/site/gateway.toml", "/var/a.wardgate"), "/var/a.wardgate");
+    }
 }

@@ -31,8 +31,8 @@ const GONE_BYTES_MAX: usize = 1 << 20;
 const EARLIER_WHOLE_MAX: usize = 8; // a device that is swapped for another make and back; each has up to 8 kB
 /// Of those before them it is known that they ran, and not how far they reached: whatever they ask for is asked for again.
 const EARLIER_MAX: usize = 64;
-/// Releases that a person approved for one instance, and that did not run yet.
-const AHEAD_MAX: usize = 8;
+/// Releases of one package that a person approved for one instance, and that did not run since.
+pub const AHEAD_MAX: usize = 8; // and then one of them is to run first: no approval goes without a word
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Remembered {
@@ -142,6 +142,11 @@ impl Approval {
         self.ahead.iter().any(|ahead| ahead.is_of(release, digest) && reach.beyond(&ahead.reach).is_empty())
     }
 
+    /// One more release may be approved ahead, or this one once more.
+    pub fn has_room(&self, release: u64, digest: Option<&str>) -> bool {
+        self.ahead.len() < AHEAD_MAX || self.ahead.iter().any(|ahead| ahead.is_of(release, digest))
+    }
+
     fn look_ahead(&mut self, ahead: Ahead) {
         self.ahead.retain(|before| !before.is_of(ahead.release, ahead.digest.as_deref()));
         self.ahead.push(ahead);
@@ -234,10 +239,10 @@ impl Remembered {
             return approval.look_ahead(ahead);
         }
         let mut earlier = self.earlier.remove(instance).unwrap_or_default();
-        match earlier.iter_mut().find(|one| one.package == package) {
-            Some(approval) => approval.look_ahead(ahead),
-            None => earlier.push(Approval { package: package.to_owned(), ahead: vec![ahead], ..Approval::default() }),
-        }
+        let known = earlier.iter().position(|one| one.package == package).map(|at| earlier.remove(at));
+        let mut approval = known.unwrap_or_else(|| Approval { package: package.to_owned(), ..Approval::default() });
+        approval.look_ahead(ahead);
+        earlier.push(approval);
         self.keep_earlier(instance, earlier);
     }
 
@@ -247,9 +252,13 @@ impl Remembered {
             let first = earlier.iter().position(|one| !one.has_run()).unwrap_or(0);
             earlier.remove(first);
         }
+        while let Some(never_ran) = earlier.iter().rev().skip(EARLIER_WHOLE_MAX).position(|one| !one.has_run()) {
+            earlier.remove(earlier.len() - 1 - EARLIER_WHOLE_MAX - never_ran);
+        }
         let known_by_name = earlier.len().saturating_sub(EARLIER_WHOLE_MAX);
         for approval in &mut earlier[..known_by_name] {
-            (approval.reach, approval.ahead) = (Reach::default(), Vec::new());
+            approval.reach = Reach::default();
+            approval.ahead.drain(..approval.ahead.len().saturating_sub(1)); // what a person looked at last holds on
         }
         if !earlier.is_empty() {
             self.earlier.insert(instance.to_owned(), earlier);
@@ -523,6 +532,22 @@ mod tests {
         (0..100).for_each(|n| m.runs("bed", ran(format!("acme/{n}"))));
         let known = |n: u32| m.approved("bed", &format!("acme/{n}")).map(|approval| approval.reach == reach);
         assert_eq!([99, 98, 91, 90, 35, 34].map(known), [Some(true), Some(true), Some(true), Some(false), Some(false), None]);
+        // what a person approves of one of them holds, however long ago it ran; of what never ran nothing is held against anybody
+        let look = |release| Ahead { release, digest: None, reach: reach.clone() };
+        for n in [35, 90] {
+            m.approve("bed", &format!("acme/{n}"), look(2));
+        }
+        for n in [35, 90] {
+            assert!(m.approved("bed", &format!("acme/{n}")).is_some_and(|approval| approval.is_ahead(2, None, &reach)), "{n}");
+        }
+        (200..220).for_each(|n| m.approve("bed-1", &format!("acme/{n}"), look(1)));
+        let approved = |n: u32| m.approved("bed-1", &format!("acme/{n}"));
+        let never_ran: Vec<u32> = (200..220).filter(|n| approved(*n).is_some()).collect();
+        assert_eq!(never_ran, (212..220).collect::<Vec<_>>());
+        assert!(never_ran.iter().all(|n| approved(*n).unwrap().is_ahead(1, None, &reach)));
+        (2..10).for_each(|release| m.approve("bed", "acme/99", look(release)));
+        let newest = m.approved("bed", "acme/99").unwrap();
+        assert_eq!((newest.has_room(10, None), newest.has_room(2, None)), (false, true));
         for bed in 0..200 {
             m.runs(&format!("bed-{bed}"), ran("acme/pump".into()));
         }

@@ -11,10 +11,10 @@ mod site;
 use std::path::PathBuf;
 
 use super::package::Signed;
-pub use accept::{Accepted, examine, is_one_file};
+pub use accept::{Accepted, examine, is_one_file, named_from};
 pub use fleet::{Change, Fleet, Freshness, KeyTerm, Seen};
 pub use hands::{InOthersHands, gateways_user, in_others_hands};
-pub use memory::{Ahead, Approval, Log, Memory, Ran, Remembered};
+pub use memory::{AHEAD_MAX, Ahead, Approval, Log, Memory, Ran, Remembered};
 pub use reach::{GrantLine, Reach, grants_hash, grants_lines};
 pub use site::{EVERYWHERE, Exception, SiteError, allows, config_signature, is_allowed, sign_config, sign_override, signs};
 

@@ -66,7 +66,7 @@ impl Radio {
     pub(super) async fn shut_first(&self, bluez: &Bluez, adapter: &str) -> Result<(), BluezError> {
         let open = {
             let state = self.lock();
-            let pairable = state.tree.adapter(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.pairable);
+            let pairable = state.adapter_now(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.pairable);
             state.adapter.is_none() && pairable
         };
         if open { bluez.let_pair(adapter, false).await } else { Ok(()) }
@@ -77,7 +77,7 @@ impl Radio {
     pub(super) async fn shut(&self, bluez: &Bluez, adapter: &str) -> Option<Duration> {
         let left = {
             let mut state = self.lock();
-            let pairable = state.tree.adapter(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.pairable);
+            let pairable = state.adapter_now(self.0.settings.adapter.as_deref()).is_some_and(|(_, a)| a.pairable);
             let door = &mut state.door;
             if !pairable {
                 *door = Door { was_shut: true, open_since: None };

@@ -332,6 +332,26 @@ fn an_adapter_that_is_pulled_out_removes_no_bond_though_another_stays() {
     assert_eq!(gone_in(&[of_device, of_other]).as_deref(), Some(PERIPHERAL), "of an adapter that stays");
 }
 
+/// A dongle that is up before the built-in one; or the other way round, where that is pulled out and put back.
+//= PROMISES.md#P318
+#[test]
+fn another_adapter_that_comes_takes_no_links_from_the_one_in_use() {
+    let radio = radio();
+    let comes = |adapter: &str, powered: bool| radio.added(adapter, ADAPTER, properties([("Powered", powered.into())]));
+    let used = || radio.lock().adapter.clone();
+    comes("/org/bluez/hci1", true);
+    radio.lock().adapter = Some("/org/bluez/hci1".into());
+    for powered in [false, true] {
+        comes("/org/bluez/hci0", powered);
+        assert_eq!(used().as_deref(), Some("/org/bluez/hci1"), "{powered}");
+        assert_eq!(radio.lock().adapter_now(None).map(|(path, _)| path.to_owned()).as_deref(), Some("/org/bluez/hci1"));
+    }
+    assert_eq!(radio.lock().adapter_now(Some("hci0")).map(|(path, _)| path.to_owned()).as_deref(), Some("/org/bluez/hci0"), "it is named");
+    radio.goes("/org/bluez/hci1", ADAPTER);
+    assert_eq!(used(), None, "what was used of it ends, and the other is begun with");
+    assert_eq!(radio.lock().adapter_now(None).map(|(path, _)| path.to_owned()).as_deref(), Some("/org/bluez/hci0"));
+}
+
 /// Each time for longer, up to half an hour; and whoever makes up addresses fills no memory.
 //= PROMISES.md#P347
 #[test]
