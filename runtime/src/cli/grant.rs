@@ -10,6 +10,7 @@ use crate::audit::{Entry, What};
 use crate::fault::{Fault, Guilty};
 use crate::plugin::{
     self, AHEAD_MAX, Ahead, Approval, Package, PluginError, PublicKey, Ran, Reach, SecretKey, Withheld, grants_hash, grants_lines, held,
+    named_from,
 };
 
 #[derive(Args)]
@@ -214,7 +215,8 @@ fn approve(of: &Of, only: Option<&str>) -> Result<(), Fault> {
     }
     let full = |instance: &&String| {
         let known = asked.site.remembered().approved(instance, &asked.name());
-        known.is_some_and(|known| !known.has_room(asked.release, Some(&asked.digest)))
+        let newest = asked.site.remembered().newest_release(&asked.vendor, &asked.package.manifest.name).unwrap_or_default();
+        known.is_some_and(|known| !known.has_room(asked.release, Some(&asked.digest), newest))
     };
     if let Some(instance) = named.iter().find(full) {
         let what = format!("{AHEAD_MAX} releases of {} are approved for {instance} already, and none of them ran since", asked.name());
@@ -298,7 +300,11 @@ fn recall(config: &Path) -> Result<(), Fault> {
             file: None,
         };
         match remembered.of_what_ran(name) {
-            Some(approval) if ran.digest.is_some() && ran == it => approval.reach = Reach::of(&there.manifest, &there.surface),
+            Some(approval) if ran.digest.is_some() && ran == it => {
+                approval.reach = Reach::of(&there.manifest, &there.surface);
+                let file = Some(named_from(site.config.file(), &instance.package));
+                remembered.ran.insert(name.clone(), Ran { file, ..ran });
+            }
             _ => {
                 let (package, release) = (&ran.package, ran.release);
                 let known = ran

@@ -389,14 +389,14 @@ impl Warden {
             ];
             let how = match before {
                 None => "first seen, as gateway.toml says",
-                Some(_) if back => "configured again, as gateway.toml says; it was approved for this instance before",
+                Some(_) if back => "configured again, as gateway.toml says; a release of it ran as this instance before",
                 Some(_) => "in another package's place, as gateway.toml says; it was approved for this instance before",
             };
             entries.push(with_digest(Entry::new(What::GrantApprove, by, about).and("how", how), sight));
         }
         let Some(before) = before else { return entries };
         let from = ran.filter(|_| !another).map_or(before.release, |ran| ran.release);
-        if !another && !back && from != sight.release() {
+        if !another && from != sight.release() {
             let about: [(&str, &dyn std::fmt::Display); 4] =
                 [("instance", &instance), ("package", &before.package), ("from", &from), ("to", &sight.release())];
             let what = if sight.release() < from { What::BreakGlass } else { What::Update };

@@ -22,7 +22,7 @@ use crate::pty::Pty;
 pub const IVY450C_VALUES: u64 = 200 + 4 * 50 + 17;
 const MESSAGE_MS: u64 = 1_000;
 const TICK_MS: u64 = 5; // a UART hands on a few bytes at a time
-const READ_OUT_MS: u64 = 1_000; // long for a gateway that runs; nobody else needs the line
+const READ_OUT_MS: u64 = 5_000; // long for a gateway that runs, on a machine that is starved too; nobody else needs the line
 const BITS_A_BYTE: u64 = 10; // 8N1
 
 /// One monitor on one line.

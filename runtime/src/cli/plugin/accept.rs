@@ -9,7 +9,7 @@ use crate::cli::site::{Site, who, wrong_key};
 use crate::config::Instance;
 use crate::contract::one_line;
 use crate::fault::{Fault, Guilty};
-use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, is_one_file, named_from, sign_override};
+use crate::plugin::{self, EVERYWHERE, Exception, PluginError, SecretKey, examine, is_one_file, sign_override};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -42,7 +42,7 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
     };
     // what an instance runs is something else from its next start on only where somebody said so in gateway.toml
     let naming = site.config.instances.iter().filter(|(_, instance)| is_one_file(&instance.package, &taken.path));
-    let instead_of = |name: &String, of: &Instance| taken.instead_of(name, &named_from(site.config.file(), &of.package), site.remembered());
+    let instead_of = |name: &String, of: &Instance| taken.instead_of(name, site.config.file(), &of.package, site.remembered());
     let mut instead = naming.filter_map(|(name, of)| Some((name.clone(), instead_of(name, of)?)));
     let instead = instead.next();
     if let (Some((instance, there)), None) = (&instead, taken.by_override) {
@@ -55,7 +55,7 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
         ("name", &claim.name),
         ("version", &claim.version),
         ("release", &claim.release),
-        ("key", &taken.signed.key.id()),
+        ("key", &taken.key.id()),
         ("path", &path),
     ];
     let entry = |what| Entry::new(what, who(), about).and("digest", &taken.signed.digest);
@@ -69,7 +69,13 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
         return refused(why);
     }
     println!("{path}: {}, release {}, of {}", claim.full_name(), claim.release, claim.vendor);
-    println!("    signed by {}, which this site trusts", taken.signed.key.id());
+    println!("    signed by {}, which this site trusts", taken.key.id());
+    if taken.key != taken.signed.key {
+        let key = taken.signed.key.id();
+        println!(
+            "    it stays as it was: there is no room for the signature by {key} beside the good ones that are on it, and it is the same package"
+        );
+    }
     if let Some((instance, there)) = instead {
         println!(
             "    it lies where {instance} finds its package, in the place of {there}: {instance} runs it from its next start on, where it may"
@@ -78,7 +84,8 @@ pub fn run(args: &Accept) -> Result<(), Fault> {
     let path = std::path::absolute(&taken.path).unwrap_or(taken.path); // in gateway.toml a path begins at the folder of that file
     let (path, config) = (path.display(), args.config.display());
     println!("next: what it would newly reach:  wardgate grant diff --config {config} {path}");
-    println!("      to run it, in gateway.toml: package = \"{path}\", then `wardgate check {config}` and `wardgate reload`");
+    println!("      to run it, in gateway.toml: package = \"{path}\"");
+    println!("      then: wardgate check --config {config} && wardgate reload --config {config}");
     Ok(())
 }
 

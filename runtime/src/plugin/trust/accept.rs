@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::memory::{Memory, Ran, Remembered};
 use super::{Known, Withheld};
 use crate::contract::printable;
+use crate::keys::PublicKey;
 use crate::plugin::package::{self, Admission, Package};
 use crate::plugin::{Claim, Flaw, PluginError, Signed};
 
@@ -19,6 +20,8 @@ pub struct Accepted {
     pub path: PathBuf,
     pub claim: Claim,
     pub signed: Signed,
+    /// A key whose signature lies there then: where there is no room for another good one, none of those that lie there goes.
+    pub key: PublicKey,
     /// Why it may come in only because the site's key allows it.
     pub by_override: Option<&'static str>,
     /// What it would take the place of: another release of the same name and version, or a damaged file.
@@ -55,6 +58,7 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
         // the same package, which others of its vendor's keys may have signed: no good signature is thrown away
         sealed.join(&there, &admission.signers(&path, &there).unwrap_or_default(), &admission.signers(file, &sealed)?);
     }
+    let key = sealed.signers().find(|key| **key == signed.key).or_else(|| sealed.signers().next()).copied().unwrap_or(signed.key);
     let bytes = sealed.write();
     // what an instance ran last is nothing new, though a newer one was taken since: its file may have been lost
     let it = Ran { package: format!("{vendor}/{name}"), release, digest: Some(signed.digest.clone()), file: None };
@@ -77,15 +81,15 @@ pub fn examine(file: &Path, folder: &Path, admission: &Admission, known: &Known)
         (true, false) => Some("an older release, by the site's override"),
         (false, false) => None,
     };
-    Ok(Accepted { folder: folder.to_owned(), bytes, path, claim, signed, by_override, replaces, package, it })
+    Ok(Accepted { folder: folder.to_owned(), bytes, path, claim, signed, key, by_override, replaces, package, it })
 }
 
 impl Accepted {
     /// What `instance`, which names the file that this would come into, ran last from there, where that was something else; or what lies there now.
-    /// `named`: how gateway.toml names that file.
-    pub fn instead_of(&self, instance: &str, named: &str, memory: &Remembered) -> Option<String> {
-        // where nobody knows from which file it ran, it may have been this one, if that is lost
-        let from_here = |ran: &&Ran| ran.file.as_ref().map_or_else(|| !self.path.exists(), |file| file == named);
+    /// `config`: gateway.toml; `package`: how it names that file.
+    pub fn instead_of(&self, instance: &str, config: &Path, package: &Path, memory: &Remembered) -> Option<String> {
+        let (named, folder) = (named_from(config, package), config.parent().unwrap_or(Path::new("")));
+        let from_here = |ran: &&Ran| ran.file.as_ref().is_some_and(|file| *file == named || is_one_file(&folder.join(file), &self.path));
         match memory.ran.get(instance).filter(from_here) {
             Some(_) if memory.ran_last(instance, &self.it) => None,
             Some(ran) => Some(format!("{} release {}", ran.package, ran.release)),

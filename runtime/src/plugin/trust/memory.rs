@@ -142,15 +142,19 @@ impl Approval {
         self.ahead.iter().any(|ahead| ahead.is_of(release, digest) && reach.beyond(&ahead.reach).is_empty())
     }
 
-    /// One more release may be approved ahead, or this one once more.
-    pub fn has_room(&self, release: u64, digest: Option<&str>) -> bool {
-        self.ahead.len() < AHEAD_MAX || self.ahead.iter().any(|ahead| ahead.is_of(release, digest))
+    /// One more release may be approved ahead, or this one once more; or one that is older than the newest that was seen gives way.
+    pub fn has_room(&self, release: u64, digest: Option<&str>, newest: u64) -> bool {
+        self.ahead.len() < AHEAD_MAX || self.ahead.iter().any(|ahead| ahead.is_of(release, digest) || ahead.release < newest)
     }
 
     fn look_ahead(&mut self, ahead: Ahead) {
         self.ahead.retain(|before| !before.is_of(ahead.release, ahead.digest.as_deref()));
+        if self.ahead.len() >= AHEAD_MAX
+            && let Some((oldest, _)) = self.ahead.iter().enumerate().min_by_key(|(_, ahead)| ahead.release)
+        {
+            self.ahead.remove(oldest);
+        }
         self.ahead.push(ahead);
-        self.ahead.drain(..self.ahead.len().saturating_sub(AHEAD_MAX));
     }
 }
 
@@ -274,7 +278,8 @@ impl Remembered {
         self.gone.extend(went);
         let (mut kept, mut bytes) = (0, 0);
         for instance in self.gone.iter().rev().take(GONE_MAX) {
-            bytes += serde_json::to_vec(&(self.approvals.get(instance), self.earlier.get(instance))).map_or(usize::MAX, |json| json.len());
+            bytes +=
+                serde_json::to_vec(&(self.approvals.get(instance), self.earlier.get(instance))).map_or(GONE_BYTES_MAX, |json| json.len());
             if bytes > GONE_BYTES_MAX {
                 break;
             }
@@ -547,7 +552,9 @@ mod tests {
         assert!(never_ran.iter().all(|n| approved(*n).unwrap().is_ahead(1, None, &reach)));
         (2..10).for_each(|release| m.approve("bed", "acme/99", look(release)));
         let newest = m.approved("bed", "acme/99").unwrap();
-        assert_eq!((newest.has_room(10, None), newest.has_room(2, None)), (false, true));
+        assert_eq!((newest.has_room(10, None, 2), newest.has_room(2, None, 2), newest.has_room(10, None, 3)), (false, true, true));
+        m.approve("bed", "acme/99", look(10));
+        assert_eq!(m.approved("bed", "acme/99").unwrap().ahead.iter().map(|a| a.release).collect::<Vec<_>>(), (3..11).collect::<Vec<_>>());
         for bed in 0..200 {
             m.runs(&format!("bed-{bed}"), ran("acme/pump".into()));
         }
