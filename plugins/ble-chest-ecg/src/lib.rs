@@ -42,7 +42,7 @@ impl Profile for ChestEcg {
     }
 
     fn reply(&mut self, peer: &mut Peer, _now: Moment, _tag: Tag, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
-        self.0.written(peer, outcome, out);
+        self.0.stream.written(peer, outcome, out);
     }
 }
 

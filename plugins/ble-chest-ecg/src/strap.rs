@@ -31,7 +31,7 @@ pub struct Strap {
     /// What is described.
     described_ms: u16,
     /// Of a Polar strap.
-    stream: polar::Stream,
+    pub stream: polar::Stream,
     /// Which of the two this device speaks.
     speaks: Channel,
 }
@@ -84,11 +84,7 @@ impl Strap {
     }
 
     pub fn opened(start: &Opening) -> Self {
-        Self { stream: polar::Stream::opened(start.saved.as_deref()), ..Self::default() }
-    }
-
-    pub fn written(&mut self, peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
-        self.stream.written(peer, outcome, out);
+        Self { stream: polar::Stream::opened(start), ..Self::default() }
     }
 
     pub fn lost(&mut self, out: &mut Outbox) {

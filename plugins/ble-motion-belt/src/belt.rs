@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use wardgate_sdk::gatt::{Column, Fields, Form, Peer, Read, Stamp, Waves, polar};
-use wardgate_sdk::{Channel, Decimal, Moment, Opening, Outbox, Waveform, ble};
+use wardgate_sdk::{Channel, Decimal, Moment, Opening, Outbox, Waveform};
 
 use crate::decode::{self, FORMAT, Format};
 
@@ -38,7 +38,7 @@ pub struct Belt {
     next: [u64; 2],
     /// The axes of a Polar device, whose messages have, and its stream.
     timed: Waves,
-    stream: polar::Stream,
+    pub stream: polar::Stream,
 }
 
 impl Default for Belt {
@@ -84,11 +84,7 @@ impl Belt {
     }
 
     pub fn opened(start: &Opening) -> Self {
-        Self { stream: polar::Stream::opened(start.saved.as_deref()), ..Self::default() }
-    }
-
-    pub fn written(&mut self, peer: &mut Peer, outcome: Result<Vec<u8>, ble::Failure>, out: &mut Outbox) {
-        self.stream.written(peer, outcome, out);
+        Self { stream: polar::Stream::opened(start), ..Self::default() }
     }
 
     pub fn lost(&mut self, out: &mut Outbox) {

@@ -2,7 +2,7 @@
 //! Facts restated from the maker's description of August 2024; the bytes of the requests are remembered, not read.
 
 use super::{Damage, Fields, Peer, Read, refusal};
-use crate::{Health, Moment, Outbox, Quality, Tag, ble};
+use crate::{Health, Moment, Opening, Outbox, Quality, Tag, ble};
 
 pub const CONTROL: u128 = 0xfb00_5c81_02e7_f387_1cad_8acd_2d8d_f0c8;
 pub const DATA: u128 = 0xfb00_5c82_02e7_f387_1cad_8acd_2d8d_f0c8;
@@ -89,9 +89,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// `saved`: what the run before kept.
-    pub fn opened(saved: Option<&[u8]>) -> Self {
-        Self { whose: Whose::Unasked, started: saved.filter(|kept| !kept.is_empty()).map(<[u8]>::to_vec) }
+    pub fn opened(start: &Opening) -> Self {
+        Self { whose: Whose::Unasked, started: start.saved.clone().filter(|kept| !kept.is_empty()) }
     }
 
     /// Asks for it: `request` begins with 02 and the kind.

@@ -117,19 +117,6 @@ impl Admission {
             Self::Desk => return Ok(sealed.signers().copied().collect()),
             Self::Remembering { keys, ran } => {
                 return match keys.signers(path, sealed) {
-                    // where a site without a fleet has no folder of keys any more it trusts nobody
-                    Err(PluginError::Key(KeyError::File { path: folder, why, .. }))
-                        if why.kind() == ErrorKind::NotFound && self.fleet().is_none() =>
-                    {
-                        let vendor = printable(&sealed.claim.vendor, VENDOR_BYTES_MAX);
-                        let key = sealed
-                            .signers()
-                            .next()
-                            .copied()
-                            .ok_or_else(|| PluginError::Flawed { path: path.to_owned(), why: Flaw::Unsigned })?;
-                        let why = Box::new(Distrust::Unknown { folder, trusted: "nobody".into() });
-                        Err(PluginError::Untrusted { path: path.to_owned(), vendor, key, why })
-                    }
                     Err(PluginError::Key(why)) if ran.contains(&sealed.digest()) => {
                         // a key that the fleet's metadata names, where there are any
                         let named = |key: &&PublicKey| self.fleet().is_none_or(|fleet| fleet.names(&sealed.claim.vendor, key));
@@ -146,7 +133,13 @@ impl Admission {
         let vendor = printable(&sealed.claim.vendor, VENDOR_BYTES_MAX);
         let said = |why| PluginError::Untrusted { path: path.to_owned(), vendor: vendor.clone(), key: *first, why: Box::new(why) };
         let folder = vendors.ok_or_else(|| said(Distrust::NoFolder))?;
-        let vendors = Vendors::read(folder)?;
+        let vendors = match Vendors::read(folder) {
+            // a site without a fleet, and without a folder of keys, trusts nobody; what ran here is no reason to
+            Err(KeyError::File { why, .. }) if why.kind() == ErrorKind::NotFound && fleet.is_none() => {
+                return Err(said(Distrust::Unknown { folder: folder.to_owned(), trusted: "nobody".into() }));
+            }
+            read => read?,
+        };
         let owner = sealed.claim.vendor.as_str();
         // that a key of its vendor's cannot be read says more than that none fits
         let none = |vendors: Vendors| match vendors.signers(sealed) {
